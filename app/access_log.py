@@ -1,0 +1,43 @@
+"""One JSON line per request: who, what, how it went, how long it took. Never text of a prompt, never a key."""
+
+import logging
+import sys
+import time
+
+import orjson
+
+from app.reply import Reply
+
+logger = logging.getLogger("portico.access")
+
+
+def configure() -> None:
+    """Write the lines to standard output as they are, once each."""
+    handler = logging.StreamHandler(sys.stdout)
+    handler.setFormatter(logging.Formatter("%(message)s"))
+    logger.handlers = [handler]
+    logger.setLevel(logging.INFO)
+    logger.propagate = False
+
+
+def write(reply: Reply) -> None:
+    line = {
+        "time": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+        "request_id": reply.request_id,
+        "key": reply.key_id,
+        "route": reply.route,
+        "model": reply.model_id,
+        "status": reply.status,
+        "reason": reply.reason,
+        "stream": reply.streamed,
+        "duration_ms": _milliseconds(reply.clock.total()),
+        "first_byte_ms": _milliseconds(reply.first_byte_s),
+        "overhead_ms": _milliseconds(reply.overhead_s),
+        "prompt_tokens": (reply.usage or {}).get("prompt_tokens"),
+        "completion_tokens": (reply.usage or {}).get("completion_tokens"),
+    }
+    logger.info(orjson.dumps(line).decode())
+
+
+def _milliseconds(seconds: float | None) -> float | None:
+    return None if seconds is None else round(seconds * 1000, 2)

@@ -1,0 +1,91 @@
+"""What must happen in the HTTP server itself, before Ray Serve sees a request and after it has answered.
+
+Serve repeats the client's X-Request-Id whatever it holds, obeys headers that change its time limit and its watch for
+disconnects, and answers its own failures in plain text. `middlewares` mends that. Serve calls it in every process that
+serves HTTP, where RAY_SERVE_HTTP_PROXY_CALLBACK_IMPORT_PATH names it.
+"""
+
+from typing import Any
+
+from starlette.middleware import Middleware
+
+from app.body import Receive
+from app.errors import ApiError, internal_error
+from app.reply import Send, request_id_from
+
+REQUEST_ID = b"x-request-id"
+# Serve's own controls, which are not a client's to set.
+SERVE_CONTROLS = frozenset(
+    {b"x-request-timeout-seconds", b"x-request-disconnect-disabled", b"serve-multiplexed-model-id",
+     b"serve_multiplexed_model_id"}
+)  # fmt: skip
+
+
+def middlewares() -> list[Middleware]:
+    """What Serve is to wrap around its HTTP servers."""
+    return [Middleware(Edge)]
+
+
+class Edge:
+    """ASGI middleware; it looks at the start of a response only and passes the body on."""
+
+    def __init__(self, app: Any) -> None:
+        self._app = app
+
+    async def __call__(self, scope: dict[str, Any], receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        headers = [(name, value) for name, value in scope["headers"] if name.lower() not in SERVE_CONTROLS]
+        sent = next((value.decode("latin-1") for name, value in headers if name.lower() == REQUEST_ID), None)
+        headers = [(name, value) for name, value in headers if name.lower() != REQUEST_ID]
+        headers.append((REQUEST_ID, request_id_from(sent).encode()))
+        replaced = False
+
+        async def send_mended(message: dict[str, Any]) -> None:
+            nonlocal replaced
+            if message["type"] == "http.response.start":
+                message["headers"] = _first_of_each(message["headers"])
+                if _is_plain_error(message):
+                    replaced = True
+                    await _send_error(send, message)
+                    return
+            if not replaced:
+                await send(message)
+
+        await self._app({**scope, "headers": headers}, receive, send_mended)
+
+
+def _first_of_each(headers: Any) -> list[tuple[bytes, bytes]]:
+    """The headers with one X-Request-Id: the gateway sets it, and Serve adds it again."""
+    kept: list[tuple[bytes, bytes]] = []
+    for name, value in headers:
+        if name.lower() != REQUEST_ID or all(other.lower() != REQUEST_ID for other, _ in kept):
+            kept.append((name, value))
+    return kept
+
+
+def _is_plain_error(message: dict[str, Any]) -> bool:
+    content_type = next((v for k, v in message["headers"] if k.lower() == b"content-type"), b"")
+    return message["status"] >= 400 and content_type.startswith(b"text/plain")
+
+
+async def _send_error(send: Send, message: dict[str, Any]) -> None:
+    error = _serve_error(message["status"])
+    request_id = [(name, value) for name, value in message["headers"] if name.lower() == REQUEST_ID]
+    body = error.body()
+    own = [(name.encode(), value.encode()) for name, value in error.headers()]
+    headers = [*own, (b"content-length", str(len(body)).encode()), *request_id]
+    await send({"type": "http.response.start", "status": error.status, "headers": headers})
+    await send({"type": "http.response.body", "body": body, "more_body": False})
+
+
+def _serve_error(status: int) -> ApiError:
+    """Serve's own failure as the contract says it."""
+    if status in (429, 503):
+        return ApiError("overloaded", "The gateway has as many open requests as it may. Retry after a pause.")
+    if status == 404:  # Serve knows no application yet
+        return ApiError("model_starting", "The service is starting. Retry after a pause.")
+    if status == 408:
+        return ApiError("timeout", "The request took longer than the service allows.")
+    return internal_error()

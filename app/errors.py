@@ -1,0 +1,95 @@
+"""Every error a client can get: its HTTP status, its type, its code, and the one envelope they all travel in."""
+
+from typing import Any
+
+import orjson
+
+INVALID_REQUEST = "invalid_request_error"
+SERVER_ERROR = "server_error"
+
+# code -> (HTTP status, type). A code that is not here does not exist.
+CODES: dict[str, tuple[int, str]] = {
+    "invalid_json": (400, INVALID_REQUEST),
+    "missing_required_parameter": (400, INVALID_REQUEST),
+    "invalid_type": (400, INVALID_REQUEST),
+    "invalid_value": (400, INVALID_REQUEST),
+    "unsupported_parameter": (400, INVALID_REQUEST),
+    "unsupported_capability": (400, INVALID_REQUEST),
+    "unsupported_content_encoding": (400, INVALID_REQUEST),
+    "invalid_api_key": (401, "authentication_error"),
+    "model_not_allowed": (403, "permission_error"),
+    "model_not_found": (404, "not_found_error"),
+    "unknown_url": (404, "not_found_error"),
+    "method_not_allowed": (405, INVALID_REQUEST),
+    "request_too_large": (413, INVALID_REQUEST),
+    "context_length_exceeded": (422, INVALID_REQUEST),
+    "invalid_json_schema": (422, INVALID_REQUEST),
+    "invalid_image": (422, INVALID_REQUEST),
+    "rate_limit_exceeded": (429, "rate_limit_error"),
+    "internal_error": (500, SERVER_ERROR),
+    "upstream_error": (502, SERVER_ERROR),
+    "overloaded": (503, SERVER_ERROR),
+    "model_starting": (503, SERVER_ERROR),
+    "timeout": (504, SERVER_ERROR),
+}
+
+# Seconds a client is told to wait where nothing better is known. Only these statuses carry Retry-After.
+RETRY_AFTER_SECONDS = {429: 1, 503: 5}
+
+INTERNAL_MESSAGE = "The server failed to handle this request. Retry it; if it fails again, report the X-Request-Id."
+
+
+class ApiError(Exception):
+    """An answer that is an error. `code` is a key of `CODES` and decides status and type.
+
+    `message` is for a person: what was wrong, what is legal, what to do. It never holds a traceback, a path, an
+    address, a key or text of the request's content.
+    """
+
+    def __init__(
+        self,
+        code: str,
+        message: str,
+        *,
+        param: str | None = None,
+        retry_after: int | None = None,
+        allow: str | None = None,
+    ) -> None:
+        super().__init__(message)
+        self.code = code
+        self.message = message
+        self.param = param
+        self.status, self.type = CODES[code]
+        self.retry_after = retry_after if retry_after is not None else RETRY_AFTER_SECONDS.get(self.status)
+        self.allow = allow
+
+    def envelope(self) -> dict[str, Any]:
+        """The JSON body: always the same four keys under `error`."""
+        return {"error": {"message": self.message, "type": self.type, "code": self.code, "param": self.param}}
+
+    def body(self) -> bytes:
+        return orjson.dumps(self.envelope())
+
+    def headers(self) -> list[tuple[str, str]]:
+        headers = [("content-type", "application/json")]
+        if self.retry_after is not None:
+            headers.append(("retry-after", str(self.retry_after)))
+        if self.allow is not None:
+            headers.append(("allow", self.allow))
+        return headers
+
+    def to_wire(self) -> dict[str, Any]:
+        """Plain data for the way from a replica to the gateway."""
+        return {"code": self.code, "message": self.message, "param": self.param, "retry_after": self.retry_after}
+
+    @classmethod
+    def from_wire(cls, data: dict[str, Any]) -> "ApiError":
+        return cls(data["code"], data["message"], param=data["param"], retry_after=data["retry_after"])
+
+
+def internal_error() -> ApiError:
+    return ApiError("internal_error", INTERNAL_MESSAGE)
+
+
+def upstream_error() -> ApiError:
+    return ApiError("upstream_error", "The model failed while it handled this request. Retry it.")

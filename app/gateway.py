@@ -1,0 +1,171 @@
+"""The gateway: a pure ASGI application that takes every request through the same steps, in the contract's order."""
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import orjson
+
+from app import access_log, chat
+from app.body import ClientGone, Receive, parse_object, read_body
+from app.config import Config, KeyEntry
+from app.errors import ApiError, internal_error
+from app.keys import KeyRing
+from app.metrics import Metrics
+from app.registry import Registry
+from app.relay import Relay
+from app.reply import Reply, Send
+from app.routes import CHAT, HEALTH, METRICS, MODEL_CARD, MODEL_LIST, READY, UNKNOWN, Match, match, needs_key
+from app.streaming import relay_events
+from deployments.protocol import RequestHead
+
+logger = logging.getLogger("portico.gateway")
+
+JSON = [("content-type", "application/json")]
+Handler = Callable[["Call"], Awaitable[None]]
+
+
+class Call:
+    """What a route's handler gets: the request as far as it is known, and its reply."""
+
+    def __init__(self, match: Match, headers: dict[str, str], receive: Receive, reply: Reply) -> None:
+        self.match = match
+        self.headers = headers
+        self.receive = receive
+        self.reply = reply
+        self.key: KeyEntry | None = None
+
+    @property
+    def caller(self) -> KeyEntry:
+        """The key of a route that needs one."""
+        if self.key is None:
+            raise RuntimeError(f"{self.match.route.path} was reached without a key")
+        return self.key
+
+
+class Gateway:
+    """One gateway over the models of one configuration."""
+
+    def __init__(
+        self,
+        config: Config,
+        relay: Relay,
+        registry: Registry,
+        metrics: Metrics,
+        metrics_page: Callable[[], Awaitable[bytes]],
+    ) -> None:
+        self._limits = config.limits
+        self._keys = KeyRing(config.keys)
+        self._relay = relay
+        self._registry = registry
+        self._metrics = metrics
+        self._metrics_page = metrics_page
+        self._handlers: dict[str, Handler] = {
+            CHAT.path: self._chat,
+            MODEL_LIST.path: self._model_list,
+            MODEL_CARD.path: self._model_card,
+            HEALTH.path: self._health,
+            READY.path: self._ready,
+            METRICS.path: self._metrics_text,
+        }
+
+    async def __call__(self, scope: dict[str, Any], receive: Receive, send: Send) -> None:
+        if scope["type"] == "http":
+            await self._serve(scope, receive, send)
+        elif scope["type"] == "lifespan":
+            await _lifespan(receive, send)
+        else:
+            await send({"type": "websocket.close", "code": 1000})
+
+    async def _serve(self, scope: dict[str, Any], receive: Receive, send: Send) -> None:
+        headers = {name.decode("latin-1").lower(): value.decode("latin-1") for name, value in scope["headers"]}
+        reply = Reply(send, headers)
+        try:
+            await self._handle(scope, headers, receive, reply)
+        except ApiError as error:
+            await reply.error(error)
+        except ClientGone:
+            reply.reason = "client_gone"
+        except asyncio.CancelledError:  # how Serve tells that the client left
+            reply.reason = "client_gone"
+            raise
+        except Exception:
+            logger.exception("request %s failed", reply.request_id)
+            if reply.started:
+                raise  # the server cuts the connection: a failure must not look like an end
+            await reply.error(internal_error())
+        finally:
+            self._metrics.record(reply)
+            access_log.write(reply)
+
+    async def _handle(self, scope: dict[str, Any], headers: dict[str, str], receive: Receive, reply: Reply) -> None:
+        path = scope["path"]
+        reply.route = UNKNOWN
+        key = self._keys.authenticate(headers.get("authorization")) if needs_key(path) else None
+        reply.key_id = key.id if key else None
+        found = match(scope["method"], path)
+        reply.route = found.route.path
+        call = Call(found, headers, receive, reply)
+        call.key = key
+        await self._handlers[found.route.path](call)
+
+    async def _chat(self, call: Call) -> None:
+        reply = call.reply
+        reply.clock.pause()
+        body = await read_body(call.receive, call.headers, self._limits.max_body_bytes)
+        reply.clock.resume()
+        request = parse_object(body)
+        model = self._registry.resolve(request.get("model"), call.match.pipeline, call.caller)
+        reply.model_id = model.entry.id
+        chat.check_shape(request)
+        head = RequestHead(CHAT.path, reply.request_id, chat.wants_usage_event(request))
+        payload = chat.engine_body(request, model.entry.id)
+        reply.clock.pause()
+        answer = await self._relay.send(model.entry.id, head, payload, self._limits.first_byte_timeout_s)
+        reply.clock.resume()
+        try:
+            if answer.head.body is None:
+                await relay_events(reply, answer, self._limits.ping_interval_s)
+            else:
+                reply.usage = answer.head.usage
+                await reply.complete(answer.head.status, JSON, answer.head.body)
+        finally:
+            answer.close()
+
+    async def _model_list(self, call: Call) -> None:
+        pipeline = call.match.pipeline
+        if pipeline is not None:
+            self._registry.lookup(pipeline, call.caller)
+        models = [m for m in self._registry.visible_to(call.caller) if pipeline in (None, m.entry.id)]
+        await _json(call.reply, {"object": "list", "data": [model.card() for model in models]})
+
+    async def _model_card(self, call: Call) -> None:
+        model = self._registry.resolve(call.match.model_id, call.match.pipeline, call.caller)
+        await _json(call.reply, model.card())
+
+    async def _health(self, call: Call) -> None:
+        await _json(call.reply, {"status": "ok"})
+
+    async def _ready(self, call: Call) -> None:
+        if not self._registry.all_verified():
+            waiting = [name for name, state in self._registry.readiness().items() if state != "verified"]
+            raise ApiError("model_starting", f"{len(waiting)} of the models are not ready yet.")
+        await _json(call.reply, {"status": "ready"})
+
+    async def _metrics_text(self, call: Call) -> None:
+        content_type = ("content-type", "text/plain; version=0.0.4; charset=utf-8")
+        await call.reply.complete(200, [content_type], await self._metrics_page())
+
+
+async def _json(reply: Reply, content: dict[str, Any]) -> None:
+    await reply.complete(200, JSON, orjson.dumps(content))
+
+
+async def _lifespan(receive: Receive, send: Send) -> None:
+    """Nothing to start or stop here; the server waits for both answers."""
+    while True:
+        message = await receive()
+        await send({"type": f"{message['type']}.complete"})
+        if message["type"] == "lifespan.shutdown":
+            return

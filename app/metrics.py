@@ -1,0 +1,50 @@
+"""What the gateway counts. Labels come from closed sets: routes, configured models, statuses, reasons."""
+
+from typing import Protocol
+
+from app.reply import Reply
+
+SECONDS = [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300, 600]
+
+
+class Metrics(Protocol):
+    """Receives every finished request."""
+
+    def record(self, reply: Reply) -> None: ...
+
+
+class NoMetrics:
+    """For a gateway that runs without Ray."""
+
+    def record(self, reply: Reply) -> None:
+        pass
+
+
+class RayMetrics:
+    """Exports through Ray's metrics agent, which every node has and which outlives any replica."""
+
+    def __init__(self) -> None:
+        from ray.util.metrics import Counter, Histogram
+
+        labels = ("route", "model")
+        self._requests = Counter(
+            "portico_requests", "Requests by status and reason (ok, an error's code, client_gone).",
+            (*labels, "status", "reason"),
+        )  # fmt: skip
+        self._seconds = Histogram("portico_request_seconds", "Whole time of a request.", SECONDS, labels)
+        self._first_byte = Histogram("portico_first_byte_seconds", "Time to the first byte.", SECONDS, labels)
+        self._overhead = Histogram(
+            "portico_overhead_seconds", "The gateway's own time up to the first byte.", SECONDS, labels
+        )
+        self._tokens = Counter("portico_tokens", "Tokens by kind (prompt, completion).", (*labels, "kind"))
+
+    def record(self, reply: Reply) -> None:
+        labels = {"route": reply.route, "model": reply.model_id or ""}
+        self._requests.inc(1, {**labels, "status": str(reply.status or 0), "reason": reply.reason})
+        self._seconds.observe(reply.clock.total(), labels)
+        if reply.first_byte_s is not None:
+            self._first_byte.observe(reply.first_byte_s, labels)
+            self._overhead.observe(reply.overhead_s, labels)
+        for kind in ("prompt", "completion"):
+            if reply.usage and (tokens := reply.usage.get(f"{kind}_tokens")):
+                self._tokens.inc(tokens, {**labels, "kind": kind})

@@ -1,0 +1,57 @@
+"""GET /metrics: what the metrics agents of all nodes hold about this service, on one page."""
+
+import asyncio
+
+import aiohttp
+
+# Ray prefixes every series with ray_.
+KEPT_PREFIXES = ("ray_portico_", "ray_vllm_", "ray_serve_")
+PRIVATE_LABELS = frozenset({"NodeAddress", "SessionName"})
+TIMEOUT_S = 5.0
+
+
+async def metrics_page() -> bytes:
+    """The page in Prometheus' text format. A node that does not answer is left out."""
+    addresses = await asyncio.to_thread(_agent_addresses)
+    async with aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=TIMEOUT_S)) as session:
+        texts = await asyncio.gather(*(_fetch(session, address) for address in addresses))
+    return await asyncio.to_thread(merge, texts)
+
+
+def merge(texts: list[str]) -> bytes:
+    """One page of several: this service's series only, without the labels that tell of the machines."""
+    from prometheus_client.core import CollectorRegistry, Metric
+    from prometheus_client.exposition import generate_latest
+    from prometheus_client.parser import text_string_to_metric_families
+
+    families: dict[str, Metric] = {}
+    for text in texts:
+        for family in text_string_to_metric_families(text):
+            if not family.name.startswith(KEPT_PREFIXES):
+                continue
+            merged = families.setdefault(family.name, Metric(family.name, family.documentation, family.type))
+            for sample in family.samples:
+                labels = {name: value for name, value in sample.labels.items() if name not in PRIVATE_LABELS}
+                merged.samples.append(sample._replace(labels=labels))
+
+    class Families:
+        def collect(self) -> list[Metric]:
+            return list(families.values())
+
+    registry = CollectorRegistry()
+    registry.register(Families())  # type: ignore[arg-type]  # the parser's families, not a Collector of our own
+    return generate_latest(registry)
+
+
+def _agent_addresses() -> list[str]:
+    import ray
+
+    return [f"http://{node['NodeManagerAddress']}:{node['MetricsExportPort']}" for node in ray.nodes() if node["Alive"]]
+
+
+async def _fetch(session: aiohttp.ClientSession, address: str) -> str:
+    try:
+        async with session.get(f"{address}/metrics") as response:
+            return await response.text() if response.status == 200 else ""
+    except (aiohttp.ClientError, TimeoutError):
+        return ""

@@ -1,0 +1,93 @@
+"""Which models there are, which are up, and which one a request means."""
+
+import time
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+from app.config import KeyEntry, ModelEntry
+from app.errors import ApiError
+
+DEFAULT_MODEL = "default"  # what `model` may say under /v1/{pipeline}/
+
+
+class Readiness(StrEnum):
+    """How far a model's deployment is. Only a verified model is listed and served."""
+
+    STARTING = "starting"
+    VERIFIED = "verified"  # a replica has started and answered a warm-up request
+    FAILED = "failed"
+
+
+@dataclass
+class Model:
+    """One configured model and how it is now."""
+
+    entry: ModelEntry
+    readiness: Readiness = Readiness.STARTING
+    created: int = field(default_factory=lambda: int(time.time()))  # Unix seconds; when it was first verified
+
+    def card(self) -> dict[str, object]:
+        """The model as GET /v1/models shows it."""
+        return {"id": self.entry.id, "object": "model", "created": self.created, "owned_by": "portico"}
+
+
+class Registry:
+    """The models of the configuration. One task updates their readiness; requests only read it."""
+
+    def __init__(self, entries: list[ModelEntry]) -> None:
+        self._models = {entry.id: Model(entry) for entry in entries}
+
+    def update(self, readiness: dict[str, Readiness]) -> None:
+        """Take over what is known now; a model that is not in `readiness` is starting."""
+        for model_id, model in self._models.items():
+            now = readiness.get(model_id, Readiness.STARTING)
+            if now is Readiness.VERIFIED and model.readiness is not Readiness.VERIFIED:
+                model.created = int(time.time())
+            model.readiness = now
+
+    def readiness(self) -> dict[str, Readiness]:
+        return {model_id: model.readiness for model_id, model in self._models.items()}
+
+    def all_verified(self) -> bool:
+        return all(model.readiness is Readiness.VERIFIED for model in self._models.values())
+
+    def is_pipeline(self, name: str) -> bool:
+        return name in self._models
+
+    def visible_to(self, key: KeyEntry) -> list[Model]:
+        """The verified models that `key` may use, in the order of the configuration."""
+        return [m for m in self._models.values() if m.readiness is Readiness.VERIFIED and may_use(key, m.entry.id)]
+
+    def lookup(self, model_id: str, key: KeyEntry) -> Model:
+        """The verified model of that id. Raises ApiError: 404 unknown or failed, 403 out of scope, 503 starting."""
+        model = self._models.get(model_id)
+        if model is None or model.readiness is Readiness.FAILED:
+            raise ApiError(
+                "model_not_found", "There is no model of this id here. GET /v1/models lists the ids.", param="model"
+            )
+        if not may_use(key, model_id):
+            raise ApiError("model_not_allowed", "This key may not use this model. GET /v1/models lists what it may use.")
+        if model.readiness is Readiness.STARTING:
+            raise ApiError("model_starting", "This model is starting. Retry after a pause.", param="model")
+        return model
+
+    def resolve(self, asked: object, pipeline: str | None, key: KeyEntry) -> Model:
+        """The model that a request means: `asked` is its field `model`, `pipeline` the one its path names."""
+        if pipeline is not None and asked not in (None, DEFAULT_MODEL, pipeline):
+            raise ApiError(
+                "invalid_value",
+                f"This path serves the model {pipeline!r} only. Leave `model` out, or name that one.",
+                param="model",
+            )
+        target = pipeline if pipeline is not None else asked
+        if target is None:
+            raise ApiError(
+                "missing_required_parameter", "`model` is missing. GET /v1/models lists the ids.", param="model"
+            )
+        if not isinstance(target, str):
+            raise ApiError("invalid_type", "`model` must be a string.", param="model")
+        return self.lookup(target, key)
+
+
+def may_use(key: KeyEntry, model_id: str) -> bool:
+    return key.models is None or model_id in key.models

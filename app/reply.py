@@ -1,0 +1,104 @@
+"""One request and its one response, as the gateway keeps them: identity, times, outcome, and the headers on everything."""
+
+import re
+import time
+import uuid
+from collections.abc import Awaitable, Callable, Iterable
+from typing import Any
+
+from app.errors import ApiError
+
+Send = Callable[[dict[str, Any]], Awaitable[None]]
+
+UUID_FORM = re.compile(r"[0-9a-fA-F]{8}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{12}")
+MAX_CLIENT_ID_LENGTH = 512
+
+EVENT_STREAM_HEADERS = (
+    ("content-type", "text/event-stream; charset=utf-8"),
+    ("cache-control", "no-cache, no-transform"),
+    ("x-accel-buffering", "no"),
+)
+
+
+def request_id_from(header: str | None) -> str:
+    """The client's own id where it is a UUID, else a new one."""
+    return header if header is not None and UUID_FORM.fullmatch(header) else str(uuid.uuid4())
+
+
+def client_request_id_from(header: str | None) -> str | None:
+    """The client's X-Client-Request-Id where it may be echoed: printable ASCII, at most 512 characters."""
+    if header is None or len(header) > MAX_CLIENT_ID_LENGTH or not (header.isascii() and header.isprintable()):
+        return None
+    return header
+
+
+class Stopwatch:
+    """Splits the time up to the first byte into the gateway's own and everything else's. Seconds."""
+
+    def __init__(self) -> None:
+        self._start = time.perf_counter()
+        self._elsewhere = 0.0
+        self._paused_at: float | None = None
+
+    def pause(self) -> None:
+        """From here on somebody else works: the client that uploads, or the engine."""
+        self._paused_at = time.perf_counter()
+
+    def resume(self) -> None:
+        if self._paused_at is not None:
+            self._elsewhere += time.perf_counter() - self._paused_at
+            self._paused_at = None
+
+    def total(self) -> float:
+        return time.perf_counter() - self._start
+
+    def own(self) -> float:
+        self.resume()
+        return self.total() - self._elsewhere
+
+
+class Reply:
+    """The response to one request, and what the access log and the metrics will say of it."""
+
+    def __init__(self, send: Send, headers: dict[str, str]) -> None:
+        self.request_id = request_id_from(headers.get("x-request-id"))
+        self.clock = Stopwatch()
+        self.status: int | None = None
+        self.route = ""
+        self.model_id: str | None = None
+        self.key_id: str | None = None
+        self.streamed = False
+        self.usage: dict[str, Any] | None = None
+        self.reason = "ok"  # "ok", an error's code, or "client_gone"
+        self.overhead_s = 0.0
+        self.first_byte_s: float | None = None
+        self._client_id = client_request_id_from(headers.get("x-client-request-id"))
+        self._send = send
+
+    @property
+    def started(self) -> bool:
+        return self.status is not None
+
+    async def complete(self, status: int, headers: Iterable[tuple[str, str]], body: bytes) -> None:
+        """The whole response at once."""
+        await self.start(status, [*headers, ("content-length", str(len(body)))])
+        await self.finish(body)
+
+    async def error(self, error: ApiError) -> None:
+        self.reason = error.code
+        await self.complete(error.status, error.headers(), error.body())
+
+    async def start(self, status: int, headers: Iterable[tuple[str, str]]) -> None:
+        self.status = status
+        self.overhead_s, self.first_byte_s = self.clock.own(), self.clock.total()
+        own = [("x-request-id", self.request_id), ("x-gateway-overhead-ms", f"{self.overhead_s * 1000:.2f}")]
+        if self._client_id is not None:
+            own.append(("x-client-request-id", self._client_id))
+        encoded = [(name.encode("latin-1"), value.encode("latin-1")) for name, value in (*headers, *own)]
+        await self._send({"type": "http.response.start", "status": status, "headers": encoded})
+
+    async def write(self, piece: bytes) -> None:
+        await self._send({"type": "http.response.body", "body": piece, "more_body": True})
+
+    async def finish(self, last: bytes = b"") -> None:
+        await self._send({"type": "http.response.body", "body": last, "more_body": False})

@@ -1,0 +1,76 @@
+"""The routes of the contract as data, and which of them a path means."""
+
+from dataclasses import dataclass
+
+from app.errors import ApiError
+
+API_PREFIX = "/v1/"
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    """One route. `path` is what the documentation and the metrics call it; {} stands for a model's id."""
+
+    method: str
+    path: str
+    needs_key: bool = True
+
+
+CHAT = Route("POST", "/v1/chat/completions")
+MODEL_LIST = Route("GET", "/v1/models")
+MODEL_CARD = Route("GET", "/v1/models/{id}")
+HEALTH = Route("GET", "/health", needs_key=False)
+READY = Route("GET", "/ready", needs_key=False)
+METRICS = Route("GET", "/metrics", needs_key=False)
+
+FIXED = {route.path: route for route in (CHAT, MODEL_LIST, HEALTH, READY, METRICS)}
+UNKNOWN = "unknown"  # the metrics' name for every path that is no route
+
+
+@dataclass(frozen=True, slots=True)
+class Match:
+    """A path that is a route, with what it names."""
+
+    route: Route
+    pipeline: str | None = None
+    model_id: str | None = None
+
+
+def match(method: str, path: str) -> Match:
+    """The route of a request. Raises ApiError `unknown_url` or `method_not_allowed`."""
+    found = _match_path(path)
+    if found is None:
+        raise ApiError("unknown_url", f"There is no such route: {method} {_shown(path)}; the paths begin with /v1/.")
+    # HEAD is GET without the body; the HTTP server leaves the body out.
+    if method != found.route.method and not (method == "HEAD" and found.route.method == "GET"):
+        allow = found.route.method
+        raise ApiError("method_not_allowed", f"{found.route.path} takes {allow}, not {method}.", allow=allow)
+    return found
+
+
+def needs_key(path: str) -> bool:
+    """Whether a path is behind the key: everything under /v1, known or not."""
+    return path.startswith(API_PREFIX)
+
+
+def _match_path(path: str) -> Match | None:
+    if found := _match_plain(path, pipeline=None):
+        return found
+    first, slash, rest = path.removeprefix(API_PREFIX).partition("/")
+    if path.startswith(API_PREFIX) and first and slash:
+        return _match_plain(API_PREFIX + rest, pipeline=first)
+    return None
+
+
+def _match_plain(path: str, pipeline: str | None) -> Match | None:
+    if route := FIXED.get(path):
+        return Match(route, pipeline) if pipeline is None or route.needs_key else None
+    model_id = path.removeprefix(MODEL_LIST.path + "/")
+    if model_id and model_id != path and "/" not in model_id:
+        return Match(MODEL_CARD, pipeline, model_id)
+    return None
+
+
+def _shown(path: str) -> str:
+    """A path as an error may repeat it: short and printable."""
+    return "".join(c if c.isascii() and c.isprintable() else "?" for c in path[:100])

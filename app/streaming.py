@@ -1,0 +1,61 @@
+"""Relays the server-sent events of one answer to the client: at once, kept alive, and ended as the contract says."""
+
+import asyncio
+from contextlib import aclosing
+
+from app.errors import ApiError, upstream_error
+from app.relay import Answer
+from app.reply import EVENT_STREAM_HEADERS, Reply
+
+PING = b": ping\n\n"
+
+
+class Pinger:
+    """Writes a comment into a stream that has been silent for `interval` seconds, so that no proxy drops it."""
+
+    def __init__(self, reply: Reply, interval: float) -> None:
+        self._reply = reply
+        self._interval = interval
+        self._last = asyncio.get_running_loop().time()
+
+    def wrote(self) -> None:
+        self._last = asyncio.get_running_loop().time()
+
+    async def run(self) -> None:
+        loop = asyncio.get_running_loop()
+        while True:
+            silent = loop.time() - self._last
+            if silent >= self._interval:
+                await self._reply.write(PING)
+                self.wrote()
+                silent = 0.0
+            await asyncio.sleep(self._interval - silent)
+
+
+async def relay_events(reply: Reply, answer: Answer, ping_interval: float) -> None:
+    """Write the events of `answer`. A failure becomes a last event with an error; then the stream ends without [DONE]."""
+    reply.streamed = True
+    await reply.start(answer.head.status, EVENT_STREAM_HEADERS)
+    pinger = Pinger(reply, ping_interval)
+    pinging = asyncio.create_task(pinger.run())
+    failure: ApiError | None = None
+    try:
+        async with aclosing(answer.pieces()) as pieces:
+            async for piece in pieces:
+                await reply.write(piece)
+                pinger.wrote()
+    except ApiError as error:
+        failure = error
+    finally:
+        pinging.cancel()
+    if answer.tail is None:
+        failure = failure or upstream_error()
+    else:
+        reply.usage = answer.tail.usage
+        failure = ApiError.from_wire(answer.tail.error) if answer.tail.error else None
+    if failure is None:
+        await reply.finish()
+        return
+    reply.reason = failure.code
+    # The blank line ends an event that the failure may have cut.
+    await reply.finish(b"\n\ndata: " + failure.body() + b"\n\n")

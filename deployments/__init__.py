@@ -1,0 +1,1 @@
+"""The engines: each one an ASGI application inside a Ray Serve replica."""

@@ -1,0 +1,30 @@
+"""How one engine speaks: its errors, its bodies and its events, turned into the contract's."""
+
+from typing import Any, Protocol
+
+from app.errors import ApiError
+from deployments.protocol import RequestHead
+
+
+class EventStream(Protocol):
+    """Turns the events of one streamed answer. It is fed bytes as they come and keeps what it learns."""
+
+    usage: dict[str, Any] | None
+    error: ApiError | None  # set once the engine has reported one; nothing after it counts
+    done: bool  # the engine said that the stream ended well
+
+    def feed(self, piece: bytes) -> bytes:
+        """Take the next bytes of the engine's stream; return the whole events that are ready to leave."""
+        ...
+
+
+class Dialect(Protocol):
+    """One engine's way of speaking on one kind of route."""
+
+    def error(self, status: int, body: bytes) -> ApiError: ...
+
+    def body(self, body: bytes) -> tuple[bytes, dict[str, Any] | None]:
+        """The contract's form of a complete answer, and its usage."""
+        ...
+
+    def stream(self, request: RequestHead) -> EventStream: ...

@@ -1,0 +1,36 @@
+"""What passes between the gateway and a replica, whatever carries it: plain tuples, dicts and bytes.
+
+The gateway sends one `RequestHead` and the body's bytes. The replica sends one `ResponseHead`. Where that holds a
+`body`, the answer is complete. Otherwise pieces of the body follow as bytes, each of whole server-sent events, and
+last one `ResponseTail`. A stream without its tail was cut off: a failure never looks like success.
+"""
+
+from typing import Any, NamedTuple
+
+
+class RequestHead(NamedTuple):
+    """One request as a replica sees it."""
+
+    route: str  # the engine's path, such as /v1/chat/completions
+    request_id: str  # a UUID
+    include_usage: bool = True  # whether the client asked to see the usage event of a stream
+
+
+class ResponseHead(NamedTuple):
+    """The first item of every answer. With `error` set nothing else counts and nothing follows."""
+
+    status: int
+    content_type: str = "application/json"
+    body: bytes | None = None
+    usage: dict[str, Any] | None = None
+    error: dict[str, Any] | None = None  # an ApiError's `to_wire`
+
+
+class ResponseTail(NamedTuple):
+    """The last item of a streamed answer: what it used, and the error that ended it, if one did."""
+
+    usage: dict[str, Any] | None = None
+    error: dict[str, Any] | None = None
+
+
+ResponseItem = ResponseHead | bytes | ResponseTail

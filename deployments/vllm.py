@@ -1,0 +1,57 @@
+"""The vLLM deployment: one language model, its engine and vLLM's own server application in one Serve replica."""
+
+from collections.abc import AsyncIterator
+from contextlib import aclosing
+from typing import Any
+
+import orjson
+
+from deployments.protocol import RequestHead, ResponseHead, ResponseItem
+from deployments.replica import answer
+from deployments.vllm_adapter import VllmEngine, start_engine
+from deployments.vllm_dialect import ChatDialect
+
+CHAT_ROUTE = "/v1/chat/completions"
+WARM_UP_TOKENS = 2
+
+
+class WarmUpError(RuntimeError):
+    """The engine started and could not answer a request of its own kind."""
+
+
+class VllmReplica:
+    """One replica of a chat model. It is ready once it has answered a real request."""
+
+    async def __init__(self, model_id: str, source: str, engine_kwargs: dict[str, Any]) -> None:
+        self._model_id = model_id
+        self._dialect = ChatDialect()
+        self._engine: VllmEngine = await start_engine(model_id, source, engine_kwargs)
+        await self._warm_up()
+
+    async def handle(self, request: RequestHead, body: bytes) -> AsyncIterator[ResponseItem]:
+        """Answer one request; the items are those of `deployments.protocol`."""
+        async with aclosing(answer(self._engine.app, self._dialect, request, body)) as items:
+            async for item in items:
+                yield item
+
+    async def check_health(self) -> None:
+        """Called by Serve; raises where the engine is dead, and Serve then replaces this replica."""
+        await self._engine.check_health()
+
+    def unfinished_requests(self) -> int:
+        """Requests the engine works on now."""
+        return self._engine.unfinished_requests()
+
+    async def _warm_up(self) -> None:
+        body = {
+            "model": self._model_id,
+            "messages": [{"role": "user", "content": "ready?"}],
+            "max_tokens": WARM_UP_TOKENS,
+        }
+        async for item in self.handle(RequestHead(CHAT_ROUTE, "warm-up"), orjson.dumps(body)):
+            if isinstance(item, ResponseHead) and item.error:
+                raise WarmUpError(f"the warm-up request of {self._model_id} failed: {item.error['message']}")
+
+    def __del__(self) -> None:
+        if engine := getattr(self, "_engine", None):
+            engine.shutdown()

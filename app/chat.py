@@ -17,10 +17,11 @@ ROLES = frozenset({"developer", "system", "user", "assistant", "tool", "function
 
 # Arguments of the engine that a client must not reach: they change scheduling, caches, templates or trust.
 ENGINE_PRIVATE = frozenset(
-    "priority cache_salt kv_transfer_params ec_transfer_params vllm_xargs request_id prompt_embeds chat_template "
-    "chat_template_kwargs mm_processor_kwargs media_io_kwargs add_generation_prompt continue_final_message "
-    "documents echo return_token_ids return_tokens_as_token_ids return_prompt_text structural_tag".split()
-)
+    {"priority", "cache_salt", "kv_transfer_params", "ec_transfer_params", "vllm_xargs", "request_id", "prompt_embeds",
+     "chat_template", "chat_template_kwargs", "mm_processor_kwargs", "media_io_kwargs", "add_generation_prompt",
+     "continue_final_message", "documents", "echo", "return_token_ids", "return_tokens_as_token_ids",
+     "return_prompt_text", "structural_tag"}
+)  # fmt: skip
 
 
 def check_shape(request: dict[str, Any]) -> None:

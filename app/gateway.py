@@ -97,7 +97,8 @@ class Gateway:
             await reply.error(internal_error())
         finally:
             self._metrics.record(reply)
-            access_log.write(reply)
+            if not reply.is_probe:
+                access_log.write(reply)
 
     async def _handle(self, scope: dict[str, Any], headers: dict[str, str], receive: Receive, reply: Reply) -> None:
         path = scope["path"]
@@ -105,7 +106,7 @@ class Gateway:
         key = self._keys.authenticate(headers.get("authorization")) if needs_key(path) else None
         reply.key_id = key.id if key else None
         found = match(scope["method"], path)
-        reply.route = found.route.path
+        reply.route, reply.is_probe = found.route.path, not found.route.needs_key
         call = Call(found, headers, receive, reply)
         call.key = key
         await self._handlers[found.route.path](call)

@@ -3,6 +3,8 @@
 import asyncio
 from typing import Any
 
+from ray import serve
+
 from app import access_log
 from app.config import Config
 from app.gateway import Gateway
@@ -23,8 +25,6 @@ class IngressReplica:
 
     async def __serve_build_asgi_app__(self) -> Gateway:
         """Called by Serve once, on the loop that will serve the requests."""
-        from ray import serve
-
         access_log.configure()
         registry = Registry(self._config.models)
         app_name = serve.get_replica_context().app_name

@@ -2,6 +2,8 @@
 
 from typing import Protocol
 
+from ray.util.metrics import Counter, Histogram
+
 from app.reply import Reply
 
 SECONDS = [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300, 600]
@@ -24,8 +26,6 @@ class RayMetrics:
     """Exports through Ray's metrics agent, which every node has and which outlives any replica."""
 
     def __init__(self) -> None:
-        from ray.util.metrics import Counter, Histogram
-
         labels = ("route", "model")
         self._requests = Counter(
             "portico_requests", "Requests by status and reason (ok, an error's code, client_gone).",

@@ -3,6 +3,10 @@
 import asyncio
 
 import aiohttp
+import ray
+from prometheus_client.core import CollectorRegistry, Metric
+from prometheus_client.exposition import generate_latest
+from prometheus_client.parser import text_string_to_metric_families
 
 # Ray prefixes every series with ray_.
 KEPT_PREFIXES = ("ray_portico_", "ray_vllm_", "ray_serve_")
@@ -20,10 +24,6 @@ async def metrics_page() -> bytes:
 
 def merge(texts: list[str]) -> bytes:
     """One page of several: this service's series only, without the labels that tell of the machines."""
-    from prometheus_client.core import CollectorRegistry, Metric
-    from prometheus_client.exposition import generate_latest
-    from prometheus_client.parser import text_string_to_metric_families
-
     families: dict[str, Metric] = {}
     for text in texts:
         for family in text_string_to_metric_families(text):
@@ -39,13 +39,11 @@ def merge(texts: list[str]) -> bytes:
             return list(families.values())
 
     registry = CollectorRegistry()
-    registry.register(Families())  # type: ignore[arg-type]  # the parser's families, not a Collector of our own
+    registry.register(Families())
     return generate_latest(registry)
 
 
 def _agent_addresses() -> list[str]:
-    import ray
-
     return [f"http://{node['NodeManagerAddress']}:{node['MetricsExportPort']}" for node in ray.nodes() if node["Alive"]]
 
 

@@ -4,6 +4,8 @@ import asyncio
 import logging
 from typing import Any
 
+from ray import serve
+
 from app.registry import Readiness, Registry
 
 logger = logging.getLogger("portico.readiness")
@@ -25,8 +27,6 @@ def readiness_of(deployment: Any) -> Readiness:
 
 async def watch(registry: Registry, app_name: str) -> None:
     """Keep `registry` up to date for as long as this process lives."""
-    from ray import serve
-
     while True:
         try:
             status = await asyncio.to_thread(serve.status)

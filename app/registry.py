@@ -51,9 +51,6 @@ class Registry:
     def all_verified(self) -> bool:
         return all(model.readiness is Readiness.VERIFIED for model in self._models.values())
 
-    def is_pipeline(self, name: str) -> bool:
-        return name in self._models
-
     def visible_to(self, key: KeyEntry) -> list[Model]:
         """The verified models that `key` may use, in the order of the configuration."""
         return [m for m in self._models.values() if m.readiness is Readiness.VERIFIED and may_use(key, m.entry.id)]
@@ -66,27 +63,31 @@ class Registry:
                 "model_not_found", "There is no model of this id here. GET /v1/models lists the ids.", param="model"
             )
         if not may_use(key, model_id):
-            raise ApiError("model_not_allowed", "This key may not use this model. GET /v1/models lists what it may use.")
+            raise ApiError(
+                "model_not_allowed", "This key may not use this model. GET /v1/models lists what it may use."
+            )
         if model.readiness is Readiness.STARTING:
             raise ApiError("model_starting", "This model is starting. Retry after a pause.", param="model")
         return model
 
     def resolve(self, asked: object, pipeline: str | None, key: KeyEntry) -> Model:
         """The model that a request means: `asked` is its field `model`, `pipeline` the one its path names."""
-        if pipeline is not None and asked not in (None, DEFAULT_MODEL, pipeline):
-            raise ApiError(
-                "invalid_value",
-                f"This path serves the model {pipeline!r} only. Leave `model` out, or name that one.",
-                param="model",
-            )
-        target = pipeline if pipeline is not None else asked
-        if target is None:
+        if pipeline is not None:
+            model = self.lookup(pipeline, key)
+            if asked not in (None, DEFAULT_MODEL, pipeline):
+                raise ApiError(
+                    "invalid_value",
+                    f"This path serves the model {pipeline!r} only. Leave `model` out, or name that one.",
+                    param="model",
+                )
+            return model
+        if asked is None:
             raise ApiError(
                 "missing_required_parameter", "`model` is missing. GET /v1/models lists the ids.", param="model"
             )
-        if not isinstance(target, str):
+        if not isinstance(asked, str):
             raise ApiError("invalid_type", "`model` must be a string.", param="model")
-        return self.lookup(target, key)
+        return self.lookup(asked, key)
 
 
 def may_use(key: KeyEntry, model_id: str) -> bool:

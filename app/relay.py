@@ -1,8 +1,11 @@
 """Carries a request to a model's deployment and the answer back. The carrier here is Serve's streaming handle."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from typing import Any, Protocol
+
+from ray.exceptions import RayActorError, RayError
+from ray.serve.exceptions import BackPressureError, DeploymentUnavailableError
 
 from app.errors import ApiError, upstream_error
 from deployments.protocol import RequestHead, ResponseHead, ResponseTail
@@ -16,7 +19,7 @@ class Answer(Protocol):
     head: ResponseHead
     tail: ResponseTail | None  # there once the stream has ended as the protocol says
 
-    def pieces(self) -> AsyncIterator[bytes]:
+    def pieces(self) -> AsyncGenerator[bytes]:
         """The body of a streamed answer, each piece whole events. Raises ApiError where the replica is lost."""
         ...
 
@@ -82,9 +85,6 @@ class HandleAnswer:
 
     async def start(self) -> None:
         """Wait for the head. Raises ApiError where it is an error, ReplicaLost where the replica is gone."""
-        from ray.exceptions import RayActorError, RayError
-        from ray.serve.exceptions import BackPressureError, DeploymentUnavailableError
-
         try:
             self.head = await anext(self._stream)
         except BackPressureError:
@@ -98,9 +98,7 @@ class HandleAnswer:
             raise ApiError.from_wire(self.head.error)
         self._ended = self.head.body is not None
 
-    async def pieces(self) -> AsyncIterator[bytes]:
-        from ray.exceptions import RayError
-
+    async def pieces(self) -> AsyncGenerator[bytes]:
         try:
             async for item in self._stream:
                 if isinstance(item, ResponseTail):

@@ -1,4 +1,4 @@
-"""One request and its one response, as the gateway keeps them: identity, times, outcome, and the headers on everything."""
+"""One request and its one response, as the gateway keeps them: identity, times, outcome, headers."""
 
 import re
 import time
@@ -65,6 +65,7 @@ class Reply:
         self.clock = Stopwatch()
         self.status: int | None = None
         self.route = ""
+        self.is_probe = False  # health, readiness, metrics: asked by machines every few seconds
         self.model_id: str | None = None
         self.key_id: str | None = None
         self.streamed = False

@@ -33,7 +33,7 @@ class Pinger:
 
 
 async def relay_events(reply: Reply, answer: Answer, ping_interval: float) -> None:
-    """Write the events of `answer`. A failure becomes a last event with an error; then the stream ends without [DONE]."""
+    """Write the events of `answer`. A failure becomes a last event that holds the error; no [DONE] follows it."""
     reply.streamed = True
     await reply.start(answer.head.status, EVENT_STREAM_HEADERS)
     pinger = Pinger(reply, ping_interval)

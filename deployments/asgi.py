@@ -4,7 +4,7 @@ httpx's ASGI transport waits for the whole body, so server-sent events need a ca
 """
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from types import TracebackType
 from typing import Any
 
@@ -37,7 +37,7 @@ class AsgiCall:
         }
         self._messages: asyncio.Queue[dict[str, Any] | None] = asyncio.Queue(MAX_BUFFERED_MESSAGES)
         self._gone = asyncio.Event()
-        self._task: asyncio.Task[None] | None = None
+        self._task: asyncio.Task[None]
 
     async def __aenter__(self) -> "AsgiCall":
         self._task = asyncio.create_task(self._run())
@@ -46,7 +46,6 @@ class AsgiCall:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        assert self._task is not None
         self._gone.set()
         self._task.cancel()
         await asyncio.wait([self._task])
@@ -62,7 +61,7 @@ class AsgiCall:
         """The whole body."""
         return b"".join([piece async for piece in self.pieces()])
 
-    async def pieces(self) -> AsyncIterator[bytes]:
+    async def pieces(self) -> AsyncGenerator[bytes]:
         """The body as it comes; pieces that wait together come joined."""
         while (message := await self._next()) is not None:
             pieces = [message["body"]]
@@ -78,7 +77,6 @@ class AsgiCall:
     async def _next(self) -> dict[str, Any] | None:
         message = await self._messages.get()
         if message is None:
-            assert self._task is not None
             await self._task  # raises what the application raised
         return message
 

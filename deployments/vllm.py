@@ -22,7 +22,8 @@ class WarmUpError(RuntimeError):
 class VllmReplica:
     """One replica of a chat model. It is ready once it has answered a real request."""
 
-    async def __init__(self, model_id: str, source: str, engine_kwargs: dict[str, Any]) -> None:
+    # Serve awaits a constructor; the type checker knows only plain ones.
+    async def __init__(self, model_id: str, source: str, engine_kwargs: dict[str, Any]) -> None:  # type: ignore[misc]
         self._model_id = model_id
         self._dialect = ChatDialect()
         self._engine: VllmEngine = await start_engine(model_id, source, engine_kwargs)

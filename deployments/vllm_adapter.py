@@ -18,9 +18,10 @@ from deployments.vllm_dialect import validation_error
 
 # What a model entry may not set: the gateway owns the door, and nothing a client sends may run or name code or files.
 RESERVED_ARGUMENTS = frozenset(
-    "host port uds grpc_port api_key root_path middleware ssl_keyfile ssl_certfile ssl_ca_certs served_model_name model "
-    "trust_request_chat_template trust_request_mm_kwargs enable_log_requests enable_log_outputs tool_server".split()
-)
+    {"host", "port", "uds", "grpc_port", "api_key", "root_path", "middleware", "ssl_keyfile", "ssl_certfile",
+     "ssl_ca_certs", "served_model_name", "model", "trust_request_chat_template", "trust_request_mm_kwargs",
+     "enable_log_requests", "enable_log_outputs", "tool_server"}
+)  # fmt: skip
 # The server's own defaults, where they differ from vLLM's. A model entry may override each.
 DEFAULTS = {
     "enable_prompt_tokens_details": True,
@@ -46,7 +47,7 @@ class VllmEngine:
         await self._engine.check_health()
 
     def unfinished_requests(self) -> int:
-        return self._engine.get_num_unfinished_requests()
+        return int(self._engine.get_num_unfinished_requests())
 
     def shutdown(self) -> None:
         self._engine.shutdown()
@@ -126,8 +127,11 @@ def _report_validation_errors_as_data(app: Any) -> None:
     from fastapi.exceptions import RequestValidationError
     from starlette.requests import Request
     from starlette.responses import JSONResponse
+    from vllm.entrypoints.serve.exception_handling.handlers.validation import clean_loc_for_param
 
     async def report(_: Request, error: RequestValidationError) -> JSONResponse:
-        return JSONResponse(validation_error(list(error.errors())), status_code=400)
+        first = error.errors()[0]
+        return JSONResponse(validation_error(first["type"], first["msg"], clean_loc_for_param(first["loc"])), 400)
 
     app.add_exception_handler(RequestValidationError, report)
+    app.middleware_stack = None  # it was built with the old handler; the next request builds it anew

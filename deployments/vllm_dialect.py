@@ -1,6 +1,6 @@
 """vLLM's answers to chat completions, turned into the contract's. Written for vLLM 0.32.
 
-vLLM's error types are its own, its error codes are numbers, and its answers carry null fields that OpenAI does not know.
+vLLM's error types are its own, its error codes are numbers, and its answers carry null fields that OpenAI lacks.
 """
 
 import re
@@ -13,9 +13,9 @@ from deployments.protocol import RequestHead
 
 # vLLM's own fields: they stay where they hold something and are removed where they are null.
 ENGINE_FIELDS = frozenset(
-    "stop_reason token_ids routed_experts prompt_logprobs prompt_token_ids prompt_text kv_transfer_params "
-    "ec_transfer_params metrics reasoning multimodal_tokens".split()
-)
+    {"stop_reason", "token_ids", "routed_experts", "prompt_logprobs", "prompt_token_ids", "prompt_text", "reasoning",
+     "kv_transfer_params", "ec_transfer_params", "metrics", "multimodal_tokens"}
+)  # fmt: skip
 # `parameter` of a VLLMValidationError that means: the prompt does not fit the context.
 CONTEXT_PARAMETERS = frozenset({"input_text", "input_tokens", "prompt"})
 # How vLLM words what it reports without a parameter.
@@ -23,7 +23,10 @@ SCHEMA_ERROR = re.compile(r"grammar|json schema|structural.?tag|regex", re.IGNOR
 CAPABILITY_ERRORS = {
     "tool choice requires": ("tools", "This model cannot call tools. Leave out `tools` and `tool_choice`."),
     "not a multimodal model": ("messages", "This model reads text only. Send messages without images or audio."),
-    "does not support Chat Completions": ("model", "This model does not chat. GET /v1/models lists what each one does."),
+    "does not support Chat Completions": (
+        "model",
+        "This model does not chat. GET /v1/models lists what each one does.",
+    ),
     "hat template": ("messages", "This model has no chat template, so it cannot chat."),
 }
 # VLLMValidationError appends these to its message; they can repeat what the client sent.
@@ -35,21 +38,20 @@ MISSING_KINDS = frozenset({"missing"})
 TYPE_KINDS = re.compile(r"_type$|_parsing$|_from_float$")
 
 
-def validation_error(errors: list[dict[str, Any]]) -> dict[str, Any]:
-    """pydantic's errors about a request as an engine error body that `ChatDialect.error` reads.
+def validation_error(kind: str, message: str, place: str) -> dict[str, Any]:
+    """One of pydantic's errors about a body, as an engine's error that `ChatDialect.error` reads.
 
-    Only the first is told, by its place and rule, never by its input. Names of classes are left out of the place.
+    `kind` and `message` are pydantic's; `place` is a dotted path. The names of the engine's classes are left out of it.
     """
-    first = errors[0]
-    place = [str(part) for part in first["loc"] if part != "body" and not re.match(r"[A-Z]|.*[\[(]", str(part))]
-    return {"error": {"kind": first["type"], "message": first["msg"], "param": ".".join(place) or None}}
+    parts = [part for part in place.split(".") if part != "body" and not part[:1].isupper()]
+    return {"error": {"kind": kind, "message": message, "param": ".".join(parts) or None}}
 
 
 class ChatDialect:
     """POST /v1/chat/completions as vLLM answers it."""
 
     def error(self, status: int, body: bytes) -> ApiError:
-        """The contract's error for vLLM's `body` under `status`. A body that says nothing known is an upstream error."""
+        """The contract's error for vLLM's `body` under `status`; an upstream error where that says nothing known."""
         try:
             return self._error(status, orjson.loads(body)["error"])
         except (orjson.JSONDecodeError, KeyError, TypeError):
@@ -83,7 +85,9 @@ class ChatDialect:
             if words in message:
                 return ApiError("unsupported_capability", told, param=where)
         if param is None and SCHEMA_ERROR.search(message):
-            return ApiError("invalid_json_schema", f"The JSON schema cannot be used: {message}", param="response_format")
+            return ApiError(
+                "invalid_json_schema", f"The JSON schema cannot be used: {message}", param="response_format"
+            )
         return ApiError("invalid_value", message, param=param)
 
 

@@ -17,9 +17,12 @@ def make(name: str, folder: Path = FOLDER) -> bool:
     target = folder / name
     if target.exists():
         return False
-    with tempfile.TemporaryDirectory(dir=folder, prefix=f".{name}-") as scratch:
-        MAKERS[name](Path(scratch))
-        shutil.copytree(scratch, target)
+    scratch = Path(tempfile.mkdtemp(dir=folder, prefix=f"{name}-"))
+    try:
+        MAKERS[name](scratch)
+        scratch.rename(target)
+    finally:
+        shutil.rmtree(scratch, ignore_errors=True)
     return True
 
 

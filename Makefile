@@ -1,0 +1,63 @@
+# make serve, make test and make check are for everybody; make lock is for whoever changes a dependency.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+# torch's CPU build is not on the package index. Where pip does not know a place for it already, this is its home.
+TORCH_CPU_INDEX := https://download.pytorch.org/whl/cpu
+
+.PHONY: serve test check format lock clean
+.DELETE_ON_ERROR:
+
+serve: $(VENV)/models
+	@exec $(BIN)/python -m app serve serve_configs/local.yaml
+
+test: $(VENV)/models $(VENV)/dev
+	$(BIN)/python -m pytest
+
+check: $(VENV)/models $(VENV)/dev
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check --output-format concise .
+	$(BIN)/mypy
+	$(BIN)/python -m pytest
+
+format: $(VENV)/dev
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+# Each target below is a stamp: it is made again only when what it depends on has changed.
+
+$(VENV)/models: $(wildcard local_models/*.py local_models/*.jinja) $(VENV)/service
+	$(BIN)/python -m local_models
+	@touch $@
+
+$(VENV)/dev: locks/dev.txt $(VENV)/service
+	$(BIN)/uv pip install --quiet --no-deps --require-hashes -r locks/dev.txt
+	@touch $@
+
+$(VENV)/service: locks/cpu.txt pyproject.toml $(VENV)/torch
+	$(BIN)/uv pip install --quiet --no-deps --require-hashes --compile-bytecode -r locks/cpu.txt
+	$(BIN)/uv pip install --quiet --no-deps --no-build-isolation -e .
+	@touch $@
+
+$(VENV)/torch: locks/torch-cpu.txt locks/uv.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+		{ echo "Portico needs Python 3.11 or newer; name one: make PYTHON=python3.11 ..."; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --require-hashes -r locks/uv.txt
+	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps -r locks/torch-cpu.txt 2>/dev/null || \
+		$(BIN)/pip install --disable-pip-version-check --no-deps --index-url $(TORCH_CPU_INDEX) -r locks/torch-cpu.txt
+	@touch $@
+
+COMPILE := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --no-annotate --no-header --generate-hashes
+# Without CPU builds of these at hand, installed ones would break every import of transformers.
+NOT_ON_CPU := torch torchvision torchaudio torchcodec triton
+
+lock: $(VENV)/torch
+	$(COMPILE) --config-file locks/cpu.toml $(NOT_ON_CPU:%=--no-emit-package %) locks/cpu.in -o locks/cpu.txt
+	$(COMPILE) locks/gpu.in -o locks/gpu.txt
+	$(COMPILE) locks/dev.in -o locks/dev.txt
+	$(COMPILE) locks/uv.in -o locks/uv.txt
+
+clean:
+	rm -rf $(VENV) local_models/*/

@@ -1,0 +1,108 @@
+"""The running service, shared by every test that needs one: `python -m app serve` on a copy of local.yaml."""
+
+import os
+import re
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import httpx
+import psutil
+import pytest
+import yaml
+
+from app.config import PROJECT_FOLDER
+from app.keys import LOCAL_KEY
+
+START_SECONDS = 240
+
+
+@dataclass
+class Service:
+    """A running service: where it is, what it printed, and the folder of its Ray cluster."""
+
+    port: int
+    process: subprocess.Popen[bytes]
+    log: Path
+    ray_folder: Path
+
+    @property
+    def base_url(self) -> str:
+        return f"http://127.0.0.1:{self.port}/v1"
+
+    @property
+    def output(self) -> str:
+        """What it has printed so far, without colours."""
+        return re.sub(r"\x1b\[\d+m", "", self.log.read_text())
+
+    @property
+    def ray_address(self) -> str:
+        return (self.ray_folder / "ray" / "ray_current_cluster").read_text().strip()
+
+    def wait_ready(self, seconds: float = START_SECONDS) -> None:
+        deadline = time.monotonic() + seconds
+        while time.monotonic() < deadline:
+            assert self.process.poll() is None, f"the service ended:\n{self.output[-5000:]}"
+            try:
+                if httpx.get(f"http://127.0.0.1:{self.port}/ready", timeout=5).status_code == 200:
+                    return
+            except httpx.TransportError:
+                pass
+            time.sleep(0.5)
+        raise TimeoutError(f"the service is not ready after {seconds} s:\n{self.output[-5000:]}")
+
+    def stop(self) -> list[str]:
+        """Ctrl-C. Returns what is left running."""
+        started = psutil.Process(self.process.pid).children(recursive=True)
+        self.process.send_signal(signal.SIGINT)
+        assert self.process.wait(60) == 0
+        return [process.name() for process in started if process.is_running() and process.status() != "zombie"]
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+@pytest.fixture(scope="session")
+def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
+    """local.yaml as `make serve` runs it, on a free port and a Ray cluster of its own."""
+    content = yaml.safe_load((PROJECT_FOLDER / "serve_configs" / "local.yaml").read_text())
+    port = free_port()
+    content["http_options"]["port"] = port
+    folder = tmp_path_factory.mktemp("service")
+    (folder / "local.yaml").write_text(yaml.safe_dump(content))
+    ray_folder = Path(tempfile.mkdtemp(prefix="portico-"))  # short: Ray puts sockets there, whose paths are bounded
+    environment = {name: value for name, value in os.environ.items() if name != "RAY_ADDRESS"}
+    with (folder / "log").open("wb") as log:
+        process = subprocess.Popen(
+            [sys.executable, "-u", "-m", "app", "serve", str(folder / "local.yaml")],
+            cwd=PROJECT_FOLDER,
+            env=environment | {"RAY_TMPDIR": str(ray_folder), "PYTHONUNBUFFERED": "1"},
+            stdout=log,
+            stderr=subprocess.STDOUT,
+        )
+    running = Service(port, process, folder / "log", ray_folder)
+    try:
+        running.wait_ready()
+        yield running
+        assert running.stop() == [], "Ctrl-C left processes behind"
+    finally:
+        process.kill()
+        shutil.rmtree(ray_folder, ignore_errors=True)
+
+
+@pytest.fixture(scope="session")
+def http(service: Service) -> Iterator[httpx.Client]:
+    """A plain HTTP client with the local key."""
+    headers = {"authorization": f"Bearer {LOCAL_KEY}"}
+    with httpx.Client(base_url=f"http://127.0.0.1:{service.port}", headers=headers, timeout=60) as client:
+        yield client

@@ -1,0 +1,120 @@
+"""A gateway without Ray and without an engine: a stand-in relay answers with what a test gives it."""
+
+from collections.abc import AsyncGenerator, Callable
+from typing import Any
+
+import httpx
+import pytest
+
+from app.config import Config, parse_config
+from app.errors import ApiError
+from app.gateway import Gateway
+from app.keys import LOCAL_KEY, hash_key, public_id
+from app.metrics import NoMetrics
+from app.registry import Readiness, Registry
+from deployments.protocol import RequestHead, ResponseHead, ResponseItem, ResponseTail
+
+SCOPED_KEY = "sk-portico-scoped000000-" + "s" * 43
+
+
+def config_args(**changes: Any) -> dict[str, Any]:
+    """A right configuration, with `changes` on top."""
+    return {
+        "models": [
+            {"id": "alpha", "task": "chat", "engine": "vllm", "source": "./alpha"},
+            {"id": "beta", "task": "chat", "engine": "vllm", "source": "./beta"},
+        ],
+        "keys": [
+            {"id": public_id(LOCAL_KEY), "sha256": hash_key(LOCAL_KEY)},
+            {"id": public_id(SCOPED_KEY), "sha256": hash_key(SCOPED_KEY), "models": ["beta"]},
+        ],
+    } | changes
+
+
+class StandInAnswer:
+    """An answer made of given items of the replica protocol."""
+
+    def __init__(self, items: list[ResponseItem | Exception]) -> None:
+        assert isinstance(items[0], ResponseHead)
+        self.head = items[0]
+        self.tail: ResponseTail | None = None
+        self.closed = False
+        self._items = items[1:]
+
+    async def pieces(self) -> AsyncGenerator[bytes]:
+        for item in self._items:
+            if isinstance(item, Exception):
+                raise item
+            if isinstance(item, ResponseTail):
+                self.tail = item
+            elif isinstance(item, bytes):
+                yield item
+
+    def close(self) -> None:
+        self.closed = True
+
+
+class StandInRelay:
+    """Answers every request with `items`, and remembers what it was sent."""
+
+    def __init__(self) -> None:
+        self.items: list[ResponseItem | Exception] = [ResponseHead(200, body=b"{}", usage={"prompt_tokens": 1})]
+        self.sent: list[tuple[str, RequestHead, bytes]] = []
+        self.answers: list[StandInAnswer] = []
+
+    async def send(self, model_id: str, request: RequestHead, body: bytes, timeout_s: float) -> StandInAnswer:
+        self.sent.append((model_id, request, body))
+        if isinstance(self.items[0], ApiError):
+            raise self.items[0]
+        self.answers.append(StandInAnswer(self.items))
+        return self.answers[-1]
+
+
+@pytest.fixture
+def relay() -> StandInRelay:
+    return StandInRelay()
+
+
+@pytest.fixture
+def registry() -> Registry:
+    registry = Registry(parse_config(config_args()).models)
+    registry.update(dict.fromkeys(("alpha", "beta"), Readiness.VERIFIED))
+    return registry
+
+
+@pytest.fixture
+def make_gateway(relay: StandInRelay, registry: Registry) -> Callable[..., Gateway]:
+    async def page() -> bytes:
+        return b"# nothing\n"
+
+    def make(config: Config | None = None) -> Gateway:
+        return Gateway(config or parse_config(config_args()), relay, registry, NoMetrics(), page)
+
+    return make
+
+
+@pytest.fixture
+async def client(make_gateway: Callable[..., Gateway]) -> AsyncGenerator[httpx.AsyncClient]:
+    """A client with the key that may use every model."""
+    async with client_of(make_gateway()) as client:
+        yield client
+
+
+def client_of(gateway: Any, key: str | None = LOCAL_KEY) -> httpx.AsyncClient:
+    headers = {"authorization": f"Bearer {key}"} if key else {}
+    return httpx.AsyncClient(transport=httpx.ASGITransport(gateway), base_url="http://gateway", headers=headers)
+
+
+def chat(**changes: Any) -> dict[str, Any]:
+    """A right chat request, with `changes` on top."""
+    return {"model": "alpha", "messages": [{"role": "user", "content": "hi"}]} | changes
+
+
+def assert_error(response: httpx.Response, status: int, kind: str, code: str, param: str | None = None) -> None:
+    """The response is an error in the contract's envelope, with a request id."""
+    error = response.json()["error"]
+    assert set(error) == {"message", "type", "code", "param"}
+    assert (response.status_code, error["type"], error["code"], error["param"]) == (status, kind, code, param)
+    assert response.headers["content-type"] == "application/json"
+    assert len(response.headers["x-request-id"]) == 36
+    assert ("retry-after" in response.headers) == (status in (429, 503))

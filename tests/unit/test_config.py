@@ -1,0 +1,82 @@
+"""The configuration: right files load, wrong ones name the field and the fault."""
+
+from typing import Any
+
+import pytest
+
+from app.config import PROJECT_FOLDER, ConfigError, parse_config, read_serve_config
+from app.keys import LOCAL_KEY, hash_key
+from app.local_service import check_local_key
+from tests.unit.conftest import config_args
+
+CONFIGS = sorted((PROJECT_FOLDER / "serve_configs").glob("*.yaml"))
+
+
+@pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.name)
+def test_every_shipped_config_loads_in_serve_and_in_portico(path: Any) -> None:
+    from ray.serve.schema import ServeDeploySchema
+
+    content, config = read_serve_config(path)
+    ServeDeploySchema.model_validate(content)
+    check_local_key(config, content["http_options"]["host"])
+    assert config.models
+
+
+def test_the_production_config_scales_several_models_on_gpus_and_knows_no_local_key() -> None:
+    _, config = read_serve_config(PROJECT_FOLDER / "serve_configs" / "prod.yaml")
+    assert len(config.models) > 1
+    assert all(model.resources.num_gpus > 0 for model in config.models)
+    assert any(model.scaling.max_replicas > model.scaling.min_replicas for model in config.models)
+    assert hash_key(LOCAL_KEY) not in {key.sha256 for key in config.keys}
+
+
+def entry(**changes: Any) -> dict[str, Any]:
+    return {"id": "alpha", "task": "chat", "engine": "vllm", "source": "hub/name"} | changes
+
+
+@pytest.mark.parametrize(
+    ("args", "told"),
+    [
+        ({}, "models: Field required"),
+        (config_args(models=[]), "models: List should have at least 1 item"),
+        (config_args(models=[entry(), entry()]), "'alpha' stands there twice"),
+        (config_args(models=[entry(id="chat")]), "models[0].id: 'chat' is a part of the routes"),
+        (config_args(models=[entry(id="a/b")]), "models[0].id: String should match"),
+        (config_args(models=[entry(task="dance")]), "models[0].task: Input should be 'chat'"),
+        (config_args(models=[entry(gpus=1)]), "models[0].gpus: there is no such field"),
+        (config_args(models=[entry(resources={"num_gpus": 1.5})]), "neither a whole number of GPUs nor a fraction"),
+        (config_args(models=[entry(scaling={"min_replicas": 2})]), "max_replicas (1) is under min_replicas (2)"),
+        (config_args(keys=[{"id": "short", "sha256": "0" * 64}]), "keys[0].id: String should match"),
+        (config_args(keys=[{"id": "a" * 12, "sha256": "0" * 64, "models": ["gamma"]}]), "names the model 'gamma'"),
+        (config_args(limits={"max_body_bytes": 0}), "limits.max_body_bytes: Input should be greater than"),
+    ],
+)
+def test_a_wrong_config_names_the_field_and_the_fault(args: dict[str, Any], told: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        parse_config(args)
+    assert told in str(caught.value)
+
+
+def test_a_file_without_args_says_so(tmp_path: Any) -> None:
+    path = tmp_path / "empty.yaml"
+    path.write_text("applications: []")
+    with pytest.raises(ConfigError, match="there is no `applications"):
+        read_serve_config(path)
+
+
+def test_the_local_key_serves_loopback_only() -> None:
+    config = parse_config(config_args())
+    check_local_key(config, "127.0.0.1")
+    with pytest.raises(ConfigError, match="the local key is public"):
+        check_local_key(config, "0.0.0.0")  # noqa: S104 - the very thing that is refused
+
+
+def test_a_source_is_a_hub_name_or_a_folder_of_the_project() -> None:
+    local, hub = parse_config(
+        config_args(models=[entry(source="./m"), entry(id="b", source="org/m")], keys=KEYS)
+    ).models
+    assert local.location() == str(PROJECT_FOLDER / "m")
+    assert hub.location() == "org/m"
+
+
+KEYS = [{"id": "a" * 12, "sha256": "0" * 64}]

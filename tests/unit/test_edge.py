@@ -1,0 +1,68 @@
+"""The middleware around Serve's own HTTP servers."""
+
+import uuid
+from typing import Any
+
+import httpx
+import pytest
+from ray.serve._private.http_util import RequestIdMiddleware  # what Serve wraps every server in
+
+from app.edge import Edge
+from tests.unit.conftest import assert_error
+
+
+class Server:
+    """An application inside Serve's middleware, as a proxy runs it; it answers as told and keeps what it saw."""
+
+    def __init__(self, status: int = 200, content_type: bytes = b"application/json") -> None:
+        self.status = status
+        self.content_type = content_type
+        self.seen: dict[bytes, bytes] = {}
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        self.seen = dict(scope["headers"])
+        headers = [(b"content-type", self.content_type), (b"x-request-id", self.seen[b"x-request-id"])]
+        await send({"type": "http.response.start", "status": self.status, "headers": headers})
+        await send({"type": "http.response.body", "body": b"a stack trace", "more_body": True})
+        await send({"type": "http.response.body", "body": b"", "more_body": False})
+
+    async def get(self, headers: dict[str, str] | None = None) -> httpx.Response:
+        transport = httpx.ASGITransport(Edge(RequestIdMiddleware(self)))
+        async with httpx.AsyncClient(transport=transport, base_url="http://edge") as client:
+            return await client.get("/", headers=headers or {})
+
+
+@pytest.mark.parametrize("sent", [None, "not-a-uuid", str(uuid.uuid4())])
+async def test_there_is_one_request_id_and_it_is_a_uuid(sent: str | None) -> None:
+    server = Server()
+    response = await server.get({"x-request-id": sent} if sent else None)
+    (request_id,) = response.headers.get_list("x-request-id")
+    assert server.seen[b"x-request-id"].decode() == request_id
+    assert uuid.UUID(request_id).version == 4
+    assert (request_id == sent) == (sent is not None and len(sent) == 36)
+
+
+async def test_a_client_cannot_set_serve_s_controls() -> None:
+    server = Server()
+    await server.get({"x-request-disconnect-disabled": "1", "x-request-timeout-seconds": "1", "x-other": "1"})
+    assert b"x-other" in server.seen
+    assert not {b"x-request-disconnect-disabled", b"x-request-timeout-seconds"} & set(server.seen)
+
+
+@pytest.mark.parametrize(
+    ("status", "expected"),
+    [
+        (404, (503, "server_error", "model_starting")),
+        (408, (504, "server_error", "timeout")),
+        (500, (500, "server_error", "internal_error")),
+        (503, (503, "server_error", "overloaded")),
+    ],
+)
+async def test_serve_s_own_errors_get_the_envelope(status: int, expected: tuple[int, str, str]) -> None:
+    assert_error(await Server(status, b"text/plain; charset=utf-8").get(), *expected)
+
+
+@pytest.mark.parametrize(("status", "content_type"), [(200, b"text/plain"), (404, b"application/json")])
+async def test_the_gateway_s_answers_pass(status: int, content_type: bytes) -> None:
+    response = await Server(status, content_type).get()
+    assert (response.status_code, response.text) == (status, "a stack trace")

@@ -1,0 +1,255 @@
+"""The gateway's own behaviour: order of checks, headers, model resolution, probes, failures of its own."""
+
+import asyncio
+import json
+import uuid
+from typing import Any
+
+import pytest
+
+from app.config import parse_config
+from app.errors import ApiError
+from app.registry import Readiness
+from deployments.protocol import ResponseHead
+from tests.unit.conftest import SCOPED_KEY, assert_error, chat, client_of, config_args
+
+CHAT = "/v1/chat/completions"
+
+
+async def test_a_chat_request_reaches_its_model_with_its_request_id(client: Any, relay: Any) -> None:
+    response = await client.post(CHAT, json=chat(temperature=0.5))
+    assert response.status_code == 200
+    model_id, head, body = relay.sent[0]
+    assert model_id == "alpha"
+    assert head.route == CHAT
+    assert head.request_id == response.headers["x-request-id"]
+    assert json.loads(body) == chat(temperature=0.5)
+    assert float(response.headers["x-gateway-overhead-ms"]) < 1000
+    assert relay.answers[0].closed
+
+
+async def test_null_means_absent_and_engine_private_fields_never_reach_the_engine(client: Any, relay: Any) -> None:
+    await client.post(
+        CHAT, json=chat(user=None, stream_options=None, priority=1, cache_salt="x", kv_transfer_params={})
+    )
+    assert json.loads(relay.sent[0][2]) == chat()
+
+
+class TestHeaders:
+    async def test_a_uuid_of_the_client_is_kept(self, client: Any) -> None:
+        mine = str(uuid.uuid4())
+        response = await client.get("/health", headers={"x-request-id": mine})
+        assert response.headers["x-request-id"] == mine
+
+    @pytest.mark.parametrize("header", ["", "abc", "1" * 36, "not-a-uuid" * 50])
+    async def test_any_other_request_id_is_replaced(self, client: Any, header: str) -> None:
+        response = await client.get("/health", headers={"x-request-id": header})
+        assert uuid.UUID(response.headers["x-request-id"]).version == 4
+
+    async def test_a_client_request_id_is_echoed_up_to_512_printable_characters(self, client: Any) -> None:
+        response = await client.get("/v1/nowhere", headers={"x-client-request-id": "order 42"})
+        assert response.headers["x-client-request-id"] == "order 42"
+        for bad in ("x" * 513, "café"):
+            response = await client.get("/health", headers={"x-client-request-id": bad.encode("latin-1")})
+            assert "x-client-request-id" not in response.headers
+
+
+class TestOrderOfChecks:
+    """401, then the route, then the size, then the JSON, then the model, then the parameters."""
+
+    bad_body = b"x" * 200
+
+    @pytest.fixture
+    def small(self, make_gateway: Any) -> Any:
+        return make_gateway(parse_config(config_args(limits={"max_body_bytes": 100})))
+
+    async def test_no_key_comes_before_an_unknown_route(self, small: Any) -> None:
+        async with client_of(small, key=None) as client:
+            response = await client.post("/v1/nowhere", content=self.bad_body)
+        assert_error(response, 401, "authentication_error", "invalid_api_key")
+
+    async def test_an_unknown_route_comes_before_the_size(self, small: Any) -> None:
+        async with client_of(small) as client:
+            response = await client.post("/v1/nowhere", content=self.bad_body)
+        assert_error(response, 404, "not_found_error", "unknown_url")
+
+    async def test_a_wrong_method_comes_before_the_size(self, small: Any) -> None:
+        async with client_of(small) as client:
+            response = await client.put(CHAT, content=self.bad_body)
+        assert_error(response, 405, "invalid_request_error", "method_not_allowed")
+        assert response.headers["allow"] == "POST"
+
+    async def test_the_size_comes_before_the_json(self, small: Any) -> None:
+        async with client_of(small) as client:
+            response = await client.post(CHAT, content=self.bad_body)
+        assert_error(response, 413, "invalid_request_error", "request_too_large")
+
+    async def test_the_json_comes_before_the_model(self, client: Any) -> None:
+        response = await client.post(CHAT, content=b'{"model": "gamma",')
+        assert_error(response, 400, "invalid_request_error", "invalid_json")
+
+    async def test_the_model_comes_before_the_messages(self, client: Any) -> None:
+        response = await client.post(CHAT, json={"model": "gamma"})
+        assert_error(response, 404, "not_found_error", "model_not_found", "model")
+
+    async def test_the_messages_come_before_the_engine(self, client: Any, relay: Any) -> None:
+        response = await client.post(CHAT, json={"model": "alpha"})
+        assert_error(response, 400, "invalid_request_error", "missing_required_parameter", "messages")
+        assert not relay.sent
+
+
+class TestBody:
+    @pytest.mark.parametrize(
+        "content",
+        [b"", b"[]", b'"text"', b"null", b"{", b'{"a": NaN}', b'{"a": Infinity}', b"\xff\xfe", b'{"a": "\xff"}',
+         b'{"a": "\\ud800"}', b"[" * 100_000, b'{"a":' * 100_000, b"\xef\xbb\xbf{}"],
+    )  # fmt: skip
+    async def test_a_body_that_is_no_json_object_is_a_400(self, client: Any, content: bytes) -> None:
+        assert_error(await client.post(CHAT, content=content), 400, "invalid_request_error", "invalid_json")
+
+    async def test_a_body_over_the_limit_is_refused_while_it_streams_in(self, make_gateway: Any) -> None:
+        taken = 0
+
+        async def endless() -> Any:
+            nonlocal taken
+            while True:
+                taken += 1
+                yield b"x" * 60
+
+        gateway = make_gateway(parse_config(config_args(limits={"max_body_bytes": 100})))
+        async with client_of(gateway) as client:
+            response = await client.post(CHAT, content=endless())
+        assert_error(response, 413, "invalid_request_error", "request_too_large")
+        assert taken <= 3
+
+    async def test_a_compressed_body_is_refused(self, client: Any) -> None:
+        response = await client.post(CHAT, content=b"\x1f\x8b", headers={"content-encoding": "gzip"})
+        assert_error(response, 400, "invalid_request_error", "unsupported_content_encoding")
+
+
+class TestShape:
+    @pytest.mark.parametrize(
+        ("changes", "code", "param"),
+        [
+            ({"model": 5}, "invalid_type", "model"),
+            ({"messages": "hi"}, "invalid_type", "messages"),
+            ({"messages": []}, "invalid_value", "messages"),
+            ({"messages": ["hi"]}, "invalid_type", "messages.0"),
+            ({"messages": [{"content": "hi"}]}, "missing_required_parameter", "messages.0.role"),
+            ({"messages": [{"role": "nobody", "content": "hi"}]}, "invalid_value", "messages.0.role"),
+            ({"messages": [{"role": "user", "content": 5}]}, "invalid_type", "messages.0.content"),
+            ({"stream": "yes"}, "invalid_type", "stream"),
+            ({"stream": True, "stream_options": []}, "invalid_type", "stream_options"),
+            ({"stream_options": {"include_usage": True}}, "invalid_value", "stream_options"),
+        ],
+    )
+    async def test_what_is_no_chat_request_is_a_400(self, client: Any, changes: Any, code: str, param: str) -> None:
+        assert_error(await client.post(CHAT, json=chat(**changes)), 400, "invalid_request_error", code, param)
+
+
+class TestModels:
+    async def test_the_list_holds_the_verified_models_in_order(self, client: Any, registry: Any) -> None:
+        assert [m["id"] for m in (await client.get("/v1/models")).json()["data"]] == ["alpha", "beta"]
+        registry.update({"alpha": Readiness.STARTING, "beta": Readiness.VERIFIED})
+        assert [m["id"] for m in (await client.get("/v1/models")).json()["data"]] == ["beta"]
+
+    async def test_a_card_has_openai_s_fields(self, client: Any) -> None:
+        card = (await client.get("/v1/models/alpha")).json()
+        assert card.pop("created") > 1_700_000_000
+        assert card == {"id": "alpha", "object": "model", "owned_by": "portico"}
+
+    async def test_a_model_that_starts_is_a_503_with_retry_after(self, client: Any, registry: Any) -> None:
+        registry.update({"alpha": Readiness.STARTING})
+        assert_error(await client.post(CHAT, json=chat()), 503, "server_error", "model_starting", "model")
+
+    async def test_a_model_that_failed_is_a_404(self, client: Any, registry: Any) -> None:
+        registry.update({"alpha": Readiness.FAILED})
+        assert_error(await client.post(CHAT, json=chat()), 404, "not_found_error", "model_not_found", "model")
+
+    async def test_no_model_is_a_400(self, client: Any) -> None:
+        response = await client.post(CHAT, json=chat(model=None))
+        assert_error(response, 400, "invalid_request_error", "missing_required_parameter", "model")
+
+    @pytest.mark.parametrize("model", [{}, {"model": None}, {"model": "default"}, {"model": "beta"}])
+    async def test_a_pipeline_decides_the_model(self, client: Any, relay: Any, model: Any) -> None:
+        body = chat() | model
+        if not model:
+            del body["model"]
+        assert (await client.post("/v1/beta/chat/completions", json=body)).status_code == 200
+        assert relay.sent[0][0] == "beta"
+        assert json.loads(relay.sent[0][2])["model"] == "beta"
+
+    async def test_another_model_under_a_pipeline_is_a_400(self, client: Any) -> None:
+        response = await client.post("/v1/beta/chat/completions", json=chat())
+        assert_error(response, 400, "invalid_request_error", "invalid_value", "model")
+
+    async def test_an_unknown_pipeline_is_a_404(self, client: Any) -> None:
+        response = await client.post("/v1/gamma/chat/completions", json=chat())
+        assert_error(response, 404, "not_found_error", "model_not_found", "model")
+
+    async def test_a_scoped_key_sees_and_reaches_its_models_only(self, make_gateway: Any) -> None:
+        async with client_of(make_gateway(), SCOPED_KEY) as client:
+            assert [m["id"] for m in (await client.get("/v1/models")).json()["data"]] == ["beta"]
+            assert (await client.post(CHAT, json=chat(model="beta"))).status_code == 200
+            response = await client.post(CHAT, json=chat())
+            assert_error(response, 403, "permission_error", "model_not_allowed")
+
+
+class TestProbes:
+    async def test_health_ready_and_metrics_need_no_key(self, make_gateway: Any, registry: Any) -> None:
+        async with client_of(make_gateway(), key=None) as client:
+            assert (await client.get("/health")).json() == {"status": "ok"}
+            assert (await client.get("/ready")).json() == {"status": "ready"}
+            assert (await client.get("/metrics")).text == "# nothing\n"
+            registry.update({"alpha": Readiness.VERIFIED})
+            assert_error(await client.get("/ready"), 503, "server_error", "model_starting")
+
+
+class TestFailures:
+    async def test_an_error_of_the_engine_is_passed_on(self, client: Any, relay: Any) -> None:
+        relay.items = [ApiError("overloaded", "busy", retry_after=7)]
+        response = await client.post(CHAT, json=chat())
+        assert_error(response, 503, "server_error", "overloaded")
+        assert response.headers["retry-after"] == "7"
+
+    async def test_a_fault_of_ours_is_a_500_that_names_nothing(self, client: Any, relay: Any) -> None:
+        async def broken(*_: Any) -> None:
+            raise RuntimeError("/secret/path")
+
+        relay.send = broken
+        response = await client.post(CHAT, json=chat())
+        assert_error(response, 500, "server_error", "internal_error")
+        assert "secret" not in response.text
+
+    async def test_a_client_that_leaves_closes_the_answer(self, make_gateway: Any, relay: Any) -> None:
+        relay.items = [ResponseHead(200), b"data: 1\n\n"]
+        written = asyncio.Event()
+
+        async def receive() -> Any:
+            return {"type": "http.request", "body": json.dumps(chat(stream=True)).encode()}
+
+        async def send(message: Any) -> None:
+            if message["type"] == "http.response.body":
+                written.set()
+                await asyncio.sleep(60)  # a client that reads no more
+
+        scope = {"type": "http", "method": "POST", "path": CHAT, "headers": [(b"authorization", KEY)]}
+        task = asyncio.create_task(make_gateway()(scope, receive, send))
+        await written.wait()
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        assert relay.answers[0].closed
+
+
+async def test_a_websocket_is_closed(make_gateway: Any) -> None:
+    sent: list[Any] = []
+
+    async def send(message: Any) -> None:
+        sent.append(message)
+
+    await make_gateway()({"type": "websocket"}, None, send)
+    assert sent == [{"type": "websocket.close", "code": 1000}]
+
+
+KEY = b"Bearer sk-portico-local0000000-" + b"0" * 43

@@ -1,0 +1,50 @@
+"""Paths and methods: which are routes, and what the others get."""
+
+import pytest
+
+from app.errors import ApiError
+from app.routes import CHAT, HEALTH, METRICS, MODEL_CARD, MODEL_LIST, READY, Match, match
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "found"),
+    [
+        ("POST", "/v1/chat/completions", Match(CHAT)),
+        ("POST", "/v1/alpha/chat/completions", Match(CHAT, pipeline="alpha")),
+        ("GET", "/v1/models", Match(MODEL_LIST)),
+        ("GET", "/v1/alpha/models", Match(MODEL_LIST, pipeline="alpha")),
+        ("GET", "/v1/models/alpha", Match(MODEL_CARD, model_id="alpha")),
+        ("GET", "/v1/alpha/models/alpha", Match(MODEL_CARD, pipeline="alpha", model_id="alpha")),
+        ("GET", "/health", Match(HEALTH)),
+        ("HEAD", "/health", Match(HEALTH)),
+        ("GET", "/ready", Match(READY)),
+        ("GET", "/metrics", Match(METRICS)),
+    ],
+)
+def test_a_route_is_found(method: str, path: str, found: Match) -> None:
+    assert match(method, path) == found
+
+
+@pytest.mark.parametrize(
+    "path",
+    ["/", "/v1", "/v1/", "/v2/models", "/v1/completions", "/v1/files",
+     "/v1/assistants", "/v1/models/", "/v1/models/a/b",
+     "/v1//chat/completions", "/v1/a/b/chat/completions", "/v1/alpha/health",
+      "/chat/completions", "/v1/chat", "/é" * 200],
+)  # fmt: skip
+def test_anything_else_is_unknown(path: str) -> None:
+    with pytest.raises(ApiError) as caught:
+        match("GET", path)
+    assert caught.value.code == "unknown_url"
+    assert len(caught.value.message) < 250
+    assert caught.value.message.isascii()
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "allow"),
+    [("GET", "/v1/chat/completions", "POST"), ("DELETE", "/v1/models/a", "GET"), ("POST", "/health", "GET")],
+)
+def test_a_wrong_method_is_told_the_right_one(method: str, path: str, allow: str) -> None:
+    with pytest.raises(ApiError) as caught:
+        match(method, path)
+    assert (caught.value.code, caught.value.allow) == ("method_not_allowed", allow)

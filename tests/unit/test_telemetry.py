@@ -1,0 +1,69 @@
+"""Readiness, the metrics page and the access log."""
+
+import json
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from app import access_log
+from app.metrics_page import merge
+from app.readiness import readiness_of
+from app.registry import Readiness
+from tests.unit.conftest import chat
+
+NODE = """# HELP ray_portico_requests_total Requests.
+# TYPE ray_portico_requests_total counter
+ray_portico_requests_total{NodeAddress="10.0.0.7",SessionName="session_1",WorkerId="%s",route="/health"} 3.0
+# HELP ray_node_cpu CPU.
+# TYPE ray_node_cpu gauge
+ray_node_cpu{NodeAddress="10.0.0.7"} 1.0
+"""
+
+
+@pytest.mark.parametrize(
+    ("status", "running", "expected"),
+    [
+        ("UPDATING", 0, Readiness.STARTING),
+        ("UPDATING", 1, Readiness.VERIFIED),
+        ("HEALTHY", 1, Readiness.VERIFIED),
+        ("HEALTHY", 0, Readiness.VERIFIED),
+        ("UNHEALTHY", 0, Readiness.STARTING),
+        ("UNHEALTHY", 1, Readiness.VERIFIED),
+        ("DEPLOY_FAILED", 0, Readiness.FAILED),
+        ("DEPLOY_FAILED", 1, Readiness.VERIFIED),
+    ],
+)
+def test_readiness_follows_serve_s_overview(status: str, running: int, expected: Readiness) -> None:
+    assert readiness_of(SimpleNamespace(status=status, replica_states={"RUNNING": running})) is expected
+
+
+def test_the_metrics_page_merges_nodes_and_tells_nothing_of_machines() -> None:
+    page = merge([NODE % "a", "", NODE % "b"]).decode()
+    assert 'ray_portico_requests_total{WorkerId="a",route="/health"} 3.0' in page
+    assert 'ray_portico_requests_total{WorkerId="b",route="/health"} 3.0' in page
+    assert "10.0.0.7" not in page
+    assert "session_1" not in page
+    assert "ray_node_cpu" not in page
+
+
+async def test_a_request_leaves_one_json_line_without_prompt_or_key(client: Any, caplog: Any) -> None:
+    access_log.logger.propagate = True
+    with caplog.at_level("INFO", logger="portico.access"):
+        response = await client.post(
+            "/v1/chat/completions", json=chat(messages=[{"role": "user", "content": "secret"}])
+        )
+        await client.get("/health")
+    (record,) = [r for r in caplog.records if r.name == "portico.access"]
+    line = json.loads(record.getMessage())
+    assert line["request_id"] == response.headers["x-request-id"]
+    assert {name: line[name] for name in ("key", "route", "model", "status", "reason", "prompt_tokens")} == {
+        "key": "local0000000",
+        "route": "/v1/chat/completions",
+        "model": "alpha",
+        "status": 200,
+        "reason": "ok",
+        "prompt_tokens": 1,
+    }
+    assert "secret" not in record.getMessage()
+    assert "0" * 43 not in record.getMessage()

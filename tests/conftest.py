@@ -26,12 +26,11 @@ START_SECONDS = 240
 
 @dataclass
 class Service:
-    """A running service: where it is, what it printed, and the folder of its Ray cluster."""
+    """A running service: where it is, and what it printed."""
 
     port: int
     process: subprocess.Popen[bytes]
     log: Path
-    ray_folder: Path
 
     @property
     def base_url(self) -> str:
@@ -44,7 +43,13 @@ class Service:
 
     @property
     def ray_address(self) -> str:
-        return (self.ray_folder / "ray" / "ray_current_cluster").read_text().strip()
+        """The address of its cluster, from the command line of one of its processes."""
+        arguments = [argument for process in self.processes() for argument in process.cmdline()]
+        return next(a.partition("=")[2] for a in arguments if a.startswith("--gcs-address="))
+
+    def processes(self) -> list[psutil.Process]:
+        """Everything that it has started on this machine."""
+        return psutil.Process(self.process.pid).children(recursive=True)
 
     def wait_ready(self, seconds: float = START_SECONDS) -> None:
         deadline = time.monotonic() + seconds
@@ -60,7 +65,7 @@ class Service:
 
     def stop(self) -> list[str]:
         """Ctrl-C. Returns what is left running."""
-        started = psutil.Process(self.process.pid).children(recursive=True)
+        started = self.processes()
         self.process.send_signal(signal.SIGINT)
         assert self.process.wait(60) == 0
         return [process.name() for process in started if process.is_running() and process.status() != "zombie"]
@@ -90,7 +95,7 @@ def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
             stdout=log,
             stderr=subprocess.STDOUT,
         )
-    running = Service(port, process, folder / "log", ray_folder)
+    running = Service(port, process, folder / "log")
     try:
         running.wait_ready()
         yield running

@@ -10,6 +10,7 @@ from tests.contract.conftest import MESSAGES, MODEL
 from tests.unit.conftest import assert_error
 
 CHAT = "/v1/chat/completions"
+WRONG_KEY = f"Bearer sk-portico-{'a' * 12}-{'b' * 43}"
 INVALID = "invalid_request_error"
 
 
@@ -19,7 +20,7 @@ def chat(**changes: Any) -> dict[str, Any]:
 
 @pytest.mark.parametrize(
     "headers",
-    [{"authorization": ""}, {"authorization": "Bearer sk-wrong"}, {"authorization": f"Bearer sk-portico-{'a' * 12}-{'b' * 43}"}],
+    [{"authorization": ""}, {"authorization": "Bearer sk-wrong"}, {"authorization": WRONG_KEY}],
     ids=["no key", "malformed key", "wrong key"],
 )  # fmt: skip
 def test_no_key_or_a_wrong_one_is_a_401(http: httpx.Client, headers: dict[str, str]) -> None:

@@ -10,6 +10,7 @@ from typing import Any
 
 # Messages the application may be ahead of its reader before `send` makes it wait.
 MAX_BUFFERED_MESSAGES = 256
+DISCONNECT_GRACE_S = 0.5
 
 
 class AsgiCall:
@@ -47,8 +48,12 @@ class AsgiCall:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._gone.set()
-        self._task.cancel()
-        await asyncio.wait([self._task])
+        # An application may run its work in a task of its own, which it cancels when it hears of the disconnect and
+        # orphans when it is cancelled itself; so it hears first.
+        _, running = await asyncio.wait([self._task], timeout=DISCONNECT_GRACE_S)
+        if running:
+            self._task.cancel()
+            await asyncio.wait([self._task])
 
     async def start(self) -> tuple[int, dict[str, str]]:
         """Wait for the response to start. Returns its status and its headers, names in lower case."""
@@ -96,6 +101,8 @@ class AsgiCall:
         return {"type": "http.disconnect"}
 
     async def _send(self, message: dict[str, Any]) -> None:
+        if self._gone.is_set():
+            return  # as HTTP servers do: what is sent to a client that left is dropped
         if message["type"] == "http.response.start":
             await self._messages.put({"status": message["status"], "headers": message.get("headers", [])})
         elif message["type"] == "http.response.body":

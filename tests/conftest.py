@@ -23,6 +23,10 @@ from app.keys import LOCAL_KEY
 
 START_SECONDS = 240
 
+# A cluster that Ray starts by itself asks for a token; a driver that joins it by address sends one only if told so,
+# and Ray reads this before its first use.
+os.environ["RAY_AUTH_MODE"] = "token"
+
 
 @dataclass
 class Service:

@@ -117,6 +117,46 @@ async def test_closing_the_answer_tells_the_engine_that_the_client_left() -> Non
     await asyncio.wait_for(ended.wait(), 1)
 
 
+async def test_work_in_a_task_of_its_own_is_stopped_too() -> None:
+    """vLLM answers a whole request so: in a second task, cancelled when the client's disconnect is heard."""
+    ended = asyncio.Event()
+
+    async def work() -> None:
+        try:
+            await asyncio.sleep(60)
+        finally:
+            ended.set()
+
+    async def handler(request: Request) -> Response:
+        await request.body()
+        working = asyncio.create_task(work())
+        message = await request.receive()
+        assert message["type"] == "http.disconnect"
+        working.cancel()
+        return Response()
+
+    async with AsgiCall(app_of(handler), "/chat", [], b"") as call:
+        waiting = asyncio.create_task(call.start())
+        await asyncio.sleep(0.05)
+        waiting.cancel()
+    await asyncio.wait_for(ended.wait(), 1)
+
+
+async def test_an_application_that_ignores_the_disconnect_is_cancelled() -> None:
+    ended = asyncio.Event()
+
+    async def handler(_: Request) -> Response:
+        try:
+            await asyncio.sleep(60)
+        finally:
+            ended.set()
+        return Response()
+
+    async with AsgiCall(app_of(handler), "/chat", [], b""):
+        await asyncio.sleep(0.05)
+    assert ended.is_set()
+
+
 async def test_a_slow_reader_gets_waiting_pieces_joined_and_holds_the_engine_back() -> None:
     made = 0
 

@@ -15,8 +15,8 @@ logger = logging.getLogger("portico.access")
 
 
 def configure() -> None:
-    """Write the lines to standard output as they are, once each."""
-    handler = logging.StreamHandler(sys.stdout)
+    """Write the lines to the process's own standard output; Serve may have put its logger in place of sys.stdout."""
+    handler = logging.StreamHandler(sys.__stdout__)
     handler.setFormatter(logging.Formatter("%(message)s"))
     logger.handlers = [handler]
     logger.setLevel(logging.INFO)

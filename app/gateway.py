@@ -150,8 +150,7 @@ class Gateway:
 
     async def _ready(self, call: Call) -> None:
         if not self._registry.all_verified():
-            waiting = [name for name, state in self._registry.readiness().items() if state != "verified"]
-            raise ApiError("model_starting", f"{len(waiting)} of the models are not ready yet.")
+            raise ApiError("model_starting", self._registry.summary())
         await _json(call.reply, {"status": "ready"})
 
     async def _metrics_text(self, call: Call) -> None:

@@ -36,10 +36,11 @@ def serve(path: Path) -> int:
     check_local_key(config, host)
     _check_port(host, port)
     command = [str(Path(sys.executable).with_name("serve")), "run", str(path)]
-    # Its own session: Ctrl-C reaches this process only, which passes it on once.
-    child = subprocess.Popen(command, start_new_session=True, env=_environment())  # noqa: S603 - no shell, no input
+    # Before the child starts: it would inherit that a signal is ignored, as shells arrange for background jobs.
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, _raise_interrupt)
+    # Its own session: Ctrl-C reaches this process only, which passes it on once.
+    child = subprocess.Popen(command, start_new_session=True, env=_environment())  # noqa: S603 - no shell, no input
     try:
         if _wait_until_ready(child, host, port):
             print(_banner(config, host, port), flush=True)

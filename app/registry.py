@@ -1,6 +1,7 @@
 """Which models there are, which are up, and which one a request means."""
 
 import time
+from collections import Counter
 from dataclasses import dataclass, field
 from enum import StrEnum
 
@@ -45,11 +46,14 @@ class Registry:
                 model.created = int(time.time())
             model.readiness = now
 
-    def readiness(self) -> dict[str, Readiness]:
-        return {model_id: model.readiness for model_id, model in self._models.items()}
-
     def all_verified(self) -> bool:
         return all(model.readiness is Readiness.VERIFIED for model in self._models.values())
+
+    def summary(self) -> str:
+        """How many models are how far, without their names."""
+        count = Counter(model.readiness for model in self._models.values())
+        told = ", ".join(f"{number} {readiness}" for readiness, number in sorted(count.items()))
+        return f"Of {len(self._models)} models: {told}."
 
     def visible_to(self, key: KeyEntry) -> list[Model]:
         """The verified models that `key` may use, in the order of the configuration."""

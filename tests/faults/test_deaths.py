@@ -1,0 +1,79 @@
+"""An engine or a replica dies in the middle of its work: no failure looks like success, and the service mends itself."""
+
+import json
+import threading
+import time
+from typing import Any
+
+import httpx
+import psutil
+
+from tests.conftest import Service
+
+CHAT = "/v1/chat/completions"
+BODY: dict[str, Any] = {"model": "pocket-chat", "messages": [{"role": "user", "content": "hi"}]}
+LONG = BODY | {"max_tokens": 1900, "logit_bias": {"3": -100}}
+ENGINE = "VLLM::EngineCore"
+REPLICA = "ray::ServeReplica:portico:pocket-chat"
+BACK_SECONDS = 240
+
+
+def running(service: Service, name: str) -> list[psutil.Process]:
+    return [process for process in service.processes() if " ".join(process.cmdline()).startswith(name)]
+
+
+def test_when_the_engine_dies_a_stream_ends_in_an_error_and_the_model_comes_back(
+    service: Service, http: httpx.Client
+) -> None:
+    (engine,) = running(service, ENGINE)
+    received = b""
+    with http.stream("POST", CHAT, json=LONG | {"stream": True}) as response:
+        assert response.status_code == 200
+        for piece in response.iter_raw():
+            if not received:
+                engine.kill()
+            received += piece
+    *events, last, rest = received.split(b"\n\n")
+    assert rest == b""
+    assert json.loads(last.removeprefix(b"data: "))["error"]["code"] == "upstream_error"
+    assert all(b"[DONE]" not in event and b'"finish_reason":"' not in event for event in events)
+    wait_until_answered(http)
+    assert len(running(service, ENGINE)) == 1
+
+
+def test_when_the_replica_dies_before_its_first_byte_the_request_is_answered_by_the_next(
+    service: Service, http: httpx.Client
+) -> None:
+    (replica,) = running(service, REPLICA)
+    (engine,) = running(service, ENGINE)
+    answers: list[httpx.Response] = []
+    asking = threading.Thread(
+        target=lambda: answers.append(http.post(CHAT, json=LONG | {"n": 8}, timeout=BACK_SECONDS))
+    )
+    asking.start()
+    wait_until_busy(engine)
+    replica.kill()
+    asking.join(BACK_SECONDS)
+    (answer,) = answers
+    assert answer.status_code == 200, answer.text
+    assert len(answer.json()["choices"]) == 8
+    assert len(running(service, ENGINE)) == 1
+
+
+def wait_until_busy(process: psutil.Process) -> None:
+    deadline = time.monotonic() + 20
+    while process.cpu_percent(0.3) < 50:
+        assert time.monotonic() < deadline, "the engine did not begin to work"
+
+
+def wait_until_answered(http: httpx.Client) -> None:
+    """Ask until the model answers; until then every answer is an error of the contract that says to come back."""
+    deadline = time.monotonic() + BACK_SECONDS
+    while time.monotonic() < deadline:
+        response = http.post(CHAT, json=BODY | {"max_tokens": 2}, timeout=BACK_SECONDS)
+        if response.status_code == 200:
+            return
+        assert response.status_code in (502, 503), response.text
+        assert set(response.json()["error"]) == {"message", "type", "code", "param"}
+        time.sleep(1)
+    raise TimeoutError(f"the model was not back in {BACK_SECONDS} s")

@@ -1,4 +1,4 @@
-"""An engine or a replica dies in the middle of its work: no failure looks like success, and the service mends itself."""
+"""An engine or a replica dies at work: no failure looks like success, and the service mends itself."""
 
 import json
 import threading
@@ -38,6 +38,7 @@ def test_when_the_engine_dies_a_stream_ends_in_an_error_and_the_model_comes_back
     assert json.loads(last.removeprefix(b"data: "))["error"]["code"] == "upstream_error"
     assert all(b"[DONE]" not in event and b'"finish_reason":"' not in event for event in events)
     wait_until_answered(http)
+    service.wait_ready()
     assert len(running(service, ENGINE)) == 1
 
 

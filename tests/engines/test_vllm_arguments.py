@@ -1,0 +1,46 @@
+"""`engine_kwargs` of a model entry, against vLLM's own argument classes."""
+
+from typing import Any
+
+import pytest
+
+from deployments.vllm_adapter import EngineArgumentError, _frontend_args_class, _split
+
+
+def split(**values: Any) -> tuple[dict[str, Any], dict[str, Any]]:
+    from vllm.engine.arg_utils import AsyncEngineArgs
+
+    return _split(values, AsyncEngineArgs, _frontend_args_class())
+
+
+def test_arguments_go_to_the_engine_or_to_the_server() -> None:
+    engine, server = split(max_model_len=512, enable_auto_tool_choice=True)
+    assert engine == {"max_model_len": 512}
+    assert server == {"enable_auto_tool_choice": True}
+
+
+def test_a_nested_mapping_becomes_vllm_s_configuration_object() -> None:
+    engine, _ = split(structured_outputs_config={"backend": "xgrammar", "disable_any_whitespace": True})
+    config = engine["structured_outputs_config"]
+    assert (type(config).__name__, config.disable_any_whitespace) == ("StructuredOutputsConfig", True)
+
+
+def test_what_vllm_itself_takes_as_a_mapping_stays_one() -> None:
+    speculation = {"method": "ngram", "num_speculative_tokens": 4}
+    assert split(speculative_config=speculation)[0] == {"speculative_config": speculation}
+
+
+@pytest.mark.parametrize(
+    ("values", "told"),
+    [
+        ({"max_model_length": 512}, "Did you mean max_model_len"),
+        ({"enforce_eager": "perhaps"}, "engine_kwargs.enforce_eager: Input should be a valid boolean"),
+        ({"structured_outputs_config": {"backends": "x"}}, "engine_kwargs.structured_outputs_config.backends"),
+        ({"api_key": ["x"]}, "engine_kwargs.api_key is set by Portico itself"),
+        ({"trust_request_chat_template": True}, "is set by Portico itself"),
+    ],
+)
+def test_a_wrong_argument_is_named(values: dict[str, Any], told: str) -> None:
+    with pytest.raises(EngineArgumentError) as caught:
+        split(**values)
+    assert told in str(caught.value)

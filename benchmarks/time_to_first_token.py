@@ -2,7 +2,7 @@
 
 Start the servers, then name them; the first is what the others are compared with:
 
-    python benchmarks/time_to_first_token.py vllm=http://127.0.0.1:8100/v1 portico=http://127.0.0.1:8000/v1
+    python benchmarks/time_to_first_token.py vllm=http://127.0.0.1:8100/v1 portico-local=http://127.0.0.1:8000/v1
 
 `python benchmarks/time_to_first_token.py --vllm-command` prints the command of vLLM's own server on the model and the
 arguments of serve_configs/local.yaml. Writes benchmarks/time_to_first_token.csv. Times are of the client's clock, from
@@ -86,6 +86,7 @@ def main() -> None:
     parser.add_argument("--model", default="pocket-chat")
     parser.add_argument("--rounds", type=int, default=100)
     parser.add_argument("--concurrency", type=int, nargs="+", default=[1, 8])
+    parser.add_argument("--append", action="store_true", help="add to the CSV of an earlier run")
     options = parser.parse_args()
     if options.vllm_command:
         print(vllm_command())
@@ -100,8 +101,8 @@ def main() -> None:
             row = [name, concurrency, len(seconds), statistics.median(seconds), quantiles[-1], quantiles[9] - base]
             rows.append([value if isinstance(value, (str, int)) else f"{value * 1000:.2f}" for value in row])
     header = ["server", "concurrency", "requests", "p50_ms", "p95_ms", "added_p50_ms"]
-    with CSV.open("w", newline="") as file:
-        csv.writer(file, lineterminator="\n").writerows([header, *rows])
+    with CSV.open("a" if options.append else "w", newline="") as file:
+        csv.writer(file, lineterminator="\n").writerows(rows if options.append else [header, *rows])
     for row in [header, *rows]:
         print("".join(f"{value!s:>14}" for value in row))
 

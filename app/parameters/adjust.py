@@ -1,0 +1,100 @@
+"""Takes a request through its route's table: refuses, drops, clamps, ignores; says what it did."""
+
+from dataclasses import dataclass
+from typing import Any
+
+from app.errors import ApiError
+from app.parameters.adjustments import Adjustment
+from app.parameters.kinds import Flag
+from app.parameters.row import Parameter, Table, Treatment, missing
+from app.profile import Profile
+
+RESERVED_PREFIX = "runinfra"
+STRICT = "strict_params"
+
+
+@dataclass(frozen=True, slots=True)
+class Adjusted:
+    """A request that is legal for its model."""
+
+    kept: dict[str, Any]  # what goes to the engine or is read by the gateway; legal values
+    accepted: dict[str, Any]  # checked, without effect on the answer: user, metadata, ...
+    adjustments: tuple[Adjustment, ...]  # in body order
+
+
+def adjust(table: Table, request: dict[str, Any], profile: Profile) -> Adjusted:
+    """`request` made legal for the model of `profile`. Null fields must be gone already.
+
+    Raises ApiError for what cannot be made legal, and under `strict_params` for everything that would be changed. The
+    cost does not grow with the length of texts. Doing it again changes nothing.
+    """
+    strict = Flag().read(request.get(STRICT, False), STRICT, profile).value
+    kept: dict[str, Any] = {}
+    accepted: dict[str, Any] = {}
+    made: dict[str, Adjustment] = {}
+    for name, value in request.items():
+        if name == STRICT:
+            continue
+        row = table.by_name.get(name)
+        adjustment = _unread(row, name, profile)
+        if adjustment is not None:
+            made[name] = adjustment
+            continue
+        assert row is not None  # noqa: S101 - `_unread` answers for every unknown name
+        reading = row.kind.read(value, name, profile)
+        (accepted if row.treatment is Treatment.ACCEPT else kept)[name] = reading.value
+        if reading.clamped:
+            made[name] = Adjustment(name, "clamp", *reading.clamped)
+    for row in table.rows:
+        if row.required and row.name not in kept:
+            raise missing(row.name)
+    for rule in table.rules:
+        for name, before, after in rule(kept, profile):
+            kept[name] = after
+            made[name] = Adjustment(name, "clamp", made[name].before if name in made else before, after)
+    adjustments = tuple(made[name] for name in request if name in made)
+    if strict:
+        _refuse(adjustments)
+    return Adjusted(kept, accepted, adjustments)
+
+
+def _unread(row: Parameter | None, name: str, profile: Profile) -> Adjustment | None:
+    """The adjustment of a parameter whose value need not be read; raises ApiError where it is refused by name."""
+    if row is None:
+        if name.lower().startswith(RESERVED_PREFIX):
+            raise ApiError("unsupported_parameter", f"`{_short(name)}` is reserved. Leave it out.", param=_short(name))
+        return Adjustment(name, "drop", reason="unknown parameter")
+    if row.treatment is Treatment.REFUSE:
+        raise ApiError("unsupported_parameter", f"`{name}` is not supported: {row.note}", param=name)
+    if row.treatment is Treatment.IGNORE:
+        return Adjustment(name, "ignore")
+    if row.engines and profile.engine not in row.engines:
+        return Adjustment(name, "drop", reason=f"not supported by {profile.engine}")
+    if row.feature is not None and row.feature in profile.lacks:
+        return Adjustment(name, "drop", reason=profile.lacks[row.feature])
+    if row.capability is not None and row.capability not in profile.capabilities:
+        raise lacking(row.capability, name)
+    return None
+
+
+def lacking(capability: str, name: str) -> ApiError:
+    """The error of a request that needs a capability which the model lacks."""
+    return ApiError(
+        "unsupported_capability",
+        f"This model does not have the capability `{capability}`, which `{name}` needs. GET /v1/models/{{id}} shows "
+        "what each model can do.",
+        param=name,
+    )
+
+
+def _refuse(adjustments: tuple[Adjustment, ...]) -> None:
+    """Under strict_params: one 400 that names all clamps and drops. What is ignored by contract is no fault."""
+    changed = [one for one in adjustments if one.action != "ignore"]
+    if changed:
+        told = "; ".join(one.told() for one in changed)
+        code = "invalid_value" if changed[0].action == "clamp" else "unsupported_parameter"
+        raise ApiError(code, f"`strict_params` is set, and {told}."[:2000], param=_short(changed[0].name))
+
+
+def _short(name: str) -> str:
+    return name[:64]

@@ -1,0 +1,78 @@
+"""What was changed in a request, and the X-Param-Adjustments header that says so: an RFC 9651 List."""
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from decimal import Decimal
+from typing import Any
+
+from http_sf import DisplayString, Token, ser
+
+HEADER = "x-param-adjustments"
+MAX_HEADER_BYTES = 4096
+MAX_NAME_LENGTH = 64
+TOKEN = re.compile(r"[A-Za-z*][A-Za-z0-9!#$%&'*+.^_`|~:/-]*")
+MAX_INTEGER = 10**15  # RFC 9651 integers have at most 15 digits, decimals 12 before and 3 after the point
+MAX_DECIMAL = 10**12
+
+
+@dataclass(frozen=True, slots=True)
+class Adjustment:
+    """One changed parameter."""
+
+    name: str
+    action: str  # clamp, drop, ignore
+    before: float | None = None  # for a clamp
+    after: float | None = None
+    reason: str | None = None  # for a drop
+
+    def told(self) -> str:
+        """For a person."""
+        if self.action == "clamp":
+            return f"`{self.name}` would become {self.after:g}" if self.after is not None else f"`{self.name}`"
+        return f"`{self.name}` would be dropped ({self.reason})"
+
+    def item(self) -> tuple[Any, dict[str, Any]]:
+        """The header's item: the name, and what was done as its parameters."""
+        parameters: dict[str, Any] = {"action": Token(self.action)}
+        if self.before is not None and self.after is not None:
+            parameters |= {"from": _number(self.before), "to": _number(self.after)}
+        if self.reason is not None:
+            parameters["reason"] = self.reason
+        return _name(self.name), parameters
+
+
+def header_value(adjustments: Sequence[Adjustment]) -> str:
+    """The header. A list over 4 KiB is cut and ends in `and-more;count=N`."""
+    items = [ser([adjustment.item()]) for adjustment in adjustments]
+    value = ", ".join(items)
+    if len(value) <= MAX_HEADER_BYTES:
+        return value
+    size, kept = len(_and_more(len(items))), 0
+    while size + len(items[kept]) + 2 <= MAX_HEADER_BYTES:
+        size += len(items[kept]) + 2
+        kept += 1
+    return ", ".join([*items[:kept], _and_more(len(items) - kept)])
+
+
+def _and_more(count: int) -> str:
+    return ser([(Token("and-more"), {"count": count})])
+
+
+def _name(name: str) -> Token | str | DisplayString:
+    """A parameter's name as a Token; a name that cannot be one as a String."""
+    short = name[:MAX_NAME_LENGTH]
+    if TOKEN.fullmatch(short):
+        return Token(short)
+    if short.isascii() and short.isprintable():
+        return short
+    return DisplayString(short)
+
+
+def _number(value: float) -> int | Decimal | str:
+    """A number as RFC 9651 can hold it, else as a string."""
+    if isinstance(value, int):
+        return value if abs(value) < MAX_INTEGER else str(value)
+    decimal = Decimal(repr(value))
+    exact = abs(decimal) < MAX_DECIMAL and decimal == round(decimal, 3)
+    return round(decimal, 3) if exact else repr(value)

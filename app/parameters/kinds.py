@@ -1,0 +1,249 @@
+"""The kinds of values that a parameter can have. A kind knows what is legal, how to say it, and its JSON Schema."""
+
+import math
+from dataclasses import dataclass
+from typing import Any, NamedTuple, Protocol
+
+from app.errors import ApiError
+from app.profile import Profile
+
+Bound = float | str | None  # a number, the name of one of the model's limits, or none
+
+
+class Reading(NamedTuple):
+    """A legal value, and from what to what it was clamped, if it was."""
+
+    value: Any
+    clamped: tuple[float, float] | None = None
+
+
+class Kind(Protocol):
+    """What the values of a parameter may be."""
+
+    def read(self, value: Any, name: str, profile: Profile) -> Reading:
+        """The legal value for `value`. Raises ApiError where there is none."""
+        ...
+
+    def told(self) -> str:
+        """What is legal, after the words "must be"."""
+        ...
+
+    def schema(self) -> dict[str, Any]:
+        """JSON Schema of the legal values."""
+        ...
+
+
+def wrong_type(name: str, told: str) -> ApiError:
+    return ApiError("invalid_type", f"`{name}` must be {told}.", param=name)
+
+
+def wrong_value(name: str, told: str) -> ApiError:
+    return ApiError("invalid_value", f"`{name}` must be {told}.", param=name)
+
+
+def _bound(bound: Bound, profile: Profile) -> float | None:
+    return profile.limits.get(bound) if isinstance(bound, str) else bound
+
+
+@dataclass(frozen=True, slots=True)
+class Number:
+    """A number from `low` to `high`; beyond them it is clamped. NaN and infinities are no numbers."""
+
+    low: Bound = None
+    high: Bound = None
+    integer: bool = False
+
+    def read(self, value: Any, name: str, profile: Profile) -> Reading:
+        if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+            raise wrong_type(name, self.told())
+        if self.integer and isinstance(value, float):
+            if not value.is_integer():
+                raise wrong_type(name, self.told())
+            value = int(value)
+        low, high = _bound(self.low, profile), _bound(self.high, profile)
+        if low is not None and value < low:
+            return Reading(low, (value, low))
+        if high is not None and value > high:
+            return Reading(high, (value, high))
+        return Reading(value)
+
+    def told(self) -> str:
+        what = "an integer" if self.integer else "a number"
+        if self.low is None and self.high is None:
+            return what
+        low, high = (f"the model's {b.replace('_', ' ')}" if isinstance(b, str) else b for b in (self.low, self.high))
+        if high is None:
+            return f"{what}, at least {low}"
+        return f"{what} from {low} to {high}"
+
+    def schema(self) -> dict[str, Any]:
+        schema: dict[str, Any] = {"type": "integer" if self.integer else "number"}
+        if isinstance(self.low, int | float):
+            schema["minimum"] = self.low
+        if isinstance(self.high, int | float):
+            schema["maximum"] = self.high
+        return schema
+
+
+@dataclass(frozen=True, slots=True)
+class Flag:
+    """True or false."""
+
+    def read(self, value: Any, name: str, profile: Profile) -> Reading:  # noqa: ARG002 - the interface of all kinds
+        if not isinstance(value, bool):
+            raise wrong_type(name, self.told())
+        return Reading(value)
+
+    def told(self) -> str:
+        return "true or false"
+
+    def schema(self) -> dict[str, Any]:
+        return {"type": "boolean"}
+
+
+@dataclass(frozen=True, slots=True)
+class Text:
+    """A string."""
+
+    min_length: int = 0
+    max_length: int | None = None
+
+    def read(self, value: Any, name: str, profile: Profile) -> Reading:  # noqa: ARG002
+        if not isinstance(value, str):
+            raise wrong_type(name, self.told())
+        if len(value) < self.min_length or (self.max_length is not None and len(value) > self.max_length):
+            raise wrong_value(name, self.told())
+        return Reading(value)
+
+    def told(self) -> str:
+        if self.max_length is None:
+            return "a string" if not self.min_length else "a string that is not empty"
+        return f"a string of {self.min_length} to {self.max_length} characters"
+
+    def schema(self) -> dict[str, Any]:
+        schema: dict[str, Any] = {"type": "string"}
+        if self.min_length:
+            schema["minLength"] = self.min_length
+        if self.max_length is not None:
+            schema["maxLength"] = self.max_length
+        return schema
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """One of a few strings."""
+
+    values: tuple[str, ...]
+
+    def read(self, value: Any, name: str, profile: Profile) -> Reading:  # noqa: ARG002
+        if not isinstance(value, str):
+            raise wrong_type(name, self.told())
+        if value not in self.values:
+            raise wrong_value(name, self.told())
+        return Reading(value)
+
+    def told(self) -> str:
+        return "one of " + ", ".join(f'"{value}"' for value in self.values)
+
+    def schema(self) -> dict[str, Any]:
+        return {"type": "string", "enum": list(self.values)}
+
+
+@dataclass(frozen=True, slots=True)
+class Items:
+    """An array of values of one kind, or, where `single` is set, one such value alone. None of them is clamped."""
+
+    kind: Kind
+    min_items: int = 0
+    max_items: int | None = None
+    single: bool = False
+
+    def read(self, value: Any, name: str, profile: Profile) -> Reading:
+        if self.single and not isinstance(value, list):
+            return self.kind.read(value, name, profile)
+        if not isinstance(value, list):
+            raise wrong_type(name, self.told())
+        if len(value) < self.min_items or (self.max_items is not None and len(value) > self.max_items):
+            raise wrong_value(name, self.told())
+        for index, item in enumerate(value):
+            if self.kind.read(item, f"{name}.{index}", profile).clamped:
+                raise wrong_value(f"{name}.{index}", self.kind.told())
+        return Reading(value)
+
+    def told(self) -> str:
+        count = f"{self.min_items} to {self.max_items} items" if self.max_items is not None else "items"
+        alone = f"{self.kind.told()}, or " if self.single else ""
+        return f"{alone}an array of {count}, each {self.kind.told()}"
+
+    def schema(self) -> dict[str, Any]:
+        array: dict[str, Any] = {"type": "array", "items": self.kind.schema()}
+        if self.min_items:
+            array["minItems"] = self.min_items
+        if self.max_items is not None:
+            array["maxItems"] = self.max_items
+        return {"anyOf": [self.kind.schema(), array]} if self.single else array
+
+
+@dataclass(frozen=True, slots=True)
+class Mapping:
+    """An object whose content is not checked here."""
+
+    def read(self, value: Any, name: str, profile: Profile) -> Reading:  # noqa: ARG002
+        if not isinstance(value, dict):
+            raise wrong_type(name, self.told())
+        return Reading(value)
+
+    def told(self) -> str:
+        return "an object"
+
+    def schema(self) -> dict[str, Any]:
+        return {"type": "object"}
+
+
+@dataclass(frozen=True, slots=True)
+class Anything:
+    """Any value: for parameters whose value has no effect."""
+
+    def read(self, value: Any, name: str, profile: Profile) -> Reading:  # noqa: ARG002
+        return Reading(value)
+
+    def told(self) -> str:
+        return "anything"
+
+    def schema(self) -> dict[str, Any]:
+        return {}
+
+
+@dataclass(frozen=True, slots=True)
+class Metadata:
+    """Up to 16 pairs of strings, keys of at most 64 characters, values of at most 512."""
+
+    max_pairs: int = 16
+    max_key: int = 64
+    max_value: int = 512
+
+    def read(self, value: Any, name: str, profile: Profile) -> Reading:  # noqa: ARG002
+        if not isinstance(value, dict):
+            raise wrong_type(name, self.told())
+        if len(value) > self.max_pairs:
+            raise wrong_value(name, self.told())
+        for key, text in value.items():
+            if not isinstance(text, str):
+                raise wrong_type(name, self.told())
+            if len(key) > self.max_key or len(text) > self.max_value:
+                raise wrong_value(name, self.told())
+        return Reading(value)
+
+    def told(self) -> str:
+        return (
+            f"an object of up to {self.max_pairs} strings, keys of at most {self.max_key} characters, values of at "
+            f"most {self.max_value}"
+        )
+
+    def schema(self) -> dict[str, Any]:
+        return {
+            "type": "object",
+            "maxProperties": self.max_pairs,
+            "propertyNames": {"maxLength": self.max_key},
+            "additionalProperties": {"type": "string", "maxLength": self.max_value},
+        }

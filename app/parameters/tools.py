@@ -1,0 +1,169 @@
+"""Function tools, the choice among them, and the shape of an answer: parameters of chat and of responses."""
+
+import re
+from dataclasses import dataclass
+from typing import Any
+
+from app.errors import ApiError
+from app.parameters.kinds import Reading, wrong_type, wrong_value
+from app.parameters.row import missing
+from app.parameters.schemas import check_schema
+from app.profile import Profile
+
+MAX_TOOLS = 128
+NAME = re.compile(r"[A-Za-z0-9_-]{1,64}")
+NAME_TOLD = "1 to 64 letters, digits, underscores or hyphens"
+# Tools that OpenAI runs on its own machines; dated variants begin with these words.
+HOSTED = (
+    "web_search",
+    "file_search",
+    "computer",
+    "code_interpreter",
+    "image_generation",
+    "mcp",
+    "local_shell",
+    "shell",
+)
+CHOICES = ("none", "auto", "required")
+
+
+@dataclass(frozen=True, slots=True)
+class Tools:
+    """An array of function tools, as chat nests them (`function: {...}`) or as responses write them flat."""
+
+    nested: bool
+
+    def read(self, value: Any, name: str, profile: Profile) -> Reading:  # noqa: ARG002 - the interface of all kinds
+        if not isinstance(value, list):
+            raise wrong_type(name, self.told())
+        if not 1 <= len(value) <= MAX_TOOLS:
+            raise wrong_value(name, self.told())
+        names: set[str] = set()
+        for index, tool in enumerate(value):
+            function_name = self._check(tool, f"{name}.{index}")
+            if function_name in names:
+                raise ApiError("invalid_value", f"`{name}` has two tools of one name; names are unique.", param=name)
+            names.add(function_name)
+        return Reading(value)
+
+    def told(self) -> str:
+        return f"an array of 1 to {MAX_TOOLS} function tools"
+
+    def schema(self) -> dict[str, Any]:
+        function = {
+            "name": {"type": "string", "pattern": f"^{NAME.pattern}$"},
+            "description": {"type": "string"},
+            "parameters": {"type": "object"},
+            "strict": {"type": "boolean"},
+        }
+        inner: dict[str, Any] = {"function": {"type": "object", "properties": function, "required": ["name"]}}
+        fields = inner if self.nested else function
+        item = {"type": "object", "properties": {"type": {"const": "function"}, **fields}, "required": ["type"]}
+        return {"type": "array", "minItems": 1, "maxItems": MAX_TOOLS, "items": item}
+
+    def _check(self, tool: Any, place: str) -> str:
+        if not isinstance(tool, dict):
+            raise wrong_type(place, "an object")
+        kind = tool.get("type")
+        if isinstance(kind, str) and kind.startswith(HOSTED):
+            raise ApiError(
+                "unsupported_parameter",
+                f"`{place}` is a hosted tool, which is not run here. Bring your own function: a tool of type `function`.",
+                param=place,
+            )
+        if kind != "function":
+            raise wrong_value(f"{place}.type", '"function"')
+        function, place = (tool.get("function"), f"{place}.function") if self.nested else (tool, place)
+        if not isinstance(function, dict):
+            raise wrong_type(place, "an object")
+        name = function.get("name")
+        if not isinstance(name, str) or not NAME.fullmatch(name):
+            raise wrong_value(f"{place}.name", NAME_TOLD)
+        if function.get("parameters") is not None:
+            check_schema(function["parameters"], f"{place}.parameters")
+        if not isinstance(function.get("strict"), bool | None):
+            raise wrong_type(f"{place}.strict", "true or false")
+        return name
+
+
+@dataclass(frozen=True, slots=True)
+class ToolChoice:
+    """`none`, `auto`, `required`, or an object that names a function tool."""
+
+    nested: bool
+
+    def read(self, value: Any, name: str, profile: Profile) -> Reading:  # noqa: ARG002
+        if isinstance(value, str):
+            if value not in CHOICES:
+                raise wrong_value(name, self.told())
+        elif not isinstance(value, dict):
+            raise wrong_type(name, self.told())
+        elif not isinstance(self.named(value), str):
+            raise wrong_value(name, self.told())
+        return Reading(value)
+
+    def named(self, value: Any) -> Any:
+        """The function that an object names; None where it names none."""
+        if not isinstance(value, dict) or value.get("type") != "function":
+            return None
+        holder = value.get("function") if self.nested else value
+        return holder.get("name") if isinstance(holder, dict) else None
+
+    def told(self) -> str:
+        return "one of " + ", ".join(f'"{choice}"' for choice in CHOICES) + ", or an object that names a function"
+
+    def schema(self) -> dict[str, Any]:
+        return {"anyOf": [{"type": "string", "enum": list(CHOICES)}, {"type": "object"}]}
+
+    def check(self, kept: dict[str, Any], _: Profile) -> tuple[()]:
+        """A choice needs tools, and names one of them."""
+        choice = kept.get("tool_choice")
+        if choice is None or choice == "none":
+            return ()
+        if "tools" not in kept:
+            raise ApiError("invalid_value", "`tool_choice` needs `tools`.", param="tool_choice")
+        names = {(tool["function"] if self.nested else tool)["name"] for tool in kept["tools"]}
+        if isinstance(choice, dict) and self.named(choice) not in names:
+            raise ApiError(
+                "invalid_value", "`tool_choice` names a function that is not in `tools`.", param="tool_choice"
+            )
+        return ()
+
+
+@dataclass(frozen=True, slots=True)
+class Format:
+    """The shape of an answer: text, any JSON object, or JSON that fits a schema."""
+
+    nested: bool  # chat puts name and schema under `json_schema`, responses write them flat
+
+    def read(self, value: Any, name: str, profile: Profile) -> Reading:  # noqa: ARG002
+        if not isinstance(value, dict):
+            raise wrong_type(name, self.told())
+        kind = value.get("type")
+        if kind not in ("text", "json_object", "json_schema"):
+            raise wrong_value(f"{name}.type", 'one of "text", "json_object", "json_schema"')
+        if kind == "json_schema":
+            self._check_schema(value, name)
+        return Reading(value)
+
+    def told(self) -> str:
+        return "an object of type `text`, `json_object` or `json_schema`"
+
+    def schema(self) -> dict[str, Any]:
+        named = {"name": {"type": "string"}, "schema": {"type": "object"}, "strict": {"type": "boolean"}}
+        fields = {"json_schema": {"type": "object", "properties": named}} if self.nested else named
+        kinds = {"type": {"enum": ["text", "json_object", "json_schema"]}}
+        return {"type": "object", "properties": kinds | fields, "required": ["type"]}
+
+    def _check_schema(self, value: dict[str, Any], name: str) -> None:
+        holder, place = (value.get("json_schema"), f"{name}.json_schema") if self.nested else (value, name)
+        if holder is None:
+            raise missing(place)
+        if not isinstance(holder, dict):
+            raise wrong_type(place, "an object")
+        label = holder.get("name")
+        if not isinstance(label, str) or not NAME.fullmatch(label):
+            raise wrong_value(f"{place}.name", NAME_TOLD)
+        if holder.get("schema") is None:
+            raise missing(f"{place}.schema")
+        check_schema(holder["schema"], f"{place}.schema")

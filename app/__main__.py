@@ -5,8 +5,11 @@ import sys
 from pathlib import Path
 
 from app import local_service
-from app.config import ConfigError, read_serve_config
+from app.config import PROJECT_FOLDER, ConfigError, read_serve_config
 from app.keys import hash_key, new_key, public_id
+from app.parameters.page import page
+
+DOCS_PAGE = PROJECT_FOLDER / "docs" / "parameters.md"
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -20,6 +23,9 @@ def main(arguments: list[str] | None = None) -> int:
     check = commands.add_parser("check", help="say whether a config file is right, and what is wrong in it")
     check.add_argument("file", type=Path)
     check.set_defaults(run=lambda options: _check(options.file))
+
+    docs = commands.add_parser("docs", help="write docs/parameters.md from the parameter table")
+    docs.set_defaults(run=lambda _: _write_docs())
 
     keys = commands.add_parser("keys", help="API keys").add_subparsers(required=True, metavar="COMMAND")
     create = keys.add_parser("create", help="make a key; it is shown once, and the configuration gets its hash")
@@ -39,6 +45,12 @@ def _check(path: Path) -> int:
     host = (content.get("http_options") or {}).get("host", local_service.DEFAULT_HOST)
     local_service.check_local_key(config, host)
     print(f"{path} is right: {len(config.models)} models, {len(config.keys)} keys.")
+    return 0
+
+
+def _write_docs() -> int:
+    DOCS_PAGE.write_text(page())
+    print(f"wrote {DOCS_PAGE.relative_to(PROJECT_FOLDER)}")
     return 0
 
 

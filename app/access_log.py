@@ -11,6 +11,9 @@ import orjson
 
 from app.reply import Reply
 
+# Parameters that name a user; they go into the log and nowhere else.
+AUDITED = ("user", "safety_identifier", "metadata")
+
 logger = logging.getLogger("portico.access")
 
 
@@ -39,6 +42,7 @@ def write(reply: Reply) -> None:
         "prompt_tokens": (reply.usage or {}).get("prompt_tokens"),
         "completion_tokens": (reply.usage or {}).get("completion_tokens"),
     }
+    line |= {name: reply.accepted[name] for name in AUDITED if name in reply.accepted}
     logger.info(orjson.dumps(line).decode())
 
 

@@ -17,6 +17,7 @@ PROJECT_FOLDER = Path(__file__).resolve().parent.parent
 MODEL_ID = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,62}$"
 ROUTE_WORDS = frozenset({"chat", "responses", "embeddings", "images", "audio", "models", "completions"})
 
+Capability = Literal["chat", "tools", "vision", "audio", "video", "reasoning"]
 ModelId = Annotated[str, StringConstraints(pattern=MODEL_ID)]
 PositiveInt = Annotated[int, Field(ge=1)]
 PositiveFloat = Annotated[float, Field(gt=0)]
@@ -78,6 +79,8 @@ class ModelEntry(Strict):
     resources: Resources = Resources()
     env: dict[str, str] = Field({}, description="environment variables of the replicas")
     engine_kwargs: dict[str, Any] = Field({}, description="arguments of `vllm serve`, with underscores")
+    capabilities: dict[Capability, bool] = Field({}, description="instead of what is found in the model")
+    chat_template_kwargs: list[str] = Field([], description="variables of the chat template that clients may set")
 
     @pydantic.field_validator("id")
     @classmethod

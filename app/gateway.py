@@ -7,16 +7,30 @@ from typing import Any
 
 import orjson
 
-from app import access_log, chat
+from app import access_log, chat, openapi
 from app.body import ClientGone, Receive, parse_object, read_body
 from app.config import Config, KeyEntry
 from app.errors import ApiError, internal_error
 from app.keys import KeyRing
 from app.metrics import Metrics
+from app.parameters.adjust import adjust
 from app.registry import Registry
 from app.relay import Relay
 from app.reply import Reply, Send
-from app.routes import CHAT, HEALTH, METRICS, MODEL_CARD, MODEL_LIST, READY, UNKNOWN, Match, match, needs_key
+from app.routes import (
+    CHAT,
+    HEALTH,
+    METRICS,
+    MODEL_CARD,
+    MODEL_LIST,
+    OPENAPI,
+    READY,
+    TABLES_BY_ROUTE,
+    UNKNOWN,
+    Match,
+    match,
+    needs_key,
+)
 from app.streaming import relay_events
 from deployments.protocol import RequestHead
 
@@ -68,6 +82,7 @@ class Gateway:
             HEALTH.path: self._health,
             READY.path: self._ready,
             METRICS.path: self._metrics_text,
+            OPENAPI.path: self._openapi,
         }
 
     async def __call__(self, scope: dict[str, Any], receive: Receive, send: Send) -> None:
@@ -119,9 +134,11 @@ class Gateway:
         request = parse_object(body)
         model = self._registry.resolve(request.get("model"), call.match.pipeline, call.caller)
         reply.model_id = model.entry.id
-        chat.check_shape(request)
-        head = RequestHead(CHAT.path, reply.request_id, chat.wants_usage_event(request))
-        payload = chat.engine_body(request, model.entry.id)
+        adjusted = adjust(TABLES_BY_ROUTE[CHAT], request, model.profile)
+        reply.note(adjusted)
+        metadata = adjusted.accepted.get("metadata")
+        head = RequestHead(CHAT.path, reply.request_id, chat.wants_usage_event(adjusted.kept), metadata)
+        payload = chat.engine_body(adjusted.kept, model.entry.id)
         reply.clock.pause()
         answer = await self._relay.send(model.entry.id, head, payload, self._limits.first_byte_timeout_s)
         reply.clock.resume()
@@ -143,7 +160,7 @@ class Gateway:
 
     async def _model_card(self, call: Call) -> None:
         model = self._registry.resolve(call.match.model_id, call.match.pipeline, call.caller)
-        await _json(call.reply, model.card())
+        await _json(call.reply, model.card() | {"portico": model.profile.card()})
 
     async def _health(self, call: Call) -> None:
         await _json(call.reply, {"status": "ok"})
@@ -152,6 +169,9 @@ class Gateway:
         if not self._registry.all_verified():
             raise ApiError("model_starting", self._registry.summary())
         await _json(call.reply, {"status": "ready"})
+
+    async def _openapi(self, call: Call) -> None:
+        await _json(call.reply, openapi.document())
 
     async def _metrics_text(self, call: Call) -> None:
         content_type = ("content-type", "text/plain; version=0.0.4; charset=utf-8")

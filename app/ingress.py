@@ -28,5 +28,5 @@ class IngressReplica:
         access_log.configure()
         registry = Registry(self._config.models)
         app_name = serve.get_replica_context().app_name
-        self._watching = asyncio.create_task(watch(registry, app_name))
+        self._watching = asyncio.create_task(watch(registry, app_name, self._handles))
         return Gateway(self._config, HandleRelay(self._handles), registry, RayMetrics(), metrics_page)

@@ -1,5 +1,6 @@
 """What a running model can do: found by its replica, told to the gateway, shown at GET /v1/models/{id}."""
 
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
@@ -14,11 +15,19 @@ class Profile:
     limits: dict[str, int] = field(default_factory=dict)  # context_length, vocabulary_size, max_logprobs, ...
     template_kwargs: frozenset[str] = frozenset()  # variables of the chat template that a client may set
 
-    def overridden(self, capabilities: dict[str, bool]) -> "Profile":
-        """The profile with what the configuration says of single capabilities."""
-        on = {name for name, has in capabilities.items() if has}
-        off = {name for name, has in capabilities.items() if not has}
-        return replace(self, capabilities=(self.capabilities | on) - off)
+    def limit(self, name: str) -> int | None:
+        """One of the limits; `last_token_id` follows from the size of the vocabulary."""
+        if name == "last_token_id":
+            size = self.limits.get("vocabulary_size")
+            return None if size is None else size - 1
+        return self.limits.get(name)
+
+    def overridden(self, capabilities: Iterable[tuple[str, bool]], template_kwargs: Iterable[str]) -> "Profile":
+        """The profile with what the configuration says: single capabilities, and what clients may set."""
+        capabilities = list(capabilities)
+        named = {name for name, _ in capabilities}
+        on = {name for name, has in capabilities if has}
+        return replace(self, capabilities=(self.capabilities - named) | on, template_kwargs=frozenset(template_kwargs))
 
     def card(self) -> dict[str, Any]:
         """The profile as a client sees it."""

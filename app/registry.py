@@ -7,6 +7,7 @@ from enum import StrEnum
 
 from app.config import KeyEntry, ModelEntry
 from app.errors import ApiError
+from app.profile import Profile
 
 DEFAULT_MODEL = "default"  # what `model` may say under /v1/{pipeline}/
 
@@ -25,7 +26,15 @@ class Model:
 
     entry: ModelEntry
     readiness: Readiness = Readiness.STARTING
+    known: Profile | None = None  # what it can do; known before it is verified
     created: int = field(default_factory=lambda: int(time.time()))  # Unix seconds; when it was first verified
+
+    @property
+    def profile(self) -> Profile:
+        """What the model can do."""
+        if self.known is None:
+            raise RuntimeError(f"the profile of {self.entry.id} was asked before it was known")
+        return self.known
 
     def card(self) -> dict[str, object]:
         """The model as GET /v1/models shows it."""
@@ -42,9 +51,19 @@ class Registry:
         """Take over what is known now; a model that is not in `readiness` is starting."""
         for model_id, model in self._models.items():
             now = readiness.get(model_id, Readiness.STARTING)
+            if now is Readiness.VERIFIED and model.known is None:
+                now = Readiness.STARTING
             if now is Readiness.VERIFIED and model.readiness is not Readiness.VERIFIED:
                 model.created = int(time.time())
             model.readiness = now
+
+    def without_profile(self) -> list[str]:
+        return [model_id for model_id, model in self._models.items() if model.known is None]
+
+    def learn(self, model_id: str, profile: Profile) -> None:
+        """Take over what a replica says its model can do, and what the configuration says instead."""
+        model = self._models[model_id]
+        model.known = profile.overridden(model.entry.capabilities.items(), model.entry.chat_template_kwargs)
 
     def all_verified(self) -> bool:
         return all(model.readiness is Readiness.VERIFIED for model in self._models.values())

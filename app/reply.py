@@ -7,6 +7,9 @@ from collections.abc import Awaitable, Callable, Iterable
 from typing import Any
 
 from app.errors import ApiError
+from app.parameters.adjust import Adjusted
+from app.parameters.adjustments import HEADER as ADJUSTMENTS_HEADER
+from app.parameters.adjustments import header_value
 
 Send = Callable[[dict[str, Any]], Awaitable[None]]
 
@@ -73,12 +76,20 @@ class Reply:
         self.reason = "ok"  # "ok", an error's code, or "client_gone"
         self.overhead_s = 0.0
         self.first_byte_s: float | None = None
+        self.accepted: dict[str, Any] = {}  # what the client says of its user, for the log
+        self._adjustments: str | None = None
         self._client_id = client_request_id_from(headers.get("x-client-request-id"))
         self._send = send
 
     @property
     def started(self) -> bool:
         return self.status is not None
+
+    def note(self, adjusted: Adjusted) -> None:
+        """Take over what was changed in the request, for the header, and what the log is to hold."""
+        if adjusted.adjustments:
+            self._adjustments = header_value(adjusted.adjustments)
+        self.accepted = adjusted.accepted
 
     async def complete(self, status: int, headers: Iterable[tuple[str, str]], body: bytes) -> None:
         """The whole response at once."""
@@ -95,6 +106,8 @@ class Reply:
         own = [("x-request-id", self.request_id), ("x-gateway-overhead-ms", f"{self.overhead_s * 1000:.2f}")]
         if self._client_id is not None:
             own.append(("x-client-request-id", self._client_id))
+        if self._adjustments is not None:
+            own.append((ADJUSTMENTS_HEADER, self._adjustments))
         encoded = [(name.encode("latin-1"), value.encode("latin-1")) for name, value in (*headers, *own)]
         await self._send({"type": "http.response.start", "status": status, "headers": encoded})
 

@@ -3,27 +3,43 @@
 from dataclasses import dataclass
 
 from app.errors import ApiError
+from app.parameters.row import Table
+from app.parameters.tables import TABLES
 
 API_PREFIX = "/v1/"
 
 
 @dataclass(frozen=True, slots=True)
 class Route:
-    """One route. `path` is what the documentation and the metrics call it; {} stands for a model's id."""
+    """One route. `path` is what the documentation and the metrics call it; {id} stands for a model's id."""
 
     method: str
     path: str
+    summary: str
+    answer: str
+    media_types: tuple[str, ...] = ("application/json",)
     needs_key: bool = True
 
 
-CHAT = Route("POST", "/v1/chat/completions")
-MODEL_LIST = Route("GET", "/v1/models")
-MODEL_CARD = Route("GET", "/v1/models/{id}")
-HEALTH = Route("GET", "/health", needs_key=False)
-READY = Route("GET", "/ready", needs_key=False)
-METRICS = Route("GET", "/metrics", needs_key=False)
+CHAT = Route(
+    "POST",
+    "/v1/chat/completions",
+    "Answer a conversation",
+    "OpenAI's ChatCompletion, or its chunks as server-sent events.",
+    ("application/json", "text/event-stream"),
+)
+MODEL_LIST = Route(
+    "GET", "/v1/models", "List the models that are up and that the key may use", "OpenAI's list of Model."
+)
+MODEL_CARD = Route("GET", "/v1/models/{id}", "Show a model and what it can do", "OpenAI's Model, with `portico`.")
+HEALTH = Route("GET", "/health", "Say that the service is alive", "It is.", needs_key=False)
+READY = Route("GET", "/ready", "Say whether every model is up", "They all are.", needs_key=False)
+METRICS = Route("GET", "/metrics", "Show the metrics", "Prometheus' text format.", ("text/plain",), needs_key=False)
+OPENAPI = Route("GET", "/openapi.json", "Describe the routes", "An OpenAPI document.", needs_key=False)
 
-FIXED = {route.path: route for route in (CHAT, MODEL_LIST, HEALTH, READY, METRICS)}
+ALL = (CHAT, MODEL_LIST, MODEL_CARD, HEALTH, READY, METRICS, OPENAPI)
+TABLES_BY_ROUTE: dict[Route, Table] = {CHAT: TABLES["chat"]}
+FIXED = {route.path: route for route in ALL if route is not MODEL_CARD}
 UNKNOWN = "unknown"  # the metrics' name for every path that is no route
 
 
@@ -40,7 +56,9 @@ def match(method: str, path: str) -> Match:
     """The route of a request. Raises ApiError `unknown_url` or `method_not_allowed`."""
     found = _match_path(path)
     if found is None:
-        raise ApiError("unknown_url", f"There is no such route: {method} {_shown(path)}; the paths begin with /v1/.")
+        raise ApiError(
+            "unknown_url", f"There is no such route: {method} {_shown(path)}. /openapi.json lists the routes."
+        )
     # HEAD is GET without the body; the HTTP server leaves the body out.
     if method != found.route.method and not (method == "HEAD" and found.route.method == "GET"):
         allow = found.route.method

@@ -23,7 +23,7 @@ class Dialect(Protocol):
 
     def error(self, status: int, body: bytes) -> ApiError: ...
 
-    def body(self, body: bytes) -> tuple[bytes, dict[str, Any] | None]:
+    def body(self, body: bytes, request: RequestHead) -> tuple[bytes, dict[str, Any] | None]:
         """The contract's form of a complete answer, and its usage."""
         ...
 

@@ -14,6 +14,7 @@ class RequestHead(NamedTuple):
     route: str  # the engine's path, such as /v1/chat/completions
     request_id: str  # a UUID
     include_usage: bool = True  # whether the client asked to see the usage event of a stream
+    metadata: dict[str, str] | None = None  # echoed in the answer
 
 
 class ResponseHead(NamedTuple):

@@ -28,7 +28,7 @@ async def answer(app: Any, dialect: Dialect, request: RequestHead, body: bytes) 
                 return
             content_type = response_headers.get("content-type", "application/json")
             if not content_type.startswith("text/event-stream"):
-                complete, usage = dialect.body(await call.read())
+                complete, usage = dialect.body(await call.read(), request)
                 yield ResponseHead(status, content_type, complete, usage)
                 return
             stream = dialect.stream(request)

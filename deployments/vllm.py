@@ -39,6 +39,10 @@ class VllmReplica:
         """Called by Serve; raises where the engine is dead, and Serve then replaces this replica."""
         await self._engine.check_health()
 
+    async def describe(self) -> dict[str, Any]:
+        """What the model can do: a `Profile` as plain data."""
+        return self._engine.profile().to_wire()
+
     def unfinished_requests(self) -> int:
         """Requests the engine works on now."""
         return self._engine.unfinished_requests()

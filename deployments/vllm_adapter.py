@@ -8,12 +8,14 @@ and `OnlineRenderer` gains `reasoning_effort_map`. Building the server applicati
 import argparse
 import dataclasses
 import difflib
+import re
 import sys
 import types
 from typing import Any
 
 import pydantic
 
+from app.profile import Profile
 from deployments.vllm_dialect import validation_error
 
 # What a model entry may not set: the gateway owns the door, and nothing a client sends may run or name code or files.
@@ -31,6 +33,10 @@ DEFAULTS = {
 }
 
 
+NOT_IN_TEMPLATE = "the model's template does not read it"
+NOT_WITH_SPECULATION = "not supported by vllm with speculative decoding"
+
+
 class EngineArgumentError(ValueError):
     """`engine_kwargs` of a model entry holds a name or a value that vLLM does not take."""
 
@@ -38,13 +44,40 @@ class EngineArgumentError(ValueError):
 class VllmEngine:
     """A running vLLM engine and the ASGI application that serves it."""
 
-    def __init__(self, engine: Any, app: Any) -> None:
+    def __init__(self, engine: Any, app: Any, arguments: argparse.Namespace) -> None:
         self.app = app
         self._engine = engine
+        self._arguments = arguments
 
     async def check_health(self) -> None:
         """Raise where the engine is dead; it never comes back by itself."""
         await self._engine.check_health()
+
+    def profile(self) -> Profile:
+        """What the model, its template and this engine's configuration make possible."""
+        model = self._engine.model_config
+        template = _chat_template(self._engine, self._arguments.chat_template)
+        variables = set(re.findall(r"\w+", template))
+        has = {
+            "chat": bool(template),
+            "tools": "tools" in variables and bool(self._arguments.tool_call_parser),
+            "vision": model.is_multimodal_model and hasattr(model.hf_config, "vision_config"),
+            "audio": model.is_multimodal_model and hasattr(model.hf_config, "audio_config"),
+            "reasoning": bool(self._arguments.structured_outputs_config.reasoning_parser),
+        }
+        lacks = {name: NOT_IN_TEMPLATE for name in ("reasoning_effort", "verbosity") if name not in variables}
+        if self._engine.vllm_config.speculative_config is not None:
+            lacks |= dict.fromkeys(("logit_bias", "min_p"), NOT_WITH_SPECULATION)
+        return Profile(
+            engine="vllm",
+            capabilities=frozenset(name for name, there in has.items() if there),
+            lacks=lacks,
+            limits={
+                "context_length": model.max_model_len,
+                "vocabulary_size": model.get_vocab_size(),
+                "max_logprobs": model.max_logprobs,
+            },
+        )
 
     def unfinished_requests(self) -> int:
         return int(self._engine.get_num_unfinished_requests())
@@ -78,7 +111,18 @@ async def start_engine(model_id: str, source: str, engine_kwargs: dict[str, Any]
     # vLLM's handler of a dead engine asks its HTTP server to stop; there is none here, Serve replaces the replica.
     app.state.server = types.SimpleNamespace(should_exit=False)
     _report_validation_errors_as_data(app)
-    return VllmEngine(engine, app)
+    return VllmEngine(engine, app, arguments)
+
+
+def _chat_template(engine: Any, given: str | None) -> str:
+    """The template that turns messages into a prompt; empty where the model has none."""
+    from vllm.renderers.chat_utils import load_chat_template
+
+    tokenizer = engine.get_tokenizer()
+    try:
+        return str(tokenizer.get_chat_template(load_chat_template(given), tools=[]))
+    except (ValueError, AttributeError):  # no template; no tokenizer of transformers
+        return ""
 
 
 def _frontend_args_class() -> Any:

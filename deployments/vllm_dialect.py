@@ -57,13 +57,15 @@ class ChatDialect:
         except (orjson.JSONDecodeError, KeyError, TypeError):
             return upstream_error()
 
-    def body(self, body: bytes) -> tuple[bytes, dict[str, Any] | None]:
+    def body(self, body: bytes, request: RequestHead) -> tuple[bytes, dict[str, Any] | None]:
         answer = orjson.loads(body)
         remove_null_fields(answer)
+        if request.metadata is not None:
+            answer["metadata"] = request.metadata
         return orjson.dumps(answer), answer.get("usage")
 
     def stream(self, request: RequestHead) -> "ChatStream":
-        return ChatStream(self, show_usage=request.include_usage)
+        return ChatStream(self, request)
 
     def _error(self, status: int, error: dict[str, Any]) -> ApiError:
         message, param = APPENDED_VALUES.sub("", error["message"])[:MAX_MESSAGE_LENGTH], error.get("param")
@@ -101,12 +103,13 @@ def _invalid_request(kind: str, message: str, param: str | None) -> ApiError:
 class ChatStream:
     """The events of one streamed chat completion: null fields removed, the usage kept, and shown only if asked for."""
 
-    def __init__(self, dialect: ChatDialect, *, show_usage: bool) -> None:
+    def __init__(self, dialect: ChatDialect, request: RequestHead) -> None:
         self.usage: dict[str, Any] | None = None
         self.error: ApiError | None = None
         self.done = False
         self._dialect = dialect
-        self._show_usage = show_usage
+        self._show_usage = request.include_usage
+        self._metadata = request.metadata
         self._rest = b""
 
     def feed(self, piece: bytes) -> bytes:
@@ -127,6 +130,8 @@ class ChatStream:
             self.usage = chunk["usage"]
             if not self._show_usage:
                 return b""
+        if self._metadata is not None:  # in the first chunk only
+            chunk["metadata"], self._metadata = self._metadata, None
         return b"data: " + orjson.dumps(chunk) + b"\n\n"
 
 

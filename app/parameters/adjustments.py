@@ -56,7 +56,8 @@ def header_value(adjustments: Sequence[Adjustment]) -> str:
 
 
 def _and_more(count: int) -> str:
-    return ser([(Token("and-more"), {"count": count})])
+    item: tuple[Any, dict[str, Any]] = (Token("and-more"), {"count": count})
+    return ser([item])
 
 
 def _name(name: str) -> Token | str | DisplayString:

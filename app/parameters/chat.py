@@ -52,7 +52,7 @@ class LogitBias:
         return Reading(kept, clamped)
 
     def told(self) -> str:
-        return f"an object of up to {MAX_BIASES} token ids of the model's vocabulary, each with a bias from -100 to 100"
+        return f"an object of up to {MAX_BIASES} token ids of the model, each with a bias from -100 to 100"
 
     def schema(self) -> dict[str, Any]:
         bias = {"type": "number", "minimum": -100, "maximum": 100}
@@ -160,7 +160,7 @@ CHAT = Table(
         Parameter("response_format", Format(nested=True), "Text, a JSON object, or JSON that fits a schema."),
         Parameter("tools", Tools(nested=True), "Functions that the model may call.", capability="tools"),
         Parameter("tool_choice", TOOL_CHOICE, "Whether and which tool is called.", capability="tools"),
-        Parameter("parallel_tool_calls", Flag(), "Whether one answer may call several tools.", capability="tools"),
+        Parameter("parallel_tool_calls", Flag(), "Whether one answer may call several tools."),
         Parameter(
             "reasoning_effort",
             Choice(("none", "minimal", "low", "medium", "high", "xhigh", "max")),

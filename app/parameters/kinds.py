@@ -42,7 +42,7 @@ def wrong_value(name: str, told: str) -> ApiError:
 
 
 def _bound(bound: Bound, profile: Profile) -> float | None:
-    return profile.limits.get(bound) if isinstance(bound, str) else bound
+    return profile.limit(bound) if isinstance(bound, str) else bound
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,7 +3,6 @@
 from dataclasses import dataclass
 from typing import Any
 
-from app.errors import ApiError
 from app.parameters.adjust import lacking
 from app.parameters.kinds import Reading, wrong_type, wrong_value
 from app.parameters.row import missing
@@ -91,7 +90,5 @@ def check_tool_results(kept: dict[str, Any], _: Profile) -> tuple[()]:
             called |= {call["id"] for call in calls if isinstance(call, dict) and isinstance(call.get("id"), str)}
         if message["role"] == "tool" and message.get("tool_call_id") not in called:
             place = f"messages.{index}.tool_call_id"
-            raise ApiError(
-                "invalid_value", f"`{place}` must name a call of an assistant message before it.", param=place
-            )
+            raise wrong_value(place, "the id of a call of an assistant message before it")
     return ()

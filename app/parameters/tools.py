@@ -68,7 +68,7 @@ class Tools:
         if isinstance(kind, str) and kind.startswith(HOSTED):
             raise ApiError(
                 "unsupported_parameter",
-                f"`{place}` is a hosted tool, which is not run here. Bring your own function: a tool of type `function`.",
+                f"`{place}` is a hosted tool, not run here. Bring your own: a tool of type `function`.",
                 param=place,
             )
         if kind != "function":

@@ -11,6 +11,7 @@ from app.errors import ApiError
 from app.gateway import Gateway
 from app.keys import LOCAL_KEY, hash_key, public_id
 from app.metrics import NoMetrics
+from app.profile import Profile
 from app.registry import Readiness, Registry
 from deployments.protocol import RequestHead, ResponseHead, ResponseItem, ResponseTail
 
@@ -29,6 +30,14 @@ def config_args(**changes: Any) -> dict[str, Any]:
             {"id": public_id(SCOPED_KEY), "sha256": hash_key(SCOPED_KEY), "models": ["beta"]},
         ],
     } | changes
+
+
+PROFILE = Profile(
+    engine="vllm",
+    capabilities=frozenset({"chat", "tools"}),
+    lacks={"reasoning_effort": "the model's template does not read it"},
+    limits={"context_length": 2048, "vocabulary_size": 384, "max_logprobs": 20},
+)
 
 
 class StandInAnswer:
@@ -78,6 +87,8 @@ def relay() -> StandInRelay:
 @pytest.fixture
 def registry() -> Registry:
     registry = Registry(parse_config(config_args()).models)
+    for model_id in ("alpha", "beta"):
+        registry.learn(model_id, PROFILE)
     registry.update(dict.fromkeys(("alpha", "beta"), Readiness.VERIFIED))
     return registry
 

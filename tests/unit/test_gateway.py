@@ -140,6 +140,17 @@ class TestShape:
             ({"messages": [{"role": "user", "content": 5}]}, "invalid_type", "messages.0.content"),
             ({"stream": "yes"}, "invalid_type", "stream"),
             ({"stream": True, "stream_options": []}, "invalid_type", "stream_options"),
+            ({"messages": [{"role": "user"}]}, "missing_required_parameter", "messages.0.content"),
+            (
+                {"messages": [{"role": "user", "content": [{"type": "smell"}]}]},
+                "invalid_value",
+                "messages.0.content.0.type",
+            ),
+            (
+                {"messages": [{"role": "tool", "content": "1", "tool_call_id": "x"}]},
+                "invalid_value",
+                "messages.0.tool_call_id",
+            ),
             ({"stream_options": {"include_usage": True}}, "invalid_value", "stream_options"),
         ],
     )
@@ -153,9 +164,16 @@ class TestModels:
         registry.update({"alpha": Readiness.STARTING, "beta": Readiness.VERIFIED})
         assert [m["id"] for m in (await client.get("/v1/models")).json()["data"]] == ["beta"]
 
-    async def test_a_card_has_openai_s_fields(self, client: Any) -> None:
+    async def test_a_card_has_openai_s_fields_and_what_the_model_can_do(self, client: Any) -> None:
         card = (await client.get("/v1/models/alpha")).json()
         assert card.pop("created") > 1_700_000_000
+        assert card.pop("portico") == {
+            "engine": "vllm",
+            "capabilities": ["chat", "tools"],
+            "unsupported": {"reasoning_effort": "the model's template does not read it"},
+            "limits": {"context_length": 2048, "max_logprobs": 20, "vocabulary_size": 384},
+            "chat_template_kwargs": [],
+        }
         assert card == {"id": "alpha", "object": "model", "owned_by": "portico"}
 
     async def test_a_model_that_starts_is_a_503_with_retry_after(self, client: Any, registry: Any) -> None:

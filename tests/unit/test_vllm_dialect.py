@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 
+from deployments.protocol import RequestHead
 from deployments.vllm_dialect import ChatDialect, validation_error
 
 
@@ -66,7 +67,7 @@ def test_null_fields_of_the_engine_go_and_everything_else_stays() -> None:
         "service_tier": None,
         "usage": {"prompt_tokens": 1, "prompt_tokens_details": {"cached_tokens": 0, "multimodal_tokens": None}},
     }  # fmt: skip
-    turned, usage = ChatDialect().body(json.dumps(body).encode())
+    turned, usage = ChatDialect().body(json.dumps(body).encode(), RequestHead("/", "id"))
     assert json.loads(turned) == {
         "id": "x",
         "choices": [

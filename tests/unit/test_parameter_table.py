@@ -1,0 +1,290 @@
+"""The parameter table, row by row: each row's own legal values, its bounds, its wrong types, its treatment."""
+
+import math
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from app.errors import ApiError
+from app.parameters import tables
+from app.parameters.adjust import Adjusted, adjust
+from app.parameters.chat import CHAT, LogitBias
+from app.parameters.kinds import Anything, Choice, Flag, Items, Kind, Mapping, Metadata, Number, Text
+from app.parameters.row import Parameter, Table, Treatment
+from app.profile import Profile
+
+ABLE = Profile(
+    engine="vllm",
+    capabilities=frozenset({"chat", "tools", "vision"}),
+    limits={"context_length": 2048, "vocabulary_size": 384, "max_logprobs": 20},
+    template_kwargs=frozenset({"enable_thinking"}),
+)
+TOOL = {"type": "function", "function": {"name": "f", "parameters": {"type": "object"}}}
+BASE: dict[str, Any] = {"messages": [{"role": "user", "content": "hi"}]}
+# What a row needs beside it to be legal.
+BESIDE: dict[str, dict[str, Any]] = {
+    "stream_options": {"stream": True},
+    "top_logprobs": {"logprobs": True},
+    "tool_choice": {"tools": [TOOL]},
+}
+LEGAL: dict[str, list[Any]] = {
+    "messages": [BASE["messages"]],
+    "stream_options": [{"include_usage": True}, {"include_usage": False}],
+    "logit_bias": [{}, {"0": -100, "383": 100}],
+    "response_format": [{"type": "text"}, {"type": "json_schema", "json_schema": {"name": "a", "schema": {}}}],
+    "tools": [[TOOL]],
+    "tool_choice": ["none", "auto", "required", {"type": "function", "function": {"name": "f"}}],
+    "modalities": [["text"]],
+    "chat_template_kwargs": [{}, {"enable_thinking": False}],
+}
+ROWS = [(name, row) for name, table in tables.TABLES.items() for row in table.rows]
+READ = [(name, row) for name, row in ROWS if row.treatment in (Treatment.FORWARD, Treatment.GATEWAY, Treatment.ACCEPT)]
+NUMBERS = [(name, row) for name, row in READ if isinstance(row.kind, Number)]
+TYPED = [(name, row) for name, row in READ if not isinstance(row.kind, Anything)]
+
+
+def row_id(value: Any) -> str:
+    return value.name if isinstance(value, Parameter) else str(value)
+
+
+def request_of(table: str, **fields: Any) -> dict[str, Any]:
+    """A legal request for the table with `fields` in it."""
+    request = dict(tables.EXAMPLES[table])
+    for name in fields:
+        request |= BESIDE.get(name, {}) if table == "chat" else {}
+    return request | fields
+
+
+def adjusted(table: str, **fields: Any) -> Adjusted:
+    return adjust(tables.TABLES[table], request_of(table, **fields), ABLE)
+
+
+def result(outcome: Adjusted, name: str) -> Any:
+    return outcome.kept.get(name, outcome.accepted.get(name))
+
+
+def legal_values(name: str, kind: Kind) -> list[Any]:
+    if name in LEGAL:
+        return LEGAL[name]
+    match kind:
+        case Number():
+            low, high = bounds(kind)
+            return [value for value in (low, high) if value is not None] or [0]
+        case Flag():
+            return [True, False]
+        case Choice():
+            return list(kind.values)
+        case Text():
+            return ["x" * max(kind.min_length, 1)]
+        case Items():
+            inner = legal_values(name + ".0", kind.kind)[0]
+            return [[inner] * max(kind.min_items, 1)] + ([inner] if kind.single else [])
+        case Metadata():
+            return [{}, {"k" * 64: "v" * 512}]
+        case Mapping():
+            return [{}]
+    return []
+
+
+def bounds(kind: Number) -> tuple[float | None, float | None]:
+    low, high = (ABLE.limit(bound) if isinstance(bound, str) else bound for bound in (kind.low, kind.high))
+    return low, high
+
+
+@pytest.mark.parametrize(("table", "row"), READ, ids=row_id)
+def test_a_legal_value_passes_unchanged(table: str, row: Parameter) -> None:
+    values = legal_values(row.name, row.kind)
+    assert values or isinstance(row.kind, Anything), f"no legal value is known for {row.name}"
+    for value in values:
+        outcome = adjusted(table, **{row.name: value})
+        assert result(outcome, row.name) == value
+        assert outcome.adjustments == ()
+
+
+@pytest.mark.parametrize(("table", "row"), NUMBERS, ids=row_id)
+@pytest.mark.parametrize("side", ["below", "above"])
+def test_a_number_beyond_its_range_becomes_the_nearest_legal_one_and_is_reported(
+    table: str, row: Parameter, side: str
+) -> None:
+    low, high = bounds(row.kind)  # type: ignore[arg-type]
+    nearest = low if side == "below" else high
+    if nearest is None:
+        return
+    for beyond in (nearest - 1, nearest - 1e18) if side == "below" else (nearest + 1, nearest + 1e18):
+        outcome = adjusted(table, **{row.name: beyond})
+        assert result(outcome, row.name) == nearest
+        (adjustment,) = outcome.adjustments
+        assert (adjustment.name, adjustment.action) == (row.name, "clamp")
+        assert (adjustment.before, adjustment.after) == (beyond, nearest)
+
+
+@pytest.mark.parametrize(("table", "row"), TYPED, ids=row_id)
+def test_a_wrong_type_is_a_400_that_names_the_parameter(table: str, row: Parameter) -> None:
+    wrong = [value for value in ("no", 1.5, True, [[]], {"no": []}) if not fits(row.kind, value)]
+    assert wrong
+    for value in wrong:
+        with pytest.raises(ApiError) as caught:
+            adjusted(table, **{row.name: value})
+        assert caught.value.status in (400, 422)
+        assert (caught.value.param or "").split(".")[0] == row.name
+
+
+def fits(kind: Kind, value: Any) -> bool:
+    try:
+        kind.read(value, "x", ABLE)
+    except ApiError:
+        return False
+    return True
+
+
+@pytest.mark.parametrize(("table", "row"), NUMBERS, ids=row_id)
+@pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
+def test_what_is_no_number_is_a_400(table: str, row: Parameter, value: float) -> None:
+    with pytest.raises(ApiError) as caught:
+        adjusted(table, **{row.name: value})
+    assert caught.value.code == "invalid_type"
+
+
+@pytest.mark.parametrize(("table", "row"), ROWS, ids=row_id)
+def test_a_row_is_treated_as_it_says(table: str, row: Parameter) -> None:
+    if row.treatment is Treatment.REFUSE:
+        with pytest.raises(ApiError) as caught:
+            adjusted(table, **{row.name: {}})
+        assert (caught.value.code, caught.value.param) == ("unsupported_parameter", row.name)
+    elif row.treatment is Treatment.IGNORE:
+        outcome = adjusted(table, **{row.name: object()}, strict_params=True)
+        assert [(a.name, a.action) for a in outcome.adjustments] == [(row.name, "ignore")]
+        assert row.name not in outcome.kept
+    if row.feature is not None:
+        poor = Profile("vllm", ABLE.capabilities, {row.feature: "off here"}, ABLE.limits)
+        outcome = adjust(tables.TABLES[table], request_of(table, **{row.name: object()}), poor)
+        assert [(a.name, a.action, a.reason) for a in outcome.adjustments] == [(row.name, "drop", "off here")]
+    if row.engines:
+        other = Profile("other", ABLE.capabilities, {}, ABLE.limits)
+        outcome = adjust(tables.TABLES[table], request_of(table, **{row.name: object()}), other)
+        assert [a.reason for a in outcome.adjustments] == ["not supported by other"]
+    if row.capability is not None:
+        base = Profile("vllm", frozenset({"chat"}), {}, ABLE.limits)
+        with pytest.raises(ApiError) as caught:
+            adjust(tables.TABLES[table], tables.EXAMPLES[table] | {row.name: object()}, base)
+        assert (caught.value.code, caught.value.param) == ("unsupported_capability", row.name)
+        assert f"`{row.capability}`" in caught.value.message
+    if row.required:
+        request = request_of(table)
+        del request[row.name]
+        with pytest.raises(ApiError) as caught:
+            adjust(tables.TABLES[table], request, ABLE)
+        assert (caught.value.code, caught.value.param) == ("missing_required_parameter", row.name)
+
+
+@pytest.mark.parametrize("table", tables.TABLES)
+def test_strict_params_names_every_change_in_one_400(table: str) -> None:
+    number = next(row for name, row in NUMBERS if name == table)
+    _, high = bounds(number.kind)  # type: ignore[arg-type]
+    assert high is not None
+    request = request_of(table, surprise=1, **{number.name: high + 1}, strict_params=True)
+    with pytest.raises(ApiError) as caught:
+        adjust(tables.TABLES[table], request, ABLE)
+    assert caught.value.status == 400
+    assert caught.value.param == "surprise"
+    assert f"`{number.name}` would become {high:g}" in caught.value.message
+    assert "`surprise` would be dropped (unknown parameter)" in caught.value.message
+
+
+@pytest.mark.parametrize("table", tables.TABLES)
+@pytest.mark.parametrize("name", ["runinfra", "runinfra_options", "RunInfra-x"])
+def test_reserved_keys_are_refused(table: str, name: str) -> None:
+    with pytest.raises(ApiError) as caught:
+        adjusted(table, **{name: 1})
+    assert (caught.value.code, caught.value.param) == ("unsupported_parameter", name)
+
+
+@pytest.mark.parametrize("name", ["priority", "cache_salt", "kv_transfer_params", "vllm_xargs", "request_id", "echo"])
+def test_private_arguments_of_the_engine_are_dropped_and_listed(name: str) -> None:
+    outcome = adjusted("chat", **{name: 1})
+    assert name not in outcome.kept
+    assert [(a.name, a.action) for a in outcome.adjustments] == [(name, "drop")]
+
+
+def test_adjustments_come_in_body_order() -> None:
+    outcome = adjusted("chat", zebra=1, top_p=2, store=True, n=1000, apple=1)
+    assert [a.name for a in outcome.adjustments] == ["zebra", "top_p", "store", "n", "apple"]
+
+
+def test_greedy_choices_are_one() -> None:
+    outcome = adjusted("chat", n=1000, temperature=0)
+    assert outcome.kept["n"] == 1
+    assert [(a.before, a.after) for a in outcome.adjustments] == [(1000, 1)]
+
+
+@pytest.mark.parametrize(
+    ("fields", "param"),
+    [
+        ({"stream_options": {}, "stream": False}, "stream_options"),
+        ({"top_logprobs": 2, "logprobs": False}, "top_logprobs"),
+        ({"tool_choice": {"type": "function", "function": {"name": "g"}}}, "tool_choice"),
+        ({"tools": []}, "tools"),
+        ({"tools": [TOOL] * 129}, "tools"),
+        ({"tools": [TOOL, TOOL]}, "tools"),
+        ({"tools": [{"type": "web_search_preview"}]}, "tools.0"),
+        ({"tools": [{"type": "function", "function": {"name": "a b"}}]}, "tools.0.function.name"),
+        ({"stop": ["a"] * 5}, "stop"),
+        ({"stop": ""}, "stop"),
+        ({"logit_bias": {"384": 1}}, "logit_bias"),
+        ({"logit_bias": {"-1": 1}}, "logit_bias"),
+        ({"logit_bias": {"a": 1}}, "logit_bias"),
+        ({"modalities": ["text", "audio"]}, "modalities"),
+        ({"chat_template_kwargs": {"tools": []}}, "chat_template_kwargs"),
+        ({"metadata": {"k" * 65: "v"}}, "metadata"),
+        ({"metadata": {str(n): "v" for n in range(17)}}, "metadata"),
+    ],
+)
+def test_what_cannot_be_mended_is_a_400(fields: dict[str, Any], param: str) -> None:
+    with pytest.raises(ApiError) as caught:
+        adjust(CHAT, {**BASE, **(BESIDE["tool_choice"] if "tool_choice" in fields else {}), **fields}, ABLE)
+    assert (caught.value.status, caught.value.param) == (400, param)
+
+
+def test_a_bias_beyond_its_range_is_clamped() -> None:
+    reading = LogitBias().read({"1": 500, "2": -3}, "logit_bias", ABLE)
+    assert reading == ({"1": 100, "2": -3}, (500, 100))
+
+
+class TestProperties:
+    json = st.recursive(
+        st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(max_size=20),
+        lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=10), inner, max_size=4),
+        max_leaves=12,
+    )
+
+    @given(st.dictionaries(st.sampled_from(sorted(CHAT.by_name)) | st.text(max_size=12), json, max_size=8))
+    @settings(max_examples=300, deadline=None)
+    def test_any_request_is_made_legal_or_refused_and_a_second_time_changes_nothing(
+        self, fields: dict[str, Any]
+    ) -> None:
+        request = {**BASE, **{name: value for name, value in fields.items() if value is not None}}
+        try:
+            once = adjust(CHAT, request, ABLE)
+        except ApiError as error:
+            assert error.status in (400, 422)  # noqa: PT017 - either outcome is right
+            return
+        again = adjust(CHAT, once.kept, ABLE)
+        assert again.kept == once.kept
+        assert again.adjustments == ()
+        assert set(once.kept) <= {
+            row.name for row in CHAT.rows if row.treatment in (Treatment.FORWARD, Treatment.GATEWAY)
+        }
+        for name, value in once.kept.items():
+            kind = CHAT.by_name[name].kind
+            if isinstance(kind, Number):
+                low, high = bounds(kind)
+                assert low is None or value >= low
+                assert high is None or value <= high
+
+
+def test_a_table_with_a_name_twice_is_a_fault() -> None:
+    row = Parameter("a", Flag(), "x")
+    with pytest.raises(ValueError, match="twice"):
+        Table((row, row))

@@ -28,9 +28,7 @@ CHAT = Route(
     "OpenAI's ChatCompletion, or its chunks as server-sent events.",
     ("application/json", "text/event-stream"),
 )
-MODEL_LIST = Route(
-    "GET", "/v1/models", "List the models that are up and that the key may use", "OpenAI's list of Model."
-)
+MODEL_LIST = Route("GET", "/v1/models", "List the models that are up and that the key may use", "A list of Models.")
 MODEL_CARD = Route("GET", "/v1/models/{id}", "Show a model and what it can do", "OpenAI's Model, with `portico`.")
 HEALTH = Route("GET", "/health", "Say that the service is alive", "It is.", needs_key=False)
 READY = Route("GET", "/ready", "Say whether every model is up", "They all are.", needs_key=False)

@@ -102,7 +102,8 @@ class TestBody:
     @pytest.mark.parametrize(
         "content",
         [b"", b"[]", b'"text"', b"null", b"{", b'{"a": NaN}', b'{"a": Infinity}', b"\xff\xfe", b'{"a": "\xff"}',
-         b'{"a": "\\ud800"}', b"[" * 100_000, b'{"a":' * 100_000, b"\xef\xbb\xbf{}"],
+         b'{"a": "\\ud800"}', b"[" * 100_000, b'{"a":' * 100_000, b"\xef\xbb\xbf{}",
+         b'{"n": 1' + b"0" * 400 + b"}", b'{"n": 1e400}'],
     )  # fmt: skip
     async def test_a_body_that_is_no_json_object_is_a_400(self, client: Any, content: bytes) -> None:
         assert_error(await client.post(CHAT, content=content), 400, "invalid_request_error", "invalid_json")
@@ -121,6 +122,16 @@ class TestBody:
             response = await client.post(CHAT, content=endless())
         assert_error(response, 413, "invalid_request_error", "request_too_large")
         assert taken <= 3
+
+    async def test_of_a_key_that_stands_there_twice_the_last_counts(self, client: Any, relay: Any) -> None:
+        body = json.dumps(chat()).encode().replace(b'{"model"', b'{"model": "beta", "model"', 1)
+        assert (await client.post(CHAT, content=body)).status_code == 200
+        assert relay.sent[0][0] == "alpha"
+
+    async def test_a_huge_integer_is_clamped(self, client: Any, relay: Any) -> None:
+        response = await client.post(CHAT, content=json.dumps(chat(n=10**30)).encode())
+        assert response.headers["x-param-adjustments"] == 'n;action=clamp;from="' + str(int(1e30)) + '";to=128'
+        assert json.loads(relay.sent[0][2])["n"] == 128
 
     async def test_a_compressed_body_is_refused(self, client: Any) -> None:
         response = await client.post(CHAT, content=b"\x1f\x8b", headers={"content-encoding": "gzip"})

@@ -1,0 +1,39 @@
+"""What is written from the table: the page and the OpenAPI document."""
+
+from typing import Any
+
+import openapi_spec_validator
+import pytest
+
+from app.__main__ import DOCS_PAGE
+from app.openapi import document
+from app.parameters.page import page
+from app.parameters.row import Treatment
+from app.routes import ALL, TABLES_BY_ROUTE
+
+
+def test_the_page_is_what_the_table_says() -> None:
+    assert DOCS_PAGE.read_text() == page(), "run `python -m app docs`"
+
+
+def test_the_openapi_document_is_valid_and_describes_exactly_the_routes() -> None:
+    described = document()
+    openapi_spec_validator.validate(described)
+    assert {(m.upper(), path) for path, ops in described["paths"].items() for m in ops} == {
+        (r.method, r.path) for r in ALL
+    }
+
+
+@pytest.mark.parametrize("route", TABLES_BY_ROUTE, ids=lambda route: route.path)
+def test_every_parameter_that_may_be_sent_is_described(route: Any) -> None:
+    operation = document()["paths"][route.path]["post"]
+    schema = operation["requestBody"]["content"]["application/json"]["schema"]
+    sendable = {row.name for row in TABLES_BY_ROUTE[route].rows if row.treatment is not Treatment.REFUSE}
+    assert set(schema["properties"]) == sendable | {"strict_params"}
+
+
+async def test_the_document_needs_no_key(make_gateway: Any) -> None:
+    from tests.unit.conftest import client_of
+
+    async with client_of(make_gateway(), key=None) as client:
+        assert (await client.get("/openapi.json")).json() == document()

@@ -31,7 +31,13 @@ CAPABILITY_ERRORS = {
 }
 # VLLMValidationError appends these to its message; they can repeat what the client sent.
 APPENDED_VALUES = re.compile(r" \((?:parameter|value)=.*\)$", re.DOTALL)
-MAX_MESSAGE_LENGTH = 500
+MAX_MESSAGE_LENGTH = 300
+# What must not be told: tracebacks, addresses in memory or on the network, paths, names of classes.
+UNFIT = re.compile(
+    r"""Traceback|File\ "|0x[0-9a-f]{4,}|<class|<.*\ object|(?:^|[\s'"(=:\]])/(?:[\w.-]+/)+[\w.-]+|\d+(?:\.\d+){3}"""
+    r"""|\b[A-Z]\w*(?:Error|Exception|Params?|Request|Config)\b""",
+    re.VERBOSE,
+)
 
 # pydantic's kinds of errors -> the contract's codes; every other kind is an invalid value.
 MISSING_KINDS = frozenset({"missing"})
@@ -68,7 +74,7 @@ class ChatDialect:
         return ChatStream(self, request)
 
     def _error(self, status: int, error: dict[str, Any]) -> ApiError:
-        message, param = APPENDED_VALUES.sub("", error["message"])[:MAX_MESSAGE_LENGTH], error.get("param")
+        message, param = APPENDED_VALUES.sub("", error["message"]), error.get("param")
         if "kind" in error:
             return _invalid_request(error["kind"], message, param)
         if status == 503:
@@ -82,15 +88,21 @@ class ChatDialect:
         if status == 422:
             return ApiError("invalid_image", "An image in `messages` could not be read.", param="messages")
         if param in CONTEXT_PARAMETERS:
-            return ApiError("context_length_exceeded", message, param="messages")
+            return ApiError("context_length_exceeded", presentable(message), param="messages")
         for words, (where, told) in CAPABILITY_ERRORS.items():
             if words in message:
                 return ApiError("unsupported_capability", told, param=where)
         if param is None and SCHEMA_ERROR.search(message):
-            return ApiError(
-                "invalid_json_schema", f"The JSON schema cannot be used: {message}", param="response_format"
-            )
-        return ApiError("invalid_value", message, param=param)
+            told = f"The JSON schema cannot guide this model's answer. {presentable(message)}"
+            return ApiError("invalid_json_schema", told, param="response_format")
+        return ApiError("invalid_value", presentable(message), param=param)
+
+
+def presentable(message: str) -> str:
+    """The engine's words where they are fit for a client, else a sentence that says what to do."""
+    if UNFIT.search(message):
+        return "The model's engine does not take this request as it is; simplify it."
+    return message[:MAX_MESSAGE_LENGTH]
 
 
 def _invalid_request(kind: str, message: str, param: str | None) -> ApiError:

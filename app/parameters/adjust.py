@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from app.errors import ApiError
-from app.parameters.adjustments import Adjustment
+from app.parameters.adjustments import MAX_NAME_LENGTH, Adjustment
 from app.parameters.kinds import Flag
 from app.parameters.row import Parameter, Table, Treatment, missing
 from app.profile import Profile
@@ -63,7 +63,7 @@ def _unread(row: Parameter | None, name: str, profile: Profile) -> Adjustment | 
     if row is None:
         if name.lower().startswith(RESERVED_PREFIX):
             raise ApiError("unsupported_parameter", f"`{_short(name)}` is reserved. Leave it out.", param=_short(name))
-        return Adjustment(name, "drop", reason="unknown parameter")
+        return Adjustment(_short(name), "drop", reason="unknown parameter")
     if row.treatment is Treatment.REFUSE:
         raise ApiError("unsupported_parameter", f"`{name}` is not supported: {row.note}", param=name)
     if row.treatment is Treatment.IGNORE:
@@ -93,8 +93,8 @@ def _refuse(adjustments: tuple[Adjustment, ...]) -> None:
     if changed:
         told = "; ".join(one.told() for one in changed)
         code = "invalid_value" if changed[0].action == "clamp" else "unsupported_parameter"
-        raise ApiError(code, f"`strict_params` is set, and {told}."[:2000], param=_short(changed[0].name))
+        raise ApiError(code, f"`strict_params` is set, and {told}."[:2000], param=changed[0].name)
 
 
 def _short(name: str) -> str:
-    return name[:64]
+    return name[:MAX_NAME_LENGTH]

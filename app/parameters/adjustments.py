@@ -4,6 +4,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from decimal import Decimal
+from functools import lru_cache
 from typing import Any
 
 from http_sf import DisplayString, Token, ser
@@ -44,7 +45,7 @@ class Adjustment:
 
 def header_value(adjustments: Sequence[Adjustment]) -> str:
     """The header. A list over 4 KiB is cut and ends in `and-more;count=N`."""
-    items = [ser([adjustment.item()]) for adjustment in adjustments]
+    items = [_serialized(adjustment) for adjustment in adjustments]
     value = ", ".join(items)
     if len(value) <= MAX_HEADER_BYTES:
         return value
@@ -55,6 +56,12 @@ def header_value(adjustments: Sequence[Adjustment]) -> str:
     return ", ".join([*items[:kept], _and_more(len(items) - kept)])
 
 
+@lru_cache(maxsize=1024)
+def _serialized(adjustment: Adjustment) -> str:
+    """One item. Clients repeat themselves, so most are found again; names are short by then."""
+    return ser([adjustment.item()])
+
+
 def _and_more(count: int) -> str:
     item: tuple[Any, dict[str, Any]] = (Token("and-more"), {"count": count})
     return ser([item])
@@ -62,12 +69,9 @@ def _and_more(count: int) -> str:
 
 def _name(name: str) -> Token | str | DisplayString:
     """A parameter's name as a Token; a name that cannot be one as a String."""
-    short = name[:MAX_NAME_LENGTH]
-    if TOKEN.fullmatch(short):
-        return Token(short)
-    if short.isascii() and short.isprintable():
-        return short
-    return DisplayString(short)
+    if TOKEN.fullmatch(name):
+        return Token(name)
+    return name if name.isascii() and name.isprintable() else DisplayString(name)
 
 
 def _number(value: float) -> int | Decimal | str:

@@ -54,7 +54,7 @@ class Number:
     integer: bool = False
 
     def read(self, value: Any, name: str, profile: Profile) -> Reading:
-        if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+        if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value):
             raise wrong_type(name, self.told())
         if self.integer and isinstance(value, float):
             if not value.is_integer():

@@ -64,7 +64,7 @@ def _check_message(message: Any, place: str, profile: Profile) -> None:
     if isinstance(content, list):
         for index, part in enumerate(content):
             _check_part(part, f"{place}.content.{index}", profile)
-    elif not isinstance(content, str | None):
+    elif content is not None and not isinstance(content, str):
         raise wrong_type(f"{place}.content", "a string or an array of parts")
 
 

@@ -39,6 +39,27 @@ def test_an_error_of_vllm_is_the_contract_s(status: int, body: bytes, expected: 
 
 
 @pytest.mark.parametrize(
+    "message",
+    [
+        'Traceback (most recent call last): File "/srv/x.py", line 1',
+        "[18:56:56] /project/cpp/json_schema_converter.cc:4944: Unsupported type",
+        "invalid literal in SamplingParams",
+        "<vllm.foo object at 0x7f00aa00>",
+        "cannot reach 10.0.0.7:5557",
+    ],
+)
+def test_a_message_that_tells_of_the_inside_is_replaced(message: str) -> None:
+    told = ChatDialect().error(400, vllm_error(message)).message
+    assert "simplify it" in told
+    assert not any(word in told for word in ("/srv", "/project", "SamplingParams", "0x7f", "10.0.0.7", "Traceback"))
+
+
+def test_a_message_for_a_person_is_kept() -> None:
+    told = "This model's maximum context length is 2048 tokens. However, you asked for 3.5 times that."
+    assert ChatDialect().error(400, vllm_error(told, "n")).message == told
+
+
+@pytest.mark.parametrize(
     ("kind", "message", "place", "expected"),
     [
         ("missing", "Field required", "body.tools.0.function", ("missing_required_parameter", "tools.0.function")),

@@ -39,8 +39,8 @@ def write(reply: Reply) -> None:
         "duration_ms": _milliseconds(reply.clock.total()),
         "first_byte_ms": _milliseconds(reply.first_byte_s),
         "overhead_ms": _milliseconds(reply.overhead_s),
-        "prompt_tokens": (reply.usage or {}).get("prompt_tokens"),
-        "completion_tokens": (reply.usage or {}).get("completion_tokens"),
+        "prompt_tokens": reply.tokens().get("prompt"),
+        "completion_tokens": reply.tokens().get("completion"),
     }
     line |= {name: reply.accepted[name] for name in AUDITED if name in reply.accepted}
     logger.info(orjson.dumps(line).decode())

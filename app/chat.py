@@ -1,12 +1,10 @@
-"""POST /v1/chat/completions: what the engine gets of a request that the parameter table has made legal."""
+"""POST /v1/chat/completions: what the engine gets of a legal request, and how a broken stream is told."""
 
 from typing import Any
 
 import orjson
 
-
-def wants_usage_event(kept: dict[str, Any]) -> bool:
-    return bool(kept.get("stream_options", {}).get("include_usage"))
+from app.errors import ApiError
 
 
 def engine_body(kept: dict[str, Any], model_id: str) -> bytes:
@@ -17,3 +15,8 @@ def engine_body(kept: dict[str, Any], model_id: str) -> bytes:
     if "verbosity" in body:  # the engine has no such parameter; the template reads it as a variable
         body["chat_template_kwargs"] = body.get("chat_template_kwargs", {}) | {"verbosity": body.pop("verbosity")}
     return orjson.dumps(body)
+
+
+def failure_event(error: ApiError, _first: bytes, _events: int) -> bytes:
+    """An event with the error's envelope."""
+    return b"data: " + error.body() + b"\n\n"

@@ -3,14 +3,16 @@
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable
+from functools import partial
 from typing import Any
 
 import orjson
 
-from app import access_log, chat, openapi
+from app import access_log, openapi
 from app.body import ClientGone, Receive, parse_object, read_body
 from app.config import Config, KeyEntry
 from app.errors import ApiError, internal_error
+from app.generation import GENERATIONS, Generation
 from app.keys import KeyRing
 from app.metrics import Metrics
 from app.parameters.adjust import adjust
@@ -18,7 +20,6 @@ from app.registry import Registry
 from app.relay import Relay
 from app.reply import Reply, Send
 from app.routes import (
-    CHAT,
     HEALTH,
     METRICS,
     MODEL_CARD,
@@ -76,7 +77,7 @@ class Gateway:
         self._metrics = metrics
         self._metrics_page = metrics_page
         self._handlers: dict[str, Handler] = {
-            CHAT.path: self._chat,
+            **{one.route.path: partial(self._generate, one) for one in GENERATIONS},
             MODEL_LIST.path: self._model_list,
             MODEL_CARD.path: self._model_card,
             HEALTH.path: self._health,
@@ -126,7 +127,7 @@ class Gateway:
         call.key = key
         await self._handlers[found.route.path](call)
 
-    async def _chat(self, call: Call) -> None:
+    async def _generate(self, generation: Generation, call: Call) -> None:
         reply = call.reply
         reply.clock.pause()
         body = await read_body(call.receive, call.headers, self._limits.max_body_bytes)
@@ -134,17 +135,18 @@ class Gateway:
         request = parse_object(body)
         model = self._registry.resolve(request.get("model"), call.match.pipeline, call.caller)
         reply.model_id = model.entry.id
-        adjusted = adjust(TABLES_BY_ROUTE[CHAT], request, model.profile)
+        adjusted = adjust(TABLES_BY_ROUTE[generation.route], request, model.profile)
         reply.note(adjusted)
-        metadata = adjusted.accepted.get("metadata")
-        head = RequestHead(CHAT.path, reply.request_id, chat.wants_usage_event(adjusted.kept), metadata)
-        payload = chat.engine_body(adjusted.kept, model.entry.id)
+        usage = bool(adjusted.kept.get("stream_options", {}).get("include_usage"))
+        echo = {name: adjusted.accepted[name] for name in generation.echoed if name in adjusted.accepted}
+        head = RequestHead(generation.route.path, reply.request_id, usage, echo)
+        payload = generation.engine_body(adjusted.kept, model.entry.id)
         reply.clock.pause()
         answer = await self._relay.send(model.entry.id, head, payload, self._limits.first_byte_timeout_s)
         reply.clock.resume()
         try:
             if answer.head.body is None:
-                await relay_events(reply, answer, self._limits.ping_interval_s)
+                await relay_events(reply, answer, self._limits.ping_interval_s, generation.failure_event)
             else:
                 reply.usage = answer.head.usage
                 await reply.complete(answer.head.status, JSON, answer.head.body)

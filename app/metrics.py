@@ -45,6 +45,6 @@ class RayMetrics:
         if reply.first_byte_s is not None:
             self._first_byte.observe(reply.first_byte_s, labels)
             self._overhead.observe(reply.overhead_s, labels)
-        for kind in ("prompt", "completion"):
-            if reply.usage and (tokens := reply.usage.get(f"{kind}_tokens")):
+        for kind, tokens in reply.tokens().items():
+            if tokens:
                 self._tokens.inc(tokens, {**labels, "kind": kind})

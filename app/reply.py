@@ -85,6 +85,12 @@ class Reply:
     def started(self) -> bool:
         return self.status is not None
 
+    def tokens(self) -> dict[str, int]:
+        """Tokens used, by kind; empty where nothing was reported."""
+        usage = self.usage or {}
+        named = {"prompt": ("prompt_tokens", "input_tokens"), "completion": ("completion_tokens", "output_tokens")}
+        return {kind: usage[name] for kind, names in named.items() for name in names if name in usage}
+
     def note(self, adjusted: Adjusted) -> None:
         """Take over what was changed in the request, for the header, and what the log is to hold."""
         if adjusted.adjustments:

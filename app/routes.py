@@ -28,6 +28,13 @@ CHAT = Route(
     "OpenAI's ChatCompletion, or its chunks as server-sent events.",
     ("application/json", "text/event-stream"),
 )
+RESPONSES = Route(
+    "POST",
+    "/v1/responses",
+    "Make a response",
+    "OpenAI's Response, or its events as server-sent events.",
+    ("application/json", "text/event-stream"),
+)
 MODEL_LIST = Route("GET", "/v1/models", "List the models that are up and that the key may use", "A list of Models.")
 MODEL_CARD = Route("GET", "/v1/models/{id}", "Show a model and what it can do", "OpenAI's Model, with `portico`.")
 HEALTH = Route("GET", "/health", "Say that the service is alive", "It is.", needs_key=False)
@@ -35,8 +42,8 @@ READY = Route("GET", "/ready", "Say whether every model is up", "They all are.",
 METRICS = Route("GET", "/metrics", "Show the metrics", "Prometheus' text format.", ("text/plain",), needs_key=False)
 OPENAPI = Route("GET", "/openapi.json", "Describe the routes", "An OpenAPI document.", needs_key=False)
 
-ALL = (CHAT, MODEL_LIST, MODEL_CARD, HEALTH, READY, METRICS, OPENAPI)
-TABLES_BY_ROUTE: dict[Route, Table] = {CHAT: TABLES["chat"]}
+ALL = (CHAT, RESPONSES, MODEL_LIST, MODEL_CARD, HEALTH, READY, METRICS, OPENAPI)
+TABLES_BY_ROUTE: dict[Route, Table] = {CHAT: TABLES["chat"], RESPONSES: TABLES["responses"]}
 FIXED = {route.path: route for route in ALL if route is not MODEL_CARD}
 UNKNOWN = "unknown"  # the metrics' name for every path that is no route
 

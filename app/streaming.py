@@ -1,13 +1,19 @@
 """Relays the server-sent events of one answer to the client: at once, kept alive, and ended as the contract says."""
 
 import asyncio
+from collections.abc import Callable
 from contextlib import aclosing
 
 from app.errors import ApiError, upstream_error
 from app.relay import Answer
 from app.reply import EVENT_STREAM_HEADERS, Reply
 
+EVENT_END = b"\n\n"
 PING = b": ping\n\n"
+
+
+# (error, first piece, events so far) -> the event that tells of it
+FailureEvent = Callable[[ApiError, bytes, int], bytes]
 
 
 class Pinger:
@@ -32,16 +38,19 @@ class Pinger:
             await asyncio.sleep(self._interval - silent)
 
 
-async def relay_events(reply: Reply, answer: Answer, ping_interval: float) -> None:
+async def relay_events(reply: Reply, answer: Answer, ping_interval: float, failure_event: FailureEvent) -> None:
     """Write the events of `answer`. A failure becomes a last event that holds the error; no [DONE] follows it."""
     reply.streamed = True
     await reply.start(answer.head.status, EVENT_STREAM_HEADERS)
     pinger = Pinger(reply, ping_interval)
     pinging = asyncio.create_task(pinger.run())
     failure: ApiError | None = None
+    first, events = b"", 0
     try:
         async with aclosing(answer.pieces()) as pieces:
             async for piece in pieces:
+                first = first or piece
+                events += piece.count(EVENT_END)
                 await reply.write(piece)
                 pinger.wrote()
     except ApiError as error:
@@ -58,4 +67,4 @@ async def relay_events(reply: Reply, answer: Answer, ping_interval: float) -> No
         return
     reply.reason = failure.code
     # The blank line ends an event that the failure may have cut.
-    await reply.finish(b"\n\ndata: " + failure.body() + b"\n\n")
+    await reply.finish(EVENT_END + failure_event(failure, first, events))

@@ -21,7 +21,13 @@ class EventStream(Protocol):
 class Dialect(Protocol):
     """One engine's way of speaking on one kind of route."""
 
-    def error(self, status: int, body: bytes) -> ApiError: ...
+    def error(self, status: int, body: bytes) -> ApiError:
+        """The contract's error for the engine's."""
+        ...
+
+    def raised(self, error: Exception) -> ApiError:
+        """The contract's error for an exception that the engine's application let through."""
+        ...
 
     def body(self, body: bytes, request: RequestHead) -> tuple[bytes, dict[str, Any] | None]:
         """The contract's form of a complete answer, and its usage."""

@@ -13,8 +13,8 @@ class RequestHead(NamedTuple):
 
     route: str  # the engine's path, such as /v1/chat/completions
     request_id: str  # a UUID
-    include_usage: bool = True  # whether the client asked to see the usage event of a stream
-    metadata: dict[str, str] | None = None  # echoed in the answer
+    include_usage: bool  # whether the client asked to see the usage event of a stream
+    echo: dict[str, Any]  # what the answer repeats of the request, such as `metadata`
 
 
 class ResponseHead(NamedTuple):

@@ -45,9 +45,10 @@ async def answer(app: Any, dialect: Dialect, request: RequestHead, body: bytes) 
                 yield _failed(error)
             else:
                 yield ResponseTail(stream.usage, error.to_wire() if error else None)
-    except Exception:
-        logger.exception("the engine failed request %s", request.request_id)
-        error = upstream_error()
+    except Exception as raised:
+        error = dialect.raised(raised)
+        if error.status >= 500:
+            logger.exception("the engine failed request %s", request.request_id)
         yield ResponseTail(error=error.to_wire()) if started else _failed(error)
 
 

@@ -6,12 +6,15 @@ from typing import Any
 
 import orjson
 
+from deployments.dialect import Dialect
 from deployments.protocol import RequestHead, ResponseHead, ResponseItem
 from deployments.replica import answer
-from deployments.vllm_adapter import VllmEngine, start_engine
-from deployments.vllm_dialect import ChatDialect
+from deployments.vllm_adapter import VllmEngine, reported, start_engine
+from deployments.vllm_chat import ChatDialect
+from deployments.vllm_responses import ResponsesDialect
 
 CHAT_ROUTE = "/v1/chat/completions"
+RESPONSES_ROUTE = "/v1/responses"
 WARM_UP_TOKENS = 2
 
 
@@ -25,13 +28,16 @@ class VllmReplica:
     # Serve awaits a constructor; the type checker knows only plain ones.
     async def __init__(self, model_id: str, source: str, engine_kwargs: dict[str, Any]) -> None:  # type: ignore[misc]
         self._model_id = model_id
-        self._dialect = ChatDialect()
+        self._dialects: dict[str, Dialect] = {
+            CHAT_ROUTE: ChatDialect(reported),
+            RESPONSES_ROUTE: ResponsesDialect(reported),
+        }
         self._engine: VllmEngine = await start_engine(model_id, source, engine_kwargs)
         await self._warm_up()
 
     async def handle(self, request: RequestHead, body: bytes) -> AsyncIterator[ResponseItem]:
         """Answer one request; the items are those of `deployments.protocol`."""
-        async with aclosing(answer(self._engine.app, self._dialect, request, body)) as items:
+        async with aclosing(answer(self._engine.app, self._dialects[request.route], request, body)) as items:
             async for item in items:
                 yield item
 
@@ -53,7 +59,9 @@ class VllmReplica:
             "messages": [{"role": "user", "content": "ready?"}],
             "max_tokens": WARM_UP_TOKENS,
         }
-        async for item in self.handle(RequestHead(CHAT_ROUTE, "warm-up"), orjson.dumps(body)):
+        async for item in self.handle(
+            RequestHead(CHAT_ROUTE, "warm-up", include_usage=False, echo={}), orjson.dumps(body)
+        ):
             if isinstance(item, ResponseHead) and item.error:
                 raise WarmUpError(f"the warm-up request of {self._model_id} failed: {item.error['message']}")
 

@@ -16,7 +16,7 @@ from typing import Any
 import pydantic
 
 from app.profile import Profile
-from deployments.vllm_dialect import validation_error
+from deployments.vllm_errors import validation_error
 
 # What a model entry may not set: the gateway owns the door, and nothing a client sends may run or name code or files.
 RESERVED_ARGUMENTS = frozenset(
@@ -164,6 +164,14 @@ def _coerce(owner: Any, field: dataclasses.Field[Any], value: Any) -> Any:
         first = error.errors()[0]
         place = ".".join(["engine_kwargs", field.name, *map(str, first["loc"])])
         raise EngineArgumentError(f"{place}: {first['msg']}") from error
+
+
+def reported(error: Exception) -> tuple[int, bytes]:
+    """The status and the body that vLLM answers for an exception."""
+    from vllm.entrypoints.serve.exception_handling.error_response import create_error_response
+
+    response = create_error_response(error)
+    return int(response.error.code), response.model_dump_json().encode()
 
 
 def _report_validation_errors_as_data(app: Any) -> None:

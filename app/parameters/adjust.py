@@ -45,6 +45,9 @@ def adjust(table: Table, request: dict[str, Any], profile: Profile) -> Adjusted:
         (accepted if row.treatment is Treatment.ACCEPT else kept)[name] = reading.value
         if reading.clamped:
             made[name] = Adjustment(name, "clamp", *reading.clamped)
+        elif reading.dropped:
+            inner, reason = reading.dropped
+            made[name] = Adjustment(f"{name}.{inner}", "drop", reason=reason)
     for row in table.rows:
         if row.required and row.name not in kept:
             raise missing(row.name)

@@ -27,6 +27,8 @@ MAX_BIASES = 1024
 SMALLEST_TOP_P = 0.000001  # zero is not legal: no token would be left
 INT64 = 2**63
 VLLM = ("vllm",)
+EFFORTS = ("none", "minimal", "low", "medium", "high", "xhigh", "max")
+VERBOSITIES = ("low", "medium", "high")
 
 TOOL_CHOICE = ToolChoice(nested=True)
 TOKEN_LIMIT = Number(1, "context_length", integer=True)
@@ -163,11 +165,11 @@ CHAT = Table(
         Parameter("parallel_tool_calls", Flag(), "Whether one answer may call several tools."),
         Parameter(
             "reasoning_effort",
-            Choice(("none", "minimal", "low", "medium", "high", "xhigh", "max")),
+            Choice(EFFORTS),
             "How long to think.",
             feature="reasoning_effort",
         ),
-        Parameter("verbosity", Choice(("low", "medium", "high")), "How much to say.", feature="verbosity"),
+        Parameter("verbosity", Choice(VERBOSITIES), "How much to say.", feature="verbosity"),
         Parameter("metadata", Metadata(), "Echoed in the answer and written to the log.", Treatment.ACCEPT),
         Parameter("user", Text(), "Written to the log.", Treatment.ACCEPT),
         Parameter("safety_identifier", Text(), "Written to the log.", Treatment.ACCEPT),

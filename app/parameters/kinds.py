@@ -11,10 +11,11 @@ Bound = float | str | None  # a number, the name of one of the model's limits, o
 
 
 class Reading(NamedTuple):
-    """A legal value, and from what to what it was clamped, if it was."""
+    """A legal value, from what to what it was clamped, if it was, and which field inside it was dropped, and why."""
 
     value: Any
     clamped: tuple[float, float] | None = None
+    dropped: tuple[str, str] | None = None
 
 
 class Kind(Protocol):

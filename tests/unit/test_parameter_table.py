@@ -29,6 +29,10 @@ BESIDE: dict[str, dict[str, Any]] = {
     "top_logprobs": {"logprobs": True},
     "tool_choice": {"tools": [TOOL]},
 }
+BESIDE_RESPONSES: dict[str, dict[str, Any]] = {
+    "stream_options": {"stream": True},
+    "tool_choice": {"tools": [{"type": "function", "name": "f"}]},
+}
 LEGAL: dict[str, list[Any]] = {
     "messages": [BASE["messages"]],
     "stream_options": [{"include_usage": True}, {"include_usage": False}],
@@ -38,6 +42,17 @@ LEGAL: dict[str, list[Any]] = {
     "tool_choice": ["none", "auto", "required", {"type": "function", "function": {"name": "f"}}],
     "modalities": [["text"]],
     "chat_template_kwargs": [{}, {"enable_thinking": False}],
+    "input": ["hi", [{"role": "user", "content": "hi"}]],
+    "text": [{}, {"format": {"type": "json_object"}}],
+    "reasoning": [{}, {"effort": "low"}],
+    "include": [[], ["message.output_text.logprobs"]],
+    "background": [False],
+}
+FLAT_TOOL = {"type": "function", "name": "f", "parameters": {"type": "object"}}
+LEGAL_RESPONSES: dict[str, list[Any]] = {
+    "tools": [[FLAT_TOOL]],
+    "tool_choice": ["none", "auto", "required", {"type": "function", "name": "f"}],
+    "stream_options": [{"include_usage": False}],
 }
 ROWS = [(name, row) for name, table in tables.TABLES.items() for row in table.rows]
 READ = [(name, row) for name, row in ROWS if row.treatment in (Treatment.FORWARD, Treatment.GATEWAY, Treatment.ACCEPT)]
@@ -53,7 +68,7 @@ def request_of(table: str, **fields: Any) -> dict[str, Any]:
     """A legal request for the table with `fields` in it."""
     request = dict(tables.EXAMPLES[table])
     for name in fields:
-        request |= BESIDE.get(name, {}) if table == "chat" else {}
+        request |= (BESIDE if table == "chat" else BESIDE_RESPONSES).get(name, {})
     return request | fields
 
 
@@ -95,7 +110,7 @@ def bounds(kind: Number) -> tuple[float | None, float | None]:
 
 @pytest.mark.parametrize(("table", "row"), READ, ids=row_id)
 def test_a_legal_value_passes_unchanged(table: str, row: Parameter) -> None:
-    values = legal_values(row.name, row.kind)
+    values = (LEGAL_RESPONSES.get(row.name) if table == "responses" else None) or legal_values(row.name, row.kind)
     assert values or isinstance(row.kind, Anything), f"no legal value is known for {row.name}"
     for value in values:
         outcome = adjusted(table, **{row.name: value})
@@ -249,7 +264,7 @@ def test_what_cannot_be_mended_is_a_400(fields: dict[str, Any], param: str) -> N
 
 def test_a_bias_beyond_its_range_is_clamped() -> None:
     reading = LogitBias().read({"1": 500, "2": -3}, "logit_bias", ABLE)
-    assert reading == ({"1": 100, "2": -3}, (500, 100))
+    assert (reading.value, reading.clamped) == ({"1": 100, "2": -3}, (500, 100))
 
 
 class TestProperties:

@@ -11,7 +11,7 @@ from app.errors import ApiError
 from app.relay import HandleRelay
 from deployments.protocol import RequestHead, ResponseHead, ResponseTail
 
-HEAD = RequestHead("/v1/chat/completions", "id")
+HEAD = RequestHead("/v1/chat/completions", "id", include_usage=False, echo={})
 DIED = ActorDiedError()
 
 

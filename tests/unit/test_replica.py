@@ -14,9 +14,9 @@ from starlette.routing import Route
 from deployments.asgi import AsgiCall
 from deployments.protocol import RequestHead, ResponseHead, ResponseTail
 from deployments.replica import answer
-from deployments.vllm_dialect import ChatDialect
+from deployments.vllm_chat import ChatDialect
 
-HEAD = RequestHead("/chat", "4f0c9e4c-0000-4000-8000-000000000000", include_usage=False)
+HEAD = RequestHead("/chat", "4f0c9e4c-0000-4000-8000-000000000000", include_usage=False, echo={})
 
 
 def event(**fields: Any) -> str:

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from app.chat import failure_event
 from app.errors import ApiError, upstream_error
 from app.reply import Reply
 from app.streaming import relay_events
@@ -37,7 +38,7 @@ class Written:
 async def relay(items: list[Any], ping_interval: float = 60) -> tuple[Reply, Written]:
     written = Written()
     reply = Reply(written.send, {})
-    await relay_events(reply, StandInAnswer(items), ping_interval)
+    await relay_events(reply, StandInAnswer(items), ping_interval, failure_event)
     return reply, written
 
 
@@ -79,7 +80,7 @@ async def test_a_silent_stream_is_kept_alive_by_comments() -> None:
             yield DONE
 
     written = Written()
-    await relay_events(Reply(written.send, {}), Slow([ResponseHead(200)]), 0.1)
+    await relay_events(Reply(written.send, {}), Slow([ResponseHead(200)]), 0.1, failure_event)
     assert written.pieces == [b": ping\n\n", b": ping\n\n", DONE, b""]
 
 
@@ -92,5 +93,5 @@ async def test_a_busy_stream_has_no_comments() -> None:
             self.tail = ResponseTail()
 
     written = Written()
-    await relay_events(Reply(written.send, {}), Steady([ResponseHead(200)]), 0.2)
+    await relay_events(Reply(written.send, {}), Steady([ResponseHead(200)]), 0.2, failure_event)
     assert b": ping\n\n" not in written.pieces

@@ -6,7 +6,8 @@ from typing import Any
 import pytest
 
 from deployments.protocol import RequestHead
-from deployments.vllm_dialect import ChatDialect, validation_error
+from deployments.vllm_chat import ChatDialect
+from deployments.vllm_errors import validation_error
 
 
 def vllm_error(message: str, param: str | None = None) -> bytes:
@@ -22,8 +23,8 @@ def vllm_error(message: str, param: str | None = None) -> bytes:
         (400, vllm_error("top_p must be in (0, 1], got 3.0. (parameter=top_p, value=3.0)", "top_p"),
          (400, "invalid_value", "top_p")),
         (400, vllm_error('"auto" tool choice requires --enable-auto-tool-choice'),
-         (400, "unsupported_capability", "tools")),
-        (400, vllm_error("tiny is not a multimodal model"), (400, "unsupported_capability", "messages")),
+         (400, "unsupported_capability", None)),
+        (400, vllm_error("tiny is not a multimodal model"), (400, "unsupported_capability", None)),
         (404, vllm_error("The model `x` does not exist."), (404, "model_not_found", None)),
         (422, vllm_error("cannot load image"), (422, "invalid_image", "messages")),
         (500, vllm_error("EngineCore encountered an issue"), (502, "upstream_error", None)),
@@ -88,7 +89,7 @@ def test_null_fields_of_the_engine_go_and_everything_else_stays() -> None:
         "service_tier": None,
         "usage": {"prompt_tokens": 1, "prompt_tokens_details": {"cached_tokens": 0, "multimodal_tokens": None}},
     }  # fmt: skip
-    turned, usage = ChatDialect().body(json.dumps(body).encode(), RequestHead("/", "id"))
+    turned, usage = ChatDialect().body(json.dumps(body).encode(), RequestHead("/", "id", include_usage=False, echo={}))
     assert json.loads(turned) == {
         "id": "x",
         "choices": [

@@ -1,0 +1,211 @@
+"""The parameters of POST /v1/responses."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+from app.errors import ApiError
+from app.parameters.adjust import lacking
+from app.parameters.chat import (
+    EFFORTS,
+    INT64,
+    MAX_STOPS,
+    SMALLEST_TOP_P,
+    TOKEN_ID,
+    TOKEN_LIMIT,
+    VERBOSITIES,
+    VLLM,
+    LogitBias,
+    StreamOptions,
+    TemplateKwargs,
+)
+from app.parameters.kinds import Choice, Flag, Items, Metadata, Number, Reading, Text, wrong_type, wrong_value
+from app.parameters.messages import ROLES
+from app.parameters.row import Parameter, Table, Treatment, ignored, missing, refused
+from app.parameters.tools import Format, ToolChoice, Tools
+from app.profile import Profile
+
+TOOL_CHOICE = ToolChoice(nested=False)
+FORMAT = Format(nested=False)
+NOTHING_STORED = "nothing is stored; send the whole conversation in `input`."
+# Kinds of items in `input`.
+ITEMS = ("message", "function_call", "function_call_output", "reasoning")
+# Parts of a message's content -> the capability that the model needs for them.
+PARTS: dict[str, str | None] = {"input_text": None, "output_text": None, "refusal": None, "input_image": "vision"}
+INCLUDABLE = ("message.output_text.logprobs", "reasoning.encrypted_content")
+
+
+@dataclass(frozen=True, slots=True)
+class Input:
+    """A text, or an array of items: messages, calls, their results, reasoning. Texts are not looked at."""
+
+    def read(self, value: Any, name: str, profile: Profile) -> Reading:
+        if isinstance(value, str):
+            return Reading(value)
+        if not isinstance(value, list):
+            raise wrong_type(name, self.told())
+        if not value:
+            raise wrong_value(name, "a string or an array of at least one item")
+        called: set[str] = set()
+        for index, item in enumerate(value):
+            _check_item(item, f"{name}.{index}", called, profile)
+        return Reading(value)
+
+    def told(self) -> str:
+        return "a string or an array of items"
+
+    def schema(self) -> dict[str, Any]:
+        item = {"type": "object", "properties": {"type": {"enum": list(ITEMS)}, "role": {"enum": list(ROLES)}}}
+        return {"anyOf": [{"type": "string"}, {"type": "array", "minItems": 1, "items": item}]}
+
+
+def _check_item(item: Any, place: str, called: set[str], profile: Profile) -> None:
+    if not isinstance(item, dict):
+        raise wrong_type(place, "an object")
+    kind = item.get("type") or "message"
+    if kind not in ITEMS:
+        raise wrong_value(f"{place}.type", "one of " + ", ".join(ITEMS))
+    if kind == "message":
+        _check_message(item, place, profile)
+    elif kind == "function_call":
+        for field in ("call_id", "name", "arguments"):
+            if not isinstance(item.get(field), str):
+                raise wrong_type(f"{place}.{field}", "a string") if field in item else missing(f"{place}.{field}")
+        called.add(item["call_id"])
+    elif kind == "function_call_output":
+        if "output" not in item:
+            raise missing(f"{place}.output")
+        if item.get("call_id") not in called:
+            raise wrong_value(f"{place}.call_id", "the id of a function call before it")
+
+
+def _check_message(item: dict[str, Any], place: str, profile: Profile) -> None:
+    if item.get("role") not in ROLES:
+        raise wrong_value(f"{place}.role", "one of " + ", ".join(ROLES))
+    content = item.get("content")
+    if isinstance(content, str):
+        return
+    if not isinstance(content, list):
+        raise wrong_type(f"{place}.content", "a string or an array of parts")
+    for index, part in enumerate(content):
+        kind = part.get("type") if isinstance(part, dict) else None
+        if not isinstance(kind, str) or kind not in PARTS:
+            raise wrong_value(f"{place}.content.{index}.type", "one of " + ", ".join(PARTS))
+        capability = PARTS[kind]
+        if capability is not None and capability not in profile.capabilities:
+            raise lacking(capability, f"{place}.content.{index}")
+
+
+@dataclass(frozen=True, slots=True)
+class TextConfig:
+    """`format`: text, a JSON object, or JSON that fits a schema; and `verbosity` where the template reads it."""
+
+    def read(self, value: Any, name: str, profile: Profile) -> Reading:
+        if not isinstance(value, dict):
+            raise wrong_type(name, self.told())
+        kept: dict[str, Any] = {}
+        if value.get("format") is not None:
+            kept["format"] = FORMAT.read(value["format"], f"{name}.format", profile).value
+        if value.get("verbosity") is None:
+            return Reading(kept)
+        verbosity = Choice(VERBOSITIES).read(value["verbosity"], f"{name}.verbosity", profile).value
+        if "verbosity" in profile.lacks:
+            return Reading(kept, dropped=("verbosity", profile.lacks["verbosity"]))
+        return Reading(kept | {"verbosity": verbosity})
+
+    def told(self) -> str:
+        return "an object with `format`"
+
+    def schema(self) -> dict[str, Any]:
+        return {"type": "object", "properties": {"format": FORMAT.schema(), "verbosity": {"enum": list(VERBOSITIES)}}}
+
+
+@dataclass(frozen=True, slots=True)
+class Reasoning:
+    """How long to think."""
+
+    def read(self, value: Any, name: str, profile: Profile) -> Reading:
+        if not isinstance(value, dict):
+            raise wrong_type(name, self.told())
+        if value.get("effort") is not None:
+            Choice(EFFORTS).read(value["effort"], f"{name}.effort", profile)
+        return Reading(value)
+
+    def told(self) -> str:
+        return "an object with `effort`"
+
+    def schema(self) -> dict[str, Any]:
+        return {"type": "object", "properties": {"effort": {"enum": list(EFFORTS)}}}
+
+
+@dataclass(frozen=True, slots=True)
+class Never:
+    """A flag that can only be false here."""
+
+    why: str
+
+    def read(self, value: Any, name: str, profile: Profile) -> Reading:
+        if Flag().read(value, name, profile).value:
+            raise ApiError("unsupported_parameter", f"`{name}` is not supported: {self.why}", param=name)
+        return Reading(value)
+
+    def told(self) -> str:
+        return "false"
+
+    def schema(self) -> dict[str, Any]:
+        return {"const": False}
+
+
+def check_dependencies(kept: dict[str, Any], _: Profile) -> Iterable[tuple[str, float, float]]:
+    """Parameters that mean something only beside another."""
+    if "stream_options" in kept and not kept.get("stream"):
+        raise ApiError("invalid_value", "`stream_options` needs `stream: true`.", param="stream_options")
+    return ()
+
+
+RESPONSES = Table(
+    rows=(
+        Parameter("model", Text(), "The id of a model. May be left out under /v1/{pipeline}/.", Treatment.GATEWAY),
+        Parameter("input", Input(), "What to answer: a text, or the conversation so far.", required=True),
+        Parameter("instructions", Text(), "A system message before the input."),
+        Parameter("stream", Flag(), "Send the response as server-sent events while it is made."),
+        Parameter("stream_options", StreamOptions(), "Without effect: usage is always told.", Treatment.GATEWAY),
+        Parameter("max_output_tokens", TOKEN_LIMIT, "The most tokens to make. Default: what the context leaves."),
+        Parameter("temperature", Number(0.0, 2.0), "Randomness; 0 takes the likeliest token."),
+        Parameter("top_p", Number(SMALLEST_TOP_P, 1.0), "Sample from the likeliest tokens of this total probability."),
+        Parameter("top_logprobs", Number(0, "max_logprobs", integer=True), "Log-probabilities of that many rivals."),
+        Parameter("include", Items(Choice(INCLUDABLE), 0, 8), "What else the response is to hold."),
+        Parameter("text", TextConfig(), "The shape of the answer."),
+        Parameter("tools", Tools(nested=False), "Functions that the model may call.", capability="tools"),
+        Parameter("tool_choice", TOOL_CHOICE, "Whether and which tool is called.", capability="tools"),
+        Parameter("parallel_tool_calls", Flag(), "Whether one response may call several tools."),
+        Parameter("max_tool_calls", Number(1, integer=True), "Without effect: only hosted tools are counted."),
+        Parameter("reasoning", Reasoning(), "How long to think.", feature="reasoning_effort"),
+        Parameter("truncation", Choice(("disabled", "auto")), "Whether the start of a long input may be left out."),
+        Parameter("metadata", Metadata(), "Echoed in the response and written to the log.", Treatment.ACCEPT),
+        Parameter("user", Text(), "Written to the log.", Treatment.ACCEPT),
+        Parameter("safety_identifier", Text(), "Echoed, and written to the log.", Treatment.ACCEPT),
+        Parameter("prompt_cache_key", Text(), "Echoed; prefixes are cached by content.", Treatment.ACCEPT),
+        Parameter("background", Never("a response is made while you wait."), "False.", Treatment.ACCEPT),
+        # What vLLM has beyond OpenAI.
+        Parameter("presence_penalty", Number(-2.0, 2.0), "Against tokens that have appeared.", engines=VLLM),
+        Parameter("frequency_penalty", Number(-2.0, 2.0), "Against tokens that appeared often.", engines=VLLM),
+        Parameter("logit_bias", LogitBias(), "Adds to single logits.", feature="logit_bias", engines=VLLM),
+        Parameter("seed", Number(-INT64, INT64 - 1, integer=True), "Same seed, same response.", engines=VLLM),
+        Parameter("stop", Items(Text(1), 0, MAX_STOPS, single=True), "Texts that end the response.", engines=VLLM),
+        Parameter("stop_token_ids", Items(TOKEN_ID, 0, 64), "Token ids that end the response.", engines=VLLM),
+        Parameter("top_k", Number(-1, "vocabulary_size", integer=True), "Sample from that many tokens.", engines=VLLM),
+        Parameter("min_p", Number(0.0, 1.0), "As in chat completions.", feature="min_p", engines=VLLM),
+        Parameter("repetition_penalty", Number(0.01, 10.0), "Above 1: against repeated tokens.", engines=VLLM),
+        Parameter("ignore_eos", Flag(), "Go on beyond the end of the turn.", engines=VLLM),
+        Parameter("chat_template_kwargs", TemplateKwargs(), "Variables that the operator lets you set.", engines=VLLM),
+        ignored("service_tier", "There is one tier."),
+        ignored("store", "Nothing is stored."),
+        refused("previous_response_id", NOTHING_STORED),
+        refused("conversation", NOTHING_STORED),
+        refused("prompt", "prompts are not kept here; send `instructions` and `input`."),
+        refused("chat_template", "the template belongs to the model."),
+        refused("prompt_embeds", "send text."),
+    ),
+    rules=(check_dependencies, TOOL_CHOICE.check),
+)

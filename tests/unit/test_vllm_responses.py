@@ -1,0 +1,108 @@
+"""vLLM's answers to /v1/responses, and what the contract makes of them."""
+
+import json
+from typing import Any
+
+import pytest
+
+from app.errors import ApiError
+from app.responses import engine_body, failure_event
+from deployments.protocol import RequestHead, ResponseTail
+from deployments.replica import answer
+from deployments.vllm_responses import ResponsesDialect
+from tests.unit.test_replica import streaming
+
+HEAD = RequestHead("/chat", "4f0c9e4c-0000-4000-8000-000000000000", include_usage=False, echo={"metadata": {"a": "b"}})
+RESPONSE: dict[str, Any] = {
+    "id": "resp_1", "object": "response", "status": "in_progress", "output": [], "tools": [], "tool_choice": "none",
+    "text": None, "usage": None, "reasoning": None, "user": None, "kv_transfer_params": None,
+}  # fmt: skip
+
+
+def event(kind: str, **fields: Any) -> str:
+    return f"event: {kind}\ndata: " + json.dumps({"type": kind, **fields}) + "\n\n"
+
+
+OPENING = (event("response.created", response=RESPONSE), event("response.in_progress", response=RESPONSE))
+DELTA = event("response.output_text.delta", delta="x")
+
+
+class Refusal(Exception):
+    """What an engine raises when it looks at a request too late."""
+
+
+def broken_off() -> RuntimeError:
+    error = RuntimeError("Caught handled exception, but response already started.")
+    error.__cause__ = Refusal()
+    return error
+
+
+def reported(error: Exception) -> tuple[int, bytes]:
+    """As vLLM would have answered."""
+    body = {"error": {"message": "Grammar error: no", "param": None, "code": 400}}
+    return (400, json.dumps(body).encode()) if isinstance(error, Refusal) else (500, b"")
+
+
+async def items_of(*events: str | Exception) -> list[Any]:
+    app = streaming(*events, pause=0.01)
+    return [item async for item in answer(app, ResponsesDialect(reported), HEAD, b"{}")]
+
+
+async def test_an_engine_that_breaks_off_after_its_opening_gives_a_status() -> None:
+    (head,) = await items_of(*OPENING, broken_off())
+    assert (head.status, head.error["code"], head.error["param"]) == (422, "invalid_json_schema", "text.format")
+
+
+async def test_an_engine_that_breaks_off_later_ends_the_stream_with_its_error() -> None:
+    head, first, tail = await items_of(*OPENING, DELTA, broken_off())
+    assert head.error is None
+    assert first.count(b"\n\n") == 3
+    assert tail.error["code"] == "invalid_json_schema"
+
+
+@pytest.mark.parametrize("status", ["completed", "incomplete"])
+async def test_a_stream_ends_in_the_event_of_its_status_and_done(status: str) -> None:
+    usage = {
+        "input_tokens": 1, "output_tokens": 2, "total_tokens": 3,
+        "input_tokens_details": {"cached_tokens": 0, "input_tokens_per_turn": []},
+        "output_tokens_details": {"reasoning_tokens": 0},
+    }  # fmt: skip
+    last = event("response.completed", response=RESPONSE | {"status": status, "usage": usage})
+    *_, final, tail = await items_of(*OPENING, DELTA, last)
+    assert final.startswith(f"event: response.{status}\n".encode())
+    assert final.endswith(b"\n\ndata: [DONE]\n\n")
+    response = json.loads(final.partition(b"data: ")[2].partition(b"\n\n")[0])["response"]
+    assert response["metadata"] == {"a": "b"}
+    assert (response["completed_at"] is None) == (status == "incomplete")
+    assert "input_tokens_per_turn" not in response["usage"]["input_tokens_details"]
+    assert not {"user", "kv_transfer_params"} & set(response)
+    assert isinstance(tail, ResponseTail)
+    assert tail.usage["total_tokens"] == 3
+
+
+async def test_a_stream_without_an_end_failed() -> None:
+    assert (await items_of(*OPENING, DELTA))[-1].error["code"] == "upstream_error"
+
+
+def test_a_failure_is_told_with_the_response_it_ends() -> None:
+    first = "".join(OPENING).encode()
+    told = failure_event(ApiError("upstream_error", "gone"), first, 7)
+    kind, data = told.decode().rstrip("\n").split("\n")
+    told_event = json.loads(data.removeprefix("data: "))
+    assert kind == "event: response.failed"
+    assert (told_event["type"], told_event["sequence_number"]) == ("response.failed", 7)
+    assert told_event["response"] == RESPONSE | {
+        "status": "failed",
+        "error": {"code": "server_error", "message": "gone"},
+    }
+
+
+def test_verbosity_reaches_the_template_and_nothing_is_stored() -> None:
+    body = json.loads(engine_body({"input": "hi", "text": {"verbosity": "low"}, "stream_options": {}}, "alpha"))
+    assert body == {
+        "model": "alpha",
+        "input": "hi",
+        "store": False,
+        "text": {"verbosity": "low"},
+        "chat_template_kwargs": {"verbosity": "low"},
+    }

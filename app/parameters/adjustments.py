@@ -9,6 +9,8 @@ from typing import Any
 
 from http_sf import DisplayString, Token, ser
 
+from app.parameters.kinds import Changed
+
 HEADER = "x-param-adjustments"
 MAX_HEADER_BYTES = 4096
 MAX_NAME_LENGTH = 64
@@ -23,14 +25,15 @@ class Adjustment:
 
     name: str
     action: str  # clamp, drop, ignore
-    before: float | None = None  # for a clamp
-    after: float | None = None
+    before: Changed | None = None  # for a clamp
+    after: Changed | None = None
     reason: str | None = None  # for a drop
 
     def told(self) -> str:
         """For a person."""
         if self.action == "clamp":
-            return f"`{self.name}` would become {self.after:g}" if self.after is not None else f"`{self.name}`"
+            after = f"{self.after:g}" if isinstance(self.after, (int, float)) else self.after
+            return f"`{self.name}` would become {after}"
         return f"`{self.name}` would be dropped ({self.reason})"
 
     def item(self) -> tuple[Any, dict[str, Any]]:
@@ -74,8 +77,10 @@ def _name(name: str) -> Token | str | DisplayString:
     return name if name.isascii() and name.isprintable() else DisplayString(name)
 
 
-def _number(value: float) -> int | Decimal | str:
+def _number(value: Changed) -> int | Decimal | str:
     """A number as RFC 9651 can hold it, else as a string."""
+    if isinstance(value, str):
+        return value
     if isinstance(value, int):
         return value if abs(value) < MAX_INTEGER else str(value)
     decimal = Decimal(repr(value))

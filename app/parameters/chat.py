@@ -6,6 +6,7 @@ from typing import Any
 
 from app.errors import ApiError
 from app.parameters.kinds import (
+    Changed,
     Choice,
     Flag,
     Items,
@@ -45,7 +46,7 @@ class LogitBias:
         if len(value) > MAX_BIASES:
             raise wrong_value(name, self.told())
         kept: dict[str, float] = {}
-        clamped: tuple[float, float] | None = None
+        clamped: tuple[Changed, Changed] | None = None
         for token, bias in value.items():
             if not token.isdecimal() or not token.isascii() or TOKEN_ID.read(int(token[:12]), name, profile).clamped:
                 raise wrong_value(name, self.told())

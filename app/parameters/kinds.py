@@ -10,11 +10,14 @@ from app.profile import Profile
 Bound = float | str | None  # a number, the name of one of the model's limits, or none
 
 
+Changed = float | str  # a number, or a text that holds numbers, such as a size
+
+
 class Reading(NamedTuple):
     """A legal value, from what to what it was clamped, if it was, and which field inside it was dropped, and why."""
 
     value: Any
-    clamped: tuple[float, float] | None = None
+    clamped: tuple[Changed, Changed] | None = None
     dropped: tuple[str, str] | None = None
 
 

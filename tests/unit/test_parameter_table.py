@@ -1,6 +1,7 @@
 """The parameter table, row by row: each row's own legal values, its bounds, its wrong types, its treatment."""
 
 import math
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -10,6 +11,7 @@ from hypothesis import strategies as st
 from app.errors import ApiError
 from app.parameters import tables
 from app.parameters.adjust import Adjusted, adjust
+from app.parameters.adjustments import header_value
 from app.parameters.chat import CHAT, LogitBias
 from app.parameters.kinds import Anything, Choice, Flag, Items, Kind, Mapping, Metadata, Number, Text
 from app.parameters.row import Parameter, Table, Treatment
@@ -18,7 +20,15 @@ from app.profile import Profile
 ABLE = Profile(
     engine="vllm",
     capabilities=frozenset({"chat", "tools", "vision"}),
-    limits={"context_length": 2048, "vocabulary_size": 384, "max_logprobs": 20},
+    limits={
+        "context_length": 2048,
+        "vocabulary_size": 384,
+        "max_logprobs": 20,
+        "dimensions": 384,
+        "max_images": 4,
+        "size_multiple": 16,
+        "max_side": 2048,
+    },
     template_kwargs=frozenset({"enable_thinking"}),
 )
 TOOL = {"type": "function", "function": {"name": "f", "parameters": {"type": "object"}}}
@@ -33,27 +43,36 @@ BESIDE_RESPONSES: dict[str, dict[str, Any]] = {
     "stream_options": {"stream": True},
     "tool_choice": {"tools": [{"type": "function", "name": "f"}]},
 }
-LEGAL: dict[str, list[Any]] = {
-    "messages": [BASE["messages"]],
-    "stream_options": [{"include_usage": True}, {"include_usage": False}],
-    "logit_bias": [{}, {"0": -100, "383": 100}],
-    "response_format": [{"type": "text"}, {"type": "json_schema", "json_schema": {"name": "a", "schema": {}}}],
-    "tools": [[TOOL]],
-    "tool_choice": ["none", "auto", "required", {"type": "function", "function": {"name": "f"}}],
-    "modalities": [["text"]],
-    "chat_template_kwargs": [{}, {"enable_thinking": False}],
-    "input": ["hi", [{"role": "user", "content": "hi"}]],
-    "text": [{}, {"format": {"type": "json_object"}}],
-    "reasoning": [{}, {"effort": "low"}],
-    "include": [[], ["message.output_text.logprobs"]],
-    "background": [False],
-}
 FLAT_TOOL = {"type": "function", "name": "f", "parameters": {"type": "object"}}
-LEGAL_RESPONSES: dict[str, list[Any]] = {
-    "tools": [[FLAT_TOOL]],
-    "tool_choice": ["none", "auto", "required", {"type": "function", "name": "f"}],
-    "stream_options": [{"include_usage": False}],
+# Legal values of the rows whose kind has a shape of its own; those of the others follow from their kinds.
+LEGAL: dict[str, dict[str, list[Any]]] = {
+    "chat": {
+        "messages": [BASE["messages"]],
+        "stream_options": [{"include_usage": True}, {"include_usage": False}],
+        "logit_bias": [{}, {"0": -100, "383": 100}],
+        "response_format": [{"type": "text"}, {"type": "json_schema", "json_schema": {"name": "a", "schema": {}}}],
+        "tools": [[TOOL]],
+        "tool_choice": ["none", "auto", "required", {"type": "function", "function": {"name": "f"}}],
+        "modalities": [["text"]],
+        "chat_template_kwargs": [{}, {"enable_thinking": False}],
+    },
+    "responses": {
+        "input": ["hi", [{"role": "user", "content": "hi"}]],
+        "stream_options": [{"include_usage": False}],
+        "logit_bias": [{"0": 1}],
+        "text": [{}, {"format": {"type": "json_object"}}],
+        "tools": [[FLAT_TOOL]],
+        "tool_choice": ["none", "auto", "required", {"type": "function", "name": "f"}],
+        "reasoning": [{}, {"effort": "low"}],
+        "background": [False],
+        "chat_template_kwargs": [{}],
+    },
+    "embeddings": {"input": ["a", ["a", "b"], [1, 2, 3], [[1], [2, 3]]]},
+    "images": {"size": ["auto", "64x128"]},
+    "transcriptions": {"file": [b"RIFF"]},
+    "speech": {"voice": ["alloy"]},
 }
+BESIDE_BY_TABLE = {"chat": BESIDE, "responses": BESIDE_RESPONSES}
 ROWS = [(name, row) for name, table in tables.TABLES.items() for row in table.rows]
 READ = [(name, row) for name, row in ROWS if row.treatment in (Treatment.FORWARD, Treatment.GATEWAY, Treatment.ACCEPT)]
 NUMBERS = [(name, row) for name, row in READ if isinstance(row.kind, Number)]
@@ -68,21 +87,26 @@ def request_of(table: str, **fields: Any) -> dict[str, Any]:
     """A legal request for the table with `fields` in it."""
     request = dict(tables.EXAMPLES[table])
     for name in fields:
-        request |= (BESIDE if table == "chat" else BESIDE_RESPONSES).get(name, {})
+        request |= BESIDE_BY_TABLE.get(table, {}).get(name, {})
     return request | fields
 
 
+ENGINES = {"images": "diffusers", "transcriptions": "faster-whisper"}
+
+
+def able(table: str) -> Profile:
+    return replace(ABLE, engine=ENGINES.get(table, "vllm"))
+
+
 def adjusted(table: str, **fields: Any) -> Adjusted:
-    return adjust(tables.TABLES[table], request_of(table, **fields), ABLE)
+    return adjust(tables.TABLES[table], request_of(table, **fields), able(table))
 
 
 def result(outcome: Adjusted, name: str) -> Any:
     return outcome.kept.get(name, outcome.accepted.get(name))
 
 
-def legal_values(name: str, kind: Kind) -> list[Any]:
-    if name in LEGAL:
-        return LEGAL[name]
+def legal_values(kind: Kind) -> list[Any]:
     match kind:
         case Number():
             low, high = bounds(kind)
@@ -94,7 +118,7 @@ def legal_values(name: str, kind: Kind) -> list[Any]:
         case Text():
             return ["x" * max(kind.min_length, 1)]
         case Items():
-            inner = legal_values(name + ".0", kind.kind)[0]
+            inner = legal_values(kind.kind)[0]
             return [[inner] * max(kind.min_items, 1)] + ([inner] if kind.single else [])
         case Metadata():
             return [{}, {"k" * 64: "v" * 512}]
@@ -110,7 +134,7 @@ def bounds(kind: Number) -> tuple[float | None, float | None]:
 
 @pytest.mark.parametrize(("table", "row"), READ, ids=row_id)
 def test_a_legal_value_passes_unchanged(table: str, row: Parameter) -> None:
-    values = (LEGAL_RESPONSES.get(row.name) if table == "responses" else None) or legal_values(row.name, row.kind)
+    values = LEGAL[table].get(row.name) or legal_values(row.kind)
     assert values or isinstance(row.kind, Anything), f"no legal value is known for {row.name}"
     for value in values:
         outcome = adjusted(table, **{row.name: value})
@@ -173,7 +197,7 @@ def test_a_row_is_treated_as_it_says(table: str, row: Parameter) -> None:
         assert [(a.name, a.action) for a in outcome.adjustments] == [(row.name, "ignore")]
         assert row.name not in outcome.kept
     if row.feature is not None:
-        poor = Profile("vllm", ABLE.capabilities, {row.feature: "off here"}, ABLE.limits)
+        poor = replace(able(table), lacks={row.feature: "off here"})
         outcome = adjust(tables.TABLES[table], request_of(table, **{row.name: object()}), poor)
         assert [(a.name, a.action, a.reason) for a in outcome.adjustments] == [(row.name, "drop", "off here")]
     if row.engines:
@@ -260,6 +284,33 @@ def test_what_cannot_be_mended_is_a_400(fields: dict[str, Any], param: str) -> N
     with pytest.raises(ApiError) as caught:
         adjust(CHAT, {**BASE, **(BESIDE["tool_choice"] if "tool_choice" in fields else {}), **fields}, ABLE)
     assert (caught.value.status, caught.value.param) == (400, param)
+
+
+@pytest.mark.parametrize(
+    ("asked", "made"),
+    [("1000x1000", "1008x1008"), ("1x1", "16x16"), ("1000000x64", "2048x64"), ("63x65", "64x64")],
+)
+def test_a_size_becomes_the_nearest_that_the_model_can_make(asked: str, made: str) -> None:
+    outcome = adjusted("images", size=asked)
+    assert outcome.kept["size"] == made
+    assert header_value(outcome.adjustments) == f'size;action=clamp;from="{asked}";to="{made}"'
+
+
+@pytest.mark.parametrize("size", ["", "0x0", "64x0", "-1x64", "64", "big", "64x64x64", "1" * 30 + "x1"])
+def test_what_is_no_size_is_a_400(size: str) -> None:
+    with pytest.raises(ApiError) as caught:
+        adjusted("images", size=size)
+    assert (caught.value.status, caught.value.param) == (400, "size")
+
+
+@pytest.mark.parametrize(
+    "texts", ["", [], [""], ["a", ""], ["a", 1], [1, "a"], [[]], [["a"]], [1.5], [True], ["a"] * 2049, {}, 5]
+)
+def test_what_cannot_be_embedded_is_a_400(texts: Any) -> None:
+    with pytest.raises(ApiError) as caught:
+        adjusted("embeddings", input=texts)
+    assert caught.value.status == 400
+    assert (caught.value.param or "").startswith("input")
 
 
 def test_a_bias_beyond_its_range_is_clamped() -> None:

@@ -1,0 +1,63 @@
+"""The parameters of POST /v1/embeddings."""
+
+from dataclasses import dataclass
+from typing import Any
+
+from app.parameters.kinds import Choice, Number, Reading, Text, wrong_type, wrong_value
+from app.parameters.row import Parameter, Table, Treatment
+from app.profile import Profile
+
+MAX_INPUTS = 2048
+
+
+@dataclass(frozen=True, slots=True)
+class Texts:
+    """A text, an array of texts, an array of token ids, or an array of such arrays; nothing of it empty."""
+
+    def read(self, value: Any, name: str, profile: Profile) -> Reading:
+        if isinstance(value, str):
+            return Text(1).read(value, name, profile)
+        if not isinstance(value, list):
+            raise wrong_type(name, self.told())
+        if not 1 <= len(value) <= MAX_INPUTS and not _is_token(value[0] if value else None):
+            raise wrong_value(name, self.told())
+        kind = type(value[0])
+        for index, item in enumerate(value):
+            place = f"{name}.{index}"
+            if type(item) is not kind:
+                raise wrong_type(place, "of the same type as the first")
+            if not _is_token(item):
+                self._check(item, place)
+        return Reading(value)
+
+    def told(self) -> str:
+        return f"a string, up to {MAX_INPUTS} strings, token ids, or up to {MAX_INPUTS} arrays of token ids; none empty"
+
+    def schema(self) -> dict[str, Any]:
+        tokens = {"type": "array", "minItems": 1, "items": {"type": "integer"}}
+        text = {"type": "string", "minLength": 1}
+        arrays = [{"type": "array", "minItems": 1, "maxItems": MAX_INPUTS, "items": item} for item in (text, tokens)]
+        return {"anyOf": [text, tokens, *arrays]}
+
+    def _check(self, item: Any, place: str) -> None:
+        if not isinstance(item, (str, list)):
+            raise wrong_type(place, "a string or an array of token ids")
+        if not item:
+            raise wrong_value(place, "a string or an array that is not empty")
+        if isinstance(item, list) and not all(map(_is_token, item)):
+            raise wrong_type(place, "an array of token ids")
+
+
+def _is_token(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and value >= 0
+
+
+EMBEDDINGS = Table(
+    rows=(
+        Parameter("model", Text(), "The id of a model. May be left out under /v1/{pipeline}/.", Treatment.GATEWAY),
+        Parameter("input", Texts(), "What to embed.", required=True),
+        Parameter("encoding_format", Choice(("float", "base64")), "Numbers, or base64 of 32-bit floats."),
+        Parameter("dimensions", Number(1, "dimensions", integer=True), "Shorten the vectors.", feature="dimensions"),
+        Parameter("user", Text(), "Written to the log.", Treatment.ACCEPT),
+    )
+)

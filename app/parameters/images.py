@@ -1,0 +1,69 @@
+"""The parameters of POST /v1/images/generations."""
+
+import re
+from dataclasses import dataclass
+from typing import Any
+
+from app.parameters.kinds import Choice, Flag, Number, Reading, Text, wrong_type, wrong_value
+from app.parameters.row import Parameter, Table, Treatment, ignored, refused
+from app.profile import Profile
+
+DIFFUSERS = ("diffusers",)
+MAX_PROMPT = 32_000
+SIZE = re.compile(r"(\d{1,7})x(\d{1,7})")
+
+
+@dataclass(frozen=True, slots=True)
+class Size:
+    """`auto`, or a width and a height in pixels; each is rounded to the model's multiple, within its bounds."""
+
+    def read(self, value: Any, name: str, profile: Profile) -> Reading:
+        if not isinstance(value, str):
+            raise wrong_type(name, self.told())
+        if value == "auto":
+            return Reading(value)
+        sides = SIZE.fullmatch(value)
+        if sides is None or "0" in (sides[1].lstrip("0") or "0", sides[2].lstrip("0") or "0"):
+            raise wrong_value(name, self.told())
+        legal = "x".join(str(_legal(int(side), profile)) for side in sides.groups())
+        return Reading(value) if legal == value else Reading(legal, (value, legal))
+
+    def told(self) -> str:
+        return '"auto" or WIDTHxHEIGHT in pixels, such as "1024x1024"'
+
+    def schema(self) -> dict[str, Any]:
+        return {"type": "string", "pattern": f"^(auto|{SIZE.pattern})$"}
+
+
+def _legal(side: int, profile: Profile) -> int:
+    """The legal length of a side that is nearest to `side`."""
+    multiple = profile.limit("size_multiple") or 1
+    lowest, highest = profile.limit("min_side") or multiple, profile.limit("max_side") or side
+    rounded = max(1, (side + multiple // 2) // multiple) * multiple
+    return min(max(rounded, lowest), max(highest, lowest))
+
+
+IMAGES = Table(
+    rows=(
+        Parameter("model", Text(), "The id of a model. May be left out under /v1/{pipeline}/.", Treatment.GATEWAY),
+        Parameter("prompt", Text(1, MAX_PROMPT), "What to show.", required=True),
+        Parameter("n", Number(1, "max_images", integer=True), "How many images."),
+        Parameter("size", Size(), "Rounded to the model's multiple."),
+        Parameter("quality", Choice(("auto", "low", "medium", "high", "standard", "hd")), "Steps, by the operator."),
+        Parameter("response_format", Choice(("b64_json", "url")), "The image itself, or where it can be fetched."),
+        Parameter("output_format", Choice(("png", "jpeg", "webp")), "How images are encoded."),
+        Parameter("output_compression", Number(0, 100, integer=True), "Quality of jpeg and webp."),
+        Parameter(
+            "background", Choice(("auto", "opaque", "transparent")), "Behind the picture.", feature="transparency"
+        ),
+        Parameter("stream", Flag(), "Send events while the image is made."),
+        Parameter("partial_images", Number(0, 3, integer=True), "How many unfinished images a stream shows."),
+        Parameter("user", Text(), "Written to the log.", Treatment.ACCEPT),
+        # What diffusers has beyond OpenAI.
+        Parameter("seed", Number(0, 2**63 - 1, integer=True), "The same seed gives the same image.", engines=DIFFUSERS),
+        Parameter("negative_prompt", Text(0, MAX_PROMPT), "What not to show.", engines=DIFFUSERS),
+        ignored("moderation", "The operator decides."),
+        ignored("style", "Say it in the prompt."),
+        refused("image", "editing is not served; this route makes images from text."),
+    )
+)

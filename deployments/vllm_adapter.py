@@ -114,13 +114,18 @@ async def start_engine(model_id: str, source: str, engine_kwargs: dict[str, Any]
     return VllmEngine(engine, app, arguments)
 
 
-def _chat_template(engine: Any, given: str | None) -> str:
-    """The template that turns messages into a prompt; empty where the model has none."""
+def _load_template(given: str | None) -> str | None:
+    """A template given as text or as a file's name."""
     from vllm.renderers.chat_utils import load_chat_template
 
+    return load_chat_template(given)
+
+
+def _chat_template(engine: Any, given: str | None) -> str:
+    """The template that turns messages into a prompt; empty where the model has none."""
     tokenizer = engine.get_tokenizer()
     try:
-        return str(tokenizer.get_chat_template(load_chat_template(given), tools=[]))
+        return str(tokenizer.get_chat_template(_load_template(given), tools=[]))
     except (ValueError, AttributeError):  # no template; no tokenizer of transformers
         return ""
 

@@ -1,9 +1,10 @@
 """POST /v1/chat/completions with the openai package, strict about its types: the wire, not the model's skill."""
 
 import json
-from typing import Any
+from typing import Any, Literal
 
 import httpx
+import pydantic
 import pytest
 
 from tests.contract.conftest import MESSAGES, MODEL, NO_END
@@ -177,3 +178,38 @@ def assert_fits(value: Any) -> None:
     assert set(value) == {"unit", "degrees"}
     assert value["unit"] in ("celsius", "kelvin")
     assert 0 <= value["degrees"] <= 9
+
+
+class Weather(pydantic.BaseModel):
+    unit: Literal["celsius", "kelvin"]
+    degrees: Literal[1, 2, 3]
+
+
+def test_the_client_s_parse_gives_an_object(client: Any) -> None:
+    answer = client.chat.completions.parse(model=MODEL, messages=MESSAGES, max_tokens=64, response_format=Weather)
+    assert isinstance(answer.choices[0].message.parsed, Weather)
+
+
+def test_the_client_s_streaming_helper_gives_an_object(client: Any) -> None:
+    with client.chat.completions.stream(
+        model=MODEL, messages=MESSAGES, max_tokens=64, response_format=Weather
+    ) as stream:
+        kinds = {event.type for event in stream}
+        final = stream.get_final_completion()
+    assert {"chunk", "content.delta", "content.done"} <= kinds
+    assert isinstance(final.choices[0].message.parsed, Weather)
+
+
+def test_a_tool_s_result_goes_back_to_the_model(client: Any) -> None:
+    call = {"id": "c1", "type": "function", "function": {"name": "get_weather", "arguments": "{}"}}
+    messages = [*MESSAGES, {"role": "assistant", "tool_calls": [call]}]
+    messages.append({"role": "tool", "tool_call_id": "c1", "content": "sunny"})
+    answer = client.chat.completions.create(model=MODEL, messages=messages, tools=TOOLS, max_tokens=4)
+    assert answer.choices[0].message.role == "assistant"
+
+
+def test_a_tool_choice_of_none_calls_nothing(client: Any) -> None:
+    answer = client.chat.completions.create(
+        model=MODEL, messages=MESSAGES, tools=TOOLS, tool_choice="none", max_tokens=8
+    )
+    assert not answer.choices[0].message.tool_calls

@@ -38,7 +38,9 @@ def test_the_curl_examples_answer(block: str, service: Service) -> None:
 
 
 @pytest.mark.parametrize(
-    ("block", "printed"), zip(blocks("python"), ["", "'sky'"], strict=True), ids=["stream", "json schema"]
+    ("block", "printed"),
+    zip(blocks("python"), ["", "complete", "'sky'"], strict=True),
+    ids=["stream", "responses", "json schema"],
 )
 def test_the_python_examples_run(block: str, printed: str, service: Service) -> None:
     command = [sys.executable, "-c", here(block, service)]

@@ -1,0 +1,82 @@
+"""What is found in a vLLM engine: the model's capabilities, what its configuration forbids, its limits."""
+
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from deployments.vllm_adapter import NOT_WITH_SPECULATION, VllmEngine
+
+TEMPLATE = "{% if tools %}{{ tools }}{% endif %}{{ messages }}{{ reasoning_effort }}"
+
+
+def engine_of(template: str | None, speculation: Any = None, **model: Any) -> Any:
+    """As much of an engine as a profile is read from."""
+
+    def get_chat_template(*_: Any, **__: Any) -> str:
+        if template is None:
+            raise ValueError("no template")
+        return template
+
+    config = SimpleNamespace(
+        max_model_len=512, get_vocab_size=lambda: 384, max_logprobs=20, is_multimodal_model=False,
+        hf_config=SimpleNamespace(),
+    )  # fmt: skip
+    vars(config).update(model)
+    return SimpleNamespace(
+        model_config=config,
+        vllm_config=SimpleNamespace(speculative_config=speculation),
+        get_tokenizer=lambda: SimpleNamespace(get_chat_template=get_chat_template),
+    )
+
+
+def profile_of(engine: Any, tool_call_parser: str | None = None, reasoning_parser: str | None = None) -> Any:
+    arguments: Any = SimpleNamespace(
+        chat_template=None,
+        tool_call_parser=tool_call_parser,
+        structured_outputs_config=SimpleNamespace(reasoning_parser=reasoning_parser),
+    )
+    return VllmEngine(engine, None, arguments).profile()
+
+
+@pytest.fixture(autouse=True)
+def no_vllm(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The template is given here; loading one from a file is vLLM's."""
+    monkeypatch.setattr("deployments.vllm_adapter._load_template", lambda given: given)
+
+
+def test_the_limits_are_the_model_s() -> None:
+    assert profile_of(engine_of(TEMPLATE)).limits == {
+        "context_length": 512,
+        "vocabulary_size": 384,
+        "max_logprobs": 20,
+    }
+
+
+def test_tools_need_a_template_that_reads_them_and_a_parser() -> None:
+    assert profile_of(engine_of(TEMPLATE), tool_call_parser="hermes").capabilities == {"chat", "tools"}
+    assert profile_of(engine_of(TEMPLATE)).capabilities == {"chat"}
+    assert profile_of(engine_of("{{ messages }}"), tool_call_parser="hermes").capabilities == {"chat"}
+
+
+def test_a_model_without_a_template_does_not_chat() -> None:
+    assert profile_of(engine_of(None)).capabilities == set()
+
+
+def test_vision_and_reasoning_are_found() -> None:
+    sees = engine_of(TEMPLATE, is_multimodal_model=True, hf_config=SimpleNamespace(vision_config={}))
+    assert profile_of(sees, reasoning_parser="qwen3").capabilities == {"chat", "vision", "reasoning"}
+
+
+def test_what_the_template_does_not_read_is_lacking() -> None:
+    assert set(profile_of(engine_of(TEMPLATE)).lacks) == {"verbosity"}
+
+
+def test_speculation_forbids_logit_bias_and_min_p() -> None:
+    lacks = profile_of(engine_of(TEMPLATE, speculation=object())).lacks
+    assert lacks["logit_bias"] == lacks["min_p"] == NOT_WITH_SPECULATION
+
+
+def test_the_configuration_overrides_single_capabilities() -> None:
+    found = profile_of(engine_of(TEMPLATE), tool_call_parser="hermes")
+    assert found.overridden([("tools", False), ("vision", True)], []).capabilities == {"chat", "vision"}

@@ -118,7 +118,8 @@ def _load_template(given: str | None) -> str | None:
     """A template given as text or as a file's name."""
     from vllm.renderers.chat_utils import load_chat_template
 
-    return load_chat_template(given)
+    template: str | None = load_chat_template(given)
+    return template
 
 
 def _chat_template(engine: Any, given: str | None) -> str:

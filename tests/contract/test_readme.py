@@ -37,15 +37,15 @@ def test_the_curl_examples_answer(block: str, service: Service) -> None:
     assert "error" not in result.stdout
 
 
-@pytest.mark.parametrize(
-    ("block", "printed"),
-    zip(blocks("python"), ["", "complete", "'sky'"], strict=True),
-    ids=["stream", "responses", "json schema"],
-)
-def test_the_python_examples_run(block: str, printed: str, service: Service) -> None:
-    command = [sys.executable, "-c", here(block, service)]
+PYTHON = dict(zip(["stream", "responses", "json schema"], blocks("python"), strict=True))
+PRINTED = {"stream": "", "responses": "complete", "json schema": "'sky'"}
+
+
+@pytest.mark.parametrize("name", PYTHON)
+def test_the_python_examples_run(name: str, service: Service) -> None:
+    command = [sys.executable, "-c", here(PYTHON[name], service)]
     result = subprocess.run(command, capture_output=True, text=True, timeout=60, check=True)
-    assert printed in result.stdout  # the stream is the text of random weights, which may be none
+    assert PRINTED[name] in result.stdout  # the stream is the text of random weights, which may be none
 
 
 def test_the_example_of_a_model_entry_is_right() -> None:

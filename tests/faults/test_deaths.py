@@ -13,6 +13,10 @@ from tests.conftest import Service
 CHAT = "/v1/chat/completions"
 BODY: dict[str, Any] = {"model": "pocket-chat", "messages": [{"role": "user", "content": "hi"}]}
 LONG = BODY | {"max_tokens": 1900, "logit_bias": {"3": -100}}
+RESPONSES = "/v1/responses"
+LONG_RESPONSE = {
+    "model": "pocket-chat", "input": "hi", "max_output_tokens": 1900, "logit_bias": {"3": -100}, "stream": True
+}  # fmt: skip
 ENGINE = "VLLM::EngineCore"
 REPLICA = "ray::ServeReplica:portico:pocket-chat"
 BACK_SECONDS = 240
@@ -22,10 +26,13 @@ def running(service: Service, name: str) -> list[psutil.Process]:
     return [process for process in service.processes() if " ".join(process.cmdline()).startswith(name)]
 
 
-def test_when_the_engine_dies_a_stream_ends_in_an_error_and_the_model_comes_back(
+def test_when_the_engine_dies_streams_end_in_an_error_and_the_model_comes_back(
     service: Service, http: httpx.Client
 ) -> None:
     (engine,) = running(service, ENGINE)
+    texts: list[str] = []
+    responding = threading.Thread(target=lambda: texts.append(http.post(RESPONSES, json=LONG_RESPONSE).text))
+    responding.start()
     received = b""
     with http.stream("POST", CHAT, json=LONG | {"stream": True}) as response:
         assert response.status_code == 200
@@ -37,6 +44,8 @@ def test_when_the_engine_dies_a_stream_ends_in_an_error_and_the_model_comes_back
     assert rest == b""
     assert json.loads(last.removeprefix(b"data: "))["error"]["code"] == "upstream_error"
     assert all(b"[DONE]" not in event and b'"finish_reason":"' not in event for event in events)
+    responding.join(30)
+    assert_failed_response(texts[0])
     wait_until_answered(http)
     service.wait_ready()
     assert len(running(service, ENGINE)) == 1
@@ -59,6 +68,15 @@ def test_when_the_replica_dies_before_its_first_byte_the_request_is_answered_by_
     assert answer.status_code == 200, answer.text
     assert len(answer.json()["choices"]) == 8
     assert len(running(service, ENGINE)) == 1
+
+
+def assert_failed_response(text: str) -> None:
+    """The events of a response that began and failed: numbered without a gap, and not [DONE]."""
+    events = [json.loads(line[6:]) for line in text.split("\n") if line.startswith("data: ")]
+    assert [event["sequence_number"] for event in events] == list(range(len(events)))
+    assert (events[0]["type"], events[-1]["type"]) == ("response.created", "response.failed")
+    assert events[-1]["response"]["status"] == "failed"
+    assert events[-1]["response"]["id"] == events[0]["response"]["id"]
 
 
 def wait_until_busy(process: psutil.Process) -> None:

@@ -18,16 +18,23 @@ class EventStream(Protocol):
         ...
 
 
+class Errors(Protocol):
+    """One engine's errors, as the contract's."""
+
+    def of_answer(self, status: int, body: bytes) -> ApiError:
+        """For an error that the engine answered."""
+        ...
+
+    def of_exception(self, error: Exception) -> ApiError:
+        """For an exception that the engine's application let through."""
+        ...
+
+
 class Dialect(Protocol):
     """One engine's way of speaking on one kind of route."""
 
-    def error(self, status: int, body: bytes) -> ApiError:
-        """The contract's error for the engine's."""
-        ...
-
-    def raised(self, error: Exception) -> ApiError:
-        """The contract's error for an exception that the engine's application let through."""
-        ...
+    @property
+    def errors(self) -> Errors: ...
 
     def body(self, body: bytes, request: RequestHead) -> tuple[bytes, dict[str, Any] | None]:
         """The contract's form of a complete answer, and its usage."""

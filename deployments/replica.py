@@ -24,7 +24,7 @@ async def answer(app: Any, dialect: Dialect, request: RequestHead, body: bytes) 
         async with AsgiCall(app, request.route, headers, body) as call:
             status, response_headers = await call.start()
             if status >= 400:
-                yield _failed(dialect.error(status, await call.read()))
+                yield _failed(dialect.errors.of_answer(status, await call.read()))
                 return
             content_type = response_headers.get("content-type", "application/json")
             if not content_type.startswith("text/event-stream"):
@@ -46,7 +46,7 @@ async def answer(app: Any, dialect: Dialect, request: RequestHead, body: bytes) 
             else:
                 yield ResponseTail(stream.usage, error.to_wire() if error else None)
     except Exception as raised:
-        error = dialect.raised(raised)
+        error = dialect.errors.of_exception(raised)
         if error.status >= 500:
             logger.exception("the engine failed request %s", request.request_id)
         yield ResponseTail(error=error.to_wire()) if started else _failed(error)

@@ -17,20 +17,12 @@ ENGINE_FIELDS = frozenset(
      "kv_transfer_params", "ec_transfer_params", "metrics", "multimodal_tokens"}
 )  # fmt: skip
 
-ERRORS = ErrorMap(prompt="messages", format="response_format")
-
 
 class ChatDialect:
     """POST /v1/chat/completions as vLLM answers it."""
 
     def __init__(self, reported: Reported = unreported) -> None:
-        self._reported = reported
-
-    def error(self, status: int, body: bytes) -> ApiError:
-        return ERRORS.error(status, body)
-
-    def raised(self, error: Exception) -> ApiError:
-        return ERRORS.raised(error, self._reported)
+        self.errors = ErrorMap(prompt="messages", format="response_format", reported=reported)
 
     def body(self, body: bytes, request: RequestHead) -> tuple[bytes, dict[str, Any] | None]:
         answer = orjson.loads(body)
@@ -40,17 +32,17 @@ class ChatDialect:
         return orjson.dumps(answer), answer.get("usage")
 
     def stream(self, request: RequestHead) -> "ChatStream":
-        return ChatStream(self, request)
+        return ChatStream(self.errors, request)
 
 
 class ChatStream:
     """The events of one streamed chat completion: null fields removed, the usage kept, and shown only if asked for."""
 
-    def __init__(self, dialect: ChatDialect, request: RequestHead) -> None:
+    def __init__(self, errors: ErrorMap, request: RequestHead) -> None:
         self.usage: dict[str, Any] | None = None
         self.error: ApiError | None = None
         self.done = False
-        self._dialect = dialect
+        self._errors = errors
         self._show_usage = request.include_usage
         self._metadata = request.echo.get("metadata")
         self._rest = b""
@@ -66,7 +58,7 @@ class ChatStream:
             return b"data: [DONE]\n\n"
         chunk = orjson.loads(data)
         if "error" in chunk:
-            self.error = self._dialect.error(chunk["error"].get("code") or 500, data)
+            self.error = self._errors.of_answer(chunk["error"].get("code") or 500, data)
             return b""
         remove_null_fields(chunk)
         if not chunk["choices"] and "usage" in chunk:

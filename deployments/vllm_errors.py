@@ -58,17 +58,18 @@ class ErrorMap:
 
     prompt: str
     format: str
+    reported: Reported
 
-    def error(self, status: int, body: bytes) -> ApiError:
+    def of_answer(self, status: int, body: bytes) -> ApiError:
         """The contract's error for vLLM's `body` under `status`; an upstream error where that says nothing known."""
         try:
             return self._error(status, orjson.loads(body)["error"])
         except (orjson.JSONDecodeError, KeyError, TypeError):
             return upstream_error()
 
-    def raised(self, error: Exception, reported: Reported) -> ApiError:
+    def of_exception(self, error: Exception) -> ApiError:
         """The contract's error for an exception: vLLM lets one through where its stream has begun, with its cause."""
-        return self.error(*reported(error.__cause__ if isinstance(error.__cause__, Exception) else error))
+        return self.of_answer(*self.reported(error.__cause__ if isinstance(error.__cause__, Exception) else error))
 
     def _error(self, status: int, error: dict[str, Any]) -> ApiError:
         message, param = APPENDED_VALUES.sub("", error["message"]), error.get("param")

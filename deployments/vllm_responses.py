@@ -13,8 +13,6 @@ from app.errors import ApiError
 from deployments.protocol import RequestHead
 from deployments.vllm_errors import ErrorMap, Reported, unreported
 
-ERRORS = ErrorMap(prompt="input", format="text.format")
-
 NO_USAGE = {
     "input_tokens": 0,
     "input_tokens_details": {"cached_tokens": 0, "cache_write_tokens": 0},
@@ -51,13 +49,7 @@ class ResponsesDialect:
     """POST /v1/responses as vLLM answers it."""
 
     def __init__(self, reported: Reported = unreported) -> None:
-        self._reported = reported
-
-    def error(self, status: int, body: bytes) -> ApiError:
-        return ERRORS.error(status, body)
-
-    def raised(self, error: Exception) -> ApiError:
-        return ERRORS.raised(error, self._reported)
+        self.errors = ErrorMap(prompt="input", format="text.format", reported=reported)
 
     def body(self, body: bytes, request: RequestHead) -> tuple[bytes, dict[str, Any] | None]:
         response = orjson.loads(body)
@@ -65,17 +57,17 @@ class ResponsesDialect:
         return orjson.dumps(response), response["usage"]
 
     def stream(self, request: RequestHead) -> "ResponsesStream":
-        return ResponsesStream(self, request)
+        return ResponsesStream(self.errors, request)
 
 
 class ResponsesStream:
     """The events of one streamed response. The opening two are held until a third shows that the request is good."""
 
-    def __init__(self, dialect: ResponsesDialect, request: RequestHead) -> None:
+    def __init__(self, errors: ErrorMap, request: RequestHead) -> None:
         self.usage: dict[str, Any] | None = None
         self.error: ApiError | None = None
         self.done = False
-        self._dialect = dialect
+        self._errors = errors
         self._echo = request.echo
         self._rest = b""
         self._held = b""
@@ -98,7 +90,7 @@ class ResponsesStream:
 
     def _turn(self, event: dict[str, Any]) -> bytes:
         if "error" in event and "type" not in event:
-            self.error = self._dialect.error(event["error"].get("code") or 500, orjson.dumps(event))
+            self.error = self._errors.of_answer(event["error"].get("code") or 500, orjson.dumps(event))
             return b""
         if "response" in event:
             mend(event["response"], self._echo)

@@ -34,7 +34,7 @@ def vllm_error(message: str, param: str | None = None) -> bytes:
     ],
 )  # fmt: skip
 def test_an_error_of_vllm_is_the_contract_s(status: int, body: bytes, expected: tuple[int, str, str | None]) -> None:
-    error = ChatDialect().error(status, body)
+    error = ChatDialect().errors.of_answer(status, body)
     assert (error.status, error.code, error.param) == expected
     assert "value=" not in error.message
 
@@ -50,14 +50,14 @@ def test_an_error_of_vllm_is_the_contract_s(status: int, body: bytes, expected: 
     ],
 )
 def test_a_message_that_tells_of_the_inside_is_replaced(message: str) -> None:
-    told = ChatDialect().error(400, vllm_error(message)).message
+    told = ChatDialect().errors.of_answer(400, vllm_error(message)).message
     assert "simplify it" in told
     assert not any(word in told for word in ("/srv", "/project", "SamplingParams", "0x7f", "10.0.0.7", "Traceback"))
 
 
 def test_a_message_for_a_person_is_kept() -> None:
     told = "This model's maximum context length is 2048 tokens. However, you asked for 3.5 times that."
-    assert ChatDialect().error(400, vllm_error(told, "n")).message == told
+    assert ChatDialect().errors.of_answer(400, vllm_error(told, "n")).message == told
 
 
 @pytest.mark.parametrize(
@@ -72,7 +72,7 @@ def test_a_message_for_a_person_is_kept() -> None:
 )  # fmt: skip
 def test_a_validation_error_names_the_place_and_no_class(kind: str, message: str, place: str, expected: Any) -> None:
     body = json.dumps(validation_error(kind, message, place)).encode()
-    error = ChatDialect().error(400, body)
+    error = ChatDialect().errors.of_answer(400, body)
     assert (error.code, error.param) == expected
     assert error.status == 400
 

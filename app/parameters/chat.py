@@ -141,7 +141,7 @@ def check_dependencies(kept: dict[str, Any], _: Profile) -> Iterable[tuple[str, 
 CHAT = Table(
     rows=(
         Parameter("model", Text(), "The id of a model. May be left out under /v1/{pipeline}/.", Treatment.GATEWAY),
-        Parameter("messages", Messages(), "The conversation so far.", required=True),
+        Parameter("messages", Messages(), "The conversation so far.", required=True, capability="chat"),
         Parameter("stream", Flag(), "Send the answer as server-sent events while it is made."),
         Parameter(
             "stream_options", StreamOptions(), "`include_usage`: a last event with the usage.", Treatment.GATEWAY

@@ -166,7 +166,9 @@ def check_dependencies(kept: dict[str, Any], _: Profile) -> Iterable[tuple[str, 
 RESPONSES = Table(
     rows=(
         Parameter("model", Text(), "The id of a model. May be left out under /v1/{pipeline}/.", Treatment.GATEWAY),
-        Parameter("input", Input(), "What to answer: a text, or the conversation so far.", required=True),
+        Parameter(
+            "input", Input(), "What to answer: a text, or the conversation so far.", required=True, capability="chat"
+        ),
         Parameter("instructions", Text(), "A system message before the input."),
         Parameter("stream", Flag(), "Send the response as server-sent events while it is made."),
         Parameter("stream_options", StreamOptions(), "Without effect: usage is always told.", Treatment.GATEWAY),

@@ -30,9 +30,11 @@ def test_when_the_engine_dies_streams_end_in_an_error_and_the_model_comes_back(
     service: Service, http: httpx.Client
 ) -> None:
     (engine,) = running(service, ENGINE)
-    texts: list[str] = []
-    responding = threading.Thread(target=lambda: texts.append(http.post(RESPONSES, json=LONG_RESPONSE).text))
+    response_pieces: list[bytes] = []
+    began = threading.Event()
+    responding = threading.Thread(target=stream_response, args=(http, response_pieces, began))
     responding.start()
+    assert began.wait(30)
     received = b""
     with http.stream("POST", CHAT, json=LONG | {"stream": True}) as response:
         assert response.status_code == 200
@@ -45,7 +47,7 @@ def test_when_the_engine_dies_streams_end_in_an_error_and_the_model_comes_back(
     assert json.loads(last.removeprefix(b"data: "))["error"]["code"] == "upstream_error"
     assert all(b"[DONE]" not in event and b'"finish_reason":"' not in event for event in events)
     responding.join(30)
-    assert_failed_response(texts[0])
+    assert_failed_response(b"".join(response_pieces).decode())
     wait_until_answered(http)
     service.wait_ready()
     assert len(running(service, ENGINE)) == 1
@@ -68,6 +70,13 @@ def test_when_the_replica_dies_before_its_first_byte_the_request_is_answered_by_
     assert answer.status_code == 200, answer.text
     assert len(answer.json()["choices"]) == 8
     assert len(running(service, ENGINE)) == 1
+
+
+def stream_response(http: httpx.Client, pieces: list[bytes], began: threading.Event) -> None:
+    with http.stream("POST", RESPONSES, json=LONG_RESPONSE) as response:
+        for piece in response.iter_raw():
+            pieces.append(piece)
+            began.set()
 
 
 def assert_failed_response(text: str) -> None:

@@ -205,7 +205,7 @@ def test_a_row_is_treated_as_it_says(table: str, row: Parameter) -> None:
         outcome = adjust(tables.TABLES[table], request_of(table, **{row.name: object()}), other)
         assert [a.reason for a in outcome.adjustments] == ["not supported by other"]
     if row.capability is not None:
-        base = Profile("vllm", frozenset({"chat"}), {}, ABLE.limits)
+        base = replace(ABLE, capabilities=ABLE.capabilities - {row.capability})
         with pytest.raises(ApiError) as caught:
             adjust(tables.TABLES[table], tables.EXAMPLES[table] | {row.name: object()}, base)
         assert (caught.value.code, caught.value.param) == ("unsupported_capability", row.name)

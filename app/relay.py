@@ -87,12 +87,9 @@ class HandleAnswer:
         """Wait for the head. Raises ApiError where it is an error, ReplicaLost where the replica is gone."""
         try:
             self.head = await anext(self._stream)
-        except BackPressureError:
-            raise ApiError("overloaded", "Every replica of this model is busy and its queue is full.") from None
-        except RayActorError:
-            raise ReplicaLost from None
-        except (DeploymentUnavailableError, RayError, StopAsyncIteration):
-            raise upstream_error() from None
+        except (RayError, BackPressureError, DeploymentUnavailableError, StopAsyncIteration) as error:
+            self._ended = True  # nothing is left to cancel, and cancelling would raise the same once more
+            raise _told(error) from None
         if self.head.error:
             self._ended = True
             raise ApiError.from_wire(self.head.error)
@@ -113,3 +110,10 @@ class HandleAnswer:
         if not self._ended:
             self._ended = True
             self._stream.cancel()
+
+
+def _told(error: Exception) -> ApiError | ReplicaLost:
+    """Ray's failure before the first byte, as the rest of the gateway knows it."""
+    if isinstance(error, BackPressureError):
+        return ApiError("overloaded", "Every replica of this model is busy and its queue is full.")
+    return ReplicaLost() if isinstance(error, RayActorError) else upstream_error()

@@ -21,6 +21,7 @@ class Stream:
     def __init__(self, items: list[Any]) -> None:
         self.items = list(items)
         self.cancelled = False
+        self.raised: Exception | None = None
 
     def __aiter__(self) -> "Stream":
         return self
@@ -33,10 +34,13 @@ class Stream:
             await asyncio.sleep(item)
             return await self.__anext__()
         if isinstance(item, Exception):
+            self.raised = item
             raise item
         return item
 
     def cancel(self) -> None:
+        if self.raised:
+            raise self.raised  # as Serve's does
         self.cancelled = True
 
 

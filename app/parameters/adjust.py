@@ -5,7 +5,7 @@ from typing import Any
 
 from app.errors import ApiError
 from app.parameters.adjustments import MAX_NAME_LENGTH, Adjustment
-from app.parameters.kinds import Flag
+from app.parameters.kinds import UNKNOWN, Flag
 from app.parameters.row import Parameter, Table, Treatment, missing
 from app.profile import Profile
 
@@ -31,31 +31,31 @@ def adjust(table: Table, request: dict[str, Any], profile: Profile) -> Adjusted:
     strict = Flag().read(request.get(STRICT, False), STRICT, profile).value
     kept: dict[str, Any] = {}
     accepted: dict[str, Any] = {}
-    made: dict[str, Adjustment] = {}
+    made: dict[str, list[Adjustment]] = {}  # by the parameter they belong to
     for name, value in request.items():
         if name == STRICT:
             continue
         row = table.by_name.get(name)
         adjustment = _unread(row, name, profile)
         if adjustment is not None:
-            made[name] = adjustment
+            made[name] = [adjustment]
             continue
         assert row is not None  # noqa: S101 - `_unread` answers for every unknown name
         reading = row.kind.read(value, name, profile)
         (accepted if row.treatment is Treatment.ACCEPT else kept)[name] = reading.value
         if reading.clamped:
-            made[name] = Adjustment(name, "clamp", *reading.clamped)
+            made[name] = [Adjustment(name, "clamp", *reading.clamped)]
         elif reading.dropped:
-            inner, reason = reading.dropped
-            made[name] = Adjustment(f"{name}.{inner}", "drop", reason=reason)
+            made[name] = [Adjustment(_short(f"{name}.{inner}"), "drop", reason=why) for inner, why in reading.dropped]
     for row in table.rows:
         if row.required and row.name not in kept:
             raise missing(row.name)
     for rule in table.rules:
         for name, before, after in rule(kept, profile):
             kept[name] = after
-            made[name] = Adjustment(name, "clamp", made[name].before if name in made else before, after)
-    adjustments = tuple(made[name] for name in request if name in made)
+            first = made[name][0].before if name in made else before
+            made[name] = [Adjustment(name, "clamp", first, after)]
+    adjustments = tuple(one for name in request for one in made.get(name, ()))
     if strict:
         _refuse(adjustments)
     return Adjusted(kept, accepted, adjustments)
@@ -66,7 +66,7 @@ def _unread(row: Parameter | None, name: str, profile: Profile) -> Adjustment | 
     if row is None:
         if name.lower().startswith(RESERVED_PREFIX):
             raise ApiError("unsupported_parameter", f"`{_short(name)}` is reserved. Leave it out.", param=_short(name))
-        return Adjustment(_short(name), "drop", reason="unknown parameter")
+        return Adjustment(_short(name), "drop", reason=UNKNOWN)
     if row.treatment is Treatment.REFUSE:
         raise ApiError("unsupported_parameter", f"`{name}` is not supported: {row.note}", param=name)
     if row.treatment is Treatment.IGNORE:

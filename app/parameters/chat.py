@@ -6,6 +6,7 @@ from typing import Any
 
 from app.errors import ApiError
 from app.parameters.kinds import (
+    UNKNOWN,
     Changed,
     Choice,
     Flag,
@@ -66,13 +67,16 @@ class LogitBias:
 class StreamOptions:
     """What a stream tells beside its text."""
 
+    options: tuple[str, ...] = ("include_usage", "include_obfuscation")
+
     def read(self, value: Any, name: str, profile: Profile) -> Reading:
         if not isinstance(value, dict):
             raise wrong_type(name, self.told())
-        for option in ("include_usage", "include_obfuscation"):
+        for option in self.options:
             if value.get(option) is not None:
                 Flag().read(value[option], f"{name}.{option}", profile)
-        return Reading({"include_usage": bool(value.get("include_usage"))})
+        unknown = tuple((option, UNKNOWN) for option in value if option not in self.options)
+        return Reading({"include_usage": bool(value.get("include_usage"))}, dropped=unknown)
 
     def told(self) -> str:
         return "an object with `include_usage` true or false"

@@ -13,12 +13,15 @@ Bound = float | str | None  # a number, the name of one of the model's limits, o
 Changed = float | str  # a number, or a text that holds numbers, such as a size
 
 
+UNKNOWN = "unknown parameter"  # why a parameter, or a field of one, was dropped
+
+
 class Reading(NamedTuple):
-    """A legal value, from what to what it was clamped, if it was, and which field inside it was dropped, and why."""
+    """A legal value, from what to what it was clamped, if it was, and which fields inside it were dropped, and why."""
 
     value: Any
     clamped: tuple[Changed, Changed] | None = None
-    dropped: tuple[str, str] | None = None
+    dropped: tuple[tuple[str, str], ...] = ()
 
 
 class Kind(Protocol):

@@ -110,7 +110,7 @@ class TextConfig:
             return Reading(kept)
         verbosity = Choice(VERBOSITIES).read(value["verbosity"], f"{name}.verbosity", profile).value
         if "verbosity" in profile.lacks:
-            return Reading(kept, dropped=("verbosity", profile.lacks["verbosity"]))
+            return Reading(kept, dropped=(("verbosity", profile.lacks["verbosity"]),))
         return Reading(kept | {"verbosity": verbosity})
 
     def told(self) -> str:

@@ -252,6 +252,12 @@ def test_adjustments_come_in_body_order() -> None:
     assert [a.name for a in outcome.adjustments] == ["zebra", "top_p", "store", "n", "apple"]
 
 
+def test_unknown_fields_of_stream_options_are_dropped_and_listed() -> None:
+    outcome = adjusted("chat", stream=True, stream_options={"include_usage": True, "a": 1, "b": 2})
+    assert outcome.kept["stream_options"] == {"include_usage": True}
+    assert [a.name for a in outcome.adjustments] == ["stream_options.a", "stream_options.b"]
+
+
 def test_greedy_choices_are_one() -> None:
     outcome = adjusted("chat", n=1000, temperature=0)
     assert outcome.kept["n"] == 1

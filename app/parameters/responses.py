@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 from app.errors import ApiError
 from app.parameters.adjust import lacking
@@ -19,7 +19,7 @@ from app.parameters.chat import (
     StreamOptions,
     TemplateKwargs,
 )
-from app.parameters.kinds import Choice, Flag, Items, Metadata, Number, Reading, Text, wrong_type, wrong_value
+from app.parameters.kinds import UNKNOWN, Choice, Flag, Items, Metadata, Number, Reading, Text, wrong_type, wrong_value
 from app.parameters.messages import ROLES
 from app.parameters.row import Parameter, Table, Treatment, ignored, missing, refused
 from app.parameters.tools import Format, ToolChoice, Tools
@@ -32,6 +32,7 @@ NOTHING_STORED = "nothing is stored; send the whole conversation in `input`."
 ITEMS = ("message", "function_call", "function_call_output", "reasoning")
 # Parts of a message's content -> the capability that the model needs for them.
 PARTS: dict[str, str | None] = {"input_text": None, "output_text": None, "refusal": None, "input_image": "vision"}
+SUMMARIES = ("auto", "concise", "detailed")
 INCLUDABLE = ("message.output_text.logprobs", "reasoning.encrypted_content")
 
 
@@ -106,12 +107,14 @@ class TextConfig:
         kept: dict[str, Any] = {}
         if value.get("format") is not None:
             kept["format"] = FORMAT.read(value["format"], f"{name}.format", profile).value
-        if value.get("verbosity") is None:
-            return Reading(kept)
-        verbosity = Choice(VERBOSITIES).read(value["verbosity"], f"{name}.verbosity", profile).value
-        if "verbosity" in profile.lacks:
-            return Reading(kept, dropped=(("verbosity", profile.lacks["verbosity"]),))
-        return Reading(kept | {"verbosity": verbosity})
+        dropped = [(field, UNKNOWN) for field in value if field not in ("format", "verbosity")]
+        if value.get("verbosity") is not None:
+            verbosity = Choice(VERBOSITIES).read(value["verbosity"], f"{name}.verbosity", profile).value
+            if "verbosity" in profile.lacks:
+                dropped.append(("verbosity", profile.lacks["verbosity"]))
+            else:
+                kept["verbosity"] = verbosity
+        return Reading(kept, dropped=tuple(dropped))
 
     def told(self) -> str:
         return "an object with `format`"
@@ -122,20 +125,25 @@ class TextConfig:
 
 @dataclass(frozen=True, slots=True)
 class Reasoning:
-    """How long to think."""
+    """How long to think, and how to sum it up."""
+
+    fields: ClassVar[dict[str, tuple[str, ...]]] = {"effort": EFFORTS, "summary": SUMMARIES}
 
     def read(self, value: Any, name: str, profile: Profile) -> Reading:
         if not isinstance(value, dict):
             raise wrong_type(name, self.told())
-        if value.get("effort") is not None:
-            Choice(EFFORTS).read(value["effort"], f"{name}.effort", profile)
-        return Reading(value)
+        kept: dict[str, Any] = {}
+        for field, choices in self.fields.items():
+            if value.get(field) is not None:
+                kept[field] = Choice(choices).read(value[field], f"{name}.{field}", profile).value
+        return Reading(kept, dropped=tuple((field, UNKNOWN) for field in value if field not in self.fields))
 
     def told(self) -> str:
         return "an object with `effort`"
 
     def schema(self) -> dict[str, Any]:
-        return {"type": "object", "properties": {"effort": {"enum": list(EFFORTS)}}}
+        properties = {field: {"enum": list(choices)} for field, choices in self.fields.items()}
+        return {"type": "object", "properties": properties}
 
 
 @dataclass(frozen=True, slots=True)

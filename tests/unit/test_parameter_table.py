@@ -258,6 +258,19 @@ def test_unknown_fields_of_stream_options_are_dropped_and_listed() -> None:
     assert [a.name for a in outcome.adjustments] == ["stream_options.a", "stream_options.b"]
 
 
+@pytest.mark.parametrize(
+    ("name", "value", "kept", "listed"),
+    [
+        ("text", {"format": {"type": "text"}, "colour": 1}, {"format": {"type": "text"}}, "text.colour"),
+        ("reasoning", {"effort": "low", "budget": 9}, {"effort": "low"}, "reasoning.budget"),
+    ],
+)
+def test_unknown_fields_inside_never_reach_the_engine(name: str, value: Any, kept: Any, listed: str) -> None:
+    outcome = adjusted("responses", **{name: value})
+    assert outcome.kept[name] == kept
+    assert [(a.name, a.reason) for a in outcome.adjustments] == [(listed, "unknown parameter")]
+
+
 def test_greedy_choices_are_one() -> None:
     outcome = adjusted("chat", n=1000, temperature=0)
     assert outcome.kept["n"] == 1

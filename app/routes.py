@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from app.errors import ApiError
 from app.parameters.row import Table
 from app.parameters.tables import TABLES
+from deployments.protocol import CHAT_ROUTE, RESPONSES_ROUTE
 
 API_PREFIX = "/v1/"
 
@@ -23,14 +24,14 @@ class Route:
 
 CHAT = Route(
     "POST",
-    "/v1/chat/completions",
+    CHAT_ROUTE,
     "Answer a conversation",
     "OpenAI's ChatCompletion, or its chunks as server-sent events.",
     ("application/json", "text/event-stream"),
 )
 RESPONSES = Route(
     "POST",
-    "/v1/responses",
+    RESPONSES_ROUTE,
     "Make a response",
     "OpenAI's Response, or its events as server-sent events.",
     ("application/json", "text/event-stream"),

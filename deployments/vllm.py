@@ -7,14 +7,12 @@ from typing import Any
 import orjson
 
 from deployments.dialect import Dialect
-from deployments.protocol import RequestHead, ResponseHead, ResponseItem
+from deployments.protocol import CHAT_ROUTE, RESPONSES_ROUTE, RequestHead, ResponseHead, ResponseItem
 from deployments.replica import answer
 from deployments.vllm_adapter import VllmEngine, reported, start_engine
 from deployments.vllm_chat import ChatDialect
 from deployments.vllm_responses import ResponsesDialect
 
-CHAT_ROUTE = "/v1/chat/completions"
-RESPONSES_ROUTE = "/v1/responses"
 WARM_UP_TOKENS = 2
 
 

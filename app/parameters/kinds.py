@@ -192,22 +192,6 @@ class Items:
 
 
 @dataclass(frozen=True, slots=True)
-class Mapping:
-    """An object whose content is not checked here."""
-
-    def read(self, value: Any, name: str, profile: Profile) -> Reading:  # noqa: ARG002
-        if not isinstance(value, dict):
-            raise wrong_type(name, self.told())
-        return Reading(value)
-
-    def told(self) -> str:
-        return "an object"
-
-    def schema(self) -> dict[str, Any]:
-        return {"type": "object"}
-
-
-@dataclass(frozen=True, slots=True)
 class Anything:
     """Any value: for parameters whose value has no effect."""
 

@@ -13,7 +13,7 @@ from app.parameters import tables
 from app.parameters.adjust import Adjusted, adjust
 from app.parameters.adjustments import header_value
 from app.parameters.chat import CHAT, LogitBias
-from app.parameters.kinds import Anything, Choice, Flag, Items, Kind, Mapping, Metadata, Number, Text
+from app.parameters.kinds import Anything, Choice, Flag, Items, Kind, Metadata, Number, Text
 from app.parameters.row import Parameter, Table, Treatment
 from app.profile import Profile
 
@@ -122,8 +122,6 @@ def legal_values(kind: Kind) -> list[Any]:
             return [[inner] * max(kind.min_items, 1)] + ([inner] if kind.single else [])
         case Metadata():
             return [{}, {"k" * 64: "v" * 512}]
-        case Mapping():
-            return [{}]
     return []
 
 

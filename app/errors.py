@@ -24,6 +24,7 @@ CODES: dict[str, tuple[int, str]] = {
     "request_too_large": (413, INVALID_REQUEST),
     "context_length_exceeded": (422, INVALID_REQUEST),
     "invalid_json_schema": (422, INVALID_REQUEST),
+    "invalid_image_url": (400, INVALID_REQUEST),
     "invalid_image": (422, INVALID_REQUEST),
     "rate_limit_exceeded": (429, "rate_limit_error"),
     "internal_error": (500, SERVER_ERROR),

@@ -14,6 +14,7 @@ from app.config import Config, KeyEntry
 from app.errors import ApiError, internal_error
 from app.generation import GENERATIONS, Generation
 from app.keys import KeyRing
+from app.media import ImageLoader
 from app.metrics import Metrics
 from app.parameters.adjust import adjust
 from app.registry import Registry
@@ -71,6 +72,7 @@ class Gateway:
         metrics_page: Callable[[], Awaitable[bytes]],
     ) -> None:
         self._limits = config.limits
+        self._images = ImageLoader(config.input_images, config.limits.max_body_bytes)
         self._keys = KeyRing(config.keys)
         self._relay = relay
         self._registry = registry
@@ -137,6 +139,10 @@ class Gateway:
         reply.model_id = model.entry.id
         adjusted = adjust(TABLES_BY_ROUTE[generation.route], request, model.profile)
         reply.note(adjusted)
+        if images := list(generation.images(adjusted.kept)):
+            reply.clock.pause()
+            await self._images.load(images)
+            reply.clock.resume()
         usage = bool(adjusted.kept.get("stream_options", {}).get("include_usage"))
         echo = {name: adjusted.accepted[name] for name in generation.echoed if name in adjusted.accepted}
         head = RequestHead(generation.route.path, reply.request_id, usage, echo)

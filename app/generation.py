@@ -1,11 +1,14 @@
 """The routes that a language model answers: what is particular to each."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
 from app import chat, responses
 from app.errors import ApiError
+from app.parameters import messages
+from app.parameters import responses as response_parameters
+from app.parameters.parts import ImageSlot
 from app.routes import CHAT, RESPONSES, Route
 
 
@@ -15,15 +18,17 @@ class Generation:
 
     route: Route
     engine_body: Callable[[dict[str, Any], str], bytes]  # (legal request, model id) -> the engine's body
+    images: Callable[[dict[str, Any]], Iterator[ImageSlot]]  # where a legal request has images
     failure_event: Callable[[ApiError, bytes, int], bytes]  # (error, first piece, events so far) -> the last event
     echoed: tuple[str, ...]  # accepted parameters that the answer repeats
 
 
 GENERATIONS = (
-    Generation(CHAT, chat.engine_body, chat.failure_event, ("metadata",)),
+    Generation(CHAT, chat.engine_body, messages.images, chat.failure_event, ("metadata",)),
     Generation(
         RESPONSES,
         responses.engine_body,
+        response_parameters.images,
         responses.failure_event,
         ("metadata", "safety_identifier", "prompt_cache_key"),
     ),

@@ -22,7 +22,7 @@ from deployments.vllm_errors import validation_error
 RESERVED_ARGUMENTS = frozenset(
     {"host", "port", "uds", "grpc_port", "api_key", "root_path", "middleware", "ssl_keyfile", "ssl_certfile",
      "ssl_ca_certs", "served_model_name", "model", "trust_request_chat_template", "trust_request_mm_kwargs",
-     "enable_log_requests", "enable_log_outputs", "tool_server"}
+     "enable_log_requests", "enable_log_outputs", "tool_server", "allowed_media_domains", "allowed_local_media_path"}
 )  # fmt: skip
 # The server's own defaults, where they differ from vLLM's. A model entry may override each.
 DEFAULTS = {
@@ -33,6 +33,8 @@ DEFAULTS = {
 }
 
 
+# The gateway fetches what a request names by URL; an empty list would let the engine fetch from everywhere.
+NOTHING_TO_FETCH = ["nothing.invalid"]
 NOT_IN_TEMPLATE = "the model's template does not read it"
 NOT_WITH_SPECULATION = "not supported by vllm with speculative decoding"
 
@@ -100,7 +102,9 @@ async def start_engine(model_id: str, source: str, engine_kwargs: dict[str, Any]
 
     frontend_class = _frontend_args_class()
     engine_values, frontend_values = _split(DEFAULTS | engine_kwargs, AsyncEngineArgs, frontend_class)
-    engine_args = AsyncEngineArgs(model=source, served_model_name=[model_id], **engine_values)
+    engine_args = AsyncEngineArgs(
+        model=source, served_model_name=[model_id], allowed_media_domains=NOTHING_TO_FETCH, **engine_values
+    )
     frontend_args = frontend_class(**frontend_values)
     engine = AsyncLLM.from_engine_args(engine_args, stat_loggers=[RayPrometheusStatLogger])
     tasks = await engine.get_supported_tasks()

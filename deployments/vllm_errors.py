@@ -19,6 +19,7 @@ CAPABILITY_ERRORS = {
     "does not support": "This model does not do this. GET /v1/models/{id} shows what each one does.",
     "hat template": "This model has no chat template, so it cannot chat.",
 }
+IMAGE_ERROR = "Failed to load image"
 # VLLMValidationError appends these to its message; they can repeat what the client sent.
 APPENDED_VALUES = re.compile(r" \((?:parameter|value)=.*\)$", re.DOTALL)
 MAX_MESSAGE_LENGTH = 300
@@ -83,7 +84,7 @@ class ErrorMap:
             return upstream_error()
         if status == 404:
             return ApiError("model_not_found", "This model is not served here. GET /v1/models lists what is.")
-        if status == 422:
+        if status == 422 or message.startswith(IMAGE_ERROR):
             return ApiError("invalid_image", f"An image in `{self.prompt}` could not be read.", param=self.prompt)
         if param in CONTEXT_PARAMETERS:
             return ApiError("context_length_exceeded", presentable(message), param=self.prompt)

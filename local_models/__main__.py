@@ -1,15 +1,21 @@
-"""`python -m local_models`: make every local model that is not there yet, beside this file."""
+"""`python -m local_models [NAME ...]`: make the models that are not there yet, beside this file.
+
+Without names: those that local.yaml serves.
+"""
 
 import shutil
+import sys
 import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
 
 from local_models.chat import make_chat_model
+from local_models.vision import make_vision_model
 
 FOLDER = Path(__file__).parent
-MAKERS: dict[str, Callable[[Path], None]] = {"pocket-chat": make_chat_model}
+SERVED = ("pocket-chat",)
+MAKERS: dict[str, Callable[[Path], None]] = {"pocket-chat": make_chat_model, "pocket-vision": make_vision_model}
 
 
 def make(name: str, folder: Path = FOLDER) -> bool:
@@ -27,7 +33,7 @@ def make(name: str, folder: Path = FOLDER) -> bool:
 
 
 if __name__ == "__main__":
-    for name in MAKERS:
+    for name in sys.argv[1:] or SERVED:
         start = time.monotonic()
         if make(name):
             print(f"made {name} in {time.monotonic() - start:.1f} s")

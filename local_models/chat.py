@@ -20,21 +20,25 @@ CONTEXT_LENGTH = 2048
 SEED = 20
 
 
-def make_tokenizer(folder: Path) -> None:
-    """Train a byte-level BPE tokenizer on the corpus and save it, with the chat template, in `folder`."""
-    from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
+def make_tokenizer(folder: Path, special_tokens: list[str], shown_tokens: list[str], chat_template: str) -> None:
+    """Train a byte-level BPE tokenizer on the corpus and save it, with its chat template, in `folder`.
+
+    The ids begin with `special_tokens`, which no answer's text shows, and end with `shown_tokens`, which it does.
+    """
+    from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers, trainers
     from transformers import PreTrainedTokenizerFast
 
     bpe = Tokenizer(models.BPE())
     bpe.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     bpe.decoder = decoders.ByteLevel()
     trainer = trainers.BpeTrainer(
-        vocab_size=VOCAB_SIZE,
-        special_tokens=SPECIAL_TOKENS,
+        vocab_size=VOCAB_SIZE - len(shown_tokens),
+        special_tokens=special_tokens,
         initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
         show_progress=False,
     )
     bpe.train_from_iterator(CORPUS, trainer)
+    bpe.add_tokens([AddedToken(token, special=False, normalized=False) for token in shown_tokens])
     tokenizer = PreTrainedTokenizerFast(
         tokenizer_object=bpe,
         pad_token="<|pad|>",
@@ -43,7 +47,7 @@ def make_tokenizer(folder: Path) -> None:
         model_max_length=CONTEXT_LENGTH,
         clean_up_tokenization_spaces=False,
     )
-    tokenizer.chat_template = Path(__file__).with_name("chat_template.jinja").read_text()
+    tokenizer.chat_template = chat_template
     tokenizer.save_pretrained(folder)
 
 
@@ -52,7 +56,7 @@ def make_chat_model(folder: Path) -> None:
     import torch
     from transformers import LlamaConfig, LlamaForCausalLM
 
-    make_tokenizer(folder)
+    make_tokenizer(folder, SPECIAL_TOKENS, [], Path(__file__).with_name("chat_template.jinja").read_text())
     torch.manual_seed(SEED)
     config = LlamaConfig(
         vocab_size=VOCAB_SIZE,

@@ -1,5 +1,8 @@
-"""The running service, shared by every test that needs one: `python -m app serve` on a copy of local.yaml."""
+"""The running service, shared by every test that needs one: `python -m app serve` on a copy of local.yaml, which has a
+second model: it takes images, thinks before it answers, and cannot call tools.
+"""
 
+import copy
 import os
 import re
 import shutil
@@ -12,6 +15,7 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import httpx
 import psutil
@@ -20,6 +24,7 @@ import yaml
 
 from app.config import PROJECT_FOLDER
 from app.keys import LOCAL_KEY
+from tests.images import IMAGE_BOUNDS, ImageServer
 
 START_SECONDS = 240
 
@@ -81,12 +86,33 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
+def vision_entry(chat_entry: dict[str, Any]) -> dict[str, Any]:
+    """pocket-vision, run as local.yaml runs its chat model."""
+    entry = copy.deepcopy(chat_entry)
+    entry |= {"id": "pocket-vision", "source": "./local_models/pocket-vision"}
+    folders = [PROJECT_FOLDER / ".venv" / "vision", PROJECT_FOLDER / "tests" / "cpu_vision"]
+    entry["env"]["PYTHONPATH"] = os.pathsep.join(map(str, folders))
+    for name in ("enable_auto_tool_choice", "tool_call_parser"):
+        del entry["engine_kwargs"][name]
+    entry["engine_kwargs"]["reasoning_parser"] = "deepseek_r1"
+    return entry
+
+
 @pytest.fixture(scope="session")
-def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
-    """local.yaml as `make serve` runs it, on a free port and a Ray cluster of its own."""
+def image_server() -> Iterator[ImageServer]:
+    with ImageServer() as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def service(image_server: ImageServer, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
+    """local.yaml as `make serve` runs it, with a vision model, on a free port and a Ray cluster of its own."""
     content = yaml.safe_load((PROJECT_FOLDER / "serve_configs" / "local.yaml").read_text())
     port = free_port()
     content["http_options"]["port"] = port
+    args = content["applications"][0]["args"]
+    args["models"].append(vision_entry(args["models"][0]))
+    args["input_images"] = {"allowed_domains": [image_server.host], "allowed_networks": ["127.0.0.0/8"]} | IMAGE_BOUNDS
     folder = tmp_path_factory.mktemp("service")
     (folder / "local.yaml").write_text(yaml.safe_dump(content))
     ray_folder = Path(tempfile.mkdtemp(prefix="portico-"))  # short: Ray puts sockets there, whose paths are bounded

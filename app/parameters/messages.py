@@ -1,21 +1,50 @@
 """The messages of a chat request: their shape, and which parts need a capability of the model."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from app.parameters.adjust import lacking
 from app.parameters.kinds import Reading, wrong_type, wrong_value
+from app.parameters.parts import (
+    ImageSlot,
+    PartKind,
+    check_content,
+    check_data_url,
+    check_image,
+    dropped,
+    holder_of,
+    parts_of,
+    text_part,
+)
 from app.parameters.row import missing
 from app.profile import Profile
 
 ROLES = ("developer", "system", "user", "assistant", "tool", "function")
-# Parts of a message's content -> the capability that the model needs for them.
-PARTS: dict[str, str | None] = {
-    "text": None,
-    "refusal": None,
-    "image_url": "vision",
-    "input_audio": "audio",
-    "video_url": "video",
+AUDIO_FORMATS = ("wav", "mp3", "flac", "ogg")
+
+
+def _check_image(part: dict[str, Any], place: str) -> None:
+    check_image(holder_of(part, "image_url", place), "url", f"{place}.image_url")
+
+
+def _check_video(part: dict[str, Any], place: str) -> None:
+    check_data_url(holder_of(part, "video_url", place), "url", f"{place}.video_url")
+
+
+def _check_audio(part: dict[str, Any], place: str) -> None:
+    holder, place = holder_of(part, "input_audio", place), f"{place}.input_audio"
+    if not isinstance(holder.get("data"), str):
+        raise wrong_type(f"{place}.data", "a string in base64")
+    if holder.get("format") not in AUDIO_FORMATS:
+        raise wrong_value(f"{place}.format", "one of " + ", ".join(AUDIO_FORMATS))
+
+
+PARTS = {
+    "text": text_part("text"),
+    "refusal": text_part("refusal"),
+    "image_url": PartKind(_check_image, "vision", frozenset({"type", "image_url"})),
+    "input_audio": PartKind(_check_audio, "audio", frozenset({"type", "input_audio"})),
+    "video_url": PartKind(_check_video, "video", frozenset({"type", "video_url"})),
 }
 
 
@@ -28,9 +57,8 @@ class Messages:
             raise wrong_type(name, self.told())
         if not value:
             raise wrong_value(name, "an array of at least one message")
-        for index, message in enumerate(value):
-            _check_message(message, f"{name}.{index}", profile)
-        return Reading(value)
+        gone = [one for i, message in enumerate(value) for one in _check_message(message, f"{name}.{i}", profile)]
+        return Reading(value, dropped=dropped(gone, name))
 
     def told(self) -> str:
         return "an array of messages"
@@ -51,7 +79,7 @@ class Messages:
         return {"type": "array", "minItems": 1, "items": message}
 
 
-def _check_message(message: Any, place: str, profile: Profile) -> None:
+def _check_message(message: Any, place: str, profile: Profile) -> list[str]:
     if not isinstance(message, dict):
         raise wrong_type(place, "an object")
     if "role" not in message:
@@ -59,26 +87,18 @@ def _check_message(message: Any, place: str, profile: Profile) -> None:
     if message["role"] not in ROLES:
         raise wrong_value(f"{place}.role", "one of " + ", ".join(ROLES))
     content = message.get("content")
-    if content is None and message["role"] not in ("assistant", "function"):
+    if content is not None:
+        return check_content(content, f"{place}.content", PARTS, profile)
+    if message["role"] not in ("assistant", "function"):
         raise missing(f"{place}.content")
-    if isinstance(content, list):
-        for index, part in enumerate(content):
-            _check_part(part, f"{place}.content.{index}", profile)
-    elif content is not None and not isinstance(content, str):
-        raise wrong_type(f"{place}.content", "a string or an array of parts")
+    return []
 
 
-def _check_part(part: Any, place: str, profile: Profile) -> None:
-    if not isinstance(part, dict):
-        raise wrong_type(place, "an object")
-    kind = part.get("type")
-    if not isinstance(kind, str) or kind not in PARTS:
-        raise wrong_value(f"{place}.type", "one of " + ", ".join(PARTS))
-    capability = PARTS[kind]
-    if capability is not None and capability not in profile.capabilities:
-        raise lacking(capability, place)
-    if kind == "text" and not isinstance(part.get("text"), str):
-        raise wrong_type(f"{place}.text", "a string")
+def images(request: dict[str, Any]) -> Iterator[ImageSlot]:
+    """The images of a checked request."""
+    for number, message in enumerate(request["messages"]):
+        for index, part in parts_of(message.get("content"), "image_url"):
+            yield ImageSlot(part["image_url"], "url", f"messages.{number}.content.{index}.image_url.url")
 
 
 def check_tool_results(kept: dict[str, Any], _: Profile) -> tuple[()]:

@@ -1,11 +1,10 @@
 """The parameters of POST /v1/responses."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from app.errors import ApiError
-from app.parameters.adjust import lacking
 from app.parameters.chat import (
     EFFORTS,
     INT64,
@@ -21,6 +20,7 @@ from app.parameters.chat import (
 )
 from app.parameters.kinds import UNKNOWN, Choice, Flag, Items, Metadata, Number, Reading, Text, wrong_type, wrong_value
 from app.parameters.messages import ROLES
+from app.parameters.parts import ImageSlot, PartKind, check_content, check_image, dropped, parts_of, text_part
 from app.parameters.row import Parameter, Table, Treatment, ignored, missing, refused
 from app.parameters.tools import Format, ToolChoice, Tools
 from app.profile import Profile
@@ -30,10 +30,25 @@ FORMAT = Format(nested=False)
 NOTHING_STORED = "nothing is stored; send the whole conversation in `input`."
 # Kinds of items in `input`.
 ITEMS = ("message", "function_call", "function_call_output", "reasoning")
-# Parts of a message's content -> the capability that the model needs for them.
-PARTS: dict[str, str | None] = {"input_text": None, "output_text": None, "refusal": None, "input_image": "vision"}
 SUMMARIES = ("auto", "concise", "detailed")
 INCLUDABLE = ("message.output_text.logprobs", "reasoning.encrypted_content")
+
+
+def _check_image(part: dict[str, Any], place: str) -> None:
+    if part.get("file_id") is not None:
+        raise ApiError(
+            "unsupported_parameter", f"`{place}.file_id` is not supported: no files are kept here; send `image_url`.",
+            param=f"{place}.file_id",
+        )  # fmt: skip
+    check_image(part, "image_url", place)
+
+
+PARTS = {
+    "input_text": text_part("text"),
+    "output_text": text_part("text"),
+    "refusal": text_part("refusal"),
+    "input_image": PartKind(_check_image, "vision", frozenset({"type", "image_url", "detail", "file_id"})),
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,9 +63,8 @@ class Input:
         if not value:
             raise wrong_value(name, "a string or an array of at least one item")
         called: set[str] = set()
-        for index, item in enumerate(value):
-            _check_item(item, f"{name}.{index}", called, profile)
-        return Reading(value)
+        gone = [one for i, item in enumerate(value) for one in _check_item(item, f"{name}.{i}", called, profile)]
+        return Reading(value, dropped=dropped(gone, name))
 
     def told(self) -> str:
         return "a string or an array of items"
@@ -60,15 +74,17 @@ class Input:
         return {"anyOf": [{"type": "string"}, {"type": "array", "minItems": 1, "items": item}]}
 
 
-def _check_item(item: Any, place: str, called: set[str], profile: Profile) -> None:
+def _check_item(item: Any, place: str, called: set[str], profile: Profile) -> list[str]:
     if not isinstance(item, dict):
         raise wrong_type(place, "an object")
     kind = item.get("type") or "message"
     if kind not in ITEMS:
         raise wrong_value(f"{place}.type", "one of " + ", ".join(ITEMS))
     if kind == "message":
-        _check_message(item, place, profile)
-    elif kind == "function_call":
+        if item.get("role") not in ROLES:
+            raise wrong_value(f"{place}.role", "one of " + ", ".join(ROLES))
+        return check_content(item.get("content"), f"{place}.content", PARTS, profile)
+    if kind == "function_call":
         for field in ("call_id", "name", "arguments"):
             if not isinstance(item.get(field), str):
                 raise wrong_type(f"{place}.{field}", "a string") if field in item else missing(f"{place}.{field}")
@@ -78,23 +94,18 @@ def _check_item(item: Any, place: str, called: set[str], profile: Profile) -> No
             raise missing(f"{place}.output")
         if item.get("call_id") not in called:
             raise wrong_value(f"{place}.call_id", "the id of a function call before it")
+        return check_content(item["output"], f"{place}.output", PARTS, profile)
+    return []
 
 
-def _check_message(item: dict[str, Any], place: str, profile: Profile) -> None:
-    if item.get("role") not in ROLES:
-        raise wrong_value(f"{place}.role", "one of " + ", ".join(ROLES))
-    content = item.get("content")
-    if isinstance(content, str):
+def images(request: dict[str, Any]) -> Iterator[ImageSlot]:
+    """The images of a checked request: in messages and in what functions gave back."""
+    if isinstance(request["input"], str):
         return
-    if not isinstance(content, list):
-        raise wrong_type(f"{place}.content", "a string or an array of parts")
-    for index, part in enumerate(content):
-        kind = part.get("type") if isinstance(part, dict) else None
-        if not isinstance(kind, str) or kind not in PARTS:
-            raise wrong_value(f"{place}.content.{index}.type", "one of " + ", ".join(PARTS))
-        capability = PARTS[kind]
-        if capability is not None and capability not in profile.capabilities:
-            raise lacking(capability, f"{place}.content.{index}")
+    for number, item in enumerate(request["input"]):
+        for field in ("content", "output"):
+            for index, part in parts_of(item.get(field), "input_image"):
+                yield ImageSlot(part, "image_url", f"input.{number}.{field}.{index}.image_url")
 
 
 @dataclass(frozen=True, slots=True)

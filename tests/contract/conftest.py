@@ -9,6 +9,7 @@ from app.keys import LOCAL_KEY
 from tests.conftest import Service
 
 MODEL = "pocket-chat"
+VISION_MODEL = "pocket-vision"
 MESSAGES = [{"role": "user", "content": "Say something."}]
 NO_END = {"3": -100}  # the end-of-turn token, never chosen: an answer as long as its limit
 

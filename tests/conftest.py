@@ -26,7 +26,7 @@ from app.config import PROJECT_FOLDER
 from app.keys import LOCAL_KEY
 from tests.images import IMAGE_BOUNDS, ImageServer
 
-START_SECONDS = 240
+START_SECONDS = 400
 
 # A cluster that Ray starts by itself asks for a token; a driver that joins it by address sends one only if told so,
 # and Ray reads this before its first use.
@@ -131,7 +131,9 @@ def service(image_server: ImageServer, tmp_path_factory: pytest.TempPathFactory)
         yield running
         assert running.stop() == [], "Ctrl-C left processes behind"
     finally:
-        process.kill()
+        if process.poll() is None:  # it did not get ready, or does not stop
+            for started in [*running.processes(), psutil.Process(process.pid)]:
+                started.kill()
         shutil.rmtree(ray_folder, ignore_errors=True)
 
 

@@ -1,10 +1,9 @@
 """POST /v1/chat/completions with the openai package, strict about its types: the wire, not the model's skill."""
 
 import json
-from typing import Any, Literal
+from typing import Any
 
 import httpx
-import pydantic
 import pytest
 
 from tests.contract.conftest import MESSAGES, MODEL, NO_END
@@ -114,102 +113,3 @@ def test_the_same_seed_gives_the_same_text(client: Any) -> None:
 
     assert text(1) == text(1)
     assert text(1) != text(2)
-
-
-SCHEMA = {
-    "type": "object",
-    "properties": {"unit": {"enum": ["celsius", "kelvin"]}, "degrees": {"type": "integer", "minimum": 0, "maximum": 9}},
-    "required": ["unit", "degrees"],
-    "additionalProperties": False,
-}
-
-
-@pytest.mark.parametrize("stream", [False, True])
-def test_a_json_schema_gives_an_object_that_fits_it(client: Any, stream: bool) -> None:
-    answer = client.chat.completions.create(
-        model=MODEL, messages=MESSAGES, max_tokens=64, stream=stream,
-        response_format={"type": "json_schema", "json_schema": {"name": "weather", "schema": SCHEMA, "strict": True}},
-    )  # fmt: skip
-    if stream:
-        text = "".join(chunk.choices[0].delta.content or "" for chunk in answer)
-    else:
-        text = answer.choices[0].message.content
-    assert_fits(json.loads(text))
-
-
-TOOLS = [
-    {"type": "function", "function": {"name": "get_weather", "description": "The weather.", "parameters": SCHEMA}},
-    {"type": "function", "function": {"name": "get_climate", "description": "The climate.", "parameters": SCHEMA}},
-]
-CHOICES = ["required", {"type": "function", "function": {"name": "get_climate"}}]
-
-
-@pytest.mark.parametrize("tool_choice", CHOICES, ids=["required", "named"])
-def test_a_forced_tool_call_fits_its_schema(client: Any, tool_choice: Any) -> None:
-    (choice,) = client.chat.completions.create(
-        model=MODEL, messages=MESSAGES, max_tokens=400, seed=1, tools=TOOLS, tool_choice=tool_choice,
-        parallel_tool_calls=False,
-    ).choices  # fmt: skip
-    (call,) = choice.message.tool_calls
-    assert choice.finish_reason == ("tool_calls" if tool_choice == "required" else "stop")
-    assert_call(call.function.name, call.function.arguments, tool_choice)
-
-
-@pytest.mark.parametrize("tool_choice", CHOICES, ids=["required", "named"])
-def test_a_streamed_tool_call_concatenates_to_its_arguments(client: Any, tool_choice: Any) -> None:
-    chunks = client.chat.completions.create(
-        model=MODEL, messages=MESSAGES, max_tokens=400, seed=1, tools=TOOLS, tool_choice=tool_choice,
-        parallel_tool_calls=False, stream=True,
-    )  # fmt: skip
-    calls = [call for chunk in chunks for call in chunk.choices[0].delta.tool_calls or []]
-    assert {call.index for call in calls} == {0}
-    assert [call.id for call in calls if call.id] == [calls[0].id]
-    names = [call.function.name for call in calls if call.function.name]
-    assert len(names) == 1
-    assert_call(names[0], "".join(call.function.arguments or "" for call in calls), tool_choice)
-
-
-def assert_call(name: str, arguments: str, tool_choice: Any) -> None:
-    assert name in ({"get_weather", "get_climate"} if tool_choice == "required" else {"get_climate"})
-    assert_fits(json.loads(arguments))
-
-
-def assert_fits(value: Any) -> None:
-    assert set(value) == {"unit", "degrees"}
-    assert value["unit"] in ("celsius", "kelvin")
-    assert 0 <= value["degrees"] <= 9
-
-
-class Weather(pydantic.BaseModel):
-    unit: Literal["celsius", "kelvin"]
-    degrees: Literal[1, 2, 3]
-
-
-def test_the_client_s_parse_gives_an_object(client: Any) -> None:
-    answer = client.chat.completions.parse(model=MODEL, messages=MESSAGES, max_tokens=64, response_format=Weather)
-    assert isinstance(answer.choices[0].message.parsed, Weather)
-
-
-def test_the_client_s_streaming_helper_gives_an_object(client: Any) -> None:
-    with client.chat.completions.stream(
-        model=MODEL, messages=MESSAGES, max_tokens=64, response_format=Weather
-    ) as stream:
-        kinds = {event.type for event in stream}
-        final = stream.get_final_completion()
-    assert {"chunk", "content.delta", "content.done"} <= kinds
-    assert isinstance(final.choices[0].message.parsed, Weather)
-
-
-def test_a_tool_s_result_goes_back_to_the_model(client: Any) -> None:
-    call = {"id": "c1", "type": "function", "function": {"name": "get_weather", "arguments": "{}"}}
-    messages = [*MESSAGES, {"role": "assistant", "tool_calls": [call]}]
-    messages.append({"role": "tool", "tool_call_id": "c1", "content": "sunny"})
-    answer = client.chat.completions.create(model=MODEL, messages=messages, tools=TOOLS, max_tokens=4)
-    assert answer.choices[0].message.role == "assistant"
-
-
-def test_a_tool_choice_of_none_calls_nothing(client: Any) -> None:
-    answer = client.chat.completions.create(
-        model=MODEL, messages=MESSAGES, tools=TOOLS, tool_choice="none", max_tokens=8
-    )
-    assert not answer.choices[0].message.tool_calls

@@ -10,8 +10,8 @@ import httpx
 import pytest
 
 from tests.contract.conftest import VISION_MODEL
-from tests.contract.test_chat_completions import SCHEMA, assert_fits
 from tests.contract.test_responses import events_of
+from tests.contract.weather import SCHEMA, assert_fits
 
 END_OF_THINKING = {"383": 3.0, "3": -100}
 SETTINGS = {"model": VISION_MODEL, "temperature": 1, "seed": 11, "logit_bias": END_OF_THINKING}

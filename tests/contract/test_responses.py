@@ -7,8 +7,8 @@ import httpx
 import pytest
 
 from tests.contract.conftest import MODEL
-from tests.contract.test_chat_completions import SCHEMA, assert_fits
 from tests.contract.test_errors import NO_RANGE
+from tests.contract.weather import SCHEMA, assert_fits
 from tests.unit.conftest import assert_error
 
 RESPONSES = "/v1/responses"

@@ -12,10 +12,10 @@ TORCH_CPU_INDEX := https://download.pytorch.org/whl/cpu
 serve: $(VENV)/models
 	@exec $(BIN)/python -m app serve serve_configs/local.yaml
 
-test: $(VENV)/models $(VENV)/dev $(VENV)/vision
+test: $(VENV)/models $(VENV)/dev $(VENV)/vision $(VENV)/clients/ready $(VENV)/node
 	$(BIN)/python -m pytest
 
-check: $(VENV)/models $(VENV)/dev $(VENV)/vision
+check: $(VENV)/models $(VENV)/dev $(VENV)/vision $(VENV)/clients/ready $(VENV)/node
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check --output-format concise .
 	$(BIN)/mypy
@@ -41,6 +41,17 @@ $(VENV)/vision: locks/vision-cpu.txt local_models/vision.py local_models/vision_
 	$(BIN)/python -m local_models pocket-vision
 	@touch $@
 
+# The clients that the tests drive. Python's have an environment of their own: they want older packages than vLLM.
+$(VENV)/clients/ready: locks/clients.txt $(VENV)/service
+	$(PYTHON) -m venv $(VENV)/clients
+	$(BIN)/uv pip install --quiet --python $(VENV)/clients/bin/python --no-deps --require-hashes -r locks/clients.txt
+	@touch $@
+
+$(VENV)/node: tests/clients/javascript/package-lock.json $(VENV)/service
+	@if command -v npm >/dev/null; then npm ci --silent --no-audit --no-fund --prefix tests/clients/javascript; \
+		else echo "npm is not installed: the tests of JavaScript clients will be skipped"; fi
+	@touch $@
+
 $(VENV)/service: locks/cpu.txt pyproject.toml $(VENV)/torch
 	$(BIN)/uv pip install --quiet --no-deps --require-hashes --compile-bytecode -r locks/cpu.txt
 	$(BIN)/uv pip install --quiet --no-deps --no-build-isolation -e .
@@ -63,8 +74,9 @@ lock: $(VENV)/torch
 	$(COMPILE) --config-file locks/cpu.toml $(NOT_ON_CPU:%=--no-emit-package %) locks/cpu.in -o locks/cpu.txt
 	$(COMPILE) locks/gpu.in -o locks/gpu.txt
 	$(COMPILE) --no-deps locks/vision-cpu.in -o locks/vision-cpu.txt
+	$(COMPILE) locks/clients.in -o locks/clients.txt
 	$(COMPILE) locks/dev.in -o locks/dev.txt
 	$(COMPILE) locks/uv.in -o locks/uv.txt
 
 clean:
-	rm -rf $(VENV) local_models/*/
+	rm -rf $(VENV) local_models/*/ tests/clients/javascript/node_modules

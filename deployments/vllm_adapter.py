@@ -115,6 +115,8 @@ async def start_engine(model_id: str, source: str, engine_kwargs: dict[str, Any]
     # vLLM's handler of a dead engine asks its HTTP server to stop; there is none here, Serve replaces the replica.
     app.state.server = types.SimpleNamespace(should_exit=False)
     _report_validation_errors_as_data(app)
+    if engine_args.structured_outputs_config.disable_any_whitespace:
+        _bound_whitespace_of_tool_calls()
     return VllmEngine(engine, app, arguments)
 
 
@@ -182,6 +184,34 @@ def reported(error: Exception) -> tuple[int, bytes]:
 
     response = create_error_response(error)
     return int(response.error.code), response.model_dump_json().encode()
+
+
+def _bound_whitespace_of_tool_calls() -> None:
+    """Make `disable_any_whitespace` hold for forced tool calls too: vLLM reads it for JSON schemas only, and a model
+    then may write blanks between arguments until its limit.
+    """
+    from vllm.tool_parsers.abstract_tool_parser import ToolParser
+
+    unbounded = ToolParser.get_structural_tag
+
+    def bounded(self: Any, *args: Any, **kwargs: Any) -> Any:
+        tag = unbounded(self, *args, **kwargs)
+        _set_everywhere(tag, "max_whitespace_cnt", 1)  # zero is not legal there
+        return tag
+
+    ToolParser.get_structural_tag = bounded
+
+
+def _set_everywhere(node: Any, name: str, value: Any) -> None:
+    """Set the field `name` of every model inside a pydantic model that has it."""
+    if isinstance(node, pydantic.BaseModel):
+        if name in type(node).model_fields:
+            setattr(node, name, value)
+        for field in type(node).model_fields:
+            _set_everywhere(getattr(node, field), name, value)
+    elif isinstance(node, list | tuple):
+        for item in node:
+            _set_everywhere(item, name, value)
 
 
 def _report_validation_errors_as_data(app: Any) -> None:

@@ -27,6 +27,10 @@ class ChatDialect:
     def body(self, body: bytes, request: RequestHead) -> tuple[bytes, dict[str, Any] | None]:
         answer = orjson.loads(body)
         remove_null_fields(answer)
+        for choice in answer["choices"]:
+            message = choice["message"]
+            if message.get("tool_calls") and not message["content"]:
+                message["content"] = None  # vLLM says an empty text
         if "metadata" in request.echo:
             answer["metadata"] = request.echo["metadata"]
         return orjson.dumps(answer), answer.get("usage")

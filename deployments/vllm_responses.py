@@ -42,6 +42,7 @@ NULL_EXTRAS = frozenset(
 )
 # vLLM begins every stream with these two, before it has looked at the request in full.
 OPENING = frozenset({"response.created", "response.in_progress"})
+ITEM_DONE = "response.output_item.done"
 ENDINGS = {"completed": "response.completed", "incomplete": "response.incomplete", "failed": "response.failed"}
 
 
@@ -71,6 +72,7 @@ class ResponsesStream:
         self._echo = request.echo
         self._rest = b""
         self._held = b""
+        self._ended_item: dict[str, Any] | None = None  # held: the next event tells whether it was cut
 
     def feed(self, piece: bytes) -> bytes:
         *blocks, self._rest = (self._rest + piece).split(b"\n\n")
@@ -83,12 +85,13 @@ class ResponsesStream:
             written = self._turn(event)
             if event.get("type") in OPENING:
                 self._held += written
-            else:
+            elif written:
                 ready += self._held + written
                 self._held = b""
         return ready
 
     def _turn(self, event: dict[str, Any]) -> bytes:
+        """The event as it is sent, after an item's end that was held for it."""
         if "error" in event and "type" not in event:
             self.error = self._errors.of_answer(event["error"].get("code") or 500, orjson.dumps(event))
             return b""
@@ -101,8 +104,18 @@ class ResponsesStream:
         for name in ("item", "part"):
             if name in event:
                 _mend_item(event[name])
-        written: bytes = b"event: " + event["type"].encode() + b"\ndata: " + orjson.dumps(event) + b"\n\n"
+        ended, self._ended_item = self._ended_item, None
+        if event["type"] == ITEM_DONE:
+            self._ended_item = event
+        elif ended and self.done and event["response"]["status"] == "incomplete":
+            ended["item"]["status"] = "incomplete"
+        written = (_written(ended) if ended else b"") + (b"" if self._ended_item else _written(event))
         return written + b"data: [DONE]\n\n" if self.done else written
+
+
+def _written(event: dict[str, Any]) -> bytes:
+    written: bytes = b"event: " + event["type"].encode() + b"\ndata: " + orjson.dumps(event) + b"\n\n"
+    return written
 
 
 def mend(response: dict[str, Any], echo: dict[str, Any]) -> None:

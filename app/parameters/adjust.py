@@ -36,6 +36,8 @@ def adjust(table: Table, request: dict[str, Any], profile: Profile) -> Adjusted:
         if name == STRICT:
             continue
         row = table.by_name.get(name)
+        if row is not None and value in row.absent:
+            continue
         adjustment = _unread(row, name, profile)
         if adjustment is not None:
             made[name] = [adjustment]

@@ -197,8 +197,10 @@ RESPONSES = Table(
         Parameter("top_logprobs", Number(0, "max_logprobs", integer=True), "Log-probabilities of that many rivals."),
         Parameter("include", Items(Choice(INCLUDABLE), 0, 8), "What else the response is to hold."),
         Parameter("text", TextConfig(), "The shape of the answer."),
-        Parameter("tools", Tools(nested=False), "Functions that the model may call.", capability="tools"),
-        Parameter("tool_choice", TOOL_CHOICE, "Whether and which tool is called.", capability="tools"),
+        Parameter("tools", Tools(nested=False), "Functions that the model may call.", capability="tools", absent=([],)),
+        Parameter(
+            "tool_choice", TOOL_CHOICE, "Whether and which tool is called.", capability="tools", absent=("auto",)
+        ),
         Parameter("parallel_tool_calls", Flag(), "Whether one response may call several tools."),
         Parameter("max_tool_calls", Number(1, integer=True), "Without effect: only hosted tools are counted."),
         Parameter("reasoning", Reasoning(), "How long to think.", feature="reasoning_effort"),

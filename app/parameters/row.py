@@ -31,6 +31,7 @@ class Parameter:
     required: bool = False
     capability: str | None = None  # the model must have it, else the request is refused
     feature: str | None = None  # the engine must have it here, else the parameter is dropped
+    absent: tuple[Any, ...] = ()  # values that equal leaving it out
     engines: tuple[str, ...] = ()  # the engines that have it; none named: every engine of the route
 
 

@@ -88,6 +88,8 @@ def test_a_stream_has_every_event_in_order(http: httpx.Client) -> None:
     assert set(first) == set(last) == FIELDS
     assert (first["status"], first["usage"]["total_tokens"], first["metadata"]) == ("in_progress", 0, {"a": "b"})
     assert (last["status"], last["usage"]["output_tokens"]) == ("incomplete", 6)
+    assert events[-2]["item"] == last["output"][0], "an item ends twice, and differs"
+    assert events[-2]["item"]["status"] == "incomplete"
     text = "".join(event["delta"] for event in events if event["type"] == "response.output_text.delta")
     assert text == last["output"][0]["content"][0]["text"]
 

@@ -50,6 +50,15 @@ def test_a_forced_call_fits_its_schema(client: Any, choice: Any) -> None:
 
 
 @FORCED
+def test_a_forced_call_ends_at_any_temperature(client: Any, choice: Any) -> None:
+    """Without a bound the likeliest token of a model may be a blank, for ever."""
+    for temperature in (0, 0.1):
+        answer = client.chat.completions.create(**ASK, tool_choice=choice, temperature=temperature)
+        assert answer.choices[0].message.content is None
+        assert_call(answer.choices[0].message.tool_calls[0].function, choice)
+
+
+@FORCED
 def test_a_streamed_call_concatenates_to_its_arguments(client: Any, choice: Any) -> None:
     chunks = list(client.chat.completions.create(**ASK, tool_choice=choice, parallel_tool_calls=False, stream=True))
     calls = [call for chunk in chunks for call in chunk.choices[0].delta.tool_calls or []]
@@ -171,7 +180,7 @@ def test_bad_tools_of_chat(http: httpx.Client, fault: str, stream: bool) -> None
     assert_error(response, status, INVALID, code, param or response.json()["error"]["param"])
 
 
-@pytest.mark.parametrize("fault", BAD)
+@pytest.mark.parametrize("fault", [fault for fault in BAD if fault != "no tools"])
 def test_bad_tools_of_responses(http: httpx.Client, fault: str) -> None:
     changes, status, code, param = BAD[fault]
     body: dict[str, Any] = {"model": MODEL, "input": "hi", "tools": [flat(TOOLS[0])]} | changes
@@ -181,6 +190,14 @@ def test_bad_tools_of_responses(http: httpx.Client, fault: str) -> None:
         body["tool_choice"] = flat(body["tool_choice"])
     response = http.post("/v1/responses", json=body)
     assert_error(response, status, INVALID, code, param or response.json()["error"]["param"])
+
+
+@pytest.mark.parametrize("model", [MODEL, VISION_MODEL])
+def test_no_tools_of_responses_are_legal_as_they_are_at_openai(http: httpx.Client, model: str) -> None:
+    body = {"model": model, "input": "hi", "tools": [], "tool_choice": "auto", "max_output_tokens": 4}
+    response = http.post("/v1/responses", json=body)
+    assert response.status_code == 200
+    assert response.json()["tools"] == []
 
 
 def test_a_result_without_its_call(http: httpx.Client) -> None:

@@ -85,6 +85,8 @@ def remove_null_fields(answer: dict[str, Any]) -> None:
     details = (answer.get("usage") or {}).get("prompt_tokens_details")
     if details:
         _remove(details)
+        if "created_cache_tokens" in details:  # vLLM's name for it
+            details["cache_write_tokens"] = details.pop("created_cache_tokens")
 
 
 def _remove(fields: dict[str, Any]) -> None:

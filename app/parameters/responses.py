@@ -78,6 +78,13 @@ def _check_item(item: Any, place: str, called: set[str], profile: Profile) -> li
     if not isinstance(item, dict):
         raise wrong_type(place, "an object")
     kind = item.get("type") or "message"
+    if kind == "item_reference":
+        raise ApiError(
+            "unsupported_parameter",
+            f"`{place}` refers to an item, and nothing is stored: send the item itself. The Vercel AI SDK does so with "
+            "providerOptions.openai.store = false, and with .chat(model).",
+            param=place,
+        )
     if kind not in ITEMS:
         raise wrong_value(f"{place}.type", "one of " + ", ".join(ITEMS))
     if kind == "message":

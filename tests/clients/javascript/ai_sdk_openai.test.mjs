@@ -29,7 +29,7 @@ it('@ai-sdk/openai: POST /v1/responses refuses a reference to an earlier answer,
     model, prompt: [...first.response.messages, { role: 'user', content: PROMPT }], maxRetries: 0,
   });
   await assert.rejects(second, (error) => {
-    assertCallError(error, 400, 'invalid_value');
+    assertCallError(error, 400, 'unsupported_parameter');
     assert.match(error.data.error.param, /^input\.0/);
     return true;
   });

@@ -5,8 +5,11 @@ import sys
 from pathlib import Path
 
 from app import local_service
-from app.config import PROJECT_FOLDER, ConfigError, read_serve_config
-from app.keys import hash_key, new_key, public_id
+from app.config import PROJECT_FOLDER, read_serve_config
+from app.fields import ConfigError
+from app.keys import KeyRing
+from app.keys import command as key_command
+from app.keys.file import KeyFile
 from app.parameters.page import page
 
 DOCS_PAGE = PROJECT_FOLDER / "docs" / "parameters.md"
@@ -27,10 +30,7 @@ def main(arguments: list[str] | None = None) -> int:
     docs = commands.add_parser("docs", help="write docs/parameters.md from the parameter table")
     docs.set_defaults(run=lambda _: _write_docs())
 
-    keys = commands.add_parser("keys", help="API keys").add_subparsers(required=True, metavar="COMMAND")
-    create = keys.add_parser("create", help="make a key; it is shown once, and the configuration gets its hash")
-    create.add_argument("--name", default="", help="whose key it is")
-    create.set_defaults(run=lambda options: _create_key(options.name))
+    key_command.add_to(commands)
 
     options = parser.parse_args(arguments)
     try:
@@ -44,20 +44,18 @@ def _check(path: Path) -> int:
     content, config = read_serve_config(path)
     host = (content.get("http_options") or {}).get("host", local_service.DEFAULT_HOST)
     local_service.check_local_key(config, host)
-    print(f"{path} is right: {len(config.models)} models, {len(config.keys)} keys.")
+    key_path = config.key_path()
+    here = key_path is not None and KeyFile(key_path).version() is not None
+    ring = KeyRing(config.keys, key_path if here else None)
+    print(f"{path} is right: {len(config.models)} models, {len(ring)} keys.")
+    if key_path is not None and not here:
+        print(f"Its key file {key_path} is not on this machine, so that was not checked.")
     return 0
 
 
 def _write_docs() -> int:
     DOCS_PAGE.write_text(page())
     print(f"wrote {DOCS_PAGE.relative_to(PROJECT_FOLDER)}")
-    return 0
-
-
-def _create_key(name: str) -> int:
-    key = new_key()
-    print(f"{key}\n\nThis is shown once. Put this under `keys:` in the configuration:\n")
-    print(f"- id: {public_id(key)}\n  sha256: {hash_key(key)}\n  name: {name!r}")
     return 0
 
 

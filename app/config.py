@@ -3,34 +3,24 @@
 A wrong file fails at once; the error names the field, what is wrong there and what is legal.
 """
 
-import re
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
 import pydantic
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints
+from pydantic import Field, StringConstraints
+
+from app.fields import ConfigError, ModelId, PositiveFloat, PositiveInt, Strict, explain, refuse_twice
+from app.keys.entry import KeyEntry
 
 PROJECT_FOLDER = Path(__file__).resolve().parent.parent
 
-# A model's id is also a deployment's name and a part of a path. These words are parts of the routes themselves.
-MODEL_ID = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,62}$"
+# Parts of the routes themselves: as the id of a model, each would make a path mean two things.
 ROUTE_WORDS = frozenset({"chat", "responses", "embeddings", "images", "audio", "models", "completions"})
 
 DOMAIN = r"^(\*\.)?[A-Za-z0-9-]{1,63}(\.[A-Za-z0-9-]{1,63}){0,8}(:[0-9]{1,5})?$"
 
 Capability = Literal["chat", "tools", "vision", "audio", "video", "reasoning"]
-ModelId = Annotated[str, StringConstraints(pattern=MODEL_ID)]
-PositiveInt = Annotated[int, Field(ge=1)]
-PositiveFloat = Annotated[float, Field(gt=0)]
-
-
-class ConfigError(ValueError):
-    """The configuration is wrong. The message has one line per fault: the field, the fault, what is legal."""
-
-
-class Strict(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
 
 class Scaling(Strict):
@@ -93,16 +83,7 @@ class ModelEntry(Strict):
 
     def location(self) -> str:
         """`source` as an engine takes it: a hub name, or an absolute path."""
-        return str(PROJECT_FOLDER / self.source) if self.source.startswith("./") else self.source
-
-
-class KeyEntry(Strict):
-    """One API key, known by its hash only."""
-
-    id: Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9]{12}$")] = Field(description="the key's public id")
-    sha256: Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")] = Field(description="of the whole key")
-    name: str = ""
-    models: list[ModelId] | None = Field(None, description="the models the key may use; left out: every model")
+        return _in_project(self.source)
 
 
 class Limits(Strict):
@@ -130,6 +111,16 @@ class InputImages(Strict):
     max_pixels: PositiveInt = 50_000_000
 
 
+class Budgets(Strict):
+    """The shared account of all keys' budgets. A single ingress replica keeps it by itself."""
+
+    snapshot: str | None = Field(
+        None,
+        description="where the shared account is written each second, as a path or a URL that fsspec knows; left out: "
+        "a file in the folder for temporary files",
+    )
+
+
 class Ingress(Strict):
     """The gateway's own replicas. Their number is fixed; only models scale."""
 
@@ -143,21 +134,45 @@ class Config(Strict):
     """The whole configuration of an application."""
 
     models: Annotated[list[ModelEntry], Field(min_length=1)]
-    keys: Annotated[list[KeyEntry], Field(min_length=1)]
+    keys: list[KeyEntry] = Field([], description="keys that change with the configuration only")
+    key_file: str | None = Field(
+        None, description="an absolute path, or one in the project that begins with ./; followed while the service runs"
+    )
     limits: Limits = Limits()
     input_images: InputImages = InputImages()
+    budgets: Budgets = Budgets()
     ingress: Ingress = Ingress()
 
+    @pydantic.field_validator("key_file")
+    @classmethod
+    def _same_for_every_process(cls, value: str | None) -> str | None:
+        if value is not None and not value.startswith(("/", "./")):
+            raise ValueError(f"{value!r} is neither an absolute path nor one in the project that begins with ./")
+        return value
+
+    @pydantic.field_validator("models", "keys")
+    @classmethod
+    def _ids_are_unique(cls, entries: list[ModelEntry | KeyEntry]) -> list[ModelEntry | KeyEntry]:
+        refuse_twice(entry.id for entry in entries)
+        return entries
+
     @pydantic.model_validator(mode="after")
-    def _names_are_unique_and_known(self) -> Self:
-        for what, ids in (("models", [m.id for m in self.models]), ("keys", [k.id for k in self.keys])):
-            if twice := sorted({one for one in ids if ids.count(one) > 1}):
-                raise ValueError(f"{what}: the id {twice[0]!r} stands there twice; ids are unique")
+    def _pipelines_are_known(self) -> Self:
         known = {model.id for model in self.models}
         for key in self.keys:
-            if unknown := sorted(set(key.models or []) - known):
+            if unknown := sorted(set(key.pipelines or []) - known):
                 raise ValueError(f"keys: {key.id} names the model {unknown[0]!r}, which is not in `models`")
         return self
+
+    @pydantic.model_validator(mode="after")
+    def _somebody_may_ask(self) -> Self:
+        if not self.keys and self.key_file is None:
+            raise ValueError("keys: there are none, and no `key_file` is named; at least one of both must be there")
+        return self
+
+    def key_path(self) -> Path | None:
+        """Where the key file is."""
+        return None if self.key_file is None else Path(_in_project(self.key_file))
 
 
 def parse_config(args: dict[str, Any]) -> Config:
@@ -165,13 +180,14 @@ def parse_config(args: dict[str, Any]) -> Config:
     try:
         return Config.model_validate(args)
     except pydantic.ValidationError as error:
-        raise ConfigError("\n".join(_fault(one) for one in error.errors())) from None
+        raise explain(error, "args") from None
 
 
 def read_serve_config(path: Path) -> tuple[dict[str, Any], Config]:
     """A whole Serve config file: its content, and the configuration of its one application. Raises ConfigError."""
     try:
-        content = yaml.safe_load(path.read_text())
+        with path.open("rb") as file:  # from a file, YAML's errors name the line without repeating it
+            content = yaml.safe_load(file)
         applications = content["applications"]
         args = applications[0]["args"]
     except (OSError, yaml.YAMLError) as error:
@@ -181,9 +197,5 @@ def read_serve_config(path: Path) -> tuple[dict[str, Any], Config]:
     return content, parse_config(args)
 
 
-def _fault(error: Any) -> str:
-    place = re.sub(r"\.(\d+)", r"[\1]", ".".join(map(str, error["loc"]))) or "args"
-    message = error["msg"].removeprefix("Value error, ")
-    if error["type"] == "extra_forbidden":
-        message = "there is no such field; check its spelling and its place"
-    return f"{place}: {message}"
+def _in_project(place: str) -> str:
+    return str(PROJECT_FOLDER / place) if place.startswith("./") else place

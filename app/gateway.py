@@ -10,14 +10,17 @@ import orjson
 
 from app import access_log, openapi
 from app.body import ClientGone, Receive, parse_object, read_body
-from app.config import Config, KeyEntry
+from app.budgets.account import Terms
+from app.budgets.admission import Admission, Budgets, RateLimited
+from app.budgets.estimate import Estimate, Estimator
+from app.config import Config
 from app.errors import ApiError, internal_error
 from app.generation import GENERATIONS, Generation
-from app.keys import KeyRing
+from app.keys import KeyEntry, KeyRing
 from app.media import ImageLoader
 from app.metrics import Metrics
 from app.parameters.adjust import adjust
-from app.registry import Registry
+from app.registry import Model, Registry
 from app.relay import Relay
 from app.reply import Reply, Send
 from app.routes import (
@@ -66,16 +69,22 @@ class Gateway:
     def __init__(
         self,
         config: Config,
+        keys: KeyRing,
         relay: Relay,
         registry: Registry,
+        *,
+        budgets: Budgets,
+        estimator: Estimator,
         metrics: Metrics,
         metrics_page: Callable[[], Awaitable[bytes]],
     ) -> None:
         self._limits = config.limits
         self._images = ImageLoader(config.input_images, config.limits.max_body_bytes)
-        self._keys = KeyRing(config.keys)
+        self._keys = keys
         self._relay = relay
         self._registry = registry
+        self._budgets = budgets
+        self._estimator = estimator
         self._metrics = metrics
         self._metrics_page = metrics_page
         self._handlers: dict[str, Handler] = {
@@ -92,7 +101,7 @@ class Gateway:
         if scope["type"] == "http":
             await self._serve(scope, receive, send)
         elif scope["type"] == "lifespan":
-            await _lifespan(receive, send)
+            await self._lifespan(receive, send)
         else:
             await send({"type": "websocket.close", "code": 1000})
 
@@ -122,7 +131,8 @@ class Gateway:
         path = scope["path"]
         reply.route = UNKNOWN
         key = self._keys.authenticate(headers.get("authorization")) if needs_key(path) else None
-        reply.key_id = key.id if key else None
+        if key is not None:
+            reply.key_id, reply.standing = key.id, partial(self._budgets.standing, key.id, terms_of(key))
         found = match(scope["method"], path)
         reply.route, reply.is_probe = found.route.path, not found.route.needs_key
         call = Call(found, headers, receive, reply)
@@ -137,6 +147,30 @@ class Gateway:
         request = parse_object(body)
         model = self._registry.resolve(request.get("model"), call.match.pipeline, call.caller)
         reply.model_id = model.entry.id
+        admission, estimate = await self._admit(call, model, request)
+        try:
+            await self._answer(generation, call, model, request)
+        except ApiError as error:
+            # What the engine did for a request that timed out is not known; for any other it did nothing of worth.
+            admission.settle(None if error.code == "timeout" else 0)
+            raise
+        finally:
+            admission.settle(_used(reply, estimate))
+
+    async def _admit(self, call: Call, model: Model, request: dict[str, Any]) -> tuple[Admission, Estimate]:
+        """Ask the key's budget. Raises RateLimited."""
+        terms, estimate = terms_of(call.caller), Estimate()
+        if terms.tokens is not None:
+            context = model.profile.limits.get("context_length", 0)
+            estimate = self._estimator.estimate(model.entry.id, request, context)
+        try:
+            return await self._budgets.admit(call.caller.id, terms, estimate.total), estimate
+        except RateLimited as error:
+            call.reply.refused_resource = error.resource
+            raise
+
+    async def _answer(self, generation: Generation, call: Call, model: Model, request: dict[str, Any]) -> None:
+        reply = call.reply
         adjusted = adjust(TABLES_BY_ROUTE[generation.route], request, model.profile)
         reply.note(adjusted)
         if images := list(generation.images(adjusted.kept)):
@@ -158,6 +192,16 @@ class Gateway:
                 await reply.complete(answer.head.status, JSON, answer.head.body)
         finally:
             answer.close()
+
+    async def _lifespan(self, receive: Receive, send: Send) -> None:
+        """There is nothing to start; the server waits for both answers."""
+        while True:
+            message = await receive()
+            if message["type"] == "lifespan.shutdown":
+                await self._budgets.close()
+            await send({"type": f"{message['type']}.complete"})
+            if message["type"] == "lifespan.shutdown":
+                return
 
     async def _model_list(self, call: Call) -> None:
         pipeline = call.match.pipeline
@@ -190,10 +234,13 @@ async def _json(reply: Reply, content: dict[str, Any]) -> None:
     await reply.complete(200, JSON, orjson.dumps(content))
 
 
-async def _lifespan(receive: Receive, send: Send) -> None:
-    """Nothing to start or stop here; the server waits for both answers."""
-    while True:
-        message = await receive()
-        await send({"type": f"{message['type']}.complete"})
-        if message["type"] == "lifespan.shutdown":
-            return
+def terms_of(key: KeyEntry) -> Terms:
+    """The key's budget as the budgets know it."""
+    return Terms(key.budget.requests_per_minute, key.budget.tokens_per_minute, key.budget.concurrent_requests)
+
+
+def _used(reply: Reply, estimate: Estimate) -> int | None:
+    """Tokens to charge: as reported; else what was seen of a stream, an event a token; else not known."""
+    if reply.usage is not None:
+        return sum(reply.tokens().values())
+    return estimate.prompt + reply.events if reply.streamed else None

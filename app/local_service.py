@@ -19,8 +19,9 @@ from typing import Any
 import orjson
 import psutil
 
-from app.config import Config, ConfigError, read_serve_config
-from app.keys import LOCAL_KEY, hash_key
+from app.config import Config, read_serve_config
+from app.fields import ConfigError
+from app.keys import LOCAL_KEY, KeyRing, hash_key
 
 POLL_SECONDS = 0.5
 STOP_SECONDS = 40  # for Serve to drain and Ray to stop; what is left then is killed
@@ -34,6 +35,7 @@ def serve(path: Path) -> int:
     options = content.get("http_options") or {}
     host, port = options.get("host", DEFAULT_HOST), options.get("port", DEFAULT_PORT)
     check_local_key(config, host)
+    KeyRing(config.keys, config.key_path())  # a key file that cannot be used is told here, not by a replica
     _check_port(host, port)
     command = [str(Path(sys.executable).with_name("serve")), "run", str(path)]
     # Before the child starts: it would inherit that a signal is ignored, as shells arrange for background jobs.
@@ -127,7 +129,7 @@ def _banner(config: Config, host: str, port: int) -> str:
     return (
         f"\nPortico is ready.\n"
         f"  Base URL  {base_url}\n"
-        f"  API key   {LOCAL_KEY if local else 'one of those in the configuration'}\n"
+        f"  API key   {LOCAL_KEY if local else 'one of those you made'}\n"
         f"  Models    {', '.join(models)}\n\n"
         f"curl -N {base_url}/chat/completions -H 'Authorization: Bearer {key}' -d '{orjson.dumps(body).decode()}'\n\n"
         f"Ctrl-C stops it.\n"

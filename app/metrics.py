@@ -36,6 +36,13 @@ class RayMetrics:
         self._overhead = Histogram(
             "portico_overhead_seconds", "The gateway's own time up to the first byte.", SECONDS, labels
         )
+        self._refused = Counter(
+            "portico_budget_refusals",
+            "Requests refused because a budget was spent, by what of it.",
+            ("key", "resource"),
+        )
+        self._key_requests = Counter("portico_key_requests", "Requests by the key's public id.", ("key",))
+        self._key_tokens = Counter("portico_key_tokens", "Tokens by the key's public id.", ("key", "kind"))
         self._tokens = Counter("portico_tokens", "Tokens by kind (prompt, completion).", (*labels, "kind"))
 
     def record(self, reply: Reply) -> None:
@@ -48,3 +55,13 @@ class RayMetrics:
         for kind, tokens in reply.tokens().items():
             if tokens:
                 self._tokens.inc(tokens, {**labels, "kind": kind})
+        if reply.key_id is not None:
+            self._record_key(reply, reply.key_id)
+
+    def _record_key(self, reply: Reply, key: str) -> None:
+        self._key_requests.inc(1, {"key": key})
+        if reply.refused_resource is not None:
+            self._refused.inc(1, {"key": key, "resource": reply.refused_resource})
+        for kind, tokens in reply.tokens().items():
+            if tokens:
+                self._key_tokens.inc(tokens, {"key": key, "kind": kind})

@@ -5,8 +5,9 @@ from collections import Counter
 from dataclasses import dataclass, field
 from enum import StrEnum
 
-from app.config import KeyEntry, ModelEntry
+from app.config import ModelEntry
 from app.errors import ApiError
+from app.keys import KeyEntry
 from app.profile import Profile
 
 DEFAULT_MODEL = "default"  # what `model` may say under /v1/{pipeline}/
@@ -114,4 +115,4 @@ class Registry:
 
 
 def may_use(key: KeyEntry, model_id: str) -> bool:
-    return key.models is None or model_id in key.models
+    return key.pipelines is None or model_id in key.pipelines

@@ -6,6 +6,8 @@ import uuid
 from collections.abc import Awaitable, Callable, Iterable
 from typing import Any
 
+from app.budgets.account import Standing
+from app.budgets.headers import rate_limit_headers
 from app.errors import ApiError
 from app.parameters.adjust import Adjusted
 from app.parameters.adjustments import HEADER as ADJUSTMENTS_HEADER
@@ -73,9 +75,12 @@ class Reply:
         self.key_id: str | None = None
         self.streamed = False
         self.usage: dict[str, Any] | None = None
+        self.events = 0  # of a stream, written so far
         self.reason = "ok"  # "ok", an error's code, or "client_gone"
         self.overhead_s = 0.0
         self.first_byte_s: float | None = None
+        self.standing: Callable[[], Standing] | None = None  # of the key's budget, where a key was recognised
+        self.refused_resource: str | None = None  # what of it was spent
         self.accepted: dict[str, Any] = {}  # what the client says of its user, for the log
         self._adjustments: str | None = None
         self._client_id = client_request_id_from(headers.get("x-client-request-id"))
@@ -112,6 +117,8 @@ class Reply:
         own = [("x-request-id", self.request_id), ("x-gateway-overhead-ms", f"{self.overhead_s * 1000:.2f}")]
         if self._client_id is not None:
             own.append(("x-client-request-id", self._client_id))
+        if self.standing is not None:
+            own += rate_limit_headers(self.standing(), time.time())
         if self._adjustments is not None:
             own.append((ADJUSTMENTS_HEADER, self._adjustments))
         encoded = [(name.encode("latin-1"), value.encode("latin-1")) for name, value in (*headers, *own)]

@@ -45,12 +45,12 @@ async def relay_events(reply: Reply, answer: Answer, ping_interval: float, failu
     pinger = Pinger(reply, ping_interval)
     pinging = asyncio.create_task(pinger.run())
     failure: ApiError | None = None
-    first, events = b"", 0
+    first = b""
     try:
         async with aclosing(answer.pieces()) as pieces:
             async for piece in pieces:
                 first = first or piece
-                events += piece.count(EVENT_END)
+                reply.events += piece.count(EVENT_END)
                 await reply.write(piece)
                 pinger.wrote()
     except ApiError as error:
@@ -67,4 +67,4 @@ async def relay_events(reply: Reply, answer: Answer, ping_interval: float, failu
         return
     reply.reason = failure.code
     # The blank line ends an event that the failure may have cut.
-    await reply.finish(EVENT_END + failure_event(failure, first, events))
+    await reply.finish(EVENT_END + failure_event(failure, first, reply.events))

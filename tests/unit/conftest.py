@@ -6,10 +6,12 @@ from typing import Any
 import httpx
 import pytest
 
+from app.budgets.estimate import Estimator
+from app.budgets.exact import ExactBudgets
 from app.config import Config, parse_config
 from app.errors import ApiError
 from app.gateway import Gateway
-from app.keys import LOCAL_KEY, hash_key, public_id
+from app.keys import LOCAL_KEY, KeyRing, hash_key, public_id
 from app.metrics import NoMetrics
 from app.profile import Profile
 from app.registry import Readiness, Registry
@@ -27,7 +29,7 @@ def config_args(**changes: Any) -> dict[str, Any]:
         ],
         "keys": [
             {"id": public_id(LOCAL_KEY), "sha256": hash_key(LOCAL_KEY)},
-            {"id": public_id(SCOPED_KEY), "sha256": hash_key(SCOPED_KEY), "models": ["beta"]},
+            {"id": public_id(SCOPED_KEY), "sha256": hash_key(SCOPED_KEY), "pipelines": ["beta"]},
         ],
     } | changes
 
@@ -99,7 +101,17 @@ def make_gateway(relay: StandInRelay, registry: Registry) -> Callable[..., Gatew
         return b"# nothing\n"
 
     def make(config: Config | None = None) -> Gateway:
-        return Gateway(config or parse_config(config_args()), relay, registry, NoMetrics(), page)
+        config = config or parse_config(config_args())
+        return Gateway(
+            config,
+            KeyRing(config.keys),
+            relay,
+            registry,
+            budgets=ExactBudgets(),
+            estimator=Estimator(),
+            metrics=NoMetrics(),
+            metrics_page=page,
+        )
 
     return make
 

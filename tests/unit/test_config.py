@@ -1,11 +1,12 @@
 """The configuration: right files load, wrong ones name the field and the fault."""
 
+from pathlib import Path
 from typing import Any
 
 import pytest
 
-from app.config import PROJECT_FOLDER, ConfigError, parse_config, read_serve_config
-from app.keys import LOCAL_KEY, hash_key
+from app.config import PROJECT_FOLDER, parse_config, read_serve_config
+from app.fields import ConfigError
 from app.local_service import check_local_key
 from tests.unit.conftest import config_args
 
@@ -27,7 +28,8 @@ def test_the_production_config_scales_several_models_on_gpus_and_knows_no_local_
     assert len(config.models) > 1
     assert all(model.resources.num_gpus > 0 for model in config.models)
     assert any(model.scaling.max_replicas > model.scaling.min_replicas for model in config.models)
-    assert hash_key(LOCAL_KEY) not in {key.sha256 for key in config.keys}
+    assert config.keys == []
+    assert str(config.key_path()) == "/etc/portico/keys.json"
 
 
 def entry(**changes: Any) -> dict[str, Any]:
@@ -47,7 +49,10 @@ def entry(**changes: Any) -> dict[str, Any]:
         (config_args(models=[entry(resources={"num_gpus": 1.5})]), "neither a whole number of GPUs nor a fraction"),
         (config_args(models=[entry(scaling={"min_replicas": 2})]), "max_replicas (1) is under min_replicas (2)"),
         (config_args(keys=[{"id": "short", "sha256": "0" * 64}]), "keys[0].id: String should match"),
-        (config_args(keys=[{"id": "a" * 12, "sha256": "0" * 64, "models": ["gamma"]}]), "names the model 'gamma'"),
+        (config_args(keys=[{"id": "a" * 12, "sha256": "0" * 64, "pipelines": ["gamma"]}]), "names the model 'gamma'"),
+        (config_args(keys=[{"id": "a" * 12, "sha256": "0" * 64}] * 2), f"keys: the id {'a' * 12!r} stands there twice"),
+        (config_args(keys=[]), "keys: there are none, and no `key_file` is named"),
+        (config_args(key_file="keys.json"), "key_file: 'keys.json' is neither an absolute path nor one in the project"),
         (config_args(limits={"max_body_bytes": 0}), "limits.max_body_bytes: Input should be greater than"),
     ],
 )
@@ -77,6 +82,28 @@ def test_a_source_is_a_hub_name_or_a_folder_of_the_project() -> None:
     ).models
     assert local.location() == str(PROJECT_FOLDER / "m")
     assert hub.location() == "org/m"
+
+
+def test_a_key_file_is_an_absolute_path_or_one_of_the_project_and_keys_may_then_be_left_out() -> None:
+    assert parse_config(config_args()).key_path() is None
+    local, absolute = (
+        parse_config(config_args(keys=[], key_file=place)) for place in ("./keys.json", "/etc/keys.json")
+    )
+    assert local.key_path() == PROJECT_FOLDER / "keys.json"
+    assert absolute.key_path() == Path("/etc/keys.json")
+
+
+def test_the_local_key_may_ask_more_often_than_any_test_does() -> None:
+    _, config = read_serve_config(PROJECT_FOLDER / "serve_configs" / "local.yaml")
+    assert [key.budget.requests_per_minute for key in config.keys] == [60_000]
+
+
+def test_a_file_that_is_no_yaml_names_the_line_and_does_not_repeat_it(tmp_path: Any) -> None:
+    path = tmp_path / "broken.yaml"
+    path.write_text(f"applications:\n  - sha256: {'0' * 64}: x\n")
+    with pytest.raises(ConfigError, match="line 2") as caught:
+        read_serve_config(path)
+    assert "0" * 64 not in str(caught.value)
 
 
 KEYS = [{"id": "a" * 12, "sha256": "0" * 64}]

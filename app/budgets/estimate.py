@@ -1,0 +1,105 @@
+"""How many tokens a request may use, before any engine has seen it: enough to reserve, settled by the real usage."""
+
+import asyncio
+import logging
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, NamedTuple, Protocol, TypeGuard
+
+logger = logging.getLogger("portico.budgets")
+
+BYTES_PER_TOKEN = 4
+TOKENS_PER_IMAGE = 1024
+MAX_TOKENIZER_BYTES = 4 * 1024 * 1024  # of tokenizer.json; larger ones take seconds and much memory to load
+MAX_CHOICES = 128
+MAX_EXACT_BYTES = 16 * 1024  # of text that is tokenized on the event loop, about a millisecond
+PROMPT_FIELDS = ("messages", "input", "instructions", "tools", "prompt")
+LIMIT_FIELDS = ("max_completion_tokens", "max_tokens", "max_output_tokens")
+# Where a part holds a medium, not a text.
+MEDIA_FIELDS = frozenset({"image_url", "input_audio", "video_url", "file_data"})
+
+
+class Estimate(NamedTuple):
+    """Tokens."""
+
+    prompt: int = 0
+    answer: int = 0  # the longest that is allowed, of all choices together
+
+    @property
+    def total(self) -> int:
+        return self.prompt + self.answer
+
+
+class Tokenizer(Protocol):
+    """What is used of `tokenizers.Tokenizer`."""
+
+    def encode(self, text: str, *, add_special_tokens: bool) -> Any: ...
+
+
+class Estimator:
+    """Estimates for every model; by the model's own tokenizer where its file is here and small."""
+
+    def __init__(self) -> None:
+        self._tokenizers: dict[str, Tokenizer] = {}
+
+    async def load(self, model_id: str, location: str) -> None:
+        """Load the tokenizer of the model at `location`, if it is a folder with a small one."""
+        path = Path(location) / "tokenizer.json"
+        try:
+            if path.stat().st_size <= MAX_TOKENIZER_BYTES:
+                self._tokenizers[model_id] = await asyncio.to_thread(_load, str(path))
+        except OSError:
+            pass  # a hub name, or a folder of another machine
+        except Exception:  # the library raises plain exceptions
+            logger.warning("the tokenizer of %s cannot be read; its tokens are estimated from bytes", model_id)
+
+    def estimate(self, model_id: str, request: dict[str, Any], context: int) -> Estimate:
+        """Of any JSON request, legal or not. `context` bounds the prompt and one choice of the answer together."""
+        texts: list[str] = []
+        images = 0
+        for field in PROMPT_FIELDS:
+            for text in _texts(request.get(field)):
+                if text is None:
+                    images += 1
+                else:
+                    texts.append(text)
+        prompt = min(self._count(model_id, texts) + images * TOKENS_PER_IMAGE, context)
+        limits = [value for field in LIMIT_FIELDS if _is_count(value := request.get(field))]
+        answer = min([*limits, context - prompt])
+        choices = request.get("n")
+        return Estimate(prompt, answer * (min(choices, MAX_CHOICES) if _is_count(choices) else 1))
+
+    def _count(self, model_id: str, texts: list[str]) -> int:
+        size = sum(map(len, texts))
+        tokenizer = self._tokenizers.get(model_id)
+        if tokenizer is not None and size <= MAX_EXACT_BYTES:
+            return len(tokenizer.encode("\n".join(texts), add_special_tokens=False).ids)
+        return -(-size // BYTES_PER_TOKEN)
+
+
+def _load(path: str) -> Tokenizer:
+    from tokenizers import Tokenizer  # noqa: PLC0415 - only where a model has a file for it
+
+    tokenizer: Tokenizer = Tokenizer.from_file(path)
+    return tokenizer
+
+
+def _is_count(value: Any) -> TypeGuard[int]:
+    return isinstance(value, int) and not isinstance(value, bool) and value > 0
+
+
+def _texts(node: Any) -> Iterator[str | None]:
+    """Every text inside a JSON value; None for each medium."""
+    waiting = [node]
+    while waiting:
+        one = waiting.pop()
+        if isinstance(one, str):
+            yield one
+        elif isinstance(one, list):
+            waiting += one
+        elif isinstance(one, dict):
+            for name, value in one.items():
+                if name in MEDIA_FIELDS:
+                    yield None
+                else:
+                    waiting.append(value)

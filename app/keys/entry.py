@@ -1,0 +1,65 @@
+"""What is kept of one API key: its hash, its scope, its budget, its life."""
+
+from datetime import UTC, datetime
+from enum import StrEnum
+from typing import Annotated
+
+from pydantic import AfterValidator, AwareDatetime, Field, StringConstraints
+
+from app.fields import ModelId, PositiveInt, Strict
+from app.keys.form import PUBLIC_ID_LENGTH
+
+
+class State(StrEnum):
+    """Whether a key is good. Only an active one is."""
+
+    ACTIVE = "active"
+    EXPIRED = "expired"
+    REVOKED = "revoked"
+
+
+def _in_utc(moment: datetime) -> datetime:
+    try:
+        return moment.astimezone(UTC)
+    except OverflowError:
+        raise ValueError("the year is out of range") from None
+
+
+def _printable(text: str) -> str:
+    if not text.isprintable():
+        raise ValueError("it holds a control character; it must be one line of plain text")
+    return text
+
+
+PublicId = Annotated[str, StringConstraints(pattern=rf"^[A-Za-z0-9]{{{PUBLIC_ID_LENGTH}}}$")]
+Moment = Annotated[AwareDatetime, AfterValidator(_in_utc)]
+
+
+class Budget(Strict):
+    """How much one key may ask for; two keys never share a budget. None: no limit."""
+
+    requests_per_minute: PositiveInt = 600
+    tokens_per_minute: PositiveInt | None = Field(None, description="of prompts and answers together")
+    concurrent_requests: PositiveInt | None = Field(None, description="requests and streams open at a time")
+
+
+class KeyEntry(Strict):
+    """One API key, known by its hash only."""
+
+    id: PublicId = Field(description="the key's public id")
+    sha256: Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")] = Field(
+        description="of the whole key", repr=False
+    )
+    name: Annotated[str, StringConstraints(max_length=100), AfterValidator(_printable)] = ""
+    pipelines: list[ModelId] | None = Field(None, description="the models the key may use; left out: every model")
+    budget: Budget = Budget()
+    created: Moment | None = None
+    expires: Moment | None = Field(None, description="the first moment at which the key is no longer good")
+    rotated_from: PublicId | None = Field(None, description="the id of the key that this one replaces")
+    revoked: Moment | None = None
+
+    def state_at(self, moment: datetime) -> State:
+        """How the key is at `moment`, a timezone-aware one."""
+        if self.revoked is not None:
+            return State.REVOKED
+        return State.EXPIRED if self.expires is not None and moment >= self.expires else State.ACTIVE

@@ -1,0 +1,100 @@
+"""The keys that are good now, and the check of an Authorization header against them."""
+
+import asyncio
+import hmac
+import logging
+from collections.abc import Callable, Iterable
+from datetime import datetime
+from pathlib import Path
+
+from app.errors import ApiError
+from app.fields import ConfigError
+from app.keys import moments
+from app.keys.entry import KeyEntry, State
+from app.keys.file import KeyFile, Version
+from app.keys.form import KEY_FORM, KEY_PREFIX, hash_key
+
+logger = logging.getLogger("portico.keys")
+
+POLL_SECONDS = 2.0
+MAX_HEADER_LENGTH = 512
+NO_HASH = "0" * 64
+
+
+class KeyRing:
+    """The keys of a configuration and of its key file, which it reads at once. Raises ConfigError.
+
+    `now` gives the present moment, timezone-aware.
+    """
+
+    def __init__(
+        self, fixed: Iterable[KeyEntry], path: Path | None = None, now: Callable[[], datetime] = moments.now
+    ) -> None:
+        self._fixed = {entry.id: entry for entry in fixed}
+        self._file = KeyFile(path) if path else None
+        self._now = now
+        self._version: Version | None = None
+        self._told: tuple[Version | None, str] | None = None  # the version that could not be used, and why
+        self._entries = self._fixed
+        if self._file is not None:
+            self._load(self._file)
+
+    def __len__(self) -> int:
+        return len(self._entries)
+
+    def authenticate(self, authorization: str | None) -> KeyEntry:
+        """The key of an Authorization header. Raises ApiError `invalid_api_key`, which never repeats the header.
+
+        An unknown public id costs the same as a wrong secret: one hash, one comparison in constant time. Only who has
+        the whole secret learns that a key has expired or was revoked.
+        """
+        if authorization is None:
+            raise _refused("No API key was sent. Send it in a header `Authorization: Bearer KEY`.")
+        scheme, _, key = authorization.partition(" ") if len(authorization) <= MAX_HEADER_LENGTH else ("", "", "")
+        form = KEY_FORM.fullmatch(key.strip(" "))
+        if scheme.lower() != "bearer" or form is None:
+            raise _refused(f"The Authorization header is malformed. It must be `Bearer {KEY_PREFIX}...`.")
+        entry = self._entries.get(form[1])
+        same = hmac.compare_digest(hash_key(form[0]), entry.sha256 if entry else NO_HASH)
+        if entry is None or not same:
+            raise _refused("This API key is not valid here. Check it, or ask the operator for a new one.")
+        state = entry.state_at(self._now())
+        if state is not State.ACTIVE:
+            raise _refused(f"This API key is {state}. Ask the operator for a new one.")
+        return entry
+
+    async def follow(self) -> None:
+        """Keep up with the key file for as long as this process lives."""
+        while self._file is not None:
+            await asyncio.sleep(POLL_SECONDS)
+            try:
+                await asyncio.to_thread(self.refresh)
+            except Exception:  # whatever it was, a key made later must still be seen
+                logger.exception("the key file could not be looked at; the keys of before stay")
+
+    def refresh(self) -> None:
+        """Read the key file if it has changed. One that cannot be used is told once, and changes nothing."""
+        if self._file is None:
+            return
+        version = self._file.version()
+        if version == self._version:
+            return
+        try:
+            self._load(self._file)
+        except ConfigError as error:
+            if self._told != (version, str(error)):
+                self._told = version, str(error)
+                logger.warning("the key file cannot be used; the keys of before stay. %s", error)
+
+    def _load(self, file: KeyFile) -> None:
+        version = file.version()  # before the content: a change in between is found at the next look
+        entries = {entry.id: entry for entry in file.read()}
+        if both := sorted(self._fixed.keys() & entries.keys()):
+            raise ConfigError(f"keys: the id {both[0]!r} stands in the configuration and in the key file too")
+        self._version, self._told, self._entries = version, None, self._fixed | entries
+        if version is not None and version.open_to_all:
+            logger.warning("every user of this machine may read the key file %s; `chmod 600` it", file.path)
+
+
+def _refused(message: str) -> ApiError:
+    return ApiError("invalid_api_key", message)

@@ -1,0 +1,374 @@
+"""Budgets over N ingress replicas: never more than the exact bucket and 1 %, whatever dies and whenever."""
+
+import asyncio
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+
+from app.budgets.account import Terms
+from app.budgets.bank import LEASE, SESSION, Answer, Ask, Bank, Join, Report
+from app.budgets.bucket import MINUTE, Bucket, burst_of
+from app.budgets.exact import ExactBudgets
+from app.budgets.leased import BankAwayError, LeasedBudgets
+from app.errors import ApiError
+
+SECOND = 10**9
+KEY = "key000000000"
+
+
+class World:
+    """A clock that is moved by hand, and one bank that can die."""
+
+    def __init__(self) -> None:
+        self.now = 0
+        self.bank: Bank | None = Bank(0)
+        self.calls = 0
+
+    def clock(self) -> int:
+        return self.now
+
+    async def sleep(self, seconds: float) -> None:
+        self.now += int(seconds * SECOND) or 1
+
+    def _reach(self) -> Bank:
+        self.calls += 1
+        if self.bank is None:
+            raise BankAwayError
+        return self.bank
+
+    async def join(self, join: Join) -> None:
+        self._reach().join(join, self.now)
+
+    async def answer(self, ask: Ask) -> Answer:
+        return self._reach().answer(ask, self.now)
+
+    async def report(self, report: Report) -> None:
+        self._reach().report(report, self.now)
+
+    def crash(self) -> None:
+        self.bank = None
+
+    def restart(self, debts: Any = None) -> None:
+        self.bank = Bank(self.now, fresh=False, debts=debts)
+
+    def replica(self, replicas: int = 1, patience: int = 0) -> LeasedBudgets:
+        return LeasedBudgets(self, replicas, self.clock, self.sleep, patience)
+
+
+@pytest.fixture
+def world() -> World:
+    return World()
+
+
+async def admitted(budgets: Any, terms: Terms, tokens: int = 0) -> bool:
+    try:
+        admission = await budgets.admit(KEY, terms, tokens)
+    except ApiError as error:
+        if error.code != "rate_limit_exceeded":
+            raise
+        return False
+    admission.settle(None)
+    return True
+
+
+@pytest.mark.parametrize("kind", ["exact", "leased"])
+class TestOneReplica:
+    """The twins behave alike where there is one replica."""
+
+    @pytest.fixture
+    def budgets(self, world: World, kind: str) -> Any:
+        return ExactBudgets(world.clock) if kind == "exact" else world.replica()
+
+    async def test_the_burst_then_the_rate(self, world: World, budgets: Any) -> None:
+        terms = Terms(600)
+        assert [await admitted(budgets, terms) for _ in range(61)] == [True] * 60 + [False]
+        world.now += SECOND // 10
+        assert [await admitted(budgets, terms) for _ in range(2)] == [True, False]
+
+    async def test_retry_after_is_true(self, world: World, budgets: Any) -> None:
+        terms = Terms(6)
+        assert await admitted(budgets, terms)
+        with pytest.raises(ApiError) as caught:
+            await budgets.admit(KEY, terms, 0)
+        assert caught.value.retry_after == 10
+        world.now += 10 * SECOND
+        assert await admitted(budgets, terms)
+
+    async def test_tokens_are_reserved_and_settled(self, world: World, budgets: Any) -> None:
+        terms = Terms(6000, tokens=1000)
+        first = await budgets.admit(KEY, terms, 90)
+        with pytest.raises(ApiError, match="1000 tokens a minute"):
+            await budgets.admit(KEY, terms, 20)
+        first.settle(10)
+        first.settle(0)  # a second time changes nothing
+        if isinstance(budgets, LeasedBudgets):
+            await budgets.tick()
+            world.now += 2 * SECOND  # what it was told before is good until then
+        await budgets.admit(KEY, terms, 80)
+
+    async def test_slots_come_back(self, budgets: Any, world: World) -> None:
+        terms = Terms(6000, slots=2)
+        first, _ = await budgets.admit(KEY, terms, 0), await budgets.admit(KEY, terms, 0)
+        with pytest.raises(ApiError, match="2 requests under way"):
+            await budgets.admit(KEY, terms, 0)
+        first.settle(None)
+        await asyncio.sleep(0)
+        await asyncio.sleep(0)
+        world.now += SECOND
+        await budgets.admit(KEY, terms, 0)
+
+    async def test_two_keys_share_nothing(self, budgets: Any) -> None:
+        assert await admitted(budgets, Terms(1))
+        await budgets.admit("key000000001", Terms(1), 0)
+
+    async def test_the_standing_follows(self, world: World, budgets: Any) -> None:
+        terms = Terms(600, tokens=6000)
+        assert budgets.standing(KEY, terms)[1:] == (60, 0, 600, 0)
+        for _ in range(30):
+            await budgets.admit(KEY, terms, 10)
+        world.now += SECOND
+        standing = budgets.standing(KEY, terms)
+        assert (standing.requests, standing.tokens) == (40, 400)
+        assert standing.requests_full_in <= 3 * SECOND
+
+
+class TestLeases:
+    async def test_the_common_path_asks_nobody(self, world: World) -> None:
+        budgets, terms = world.replica(), Terms(60_000)
+        assert await admitted(budgets, terms)
+        calls = world.calls
+        assert all([await admitted(budgets, terms) for _ in range(299)])
+        assert world.calls == calls
+
+    async def test_it_is_filled_up_ahead_of_need(self, world: World) -> None:
+        budgets, terms = world.replica(), Terms(60_000)
+        calls = []
+        for _ in range(3000):
+            assert await admitted(budgets, terms)
+            await asyncio.sleep(0)
+            calls.append(world.calls)
+        assert calls[-1] < 15
+
+    async def test_a_small_limit_is_asked_for_each_time(self, world: World) -> None:
+        budgets, terms = world.replica(replicas=3), Terms(299)
+        await admitted(budgets, terms)
+        calls = world.calls
+        await admitted(budgets, terms)
+        assert world.calls == calls + 1
+        assert world.bank is not None
+        assert world.bank.outstanding(KEY, world.now) == (0, 0)
+
+    async def test_a_refusal_is_remembered_for_as_long_as_it_holds(self, world: World) -> None:
+        budgets, terms = world.replica(), Terms(60)
+        while await admitted(budgets, terms):
+            pass
+        calls = world.calls
+        for _ in range(9):
+            world.now += SECOND // 10
+            assert not await admitted(budgets, terms)
+        assert world.calls == calls
+        world.now += SECOND // 10
+        assert await admitted(budgets, terms)
+
+    async def test_an_idle_slice_goes_back(self, world: World) -> None:
+        budgets, terms = world.replica(), Terms(60_000)
+        await admitted(budgets, terms)
+        assert world.bank is not None
+        assert world.bank.outstanding(KEY, world.now).requests == 600
+        world.now += 3 * SECOND
+        await budgets.tick()
+        assert world.bank.outstanding(KEY, world.now).requests == 0
+
+    async def test_all_slices_go_back_at_shutdown(self, world: World) -> None:
+        budgets, terms = world.replica(), Terms(60_000)
+        await admitted(budgets, terms)
+        await budgets.close()
+        assert world.bank is not None
+        assert world.bank.outstanding(KEY, world.now).requests == 0
+
+    async def test_slices_of_all_replicas_are_at_most_a_hundredth(self, world: World) -> None:
+        terms = Terms(60_000)
+        for _ in range(5):  # two more than were announced, as in a rolling update
+            await admitted(world.replica(replicas=3), terms)
+        assert world.bank is not None
+        assert world.bank.outstanding(KEY, world.now).requests <= 600
+
+
+class TestDeaths:
+    async def test_a_dead_replica_loses_its_slice_and_its_slots_until_they_expire(self, world: World) -> None:
+        dead, heir = world.replica(), world.replica()
+        await dead.admit(KEY, Terms(60_000), 0)
+        await dead.admit("key000000001", Terms(600, slots=1), 0)
+        with pytest.raises(ApiError):
+            await heir.admit("key000000001", Terms(600, slots=1), 0)
+        world.now += max(LEASE, SESSION) + 1
+        assert world.bank is not None
+        world.bank.sweep(world.now)
+        assert world.bank.outstanding(KEY, world.now) == (0, 0)
+        assert world.bank.under_way() == 0
+        await heir.admit("key000000001", Terms(600, slots=1), 0)
+
+    async def test_slices_outlive_the_bank(self, world: World) -> None:
+        budgets, terms = world.replica(), Terms(60_000)
+        await admitted(budgets, terms)
+        world.crash()
+        assert all([await admitted(budgets, terms) for _ in range(599)])
+
+    async def test_then_comes_the_local_share(self, world: World) -> None:
+        budgets, terms = world.replica(replicas=3), Terms(18)
+        await admitted(budgets, terms)
+        world.crash()
+        assert not await admitted(budgets, terms)
+        world.now += 10 * SECOND  # a third of the limit: six a minute
+        assert [await admitted(budgets, terms) for _ in range(2)] == [True, False]
+
+    async def test_a_request_waits_for_a_bank_that_comes_back(self, world: World) -> None:
+        budgets, terms = world.replica(patience=10 * SECOND), Terms(60)
+        for _ in range(3):
+            assert await admitted(budgets, terms)
+        world.crash()
+        began = world.now
+
+        async def sleep(seconds: float) -> None:
+            await world_sleep(seconds)
+            if world.bank is None and world.now > began + SECOND // 2:
+                world.restart()
+
+        world_sleep, budgets._sleep = world.sleep, sleep
+        assert await admitted(budgets, terms), "no request fails because the bank did"
+        assert world.now > began
+
+    async def test_a_bank_that_restarted_knows_what_is_under_way(self, world: World) -> None:
+        budgets, terms = world.replica(patience=SECOND), Terms(6000, slots=1)
+        held = await budgets.admit(KEY, terms, 0)
+        world.restart()
+        await budgets.tick()
+        world.now += SECOND
+        with pytest.raises(ApiError, match="under way"):
+            await budgets.admit(KEY, terms, 0)
+        held.settle(None)
+        await asyncio.sleep(0)
+        await asyncio.sleep(0)
+        await budgets.admit(KEY, terms, 0)
+
+    async def test_debts_outlive_the_bank(self, world: World) -> None:
+        budgets, terms = world.replica(), Terms(6000, tokens=60)
+        await budgets.admit(KEY, terms, 126)
+        assert world.bank is not None
+        debts = world.bank.debts(world.now)
+        assert debts == {KEY: (0, 120)}
+        world.restart(debts)
+        world.now += 119 * SECOND
+        assert not await admitted(budgets, terms, 1)
+        world.now += 3 * SECOND
+        assert await admitted(budgets, terms, 1)
+
+
+LIMITS = (6, 60, 599, 3000)
+
+
+class Interleavings(RuleBasedStateMachine):
+    """Any order of requests, of time, and of deaths. The oracle is an exact bucket with 1 % more room."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.loop = asyncio.new_event_loop()
+        self.world = World()
+
+    @initialize(limit=st.sampled_from(LIMITS), replicas=st.integers(1, 4), slots=st.sampled_from([None, 3]))
+    def begin(self, limit: int, replicas: int, slots: int | None) -> None:
+        self.terms = Terms(limit, slots=slots)
+        self.replicas = [self.world.replica(replicas, patience=SECOND) for _ in range(replicas)]
+        self.oracle = Bucket(limit, 0, burst=burst_of(limit) + limit // 100)
+        self.open: list[tuple[LeasedBudgets, Any]] = []
+
+    def run(self, work: Any) -> Any:
+        result = self.loop.run_until_complete(work)
+        self.loop.run_until_complete(asyncio.sleep(0))
+        return result
+
+    @rule(number=st.integers(0, 3), count=st.sampled_from([1, 10, 1000]), keep=st.booleans())
+    def ask(self, number: int, count: int, keep: bool) -> None:
+        self.run(self._ask(self.replicas[number % len(self.replicas)], count, keep))
+
+    async def _ask(self, budgets: LeasedBudgets, count: int, keep: bool) -> None:
+        """Ask until refused."""
+        for _ in range(count):
+            try:
+                admission = await budgets.admit(KEY, self.terms, 0)
+            except ApiError:
+                return
+            assert self.oracle.take(1, self.world.now), f"more than the bound was admitted at {self.world.now}"
+            if keep:
+                self.open.append((budgets, admission))
+            else:
+                admission.settle(None)
+            await asyncio.sleep(0)  # what it started in the background goes on
+
+    @rule(nanoseconds=st.sampled_from([1, SECOND // 10, SECOND, 4 * SECOND, LEASE + 1, MINUTE]))
+    def wait(self, nanoseconds: int) -> None:
+        self.world.now += nanoseconds
+        if self.world.bank:
+            self.world.bank.sweep(self.world.now)
+
+    @rule(number=st.integers(0, 3))
+    def tick(self, number: int) -> None:
+        self.run(self.replicas[number % len(self.replicas)].tick())
+
+    @rule()
+    def crash_the_bank(self) -> None:
+        self.world.crash()
+
+    @precondition(lambda self: self.world.bank is None)
+    @rule()
+    def restart_the_bank(self) -> None:
+        self.world.restart()
+
+    @rule(number=st.integers(0, 3))
+    def replace_a_replica(self, number: int) -> None:
+        index = number % len(self.replicas)
+        dead = self.replicas[index]
+        self.replicas[index] = self.world.replica(len(self.replicas), patience=SECOND)
+        self.open = [(owner, one) for owner, one in self.open if owner is not dead]
+
+    @precondition(lambda self: self.open)
+    @rule()
+    def end_a_request(self) -> None:
+        _, admission = self.open.pop()
+        admission.settle(None)
+        self.run(asyncio.sleep(0))
+
+    @invariant()
+    def slices_stay_within_a_hundredth(self) -> None:
+        if self.world.bank and hasattr(self, "terms"):
+            assert self.world.bank.outstanding(KEY, self.world.now).requests <= self.terms.requests // 100
+
+    def teardown(self) -> None:
+        """After all is settled nothing is held: no slot, no slice, no debt, and the burst is there again."""
+        if hasattr(self, "terms"):
+            if self.world.bank is None:
+                self.world.restart()
+            for _, admission in self.open:
+                admission.settle(None)
+            for _ in range(3):
+                self.world.now += max(LEASE, SESSION)
+                for budgets in self.replicas:
+                    self.run(budgets.tick())
+                assert self.world.bank
+                self.world.bank.sweep(self.world.now)
+            self.world.now += 2 * MINUTE
+            assert self.world.bank.under_way() == 0
+            assert self.world.bank.outstanding(KEY, self.world.now) == (0, 0)
+            survivor = self.world.replica(len(self.replicas))
+            burst = burst_of(self.terms.requests)
+            assert all(self.run(admitted(survivor, self.terms)) for _ in range(min(burst, self.terms.slots or burst)))
+        self.loop.close()
+
+
+TestInterleavings = Interleavings.TestCase
+TestInterleavings.settings = settings(
+    max_examples=60, stateful_step_count=40, deadline=None, suppress_health_check=list(HealthCheck)
+)

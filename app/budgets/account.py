@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from app.budgets.bucket import Bucket
+from app.budgets.bucket import Bucket, burst_of
 
 SLOT_WAIT = 10**9  # nanoseconds; when a request under way will end is not known
 
@@ -49,6 +49,19 @@ class Account:
         level = 0 if empty else None
         tokens = None if terms.tokens is None else Bucket(terms.tokens, now, level=level)
         return cls(terms, Bucket(terms.requests, now, level=level), tokens)
+
+    @classmethod
+    def share(cls, terms: Terms, parts: int, now: int) -> "Account | None":
+        """An empty account of one of `parts` equal parts, which together never exceed the whole; None where the burst
+        of the whole cannot be divided so.
+        """
+        bursts = [burst_of(limit) // parts for limit in (terms.requests, terms.tokens) if limit is not None]
+        if not all(bursts):
+            return None
+        slots = None if terms.slots is None else max(1, terms.slots // parts)
+        requests = Bucket(terms.requests // parts, now, level=0, burst=bursts[0])
+        tokens = None if terms.tokens is None else Bucket(terms.tokens // parts, now, level=0, burst=bursts[1])
+        return cls(Terms(terms.requests // parts, tokens and tokens.per_minute, slots), requests, tokens)
 
     def change(self, terms: Terms, now: int) -> None:
         """Go on under other terms."""

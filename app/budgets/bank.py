@@ -243,14 +243,5 @@ def slice_is_worth(terms: Terms, replicas: int) -> bool:
     return terms.slots is None and terms.requests >= OUTSTANDING_SHARE * replicas
 
 
-def local_share(terms: Terms, replicas: int) -> Terms:
-    """What one of `replicas` may spend while the bank is away."""
-    return Terms(
-        max(1, terms.requests // replicas),
-        None if terms.tokens is None else max(1, terms.tokens // replicas),
-        None if terms.slots is None else max(1, terms.slots // replicas),
-    )
-
-
 def _sum(*all_held: Held) -> Held:
     return Held(sum(one.requests for one in all_held), sum(one.tokens for one in all_held))

@@ -13,7 +13,7 @@ from typing import Protocol
 
 from app.budgets.account import Account, Refusal, Standing, Terms
 from app.budgets.admission import refused
-from app.budgets.bank import LEASE, SECOND, Answer, Ask, Held, Join, Report, local_share, slice_is_worth
+from app.budgets.bank import LEASE, SECOND, Answer, Ask, Held, Join, Report, slice_is_worth
 from app.budgets.bucket import MINUTE, burst_of
 from app.budgets.exact import Clock
 
@@ -117,7 +117,7 @@ class LeasedBudgets:
         self._ended: Counter[str] = Counter()  # slots to give back, by key
         self._away_since: int | None = None
         self._polled = 0
-        self._shares: dict[str, Account] = {}  # while the bank is away
+        self._shares: dict[str, Account | None] = {}  # while the bank is away
         self._spent: list[tuple[int, str, int]] = []  # from the shares: when, of which key, tokens
         self._joining = asyncio.Lock()
         self._tasks: set[asyncio.Task[None]] = set()
@@ -288,10 +288,12 @@ class LeasedBudgets:
 
     def _admit_locally(self, key: str, terms: Terms, tokens: int, now: int) -> Refusal | None:
         """From this replica's share of the limit, which has gained since the bank went away."""
-        share = self._shares.get(key)
-        if share is None:
+        if key not in self._shares:
             began = self._away_since if self._away_since is not None else now
-            share = self._shares[key] = Account.open(local_share(terms, self._replicas), began, empty=True)
+            self._shares[key] = Account.share(terms, self._replicas, began)
+        share = self._shares[key]
+        if share is None:
+            return Refusal("requests", POLL)
         share.slots_taken = self._under_way[key]
         refusal = share.admit(tokens, now)
         if refusal is None:

@@ -218,12 +218,22 @@ class TestDeaths:
         assert all([await admitted(budgets, terms) for _ in range(599)])
 
     async def test_then_comes_the_local_share(self, world: World) -> None:
-        budgets, terms = world.replica(replicas=3), Terms(18)
+        budgets, terms = world.replica(replicas=3), Terms(180)
         await admitted(budgets, terms)
         world.crash()
         assert not await admitted(budgets, terms)
-        world.now += 10 * SECOND  # a third of the limit: six a minute
-        assert [await admitted(budgets, terms) for _ in range(2)] == [True, False]
+        world.now += 2 * SECOND  # a third of the limit: one a second
+        assert [await admitted(budgets, terms) for _ in range(3)] == [True, True, False]
+
+    async def test_a_limit_that_cannot_be_shared_waits_for_the_bank(self, world: World) -> None:
+        """One request at a time for three replicas: each would let one through."""
+        budgets, terms = world.replica(replicas=3), Terms(6)
+        world.crash()
+        world.now += MINUTE
+        assert not await admitted(budgets, terms)
+        world.restart()
+        world.now += MINUTE
+        assert await admitted(budgets, terms)
 
     async def test_a_request_waits_for_a_bank_that_comes_back(self, world: World) -> None:
         budgets, terms = world.replica(patience=10 * SECOND), Terms(60)
@@ -370,5 +380,5 @@ class Interleavings(RuleBasedStateMachine):
 
 TestInterleavings = Interleavings.TestCase
 TestInterleavings.settings = settings(
-    max_examples=60, stateful_step_count=40, deadline=None, suppress_health_check=list(HealthCheck)
+    max_examples=150, stateful_step_count=40, deadline=None, suppress_health_check=list(HealthCheck)
 )

@@ -58,10 +58,14 @@ class Account:
         bursts = [burst_of(limit) // parts for limit in (terms.requests, terms.tokens) if limit is not None]
         if not all(bursts):
             return None
-        slots = None if terms.slots is None else max(1, terms.slots // parts)
-        requests = Bucket(terms.requests // parts, now, level=0, burst=bursts[0])
-        tokens = None if terms.tokens is None else Bucket(terms.tokens // parts, now, level=0, burst=bursts[1])
-        return cls(Terms(terms.requests // parts, tokens and tokens.per_minute, slots), requests, tokens)
+        part = Terms(
+            terms.requests // parts,
+            None if terms.tokens is None else terms.tokens // parts,
+            None if terms.slots is None else max(1, terms.slots // parts),
+        )
+        requests = Bucket(part.requests, now, level=0, burst=bursts[0])
+        tokens = None if part.tokens is None else Bucket(part.tokens, now, level=0, burst=bursts[1])
+        return cls(part, requests, tokens)
 
     def change(self, terms: Terms, now: int) -> None:
         """Go on under other terms."""

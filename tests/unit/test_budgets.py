@@ -337,6 +337,10 @@ class Interleavings(RuleBasedStateMachine):
     def restart_the_bank(self) -> None:
         self.world.restart()
 
+    @rule()
+    def bounce_the_bank(self) -> None:
+        self.world.restart()
+
     @rule(number=st.integers(0, 3))
     def replace_a_replica(self, number: int) -> None:
         index = number % len(self.replicas)

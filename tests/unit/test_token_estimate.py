@@ -1,0 +1,72 @@
+"""How many tokens a request reserves, before anybody has read it."""
+
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from tokenizers import Tokenizer
+
+from app.budgets.estimate import TOKENS_PER_IMAGE, Estimator
+from app.config import PROJECT_FOLDER
+
+CONTEXT = 2048
+JSON: Any = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=20),
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=8), inner, max_size=4),
+    max_leaves=20,
+)
+
+
+def estimate(**request: Any) -> Any:
+    return Estimator().estimate("alpha", request, CONTEXT)
+
+
+def test_without_a_tokenizer_four_bytes_are_a_token() -> None:
+    assert estimate(messages=[{"role": "user", "content": "a" * 396}], max_tokens=7) == (100, 7)
+    assert estimate(input="a" * 400, max_output_tokens=7) == (100, 7)
+
+
+def test_without_a_limit_the_answer_may_fill_the_context() -> None:
+    assert estimate(input="a" * 400) == (100, CONTEXT - 100)
+
+
+@pytest.mark.parametrize(
+    ("limits", "answer"),
+    [
+        ({"max_tokens": 10**9}, CONTEXT - 1),
+        ({"max_tokens": 5, "max_completion_tokens": 3}, 3),
+        ({"max_tokens": 5, "n": 4}, 20),
+        ({"max_tokens": 5, "n": 10**9}, 640),
+    ],
+)
+def test_limits_and_choices(limits: Any, answer: int) -> None:
+    assert estimate(input="abc", **limits) == (1, answer)
+
+
+def test_an_image_is_not_read_as_text() -> None:
+    part = {"type": "image_url", "image_url": {"url": "data:image/png;base64," + "A" * 10**6}}
+    found = estimate(messages=[{"role": "user", "content": [part]}], max_tokens=1)
+    assert TOKENS_PER_IMAGE <= found.prompt < TOKENS_PER_IMAGE + 10
+
+
+async def test_a_small_tokenizer_counts_exactly() -> None:
+    text = "the weather in Paris"
+    folder = PROJECT_FOLDER / "local_models" / "pocket-chat"
+    estimator = Estimator()
+    await estimator.load("alpha", str(folder))
+    tokens = len(Tokenizer.from_file(str(folder / "tokenizer.json")).encode(text).ids)
+    assert estimator.estimate("alpha", {"input": text}, CONTEXT).prompt == tokens != len(text) // 4
+
+
+async def test_a_hub_name_has_no_tokenizer_here() -> None:
+    estimator = Estimator()
+    await estimator.load("alpha", "Qwen/Qwen3-8B")
+    assert estimator.estimate("alpha", {"input": "a" * 40, "max_tokens": 1}, CONTEXT) == (10, 1)
+
+
+@given(st.dictionaries(st.sampled_from(["messages", "input", "tools", "n", "max_tokens", "other"]), JSON))
+def test_any_json_has_an_estimate(request_body: dict[str, Any]) -> None:
+    found = Estimator().estimate("alpha", request_body, CONTEXT)
+    assert 0 <= found.prompt <= CONTEXT
+    assert 0 <= found.answer <= 128 * CONTEXT

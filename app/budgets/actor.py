@@ -5,6 +5,7 @@ import logging
 import os
 import tempfile
 import time
+import warnings
 from typing import Any
 
 import fsspec
@@ -30,10 +31,9 @@ class BankActor:
 
     def __init__(self, snapshot: str) -> None:
         self._snapshot = snapshot
-        context = ray.get_runtime_context()
         written, debts = _read(snapshot)
         recent = abs(time.time() - written) < SNAPSHOT_COUNTS_SECONDS
-        fresh = not (recent or context.was_current_actor_reconstructed)
+        fresh = not (recent or _was_restarted())
         self._bank = Bank(time.monotonic_ns(), fresh=fresh, debts=debts if recent else None)
         self._keeping: asyncio.Task[None] | None = None
 
@@ -100,6 +100,12 @@ def default_snapshot() -> str:
     return os.path.join(tempfile.gettempdir(), f"portico-{os.getuid()}", f"budgets-{cluster}.json")
 
 
+def _was_restarted() -> bool:
+    with warnings.catch_warnings():  # Ray reads a name there that it means to drop
+        warnings.simplefilter("ignore", DeprecationWarning)
+        return bool(ray.get_runtime_context().was_current_actor_reconstructed)
+
+
 def _actor(snapshot: str) -> Any:
     options = {
         "name": NAME,
@@ -118,7 +124,7 @@ def _write(url: str, debts: dict[str, Held]) -> None:
     system, path = fsspec.url_to_fs(url)
     system.makedirs(system._parent(path), exist_ok=True)
     with system.transaction, system.open(path, "wb") as file:
-        file.write(orjson.dumps({"time": time.time(), "debts": debts}))
+        file.write(orjson.dumps({"time": time.time(), "debts": {key: list(debt) for key, debt in debts.items()}}))
 
 
 def _read(url: str) -> tuple[float, dict[str, Held]]:

@@ -169,7 +169,8 @@ class LeasedBudgets:
             self._went_away(now)
 
     async def keep(self) -> None:
-        """Tick for as long as this process lives."""
+        """Join now, so that no request waits for the bank to start, and tick for as long as this process lives."""
+        await self._rejoin(self._clock())
         while True:
             await self._sleep(1)
             await self.tick()

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from app.budgets.account import Terms
-from app.budgets.bank import LEASE, SESSION, Answer, Ask, Bank, Join, Report
+from app.budgets.bank import LEASE, SESSION, Answer, Ask, Bank, Held, Join, Report
 from app.budgets.bucket import MINUTE, Bucket, burst_of
 from app.budgets.exact import ExactBudgets
 from app.budgets.leased import BankAwayError, LeasedBudgets
@@ -181,6 +181,25 @@ class TestLeases:
         world.now += 3 * SECOND
         await budgets.tick()
         assert world.bank.outstanding(KEY, world.now).requests == 0
+
+    async def test_a_slice_that_has_expired_is_not_spent(self, world: World) -> None:
+        budgets, terms = world.replica(), Terms(60_000)
+        await admitted(budgets, terms)
+        world.now += LEASE
+        calls = world.calls
+        await admitted(budgets, terms)
+        assert world.calls > calls
+
+    async def test_what_is_left_of_a_slice_that_has_expired_does_not_come_back(self, world: World) -> None:
+        """The bank let others have it meanwhile."""
+        assert world.bank is not None
+        world.bank.join(Join("one", 1, {}, []), 0)
+        answer = world.bank.answer(Ask("one", KEY, Terms(60_000), True, 0, Held()), 0)
+        assert answer.added.requests == 600
+        while not world.bank.answer(Ask("one", KEY, Terms(60_000), True, 0, None), LEASE).refusal:
+            pass
+        world.bank.report(Report("one", {}, {}, {KEY: answer.added}), LEASE)
+        assert world.bank.answer(Ask("one", KEY, Terms(60_000), True, 0, None), LEASE).refusal
 
     async def test_all_slices_go_back_at_shutdown(self, world: World) -> None:
         budgets, terms = world.replica(), Terms(60_000)

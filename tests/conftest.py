@@ -22,6 +22,7 @@ import psutil
 import pytest
 import yaml
 
+from app.__main__ import main
 from app.config import PROJECT_FOLDER
 from app.keys import LOCAL_KEY
 from tests.images import IMAGE_BOUNDS, ImageServer
@@ -40,6 +41,7 @@ class Service:
     port: int
     process: subprocess.Popen[bytes]
     log: Path
+    key_file: Path
 
     @property
     def base_url(self) -> str:
@@ -114,6 +116,9 @@ def service(image_server: ImageServer, tmp_path_factory: pytest.TempPathFactory)
     args["models"].append(vision_entry(args["models"][0]))
     args["input_images"] = {"allowed_domains": [image_server.host], "allowed_networks": ["127.0.0.0/8"]} | IMAGE_BOUNDS
     folder = tmp_path_factory.mktemp("service")
+    key_file = folder / "keys.json"
+    main(["keys", "create", "--file", str(key_file), "--name", "first"])
+    args["key_file"] = str(key_file)
     (folder / "local.yaml").write_text(yaml.safe_dump(content))
     ray_folder = Path(tempfile.mkdtemp(prefix="portico-"))  # short: Ray puts sockets there, whose paths are bounded
     environment = {name: value for name, value in os.environ.items() if name != "RAY_ADDRESS"}
@@ -125,7 +130,7 @@ def service(image_server: ImageServer, tmp_path_factory: pytest.TempPathFactory)
             stdout=log,
             stderr=subprocess.STDOUT,
         )
-    running = Service(port, process, folder / "log")
+    running = Service(port, process, folder / "log", key_file)
     try:
         running.wait_ready()
         yield running

@@ -42,8 +42,6 @@ class Lease:
         "asking",
         "expires",
         "filled",
-        "refusal",
-        "refused_tokens",
         "refused_until",
         "requests",
         "standing",
@@ -61,9 +59,7 @@ class Lease:
         self.expires = now
         self.used = now
         self.asking = False  # a question about this slice is under way
-        self.refusal: Refusal | None = None  # good until `refused_until`, for requests of as many tokens or more
-        self.refused_tokens = 0
-        self.refused_until = now
+        self.refused_until = now  # no request before, whoever asks; tokens and slots may come back at any time
         self.standing: Standing | None = None
         self.told = now
 
@@ -132,10 +128,8 @@ class LeasedBudgets:
             if not lease.asking and lease.runs_out(now):
                 self._start(self._fill_up(key, lease))
             return LeasedAdmission(self, key, terms, tokens)
-        if lease.refusal is not None:
-            if now < lease.refused_until and tokens >= lease.refused_tokens:
-                raise refused(terms, Refusal(lease.refusal.resource, lease.refused_until - now))
-            lease.refusal = None
+        if now < lease.refused_until:
+            raise refused(terms, Refusal("requests", lease.refused_until - now))
         return await self._admit_elsewhere(key, lease, tokens, now)
 
     def standing(self, key: str, terms: Terms) -> Standing:
@@ -203,8 +197,8 @@ class LeasedBudgets:
             now = self._clock()
             wait = min(refusal.wait, POLL)
             if not patient or now + wait > since + self._patience:
-                if refusal.resource != "concurrency":
-                    lease.refusal, lease.refused_tokens, lease.refused_until = refusal, tokens, now + refusal.wait
+                if refusal.resource == "requests":
+                    lease.refused_until = now + refusal.wait
                 raise refused(lease.terms, refusal)
             await self._sleep(wait / SECOND)
 

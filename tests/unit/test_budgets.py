@@ -105,8 +105,7 @@ class TestOneReplica:
         first.settle(10)
         first.settle(0)  # a second time changes nothing
         if isinstance(budgets, LeasedBudgets):
-            await budgets.tick()
-            world.now += 2 * SECOND  # what it was told before is good until then
+            await budgets.tick()  # a report takes it to the bank
         await budgets.admit(KEY, terms, 80)
 
     async def test_slots_come_back(self, budgets: Any, world: World) -> None:
@@ -297,6 +296,7 @@ class TestDeaths:
 
 
 LIMITS = (6, 60, 599, 3000)
+RESERVED, USED = 9, 4  # tokens of a request
 
 
 class Interleavings(RuleBasedStateMachine):
@@ -307,9 +307,19 @@ class Interleavings(RuleBasedStateMachine):
         self.loop = asyncio.new_event_loop()
         self.world = World()
 
-    @initialize(limit=st.sampled_from(LIMITS), replicas=st.integers(1, 4), slots=st.sampled_from([None, 3]))
-    def begin(self, limit: int, replicas: int, slots: int | None) -> None:
-        self.terms = Terms(limit, slots=slots)
+    @initialize(
+        limit=st.sampled_from(LIMITS),
+        replicas=st.integers(1, 4),
+        tokens=st.sampled_from([None, 5]),
+        slots=st.sampled_from([None, 3]),
+    )
+    def begin(self, limit: int, replicas: int, tokens: int | None, slots: int | None) -> None:
+        """Where tokens are counted, they are what runs out first: each request reserves more than its part."""
+        self.terms = Terms(limit, tokens and tokens * limit, slots)
+        self.token_oracle = None
+        if self.terms.tokens is not None:
+            room = burst_of(self.terms.tokens) + self.terms.tokens // 100
+            self.token_oracle = Bucket(self.terms.tokens, 0, burst=room)
         self.replicas = [self.world.replica(replicas, patience=SECOND) for _ in range(replicas)]
         self.oracle = Bucket(limit, 0, burst=burst_of(limit) + limit // 100)
         self.open: list[tuple[LeasedBudgets, Any]] = []
@@ -327,15 +337,22 @@ class Interleavings(RuleBasedStateMachine):
         """Ask until refused."""
         for _ in range(count):
             try:
-                admission = await budgets.admit(KEY, self.terms, 0)
+                admission = await budgets.admit(KEY, self.terms, RESERVED if self.token_oracle else 0)
             except ApiError:
                 return
             assert self.oracle.take(1, self.world.now), f"more than the bound was admitted at {self.world.now}"
+            if self.token_oracle:
+                assert self.token_oracle.take(RESERVED, self.world.now), f"too many tokens at {self.world.now}"
             if keep:
                 self.open.append((budgets, admission))
             else:
-                admission.settle(None)
+                self._settle(admission)
             await asyncio.sleep(0)  # what it started in the background goes on
+
+    def _settle(self, admission: Any) -> None:
+        admission.settle(USED)
+        if self.token_oracle:
+            self.token_oracle.give(RESERVED - USED, self.world.now)
 
     @rule(nanoseconds=st.sampled_from([1, SECOND // 10, SECOND, 4 * SECOND, LEASE + 1, MINUTE]))
     def wait(self, nanoseconds: int) -> None:
@@ -371,13 +388,15 @@ class Interleavings(RuleBasedStateMachine):
     @rule()
     def end_a_request(self) -> None:
         _, admission = self.open.pop()
-        admission.settle(None)
+        self._settle(admission)
         self.run(asyncio.sleep(0))
 
     @invariant()
     def slices_stay_within_a_hundredth(self) -> None:
         if self.world.bank and hasattr(self, "terms"):
-            assert self.world.bank.outstanding(KEY, self.world.now).requests <= self.terms.requests // 100
+            held = self.world.bank.outstanding(KEY, self.world.now)
+            assert held.requests <= self.terms.requests // 100
+            assert held.tokens <= (self.terms.tokens or 0) // 100
 
     def teardown(self) -> None:
         """After all is settled nothing is held: no slot, no slice, no debt, and the burst is there again."""

@@ -6,6 +6,7 @@ import openapi_spec_validator
 import pytest
 
 from app.__main__ import DOCS_PAGE
+from app.config import PROJECT_FOLDER
 from app.openapi import document
 from app.parameters.page import page
 from app.parameters.row import Treatment
@@ -21,6 +22,13 @@ def test_the_openapi_document_is_valid_and_describes_exactly_the_routes() -> Non
     openapi_spec_validator.validate(described)
     operations = {(method.upper(), path) for path, methods in described["paths"].items() for method in methods}
     assert operations == {(route.method, route.path) for route in ALL}
+
+
+def test_every_module_has_its_line() -> None:
+    told = (PROJECT_FOLDER / "docs" / "life-of-a-request.md").read_text()
+    modules = [path for folder in ("app", "deployments") for path in (PROJECT_FOLDER / folder).rglob("*.py")]
+    named = [path for path in modules if path.name != "__init__.py"]
+    assert [path.name for path in named if f"{path.name}`" not in told] == []
 
 
 @pytest.mark.parametrize("route", TABLES_BY_ROUTE, ids=lambda route: route.path)

@@ -116,6 +116,7 @@ class LeasedBudgets:
         self._shares: dict[str, Account | None] = {}  # while the bank is away
         self._spent: list[tuple[int, str, int]] = []  # from the shares: when, of which key, tokens
         self._joining = asyncio.Lock()
+        self._joins = 0
         self._tasks: set[asyncio.Task[None]] = set()
 
     async def admit(self, key: str, terms: Terms, tokens: int) -> "LeasedAdmission":
@@ -126,6 +127,7 @@ class LeasedBudgets:
         lease.terms = terms
         if terms.slots is None and lease.take(tokens, now):
             if not lease.asking and lease.runs_out(now):
+                lease.asking = True
                 self._start(self._fill_up(key, lease))
             return LeasedAdmission(self, key, terms, tokens)
         if now < lease.refused_until:
@@ -222,7 +224,7 @@ class LeasedBudgets:
         return answer.refusal, answer.lean
 
     async def _fill_up(self, key: str, lease: Lease) -> None:
-        lease.asking = True
+        """Ask for more before it is needed; `lease.asking` is set already."""
         asked_at = self._clock()
         held = lease.held(asked_at)
         try:
@@ -237,18 +239,24 @@ class LeasedBudgets:
     async def _put(self, ask: Ask) -> Answer:
         """Ask; join first where the bank does not know this replica."""
         if self._away_since is not None:
-            await self._join()
+            await self._join(self._joins)
+        joins = self._joins
         answer = await self._link.answer(ask)
         if not answer.known:
-            await self._join()
+            await self._join(joins)
             answer = await self._link.answer(ask)
             if not answer.known:
                 raise BankAwayError
         return answer
 
-    async def _join(self) -> None:
-        """Tell the bank what this replica holds and what it has spent without it."""
+    async def _join(self, joins: int) -> None:
+        """Tell the bank what this replica holds and what it has spent without it; once for all who saw `joins`.
+
+        Another time would take back the slots that it has given since, to requests that do not know it yet.
+        """
         async with self._joining:
+            if self._joins != joins:
+                return
             now = self._clock()
             under_way = {key: count for key, count in self._under_way.items() if count}
             self._ended.clear()  # what has ended is not under way
@@ -259,13 +267,14 @@ class LeasedBudgets:
             except BankAwayError:
                 self._spent[:0] = spent
                 raise
+            self._joins += 1
             self._shares.clear()
             self._away_since = None
 
     async def _rejoin(self, now: int) -> None:
         self._polled = now
         try:
-            await self._join()
+            await self._join(self._joins)
         except BankAwayError:
             self._went_away(now)
 

@@ -58,6 +58,20 @@ class World:
         return LeasedBudgets(self, replicas, self.clock, self.sleep, patience)
 
 
+class SlowWorld(World):
+    """Calls take a moment, in which others begin."""
+
+    async def join(self, join: Join) -> None:
+        await asyncio.sleep(0)
+        await super().join(join)
+
+    async def answer(self, ask: Ask) -> Answer:
+        await asyncio.sleep(0)
+        answer = await super().answer(ask)
+        await asyncio.sleep(0)
+        return answer
+
+
 @pytest.fixture
 def world() -> World:
     return World()
@@ -150,6 +164,24 @@ class TestLeases:
             await asyncio.sleep(0)
             calls.append(world.calls)
         assert calls[-1] < 15
+
+    async def test_requests_at_once_start_one_question_about_the_slice(self, world: World) -> None:
+        """Two would each get a slice, and the bank would know of one."""
+        budgets, terms = world.replica(), Terms(60_000)
+        await admitted(budgets, terms)
+        calls = world.calls
+        for _ in range(400):  # beyond the mark where more is asked for, without a pause in which it could come
+            await budgets.admit(KEY, terms, 0)
+        for _ in range(5):
+            await asyncio.sleep(0)
+        assert world.calls == calls + 1
+
+    async def test_a_replica_that_many_requests_introduce_at_once_joins_once(self) -> None:
+        world = SlowWorld()
+        budgets, terms = world.replica(), Terms(60_000, slots=50)
+        await asyncio.gather(*(budgets.admit(KEY, terms, 0) for _ in range(20)))
+        assert world.bank is not None
+        assert world.bank.under_way() == 20
 
     async def test_a_small_limit_is_asked_for_each_time(self, world: World) -> None:
         budgets, terms = world.replica(replicas=3), Terms(299)

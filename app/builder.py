@@ -8,8 +8,10 @@ from ray.serve.config import AutoscalingConfig
 
 from app.config import Config, ModelEntry, parse_config
 from app.ingress import IngressReplica
+from deployments.embeddings import EmbeddingsReplica
 from deployments.vllm import VllmReplica
 
+REPLICAS: dict[str, Any] = {"vllm": VllmReplica, "sentence-transformers": EmbeddingsReplica}
 INGRESS_NAME = "gateway"
 HEALTH_CHECK_PERIOD_S = 5
 HEALTH_CHECK_TIMEOUT_S = 10
@@ -53,7 +55,7 @@ def _model_deployment(entry: ModelEntry) -> Application:
             upscale_delay_s=scaling.upscale_delay_s,
             downscale_delay_s=scaling.downscale_delay_s,
         )
-    return serve.deployment(VllmReplica, **options).bind(entry.id, entry.location(), entry.engine_kwargs)
+    return serve.deployment(REPLICAS[entry.engine], **options).bind(entry.id, entry.location(), entry.engine_kwargs)
 
 
 def _ingress_deployment(config: Config) -> Any:

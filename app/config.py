@@ -20,7 +20,9 @@ ROUTE_WORDS = frozenset({"chat", "responses", "embeddings", "images", "audio", "
 
 DOMAIN = r"^(\*\.)?[A-Za-z0-9-]{1,63}(\.[A-Za-z0-9-]{1,63}){0,8}(:[0-9]{1,5})?$"
 
-Capability = Literal["chat", "tools", "vision", "audio", "video", "reasoning"]
+ENGINES = {"chat": ("vllm",), "embeddings": ("sentence-transformers",)}
+
+Capability = Literal["chat", "embeddings", "tools", "vision", "audio", "video", "reasoning"]
 
 
 class Scaling(Strict):
@@ -62,8 +64,8 @@ class ModelEntry(Strict):
     """One model: what clients call it, which engine runs it, and with what."""
 
     id: ModelId
-    task: Literal["chat"]
-    engine: Literal["vllm"]
+    task: Literal["chat", "embeddings"]
+    engine: Literal["vllm", "sentence-transformers"]
     source: Annotated[str, StringConstraints(min_length=1)] = Field(
         description="a hub name, an absolute folder, or a folder of the project that begins with ./"
     )
@@ -73,6 +75,12 @@ class ModelEntry(Strict):
     engine_kwargs: dict[str, Any] = Field({}, description="arguments of `vllm serve`, with underscores")
     capabilities: dict[Capability, bool] = Field({}, description="instead of what is found in the model")
     chat_template_kwargs: list[str] = Field([], description="variables of the chat template that clients may set")
+
+    @pydantic.model_validator(mode="after")
+    def _engine_has_the_task(self) -> Self:
+        if self.engine not in ENGINES[self.task]:
+            raise ValueError(f"{self.engine} does not do the task {self.task}; {' or '.join(ENGINES[self.task])} does")
+        return self
 
     @pydantic.field_validator("id")
     @classmethod

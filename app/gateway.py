@@ -147,7 +147,7 @@ class Gateway:
         request = parse_object(body)
         model = self._registry.resolve(request.get("model"), call.match.pipeline, call.caller)
         reply.model_id = model.entry.id
-        admission, estimate = await self._admit(call, model, request)
+        admission, estimate = await self._admit(generation, call, model, request)
         try:
             await self._answer(generation, call, model, request)
         except ApiError as error:
@@ -157,12 +157,16 @@ class Gateway:
         finally:
             admission.settle(_used(reply, estimate))
 
-    async def _admit(self, call: Call, model: Model, request: dict[str, Any]) -> tuple[Admission, Estimate]:
+    async def _admit(
+        self, generation: Generation, call: Call, model: Model, request: dict[str, Any]
+    ) -> tuple[Admission, Estimate]:
         """Ask the key's budget. Raises RateLimited."""
         terms, estimate = terms_of(call.caller), Estimate()
         if terms.tokens is not None:
             context = model.profile.limits.get("context_length", 0)
             estimate = self._estimator.estimate(model.entry.id, request, context)
+            if not generation.makes_text:
+                estimate = estimate._replace(answer=0)
         try:
             return await self._budgets.admit(call.caller.id, terms, estimate.total), estimate
         except RateLimited as error:

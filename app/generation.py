@@ -1,15 +1,15 @@
-"""The routes that a language model answers: what is particular to each."""
+"""The routes that models answer: what is particular to each."""
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from app import chat, responses
+from app import chat, embeddings, responses
 from app.errors import ApiError
 from app.parameters import messages
 from app.parameters import responses as response_parameters
 from app.parameters.parts import ImageSlot
-from app.routes import CHAT, RESPONSES, Route
+from app.routes import CHAT, EMBEDDINGS, RESPONSES, Route
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,7 +20,8 @@ class Generation:
     engine_body: Callable[[dict[str, Any], str], bytes]  # (legal request, model id) -> the engine's body
     images: Callable[[dict[str, Any]], Iterator[ImageSlot]]  # where a legal request has images
     failure_event: Callable[[ApiError, bytes, int], bytes]  # (error, first piece, events so far) -> the last event
-    echoed: tuple[str, ...]  # accepted parameters that the answer repeats
+    echoed: tuple[str, ...] = ()  # accepted parameters that the answer repeats
+    makes_text: bool = True  # so that its answer costs tokens, as many as it may
 
 
 GENERATIONS = (
@@ -32,4 +33,5 @@ GENERATIONS = (
         responses.failure_event,
         ("metadata", "safety_identifier", "prompt_cache_key"),
     ),
+    Generation(EMBEDDINGS, embeddings.engine_body, lambda _: iter(()), chat.failure_event, makes_text=False),
 )

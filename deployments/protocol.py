@@ -7,9 +7,10 @@ last one `ResponseTail`. A stream without its tail was cut off: a failure never 
 
 from typing import Any, NamedTuple
 
-# Routes that a language model answers, as clients and engines both call them.
+# Routes that models answer, as clients and engines both call them.
 CHAT_ROUTE = "/v1/chat/completions"
 RESPONSES_ROUTE = "/v1/responses"
+EMBEDDINGS_ROUTE = "/v1/embeddings"
 
 
 class RequestHead(NamedTuple):

@@ -11,11 +11,16 @@ from collections.abc import Callable
 from pathlib import Path
 
 from local_models.chat import make_chat_model
+from local_models.embed import make_embedding_model
 from local_models.vision import make_vision_model
 
 FOLDER = Path(__file__).parent
-SERVED = ("pocket-chat",)
-MAKERS: dict[str, Callable[[Path], None]] = {"pocket-chat": make_chat_model, "pocket-vision": make_vision_model}
+SERVED = ("pocket-chat", "pocket-embed")
+MAKERS: dict[str, Callable[[Path], None]] = {
+    "pocket-chat": make_chat_model,
+    "pocket-embed": make_embedding_model,
+    "pocket-vision": make_vision_model,
+}
 
 
 def make(name: str, folder: Path = FOLDER) -> bool:

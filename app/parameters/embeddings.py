@@ -55,7 +55,7 @@ def _is_token(value: Any) -> bool:
 EMBEDDINGS = Table(
     rows=(
         Parameter("model", Text(), "The id of a model. May be left out under /v1/{pipeline}/.", Treatment.GATEWAY),
-        Parameter("input", Texts(), "What to embed.", required=True),
+        Parameter("input", Texts(), "What to embed.", required=True, capability="embeddings"),
         Parameter("encoding_format", Choice(("float", "base64")), "Numbers, or base64 of 32-bit floats."),
         Parameter("dimensions", Number(1, "dimensions", integer=True), "Shorten the vectors.", feature="dimensions"),
         Parameter("user", Text(), "Written to the log.", Treatment.ACCEPT),

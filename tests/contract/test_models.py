@@ -5,12 +5,12 @@ from typing import Any
 
 import httpx
 
-from tests.contract.conftest import MODEL, VISION_MODEL
+from tests.contract.conftest import EMBEDDING_MODEL, MODEL, VISION_MODEL
 
 
 def test_the_list_and_the_card(client: Any) -> None:
-    card, vision = client.models.list().data
-    assert (card.id, vision.id) == (MODEL, VISION_MODEL)
+    card, *others = client.models.list().data
+    assert [card.id, *(other.id for other in others)] == [MODEL, EMBEDDING_MODEL, VISION_MODEL]
     assert client.models.retrieve(MODEL).created == card.created
 
 

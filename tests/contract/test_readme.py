@@ -30,12 +30,12 @@ def here(text: str, service: Service) -> str:
     return text.replace(LOCAL_URL, f"http://127.0.0.1:{service.port}")
 
 
-@pytest.mark.parametrize("block", blocks("bash"), ids=lambda block: "stream" if "-N" in block else "whole")
+@pytest.mark.parametrize("block", blocks("bash"), ids=["whole", "stream", "embeddings"])
 def test_the_curl_examples_answer(block: str, service: Service) -> None:
     result = subprocess.run(
         ["bash", "-ec", here(block, service)], capture_output=True, text=True, timeout=60, check=True
     )
-    assert '"model":"pocket-chat"' in result.stdout
+    assert '"model":"pocket-' in result.stdout
     assert "error" not in result.stdout
 
 

@@ -19,7 +19,7 @@ from app.profile import Profile
 
 ABLE = Profile(
     engine="vllm",
-    capabilities=frozenset({"chat", "tools", "vision"}),
+    capabilities=frozenset({"chat", "tools", "vision", "embeddings"}),
     limits={
         "context_length": 2048,
         "vocabulary_size": 384,

@@ -9,7 +9,7 @@ import openai
 import pytest
 from langchain_core.messages import AIMessage, AIMessageChunk, HumanMessage, ToolMessage
 from langchain_core.tools import tool
-from langchain_openai import ChatOpenAI
+from langchain_openai import ChatOpenAI, OpenAIEmbeddings
 from shared import BRIEF, ENDLESS, QUESTION, RESULTS, ROOMY, SEEDED, Weather, assert_no_such_model, get_weather
 
 TOOL = tool(get_weather)
@@ -114,3 +114,23 @@ def test_an_unknown_model_is_openai_s_own_error(connect: Connect) -> None:
     with pytest.raises(openai.NotFoundError) as caught:
         next(stranger.stream(QUESTION))
     assert_no_such_model(caught.value)
+
+
+@pytest.fixture
+def embeddings(base_url: str, api_key: str) -> OpenAIEmbeddings:
+    """Without `check_embedding_ctx_length=False` it loads one of OpenAI's tokenizers, from the internet."""
+    return OpenAIEmbeddings(
+        model="pocket-embed", base_url=base_url, api_key=api_key, check_embedding_ctx_length=False, max_retries=0
+    )
+
+
+async def test_texts_become_vectors_in_their_order(embeddings: OpenAIEmbeddings) -> None:
+    one, other = embeddings.embed_documents(["the fox", "the gateway"])
+    assert len(one) == len(other) == 64
+    assert embeddings.embed_query("the fox") == pytest.approx(one, abs=1e-6)
+    assert await embeddings.aembed_documents(["the gateway"]) == [pytest.approx(other, abs=1e-6)]
+
+
+def test_an_empty_text_is_openai_s_own_error(embeddings: OpenAIEmbeddings) -> None:
+    with pytest.raises(openai.BadRequestError):
+        embeddings.embed_documents([""])

@@ -1,0 +1,116 @@
+"""The one file that knows sentence-transformers: a model, its tokenizer, and one thread that uses both."""
+
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, NamedTuple
+
+import numpy as np
+import pydantic
+
+from app.errors import ApiError
+from app.fields import PositiveInt, Strict
+from app.profile import Profile
+
+MAX_TOKENS = 300_000  # of one request, all texts together
+NOT_MATRYOSHKA = "the model's vectors cannot be shortened"
+
+Input = str | list[int]
+
+
+class EmbedderOptions(Strict):
+    """`engine_kwargs` of a model entry whose engine is sentence-transformers."""
+
+    device: str | None = pydantic.Field(None, description="cpu, cuda, ...; left out: what is there")
+    batch_size: PositiveInt = pydantic.Field(32, description="texts that go through the model at once")
+    matryoshka: bool = pydantic.Field(False, description="whether the first numbers of a vector are one themselves")
+
+
+class EngineOptionError(ValueError):
+    """`engine_kwargs` of a model entry holds a name or a value that is not legal."""
+
+
+class Embedded(NamedTuple):
+    """The vectors of one request, in its order, and the tokens that it took."""
+
+    vectors: np.ndarray[Any, np.dtype[np.float32]]  # texts x dimensions
+    tokens: int
+
+
+class Embedder:
+    """A model that makes vectors of texts. Its tokenizer is not safe in several threads, so all work is in one."""
+
+    def __init__(self, source: str, engine_kwargs: dict[str, Any]) -> None:
+        """Load the model at `source`, a folder or a hub name. Raises EngineOptionError."""
+        from sentence_transformers import SentenceTransformer
+
+        try:
+            self._options = EmbedderOptions.model_validate(engine_kwargs)
+        except pydantic.ValidationError as error:
+            first = error.errors(include_input=False)[0]
+            legal = ", ".join(EmbedderOptions.model_fields)
+            place = ".".join(map(str, first["loc"]))
+            raise EngineOptionError(f"engine_kwargs.{place}: {first['msg']}. Legal are {legal}.") from None
+        self._model = SentenceTransformer(source, device=self._options.device)
+        self.thread = ThreadPoolExecutor(1, thread_name_prefix="embedder")
+
+    def profile(self) -> Profile:
+        return Profile(
+            engine="sentence-transformers",
+            capabilities=frozenset({"embeddings"}),
+            lacks={} if self._options.matryoshka else {"dimensions": NOT_MATRYOSHKA},
+            limits={
+                "context_length": int(self._model.max_seq_length),
+                "dimensions": int(self._model.get_embedding_dimension()),
+            },
+        )
+
+    def embed(self, requests: list[list[Input]]) -> list[Embedded | ApiError]:
+        """The vectors of several requests, made together; or what is wrong with one. Blocks; call it on `thread`."""
+        read = [self._read(inputs) for inputs in requests]
+        texts = [text for one in read if not isinstance(one, ApiError) for text in one[0]]
+        vectors = self._model.encode(
+            texts, batch_size=self._options.batch_size, show_progress_bar=False, convert_to_numpy=True
+        ).astype("<f4", copy=False) if texts else np.empty((0, 0), "<f4")  # fmt: skip
+        results: list[Embedded | ApiError] = []
+        start = 0
+        for one in read:
+            if isinstance(one, ApiError):
+                results.append(one)
+            else:
+                results.append(Embedded(vectors[start : start + len(one[0])], one[1]))
+                start += len(one[0])
+        return results
+
+    def _read(self, inputs: list[Input]) -> tuple[list[str], int] | ApiError:
+        """The texts of one request and the tokens in them; or an error that names the text that is too long."""
+        tokenizer, limit = self._model.tokenizer, int(self._model.max_seq_length)
+        for index, one in enumerate(inputs):
+            if isinstance(one, list) and max(one) >= len(tokenizer):
+                return ApiError(
+                    "invalid_value",
+                    f"`input.{index}` holds a token id that the model does not have; it has {len(tokenizer)}.",
+                    param=f"input.{index}",
+                )
+        texts = [one if isinstance(one, str) else tokenizer.decode(one, skip_special_tokens=True) for one in inputs]
+        lengths = [len(ids) for ids in tokenizer(texts, truncation=False)["input_ids"]]
+        for index, length in enumerate(lengths):
+            if length > limit:
+                return ApiError(
+                    "context_length_exceeded",
+                    f"`input.{index}` has {length} tokens; the model takes {limit}.",
+                    param=f"input.{index}",
+                )
+        if sum(lengths) > MAX_TOKENS:
+            return ApiError(
+                "context_length_exceeded",
+                f"The texts have {sum(lengths)} tokens together; {MAX_TOKENS} are legal in a request.",
+                param="input",
+            )
+        return texts, sum(lengths)
+
+
+def shortened(vectors: Any, dimensions: int | None) -> Any:
+    """The first `dimensions` numbers of each vector, again of length one."""
+    if dimensions is None or dimensions >= vectors.shape[1]:
+        return vectors
+    cut = vectors[:, :dimensions]
+    return cut / np.maximum(np.linalg.norm(cut, axis=1, keepdims=True), 1e-12)

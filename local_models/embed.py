@@ -1,0 +1,44 @@
+"""`pocket-embed`: a BERT of about 90 thousand random weights that makes vectors of 64 numbers.
+
+They mean nothing, but equal texts get equal vectors, all of length one.
+"""
+
+from pathlib import Path
+
+from local_models.chat import CORPUS, SEED
+
+HIDDEN = 64
+CONTEXT_LENGTH = 256
+SPECIAL_TOKENS = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
+
+
+def make_embedding_model(folder: Path) -> None:
+    """Write the model, its tokenizer and its pooling into `folder`."""
+    import torch
+    from sentence_transformers import SentenceTransformer
+    from sentence_transformers.models import Normalize, Pooling, Transformer
+    from tokenizers import BertWordPieceTokenizer
+    from transformers import BertConfig, BertModel, BertTokenizerFast
+
+    words = BertWordPieceTokenizer(lowercase=True)
+    words.train_from_iterator(CORPUS, vocab_size=400, special_tokens=SPECIAL_TOKENS, show_progress=False)
+    scratch = folder / "scratch"
+    scratch.mkdir()
+    tokenizer = BertTokenizerFast(tokenizer_object=words._tokenizer, model_max_length=CONTEXT_LENGTH)
+    tokenizer.save_pretrained(scratch)
+    torch.manual_seed(SEED)
+    config = BertConfig(
+        vocab_size=len(tokenizer),
+        hidden_size=HIDDEN,
+        num_hidden_layers=2,
+        num_attention_heads=2,
+        intermediate_size=128,
+        max_position_embeddings=CONTEXT_LENGTH,
+        pad_token_id=SPECIAL_TOKENS.index("[PAD]"),
+    )
+    BertModel(config).save_pretrained(scratch)
+    transformer = Transformer(str(scratch), max_seq_length=CONTEXT_LENGTH)
+    SentenceTransformer(modules=[transformer, Pooling(HIDDEN), Normalize()]).save(str(folder))
+    for path in scratch.iterdir():
+        path.unlink()
+    scratch.rmdir()

@@ -31,7 +31,7 @@ class EmbeddingsReplica:
             yield ResponseHead(result.status, error=result.to_wire())
             return
         usage = {"prompt_tokens": result.tokens, "total_tokens": result.tokens}
-        answer = {"object": "list", "data": _data(result, asked), "model": asked["model"], "usage": usage}
+        answer = {"object": "list", "data": _data(result, asked), "model": self._model_id, "usage": usage}
         yield ResponseHead(200, body=orjson.dumps(answer, option=orjson.OPT_SERIALIZE_NUMPY), usage=usage)
 
     async def describe(self) -> dict[str, Any]:

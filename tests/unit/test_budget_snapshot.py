@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from app.budgets.actor import _read, _write
+from app.budgets.actor import _read, _write, private_folder
 from app.budgets.bank import Held
 
 
@@ -27,3 +27,20 @@ def test_without_a_good_snapshot_nothing_is_known(tmp_path: Path, content: bytes
     if content is not None:
         path.write_bytes(content)
     assert _read(str(path)) == (0.0, {})
+
+
+def test_the_default_folder_is_this_user_s_alone(tmp_path: Path) -> None:
+    folder = Path(private_folder(str(tmp_path)))
+    assert folder.stat().st_mode & 0o777 == 0o700
+    assert private_folder(str(tmp_path)) == str(folder)
+
+
+def test_a_folder_that_somebody_else_may_write_in_is_refused(tmp_path: Path) -> None:
+    folder = Path(private_folder(str(tmp_path)))
+    folder.chmod(0o777)
+    with pytest.raises(PermissionError, match=r"budgets\.snapshot"):
+        private_folder(str(tmp_path))
+    folder.rmdir()
+    folder.symlink_to(tmp_path)
+    with pytest.raises(PermissionError):
+        private_folder(str(tmp_path))

@@ -10,6 +10,7 @@ import pydantic
 import yaml
 from pydantic import Field, StringConstraints
 
+from app.engines.catalog import EngineName, Task, check_options, engines_of
 from app.fields import ConfigError, ModelId, PositiveFloat, PositiveInt, Strict, explain, refuse_twice
 from app.keys.entry import KeyEntry
 
@@ -20,9 +21,7 @@ ROUTE_WORDS = frozenset({"chat", "responses", "embeddings", "images", "audio", "
 
 DOMAIN = r"^(\*\.)?[A-Za-z0-9-]{1,63}(\.[A-Za-z0-9-]{1,63}){0,8}(:[0-9]{1,5})?$"
 
-ENGINES = {"chat": ("vllm",), "embeddings": ("sentence-transformers",)}
-
-Capability = Literal["chat", "embeddings", "tools", "vision", "audio", "video", "reasoning"]
+Capability = Literal["chat", "embeddings", "images", "tools", "vision", "audio", "video", "reasoning"]
 
 
 class Scaling(Strict):
@@ -64,23 +63,33 @@ class ModelEntry(Strict):
     """One model: what clients call it, which engine runs it, and with what."""
 
     id: ModelId
-    task: Literal["chat", "embeddings"]
-    engine: Literal["vllm", "sentence-transformers"]
+    task: Task
+    engine: EngineName
     source: Annotated[str, StringConstraints(min_length=1)] = Field(
         description="a hub name, an absolute folder, or a folder of the project that begins with ./"
     )
     scaling: Scaling = Scaling()
     resources: Resources = Resources()
     env: dict[str, str] = Field({}, description="environment variables of the replicas")
-    engine_kwargs: dict[str, Any] = Field({}, description="arguments of `vllm serve`, with underscores")
+    engine_kwargs: dict[str, Any] = Field(
+        {}, description="the engine's own options; those of vllm are the arguments of `vllm serve`, with underscores"
+    )
     capabilities: dict[Capability, bool] = Field({}, description="instead of what is found in the model")
     chat_template_kwargs: list[str] = Field([], description="variables of the chat template that clients may set")
 
     @pydantic.model_validator(mode="after")
     def _engine_has_the_task(self) -> Self:
-        if self.engine not in ENGINES[self.task]:
-            raise ValueError(f"{self.engine} does not do the task {self.task}; {' or '.join(ENGINES[self.task])} does")
+        able = engines_of(self.task)
+        if self.engine not in able:
+            raise ValueError(f"{self.engine} does not do the task {self.task}; {' or '.join(able)} does")
         return self
+
+    @pydantic.field_validator("engine_kwargs")
+    @classmethod
+    def _options_are_legal(cls, value: dict[str, Any], info: pydantic.ValidationInfo) -> dict[str, Any]:
+        if "engine" in info.data:  # it is not where the name itself is wrong
+            check_options(info.data["engine"], value)
+        return value
 
     @pydantic.field_validator("id")
     @classmethod

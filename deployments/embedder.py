@@ -4,28 +4,15 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any, NamedTuple
 
 import numpy as np
-import pydantic
 
+from app.engines.sentence_transformers import EmbedderOptions
 from app.errors import ApiError
-from app.fields import PositiveInt, Strict
 from app.profile import Profile
 
 MAX_TOKENS = 300_000  # of one request, all texts together
 NOT_MATRYOSHKA = "the model's vectors cannot be shortened"
 
 Input = str | list[int]
-
-
-class EmbedderOptions(Strict):
-    """`engine_kwargs` of a model entry whose engine is sentence-transformers."""
-
-    device: str | None = pydantic.Field(None, description="cpu, cuda, ...; left out: what is there")
-    batch_size: PositiveInt = pydantic.Field(32, description="texts that go through the model at once")
-    matryoshka: bool = pydantic.Field(False, description="whether the first numbers of a vector are one themselves")
-
-
-class EngineOptionError(ValueError):
-    """`engine_kwargs` of a model entry holds a name or a value that is not legal."""
 
 
 class Embedded(NamedTuple):
@@ -39,16 +26,10 @@ class Embedder:
     """A model that makes vectors of texts. Its tokenizer is not safe in several threads, so all work is in one."""
 
     def __init__(self, source: str, engine_kwargs: dict[str, Any]) -> None:
-        """Load the model at `source`, a folder or a hub name. Raises EngineOptionError."""
+        """Load the model at `source`, a folder or a hub name."""
         from sentence_transformers import SentenceTransformer
 
-        try:
-            self._options = EmbedderOptions.model_validate(engine_kwargs)
-        except pydantic.ValidationError as error:
-            first = error.errors(include_input=False)[0]
-            legal = ", ".join(EmbedderOptions.model_fields)
-            place = ".".join(map(str, first["loc"]))
-            raise EngineOptionError(f"engine_kwargs.{place}: {first['msg']}. Legal are {legal}.") from None
+        self._options = EmbedderOptions.model_validate(engine_kwargs)
         self._model = SentenceTransformer(source, device=self._options.device)
         self.thread = ThreadPoolExecutor(1, thread_name_prefix="embedder")
 

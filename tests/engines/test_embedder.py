@@ -7,7 +7,7 @@ import pytest
 
 from app.config import PROJECT_FOLDER
 from app.errors import ApiError
-from deployments.embedder import Embedded, Embedder, EngineOptionError, shortened
+from deployments.embedder import Embedded, Embedder, shortened
 
 SOURCE = str(PROJECT_FOLDER / "local_models" / "pocket-embed")
 
@@ -57,9 +57,3 @@ def test_a_shortened_vector_has_length_one_again() -> None:
 def test_whether_vectors_may_be_shortened_is_the_operator_s_to_say() -> None:
     assert "dimensions" in Embedder(SOURCE, {}).profile().lacks
     assert "dimensions" not in Embedder(SOURCE, {"matryoshka": True}).profile().lacks
-
-
-@pytest.mark.parametrize("options", [{"dtype": "x"}, {"batch_size": 0}, {"device": 7}])
-def test_a_wrong_option_says_what_is_legal(options: dict[str, Any]) -> None:
-    with pytest.raises(EngineOptionError, match="Legal are device, batch_size, matryoshka"):
-        Embedder(SOURCE, options)

@@ -36,6 +36,10 @@ def entry(**changes: Any) -> dict[str, Any]:
     return {"id": "alpha", "task": "chat", "engine": "vllm", "source": "hub/name"} | changes
 
 
+def embedder(**options: Any) -> dict[str, Any]:
+    return config_args(models=[entry(task="embeddings", engine="sentence-transformers", engine_kwargs=options)])
+
+
 @pytest.mark.parametrize(
     ("args", "told"),
     [
@@ -45,6 +49,13 @@ def entry(**changes: Any) -> dict[str, Any]:
         (config_args(models=[entry(id="chat")]), "models[0].id: 'chat' is a part of the routes"),
         (config_args(models=[entry(id="a/b")]), "models[0].id: String should match"),
         (config_args(models=[entry(task="dance")]), "models[0].task: Input should be 'chat'"),
+        (config_args(models=[entry(engine="diffusers")]), "diffusers does not do the task chat; vllm does"),
+        (
+            embedder(batch=8),
+            "models[0].engine_kwargs: batch: there is no such field; check its spelling and its place. "
+            "Legal are device, batch_size, matryoshka",
+        ),
+        (embedder(batch_size=0), "models[0].engine_kwargs: batch_size: Input should be greater than or equal to 1"),
         (config_args(models=[entry(gpus=1)]), "models[0].gpus: there is no such field"),
         (config_args(models=[entry(resources={"num_gpus": 1.5})]), "neither a whole number of GPUs nor a fraction"),
         (config_args(models=[entry(scaling={"min_replicas": 2})]), "max_replicas (1) is under min_replicas (2)"),

@@ -1,0 +1,42 @@
+"""Every engine: its tasks, and the model of its options."""
+
+from typing import Any, Literal, NamedTuple
+
+import pydantic
+
+from app.engines.diffusers import DiffusersOptions
+from app.engines.sentence_transformers import EmbedderOptions
+from app.fields import Strict, explain
+
+Task = Literal["chat", "embeddings", "images"]
+EngineName = Literal["vllm", "sentence-transformers", "diffusers"]
+
+
+class Engine(NamedTuple):
+    """One engine."""
+
+    tasks: tuple[Task, ...]
+    options: type[Strict] | None  # none: the engine checks its own arguments when it starts
+
+
+CATALOG: dict[EngineName, Engine] = {
+    "vllm": Engine(("chat",), None),
+    "sentence-transformers": Engine(("embeddings",), EmbedderOptions),
+    "diffusers": Engine(("images",), DiffusersOptions),
+}
+
+
+def check_options(engine: EngineName, given: dict[str, Any]) -> None:
+    """Raises ValueError where `given` is not legal for `engine`."""
+    options = CATALOG[engine].options
+    if options is None:
+        return
+    try:
+        options.model_validate(given)
+    except pydantic.ValidationError as error:
+        faults = str(explain(error, "engine_kwargs")).replace("\n", "; ")
+        raise ValueError(f"{faults}. Legal are {', '.join(options.model_fields)}") from None
+
+
+def engines_of(task: Task) -> list[str]:
+    return [name for name, engine in CATALOG.items() if task in engine.tasks]

@@ -12,10 +12,10 @@ TORCH_CPU_INDEX := https://download.pytorch.org/whl/cpu
 serve: $(VENV)/models
 	@exec $(BIN)/python -m app serve serve_configs/local.yaml
 
-test: $(VENV)/models $(VENV)/dev $(VENV)/vision $(VENV)/clients/ready $(VENV)/node
+test: $(VENV)/models $(VENV)/test-models $(VENV)/dev $(VENV)/vision $(VENV)/clients/ready $(VENV)/node
 	$(BIN)/python -m pytest
 
-check: $(VENV)/models $(VENV)/dev $(VENV)/vision $(VENV)/clients/ready $(VENV)/node
+check: $(VENV)/models $(VENV)/test-models $(VENV)/dev $(VENV)/vision $(VENV)/clients/ready $(VENV)/node
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check --output-format concise .
 	$(BIN)/mypy
@@ -29,6 +29,10 @@ format: $(VENV)/dev
 
 $(VENV)/models: $(wildcard local_models/*.py local_models/*.jinja) $(VENV)/service
 	$(BIN)/python -m local_models
+	@touch $@
+
+$(VENV)/test-models: $(wildcard local_models/*.py) $(VENV)/service
+	$(BIN)/python -m local_models pocket-flux pocket-checker
 	@touch $@
 
 $(VENV)/dev: locks/dev.txt $(VENV)/service

@@ -128,6 +128,28 @@ class InputImages(Strict):
     max_pixels: PositiveInt = 50_000_000
 
 
+class KeptImages(Strict):
+    """Where images stay that clients ask for by URL."""
+
+    location: str | None = Field(
+        None,
+        description="a folder, or a URL that fsspec knows, that every ingress replica can reach; left out, with one "
+        "ingress replica: a folder among those for temporary files",
+    )
+    secret_file: str | None = Field(
+        None,
+        description="at least 32 random bytes that sign the URLs, the same on every node; left out, with one ingress "
+        "replica: made and kept in the location",
+    )
+    lifetime_s: PositiveFloat = Field(3600, description="of an image and its URL")
+    public_url: str | None = Field(
+        None, pattern=r"^https?://[^\s?#]+$", description="what URLs begin with; left out: http:// and the asked host"
+    )
+
+    def secret_path(self) -> Path | None:
+        return None if self.secret_file is None else Path(_in_project(self.secret_file))
+
+
 class Budgets(Strict):
     """The shared account of all keys' budgets. A single ingress replica keeps it by itself."""
 
@@ -157,6 +179,7 @@ class Config(Strict):
     )
     limits: Limits = Limits()
     input_images: InputImages = InputImages()
+    kept_images: KeptImages = KeptImages()
     budgets: Budgets = Budgets()
     ingress: Ingress = Ingress()
 
@@ -185,6 +208,17 @@ class Config(Strict):
     def _somebody_may_ask(self) -> Self:
         if not self.keys and self.key_file is None:
             raise ValueError("keys: there are none, and no `key_file` is named; at least one of both must be there")
+        return self
+
+    @pydantic.model_validator(mode="after")
+    def _replicas_share_images(self) -> Self:
+        kept = self.kept_images
+        alone = self.ingress.replicas == 1 or all(model.task != "images" for model in self.models)
+        if not alone and (kept.location is None or kept.secret_file is None):
+            raise ValueError(
+                "kept_images: several ingress replicas serve images by URL, so `location` and `secret_file` must name "
+                "what all of them can read, such as s3://bucket/images and a secret that every node has"
+            )
         return self
 
     def key_path(self) -> Path | None:

@@ -16,15 +16,18 @@ from app.budgets.estimate import Estimate, Estimator
 from app.config import Config
 from app.errors import ApiError, internal_error
 from app.generation import GENERATIONS, Generation
+from app.image_store import ImageStore
 from app.keys import KeyEntry, KeyRing
 from app.media import ImageLoader
 from app.metrics import Metrics
-from app.parameters.adjust import adjust
+from app.parameters.adjust import STRICT, adjust
 from app.registry import Model, Registry
 from app.relay import Relay
 from app.reply import Reply, Send
 from app.routes import (
     HEALTH,
+    IMAGES,
+    KEPT_IMAGE,
     METRICS,
     MODEL_CARD,
     MODEL_LIST,
@@ -75,6 +78,7 @@ class Gateway:
         *,
         budgets: Budgets,
         estimator: Estimator,
+        image_store: ImageStore,
         metrics: Metrics,
         metrics_page: Callable[[], Awaitable[bytes]],
     ) -> None:
@@ -85,10 +89,12 @@ class Gateway:
         self._registry = registry
         self._budgets = budgets
         self._estimator = estimator
+        self._image_store = image_store
         self._metrics = metrics
         self._metrics_page = metrics_page
         self._handlers: dict[str, Handler] = {
             **{one.route.path: partial(self._generate, one) for one in GENERATIONS},
+            KEPT_IMAGE.path: self._kept_image,
             MODEL_LIST.path: self._model_list,
             MODEL_CARD.path: self._model_card,
             HEALTH.path: self._health,
@@ -134,7 +140,7 @@ class Gateway:
         if key is not None:
             reply.key_id, reply.standing = key.id, partial(self._budgets.standing, key.id, terms_of(key))
         found = match(scope["method"], path)
-        reply.route, reply.is_probe = found.route.path, not found.route.needs_key
+        reply.route, reply.is_probe = found.route.path, found.route.is_probe
         call = Call(found, headers, receive, reply)
         call.key = key
         await self._handlers[found.route.path](call)
@@ -183,17 +189,22 @@ class Gateway:
             reply.clock.resume()
         usage = bool(adjusted.kept.get("stream_options", {}).get("include_usage"))
         echo = {name: adjusted.accepted[name] for name in generation.echoed if name in adjusted.accepted}
-        head = RequestHead(generation.route.path, reply.request_id, usage, echo)
+        strict = bool(request.get(STRICT))
+        head = RequestHead(generation.route.path, reply.request_id, usage, echo, strict)
         payload = generation.engine_body(adjusted.kept, model.entry.id)
         reply.clock.pause()
         answer = await self._relay.send(model.entry.id, head, payload, self._limits.first_byte_timeout_s)
         reply.clock.resume()
+        reply.note(adjusted.clamped_further(answer.head.clamped, request))
         try:
             if answer.head.body is None:
                 await relay_events(reply, answer, self._limits.ping_interval_s, generation.failure_event)
             else:
                 reply.usage = answer.head.usage
-                await reply.complete(answer.head.status, JSON, answer.head.body)
+                body = answer.head.body
+                if generation.route is IMAGES and adjusted.kept.get("response_format") == "url":
+                    body = await self._image_store.publish(body, call.headers.get("host"))
+                await reply.complete(answer.head.status, JSON, body)
         finally:
             answer.close()
 
@@ -206,6 +217,15 @@ class Gateway:
             await send({"type": f"{message['type']}.complete"})
             if message["type"] == "lifespan.shutdown":
                 return
+
+    async def _kept_image(self, call: Call) -> None:
+        image = await self._image_store.read(call.match.name or "")
+        headers = [
+            ("content-type", image.content_type),
+            ("cache-control", f"private, max-age={image.seconds_left}"),
+            ("x-content-type-options", "nosniff"),
+        ]
+        await call.reply.complete(200, headers, image.content)
 
     async def _model_list(self, call: Call) -> None:
         pipeline = call.match.pipeline

@@ -4,12 +4,12 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from app import chat, embeddings, responses
+from app import chat, embeddings, images, responses
 from app.errors import ApiError
 from app.parameters import messages
 from app.parameters import responses as response_parameters
 from app.parameters.parts import ImageSlot
-from app.routes import CHAT, EMBEDDINGS, RESPONSES, Route
+from app.routes import CHAT, EMBEDDINGS, IMAGES, RESPONSES, Route
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,4 +34,5 @@ GENERATIONS = (
         ("metadata", "safety_identifier", "prompt_cache_key"),
     ),
     Generation(EMBEDDINGS, embeddings.engine_body, lambda _: iter(()), chat.failure_event, makes_text=False),
+    Generation(IMAGES, images.engine_body, lambda _: iter(()), images.failure_event, makes_text=False),
 )

@@ -13,6 +13,7 @@ from app.budgets.exact import ExactBudgets
 from app.budgets.leased import LeasedBudgets
 from app.config import Config
 from app.gateway import Gateway
+from app.image_store import ImageStore
 from app.keys import KeyRing
 from app.metrics import RayMetrics
 from app.metrics_page import metrics_page
@@ -33,11 +34,13 @@ class IngressReplica:
         """Called by Serve once, on the loop that will serve the requests."""
         access_log.configure()
         keys = await asyncio.to_thread(KeyRing, self._config.keys, self._config.key_path())
+        image_store = await asyncio.to_thread(ImageStore, self._config.kept_images)
         registry = Registry(self._config.models)
         app_name = serve.get_replica_context().app_name
         self._watching = [
             asyncio.create_task(watch(registry, app_name, self._handles)),
             asyncio.create_task(keys.follow()),
+            asyncio.create_task(image_store.keep_swept()),
         ]
         estimator = Estimator()
         for entry in self._config.models:
@@ -49,6 +52,7 @@ class IngressReplica:
             registry,
             budgets=self._budgets(),
             estimator=estimator,
+            image_store=image_store,
             metrics=RayMetrics(),
             metrics_page=metrics_page,
         )

@@ -1,5 +1,6 @@
 """GET /openapi.json: the routes that are served, their requests from the parameter table, and the error envelope."""
 
+import re
 from typing import Any
 
 from app.errors import CODES
@@ -45,8 +46,10 @@ def _operation(route: Route) -> dict[str, Any]:
         "security": [{"key": []}] if route.needs_key else [],
         "responses": {"200": _success(route), "default": ERROR},
     }
-    if "{id}" in route.path:
-        operation["parameters"] = [{"name": "id", "in": "path", "required": True, "schema": {"type": "string"}}]
+    if names := re.findall(r"{(\w+)}", route.path):
+        operation["parameters"] = [
+            {"name": name, "in": "path", "required": True, "schema": {"type": "string"}} for name in names
+        ]
     if table := TABLES_BY_ROUTE.get(route):
         operation["requestBody"] = {
             "required": True,

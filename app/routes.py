@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from app.errors import ApiError
 from app.parameters.row import Table
 from app.parameters.tables import TABLES
-from deployments.protocol import CHAT_ROUTE, EMBEDDINGS_ROUTE, RESPONSES_ROUTE
+from deployments.protocol import CHAT_ROUTE, EMBEDDINGS_ROUTE, IMAGES_ROUTE, RESPONSES_ROUTE
 
 API_PREFIX = "/v1/"
 
@@ -20,6 +20,7 @@ class Route:
     answer: str
     media_types: tuple[str, ...] = ("application/json",)
     needs_key: bool = True
+    is_probe: bool = False  # asked by machines every few seconds, so not worth a line in the access log
 
 
 CHAT = Route(
@@ -37,20 +38,39 @@ RESPONSES = Route(
     ("application/json", "text/event-stream"),
 )
 EMBEDDINGS = Route("POST", EMBEDDINGS_ROUTE, "Make vectors of texts", "OpenAI's list of embeddings.")
+IMAGES = Route(
+    "POST",
+    IMAGES_ROUTE,
+    "Make images of a text",
+    "OpenAI's ImagesResponse, or its events as server-sent events.",
+    ("application/json", "text/event-stream"),
+)
+KEPT_IMAGE = Route(
+    "GET",
+    "/images/{name}",
+    "Show an image that was asked for by URL",
+    "The image. The URL holds a signature and an end.",
+    ("image/png", "image/jpeg", "image/webp"),
+    needs_key=False,
+)
 MODEL_LIST = Route("GET", "/v1/models", "List the models that are up and that the key may use", "A list of Models.")
 MODEL_CARD = Route("GET", "/v1/models/{id}", "Show a model and what it can do", "OpenAI's Model, with `portico`.")
-HEALTH = Route("GET", "/health", "Say that the service is alive", "It is.", needs_key=False)
-READY = Route("GET", "/ready", "Say whether every model is up", "They all are.", needs_key=False)
-METRICS = Route("GET", "/metrics", "Show the metrics", "Prometheus' text format.", ("text/plain",), needs_key=False)
-OPENAPI = Route("GET", "/openapi.json", "Describe the routes", "An OpenAPI document.", needs_key=False)
+HEALTH = Route("GET", "/health", "Say that the service is alive", "It is.", needs_key=False, is_probe=True)
+READY = Route("GET", "/ready", "Say whether every model is up", "They all are.", needs_key=False, is_probe=True)
+METRICS = Route(
+    "GET", "/metrics", "Show the metrics", "Prometheus' text format.", ("text/plain",), needs_key=False, is_probe=True
+)
+OPENAPI = Route("GET", "/openapi.json", "Describe the routes", "An OpenAPI document.", needs_key=False, is_probe=True)
 
-ALL = (CHAT, RESPONSES, EMBEDDINGS, MODEL_LIST, MODEL_CARD, HEALTH, READY, METRICS, OPENAPI)
+ALL = (CHAT, RESPONSES, EMBEDDINGS, IMAGES, KEPT_IMAGE, MODEL_LIST, MODEL_CARD, HEALTH, READY, METRICS, OPENAPI)
 TABLES_BY_ROUTE: dict[Route, Table] = {
     CHAT: TABLES["chat"],
     RESPONSES: TABLES["responses"],
     EMBEDDINGS: TABLES["embeddings"],
+    IMAGES: TABLES["images"],
 }
-FIXED = {route.path: route for route in ALL if route is not MODEL_CARD}
+FIXED = {route.path: route for route in ALL if route not in (MODEL_CARD, KEPT_IMAGE)}
+KEPT_IMAGE_PREFIX = KEPT_IMAGE.path.removesuffix("{name}")
 UNKNOWN = "unknown"  # the metrics' name for every path that is no route
 
 
@@ -61,6 +81,7 @@ class Match:
     route: Route
     pipeline: str | None = None
     model_id: str | None = None
+    name: str | None = None  # of a kept image
 
 
 def match(method: str, path: str) -> Match:
@@ -85,6 +106,9 @@ def needs_key(path: str) -> bool:
 def _match_path(path: str) -> Match | None:
     if found := _match_plain(path, pipeline=None):
         return found
+    image = path.removeprefix(KEPT_IMAGE_PREFIX)
+    if image and image != path and "/" not in image:
+        return Match(KEPT_IMAGE, name=image)
     first, slash, rest = path.removeprefix(API_PREFIX).partition("/")
     if path.startswith(API_PREFIX) and first and slash:
         return _match_plain(API_PREFIX + rest, pipeline=first)

@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 CHAT_ROUTE = "/v1/chat/completions"
 RESPONSES_ROUTE = "/v1/responses"
 EMBEDDINGS_ROUTE = "/v1/embeddings"
+IMAGES_ROUTE = "/v1/images/generations"
 
 
 class RequestHead(NamedTuple):
@@ -20,6 +21,7 @@ class RequestHead(NamedTuple):
     request_id: str  # a UUID
     include_usage: bool  # whether the client asked to see the usage event of a stream
     echo: dict[str, Any]  # what the answer repeats of the request, such as `metadata`
+    strict: bool = False  # whether the client wants an error where the replica would change its request
 
 
 class ResponseHead(NamedTuple):
@@ -30,6 +32,8 @@ class ResponseHead(NamedTuple):
     body: bytes | None = None
     usage: dict[str, Any] | None = None
     error: dict[str, Any] | None = None  # an ApiError's `to_wire`
+    # What the replica changed in the request: (parameter, from, to) of a clamp that only the engine can find.
+    clamped: tuple[tuple[str, float, float], ...] = ()
 
 
 class ResponseTail(NamedTuple):

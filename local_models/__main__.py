@@ -11,14 +11,19 @@ from collections.abc import Callable
 from pathlib import Path
 
 from local_models.chat import make_chat_model
+from local_models.checker import make_checker
 from local_models.embed import make_embedding_model
+from local_models.image import make_flux, make_stable_diffusion
 from local_models.vision import make_vision_model
 
 FOLDER = Path(__file__).parent
-SERVED = ("pocket-chat", "pocket-embed")
+SERVED = ("pocket-chat", "pocket-embed", "pocket-image")
 MAKERS: dict[str, Callable[[Path], None]] = {
     "pocket-chat": make_chat_model,
+    "pocket-checker": make_checker,
     "pocket-embed": make_embedding_model,
+    "pocket-flux": make_flux,
+    "pocket-image": make_stable_diffusion,
     "pocket-vision": make_vision_model,
 }
 

@@ -25,6 +25,7 @@ import yaml
 from app.__main__ import main
 from app.config import PROJECT_FOLDER
 from app.keys import LOCAL_KEY
+from local_models import checker
 from tests.images import IMAGE_BOUNDS, ImageServer
 
 START_SECONDS = 400
@@ -100,6 +101,23 @@ def vision_entry(chat_entry: dict[str, Any]) -> dict[str, Any]:
     return entry
 
 
+def flux_entry(image_entry: dict[str, Any]) -> dict[str, Any]:
+    """pocket-flux, run as local.yaml runs its image model, with a safety checker."""
+    entry = copy.deepcopy(image_entry)
+    entry |= {"id": "pocket-flux", "source": "./local_models/pocket-flux"}
+    entry["engine_kwargs"] = {
+        "device": "cpu",
+        "steps": checker.STEPS,
+        "default_size": "64x64",
+        "safety_checker": str(PROJECT_FOLDER / "local_models" / "pocket-checker"),
+    }
+    return entry
+
+
+def entry_of(models: list[dict[str, Any]], model_id: str) -> dict[str, Any]:
+    return next(entry for entry in models if entry["id"] == model_id)
+
+
 @pytest.fixture(scope="session")
 def image_server() -> Iterator[ImageServer]:
     with ImageServer() as server:
@@ -113,7 +131,10 @@ def service(image_server: ImageServer, tmp_path_factory: pytest.TempPathFactory)
     port = free_port()
     content["http_options"]["port"] = port
     args = content["applications"][0]["args"]
-    args["models"].append(vision_entry(args["models"][0]))
+    models = args["models"]
+    painter = entry_of(models, "pocket-image")
+    models += [vision_entry(entry_of(models, "pocket-chat")), flux_entry(painter)]
+    painter["engine_kwargs"]["quality"]["high"] = 2000  # so that work lasts long enough to be given up
     args["input_images"] = {"allowed_domains": [image_server.host], "allowed_networks": ["127.0.0.0/8"]} | IMAGE_BOUNDS
     folder = tmp_path_factory.mktemp("service")
     key_file = folder / "keys.json"

@@ -3,8 +3,6 @@
 import asyncio
 import logging
 import os
-import stat
-import tempfile
 import time
 import warnings
 from typing import Any
@@ -16,6 +14,7 @@ from ray.exceptions import ActorDiedError, RayActorError, RayError
 
 from app.budgets.bank import Answer, Ask, Bank, Held, Join, Report
 from app.budgets.leased import BankAwayError
+from app.private_folder import private_folder
 
 logger = logging.getLogger("portico.budgets")
 
@@ -98,21 +97,7 @@ class ActorLink:
 def default_snapshot() -> str:
     """A file of this cluster in a folder of this user's among the system's temporary files. Raises PermissionError."""
     cluster = ray.get_runtime_context().gcs_address.replace(":", "-")
-    return os.path.join(private_folder(tempfile.gettempdir()), f"budgets-{cluster}.json")
-
-
-def private_folder(parent: str) -> str:
-    """A folder in `parent`, where others may write too, that nobody else has made or may write in."""
-    folder = os.path.join(parent, f"portico-{os.getuid()}")
-    os.makedirs(folder, mode=0o700, exist_ok=True)
-    status = os.lstat(folder)
-    if (
-        not stat.S_ISDIR(status.st_mode)
-        or status.st_uid != os.getuid()
-        or status.st_mode & (stat.S_IWGRP | stat.S_IWOTH)
-    ):
-        raise PermissionError(f"{folder} is not this user's own folder; remove it, or set budgets.snapshot")
-    return folder
+    return os.path.join(private_folder(), f"budgets-{cluster}.json")
 
 
 def _was_restarted() -> bool:

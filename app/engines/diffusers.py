@@ -79,3 +79,7 @@ class DiffusersOptions(Strict):
         """Width and height in pixels."""
         sides = SIDES.fullmatch(self.default_size) if self.default_size else None
         return (int(sides[1]), int(sides[2])) if sides else None
+
+    def steps_of(self, quality: str | None) -> int | None:
+        """Steps for a quality that a client asks for; None where the entry has none for it."""
+        return next((steps for name, steps in self.quality.items() if name == quality), None)

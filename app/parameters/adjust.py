@@ -1,6 +1,7 @@
 """Takes a request through its route's table: refuses, drops, clamps, ignores; says what it did."""
 
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 from app.errors import ApiError
@@ -20,6 +21,15 @@ class Adjusted:
     kept: dict[str, Any]  # what goes to the engine or is read by the gateway; legal values
     accepted: dict[str, Any]  # checked, without effect on the answer: user, metadata, ...
     adjustments: tuple[Adjustment, ...]  # in body order
+
+    def clamped_further(self, clamps: Sequence[tuple[str, float, float]], request: Iterable[str]) -> "Adjusted":
+        """With what the engine clamped: (parameter, from, to). `request` has the parameters in body order."""
+        if not clamps:
+            return self
+        place = {name: index for index, name in enumerate(request)}
+        every = [*self.adjustments, *(Adjustment(name, "clamp", before, after) for name, before, after in clamps)]
+        every.sort(key=lambda one: place.get(one.name, len(place)))
+        return replace(self, adjustments=tuple(every))
 
 
 def adjust(table: Table, request: dict[str, Any], profile: Profile) -> Adjusted:

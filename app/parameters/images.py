@@ -1,6 +1,8 @@
 """The parameters of POST /v1/images/generations."""
 
+import math
 import re
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -25,7 +27,7 @@ class Size:
         sides = SIZE.fullmatch(value)
         if sides is None or "0" in (sides[1].lstrip("0") or "0", sides[2].lstrip("0") or "0"):
             raise wrong_value(name, self.told())
-        legal = "x".join(str(_legal(int(side), profile)) for side in sides.groups())
+        legal = "x".join(map(str, _legal_sides(int(sides[1]), int(sides[2]), profile)))
         return Reading(value) if legal == value else Reading(legal, (value, legal))
 
     def told(self) -> str:
@@ -35,35 +37,80 @@ class Size:
         return {"type": "string", "pattern": f"^(auto|{SIZE.pattern})$"}
 
 
-def _legal(side: int, profile: Profile) -> int:
-    """The legal length of a side that is nearest to `side`."""
+def _legal_sides(width: int, height: int, profile: Profile) -> tuple[int, int]:
+    """The legal sides that are nearest; where both together are too many pixels, smaller ones of that form."""
+    width, height = _legal_side(width, profile), _legal_side(height, profile)
+    most = profile.limit("max_pixels")
+    if most is None or width * height <= most:
+        return width, height
+    shrink = math.sqrt(most / (width * height))
+    multiple = profile.limit("size_multiple") or 1
+    floored = (max(multiple, int(side * shrink) // multiple * multiple) for side in (width, height))
+    return tuple(floored)  # type: ignore[return-value]
+
+
+def _legal_side(side: int, profile: Profile) -> int:
     multiple = profile.limit("size_multiple") or 1
     lowest, highest = profile.limit("min_side") or multiple, profile.limit("max_side") or side
+    lowest, highest = -(-lowest // multiple) * multiple, highest // multiple * multiple
     rounded = max(1, (side + multiple // 2) // multiple) * multiple
     return min(max(rounded, lowest), max(highest, lowest))
+
+
+def _streams(kept: dict[str, Any], _: Profile) -> Iterator[tuple[str, float, float]]:
+    """A stream shows one image, and carries it."""
+    if not kept.get("stream"):
+        return
+    if kept.get("response_format") == "url":
+        raise wrong_value("response_format", '"b64_json", or left out, where `stream` is true')
+    if kept.get("n", 1) > 1:
+        yield "n", kept["n"], 1
 
 
 IMAGES = Table(
     rows=(
         Parameter("model", Text(), "The id of a model. May be left out under /v1/{pipeline}/.", Treatment.GATEWAY),
-        Parameter("prompt", Text(1, MAX_PROMPT), "What to show.", required=True),
+        Parameter("prompt", Text(1, MAX_PROMPT), "What to show.", required=True, capability="images"),
         Parameter("n", Number(1, "max_images", integer=True), "How many images."),
-        Parameter("size", Size(), "Rounded to the model's multiple."),
-        Parameter("quality", Choice(("auto", "low", "medium", "high", "standard", "hd")), "Steps, by the operator."),
+        Parameter("size", Size(), "Rounded to the model's multiple.", absent=("auto",)),
+        Parameter(
+            "quality",
+            Choice(("auto", "low", "medium", "high", "standard", "hd")),
+            "Steps, by the operator.",
+            feature="quality",
+            absent=("auto",),
+        ),
         Parameter("response_format", Choice(("b64_json", "url")), "The image itself, or where it can be fetched."),
         Parameter("output_format", Choice(("png", "jpeg", "webp")), "How images are encoded."),
         Parameter("output_compression", Number(0, 100, integer=True), "Quality of jpeg and webp."),
         Parameter(
-            "background", Choice(("auto", "opaque", "transparent")), "Behind the picture.", feature="transparency"
+            "background",
+            Choice(("auto", "opaque", "transparent")),
+            "Behind the picture.",
+            feature="transparency",
+            absent=("auto", "opaque"),
         ),
         Parameter("stream", Flag(), "Send events while the image is made."),
-        Parameter("partial_images", Number(0, 3, integer=True), "How many unfinished images a stream shows."),
+        Parameter(
+            "partial_images",
+            Number(0, 3, integer=True),
+            "How many unfinished images a stream shows.",
+            feature="partial_images",
+            absent=(0,),
+        ),
         Parameter("user", Text(), "Written to the log.", Treatment.ACCEPT),
         # What diffusers has beyond OpenAI.
         Parameter("seed", Number(0, 2**63 - 1, integer=True), "The same seed gives the same image.", engines=DIFFUSERS),
-        Parameter("negative_prompt", Text(0, MAX_PROMPT), "What not to show.", engines=DIFFUSERS),
+        Parameter(
+            "negative_prompt",
+            Text(0, MAX_PROMPT),
+            "What not to show.",
+            engines=DIFFUSERS,
+            feature="negative_prompt",
+        ),
         ignored("moderation", "The operator decides."),
         ignored("style", "Say it in the prompt."),
         refused("image", "editing is not served; this route makes images from text."),
-    )
+    ),
+    rules=(_streams,),
 )

@@ -1,6 +1,7 @@
 """A gateway without Ray and without an engine: a stand-in relay answers with what a test gives it."""
 
 from collections.abc import AsyncGenerator, Callable
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -8,9 +9,10 @@ import pytest
 
 from app.budgets.estimate import Estimator
 from app.budgets.exact import ExactBudgets
-from app.config import Config, parse_config
+from app.config import Config, KeptImages, parse_config
 from app.errors import ApiError
 from app.gateway import Gateway
+from app.image_store import ImageStore
 from app.keys import LOCAL_KEY, KeyRing, hash_key, public_id
 from app.metrics import NoMetrics
 from app.profile import Profile
@@ -96,7 +98,7 @@ def registry() -> Registry:
 
 
 @pytest.fixture
-def make_gateway(relay: StandInRelay, registry: Registry) -> Callable[..., Gateway]:
+def make_gateway(relay: StandInRelay, registry: Registry, tmp_path: Path) -> Callable[..., Gateway]:
     async def page() -> bytes:
         return b"# nothing\n"
 
@@ -109,6 +111,7 @@ def make_gateway(relay: StandInRelay, registry: Registry) -> Callable[..., Gatew
             registry,
             budgets=ExactBudgets(),
             estimator=Estimator(),
+            image_store=ImageStore(KeptImages(location=str(tmp_path))),
             metrics=NoMetrics(),
             metrics_page=page,
         )

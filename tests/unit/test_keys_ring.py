@@ -252,5 +252,5 @@ async def following(ring: KeyRing, monkeypatch: pytest.MonkeyPatch) -> AsyncGene
 
 async def until(condition: Callable[[], bool]) -> None:
     async with asyncio.timeout(30):
-        while not condition():  # noqa: ASYNC110 - what is waited for tells nobody
+        while not condition():
             await asyncio.sleep(0.005)

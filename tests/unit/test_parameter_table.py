@@ -19,7 +19,7 @@ from app.profile import Profile
 
 ABLE = Profile(
     engine="vllm",
-    capabilities=frozenset({"chat", "tools", "vision", "embeddings"}),
+    capabilities=frozenset({"chat", "tools", "vision", "embeddings", "images"}),
     limits={
         "context_length": 2048,
         "vocabulary_size": 384,

@@ -1,0 +1,248 @@
+"""The one file that knows diffusers: a pipeline that makes pictures of texts, loaded and run as its options say.
+
+A pipeline object keeps state while it runs, so all its work is done by one caller at a time.
+"""
+
+import inspect
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+from app.engines.diffusers import DiffusersOptions
+from app.profile import Profile
+from deployments.latents import decoded
+from deployments.safety import SafetyChecker
+
+WARM_UP_STEPS = 2
+USUAL_SIDE = 1024
+SAME_PICTURE = 2.0  # of 255, the mean difference of a preview of the last latents from the picture itself
+NO_PREVIEWS = "this pipeline's unfinished images cannot be shown"
+NO_QUALITY = "the operator has set no steps for it"
+NO_TRANSPARENCY = "the model paints opaque images only"
+NO_NEGATIVE_PROMPT = "not supported by the model as it is configured"
+
+
+class PipelineError(ValueError):
+    """The model is there and cannot serve text to image."""
+
+
+class Shape(NamedTuple):
+    """What pictures of one batch have in common."""
+
+    width: int
+    height: int
+    steps: int
+    negative: bool  # whether a negative prompt is read
+
+
+class Picture(NamedTuple):
+    """What is particular to one."""
+
+    prompt: str
+    negative_prompt: str
+    seed: int
+
+
+class Stopped(Exception):
+    """Raised by a watcher to stop a pipeline at once."""
+
+
+# (steps done, a way to see the pictures as they are) -> None; may raise Stopped
+Watcher = Callable[[int, Callable[[], list[Any]]], None]
+
+
+class DiffusionModel:
+    """A loaded pipeline."""
+
+    def __init__(self, source: str, options: DiffusersOptions) -> None:
+        """Load the pipeline at `source`, a folder or a hub name. Raises PipelineError."""
+        self.options = options
+        self._pipe = _loaded(source, options)
+        self._takes = inspect.signature(self._pipe.__call__).parameters
+        if "prompt" not in self._takes:
+            raise PipelineError(f"{type(self._pipe).__name__} makes no images from text")
+        self.size_multiple = options.size_multiple or _size_multiple(self._pipe)
+        self.default_sides = options.default_sides() or _default_sides(self._pipe, options, self.size_multiple)
+        self.default_steps: int = options.steps or self._takes["num_inference_steps"].default
+        self.prompt_limit, self._tokenizer = _prompt_limit(self._pipe, self._takes)
+        self._safety = SafetyChecker(options.safety_checker, source) if options.safety_checker else None
+        self._shows = False
+
+    def warm_up(self) -> None:
+        """Make a picture, and find out whether unfinished ones can be shown. Blocks."""
+        shape = Shape(*self.default_sides, WARM_UP_STEPS, negative=False)
+        self._shows = True
+        previews: list[Any] = []
+
+        def watch(done: int, preview: Callable[[], list[Any]]) -> None:
+            if done == WARM_UP_STEPS:
+                try:
+                    previews.extend(preview())
+                except Exception:  # whatever a pipeline of an unknown family makes of it
+                    self._shows = False
+
+        (picture,) = self.paint(shape, [Picture("ready?", "", 0)], watch)
+        self._shows = bool(previews) and _same(previews[0], picture)
+
+    def profile(self) -> Profile:
+        """What the pipeline and its options make possible."""
+        options = self.options
+        lacks = {
+            "partial_images": (self._shows, NO_PREVIEWS),
+            "quality": (bool(options.quality), NO_QUALITY),
+            "transparency": (getattr(self._pipe.vae.config, "out_channels", 3) == 4, NO_TRANSPARENCY),
+            "negative_prompt": (self._reads_negative_prompts(), NO_NEGATIVE_PROMPT),
+        }
+        return Profile(
+            engine="diffusers",
+            capabilities=frozenset({"images"}),
+            lacks={name: why for name, (there, why) in lacks.items() if not there},
+            limits={
+                "context_length": self.prompt_limit,
+                "size_multiple": self.size_multiple,
+                "min_side": options.min_side,
+                "max_side": options.max_side,
+                "max_pixels": options.max_pixels,
+                "max_images": options.max_images,
+            },
+        )
+
+    def prompt_tokens(self, prompt: str) -> int:
+        return len(self._tokenizer(prompt, truncation=False, verbose=False)["input_ids"])
+
+    def paint(self, shape: Shape, pictures: list[Picture], watch: Watcher) -> list[Any]:
+        """PIL images of `pictures`. Calls `watch` after each step; blocks. Raises what `watch` raises."""
+        import torch
+
+        def after_step(pipe: Any, step: int, _: Any, tensors: dict[str, Any]) -> dict[str, Any]:
+            watch(step + 1, lambda: self._preview(pipe, tensors["latents"], shape))
+            return tensors
+
+        arguments: dict[str, Any] = {
+            "prompt": [one.prompt for one in pictures],
+            "width": shape.width,
+            "height": shape.height,
+            "num_inference_steps": shape.steps,
+            # On the CPU: the same seed gives the same noise on every device.
+            "generator": [torch.Generator("cpu").manual_seed(one.seed) for one in pictures],
+            "guidance_scale": self.options.guidance_scale,
+            "true_cfg_scale": self.options.true_cfg_scale,
+            "negative_prompt": [one.negative_prompt for one in pictures] if shape.negative else None,
+            "callback_on_step_end": after_step,
+            "output_type": "pil",
+        }
+        given = {name: value for name, value in arguments.items() if value is not None and name in self._takes}
+        try:
+            with torch.inference_mode():
+                return list(self._pipe(**given).images)
+        finally:
+            self._pipe.maybe_free_model_hooks()
+
+    def blocked(self, images: list[Any]) -> list[bool]:
+        """Which of the images must not be shown. Blocks."""
+        return [False] * len(images) if self._safety is None else self._safety.blocked(images)
+
+    def _preview(self, pipe: Any, latents: Any, shape: Shape) -> list[Any]:
+        return list(decoded(pipe, latents, shape.width, shape.height)) if self._shows else []
+
+    def _reads_negative_prompts(self) -> bool:
+        if "true_cfg_scale" in self._takes:  # such pipelines read it only where that is over 1
+            return (self.options.true_cfg_scale or self._takes["true_cfg_scale"].default) > 1
+        return "negative_prompt" in self._takes
+
+
+def _loaded(source: str, options: DiffusersOptions) -> Any:
+    """The pipeline, in its dtype, on its device, with what makes it faster or smaller switched on."""
+    import torch
+    from diffusers import AutoPipelineForText2Image, DiffusionPipeline
+    from diffusers.utils import logging
+    from transformers.utils import logging as transformers_logging
+
+    for one in (logging, transformers_logging):
+        one.set_verbosity_error()  # the warnings of long prompts repeat them
+        one.disable_progress_bar()
+    device = options.device or ("cuda" if torch.cuda.is_available() else "cpu")
+    dtype = options.dtype if options.dtype != "auto" else ("float32" if device == "cpu" else "bfloat16")
+    arguments: dict[str, Any] = {"torch_dtype": getattr(torch, dtype)}
+    arguments |= {name: value for name in ("variant", "revision") if (value := getattr(options, name)) is not None}
+    if options.quantization is not None:
+        arguments["quantization_config"] = _quantization(options)
+    try:
+        pipe = AutoPipelineForText2Image.from_pretrained(source, **arguments)
+    except ValueError:  # a pipeline that is in no list of the library's
+        pipe = DiffusionPipeline.from_pretrained(source, **arguments)
+    pipe.set_progress_bar_config(disable=True)
+    if getattr(pipe, "safety_checker", None) is not None:
+        pipe.safety_checker = None  # ours judges, for every family alike
+    _place(pipe, device, options)
+    _speed_up(pipe, options)
+    return pipe
+
+
+def _quantization(options: DiffusersOptions) -> Any:
+    from diffusers.quantizers import PipelineQuantizationConfig
+
+    asked = options.quantization
+    if asked is None:
+        return None
+    return PipelineQuantizationConfig(
+        quant_backend=asked.backend, quant_kwargs=asked.kwargs, components_to_quantize=asked.components or None
+    )
+
+
+def _place(pipe: Any, device: str, options: DiffusersOptions) -> None:
+    if options.offload == "model":
+        pipe.enable_model_cpu_offload(device=device)
+    elif options.offload == "sequential":
+        pipe.enable_sequential_cpu_offload(device=device)
+    else:
+        pipe.to(device)
+    if options.vae_tiling:
+        pipe.vae.enable_tiling()
+
+
+def _speed_up(pipe: Any, options: DiffusersOptions) -> None:
+    denoiser = _denoiser(pipe)
+    if options.attention_backend is not None:
+        denoiser.set_attention_backend(options.attention_backend)
+    if options.cache is not None:
+        from diffusers import FirstBlockCacheConfig
+
+        denoiser.enable_cache(FirstBlockCacheConfig(threshold=options.cache.threshold))
+    if options.compile is not None:
+        asked = options.compile
+        compile_ = denoiser.compile_repeated_blocks if asked.scope == "repeated_blocks" else denoiser.compile
+        compile_(fullgraph=asked.fullgraph, mode=asked.mode, dynamic=asked.dynamic)
+
+
+def _denoiser(pipe: Any) -> Any:
+    return pipe.transformer if getattr(pipe, "transformer", None) is not None else pipe.unet
+
+
+def _size_multiple(pipe: Any) -> int:
+    """A U-Net takes whole latents; a transformer takes patches of two by two of them."""
+    scale = int(getattr(pipe, "vae_scale_factor", 8))
+    return max(8, scale) if getattr(pipe, "unet", None) is not None else max(16, 2 * scale)
+
+
+def _default_sides(pipe: Any, options: DiffusersOptions, multiple: int) -> tuple[int, int]:
+    latents = getattr(pipe, "default_sample_size", None)
+    if latents is None:
+        latents = getattr(_denoiser(pipe).config, "sample_size", None)
+    side = latents * pipe.vae_scale_factor if isinstance(latents, int) else USUAL_SIDE
+    side = min(max(side, options.min_side), options.max_side) // multiple * multiple
+    return side, side
+
+
+def _prompt_limit(pipe: Any, takes: Any) -> tuple[int, Any]:
+    """The tokens that a prompt may have, and the tokenizer that counts them: that of the encoder with most room."""
+    names = [name for name in ("tokenizer", "tokenizer_2", "tokenizer_3") if getattr(pipe, name, None) is not None]
+    if "max_sequence_length" in takes:
+        return int(takes["max_sequence_length"].default), getattr(pipe, names[-1])
+    return int(pipe.tokenizer.model_max_length), pipe.tokenizer
+
+
+def _same(preview: Any, picture: Any) -> bool:
+    import numpy as np
+
+    first, second = (np.asarray(one, dtype="float32") for one in (preview, picture))
+    return first.shape == second.shape and float(np.abs(first - second).mean()) < SAME_PICTURE

@@ -1,0 +1,318 @@
+"""diffusers behind our interface: a picture is the same whoever else is in its batch; unwanted work ends."""
+
+import asyncio
+import base64
+import io
+from typing import Any
+
+import numpy as np
+import orjson
+import pytest
+from PIL import Image
+
+from app.config import PROJECT_FOLDER
+from app.engines.diffusers import DiffusersOptions
+from deployments.diffusion import DiffusionModel, Picture, Shape, Stopped
+from deployments.images import ImagesReplica
+from deployments.protocol import IMAGES_ROUTE, RequestHead, ResponseHead, ResponseTail
+from local_models import checker
+
+MODELS = PROJECT_FOLDER / "local_models"
+OPTIONS = {"device": "cpu", "steps": 4, "default_size": "64x64"}
+SHAPE = Shape(64, 64, 4, negative=False)
+BLOCKED = checker.PROMPT
+ROUNDING = 1  # of 255: a batch adds its numbers in another order
+
+
+def load(name: str, **changes: Any) -> DiffusionModel:
+    model = DiffusionModel(str(MODELS / name), DiffusersOptions.model_validate(OPTIONS | changes))
+    model.warm_up()
+    return model
+
+
+@pytest.fixture(scope="module", params=["pocket-image", "pocket-flux"])
+def model(request: pytest.FixtureRequest) -> DiffusionModel:
+    return load(request.param)
+
+
+def quietly(_: int, __: Any) -> None:
+    """Watch nothing."""
+
+
+def paint(model: DiffusionModel, *pictures: Picture, shape: Shape = SHAPE) -> list[Any]:
+    return [np.asarray(image, dtype=int) for image in model.paint(shape, list(pictures), quietly)]
+
+
+def picture(seed: int, prompt: str = "a fox") -> Picture:
+    return Picture(prompt, "", seed)
+
+
+def test_a_seed_gives_its_picture_alone_and_in_a_batch(model: DiffusionModel) -> None:
+    together = paint(model, picture(1), picture(2, "a boat on a lake"), picture(3))
+    for seed, prompt, found in zip((1, 2, 3), ("a fox", "a boat on a lake", "a fox"), together, strict=True):
+        (alone,) = paint(model, picture(seed, prompt))
+        assert np.abs(alone - found).max() <= ROUNDING
+    assert np.abs(together[0] - together[2]).mean() > 10
+
+
+def test_sides_are_those_asked_for(model: DiffusionModel) -> None:
+    (wide,) = paint(model, picture(1), shape=Shape(96, 64, 2, negative=False))
+    assert wide.shape == (64, 96, 3)
+
+
+def test_what_a_watcher_sees_last_is_the_picture(model: DiffusionModel) -> None:
+    seen = []
+
+    def watch(_: int, preview: Any) -> None:
+        seen.append(np.asarray(preview()[0], dtype=int))
+
+    (image,) = model.paint(SHAPE, [picture(5)], watch)
+    assert len(seen) == SHAPE.steps
+    assert np.abs(seen[-1] - np.asarray(image, dtype=int)).max() <= ROUNDING
+    changes = [np.abs(one - seen[-1]).mean() for one in seen]
+    assert changes[0] > changes[-2] > 0
+
+
+def test_a_watcher_stops_the_pipeline_and_the_next_picture_is_right(model: DiffusionModel) -> None:
+    (before,) = paint(model, picture(6))
+    steps = []
+
+    def stop(done: int, _: Any) -> None:
+        steps.append(done)
+        if done == 2:
+            raise Stopped
+
+    with pytest.raises(Stopped):
+        model.paint(SHAPE, [picture(6)], stop)
+    assert steps == [1, 2]
+    (after,) = paint(model, picture(6))
+    assert np.array_equal(before, after)
+
+
+def test_what_the_model_can_do_is_found(model: DiffusionModel) -> None:
+    profile = model.profile()
+    assert profile.capabilities == {"images"}
+    assert "partial_images" not in profile.lacks
+    assert set(profile.lacks) >= {"quality", "transparency"}
+
+
+def test_negative_prompts_are_read_by_stable_diffusion_and_by_flux_where_it_pays_for_them() -> None:
+    assert "negative_prompt" not in load("pocket-image").profile().lacks
+    assert "negative_prompt" in load("pocket-flux").profile().lacks
+    paying = load("pocket-flux", true_cfg_scale=3)
+    assert "negative_prompt" not in paying.profile().lacks
+    without, with_one = (
+        paint(paying, Picture("a fox", words, 3), shape=SHAPE._replace(negative=bool(words)))[0]
+        for words in ("", "a boat")
+    )
+    assert np.abs(without - with_one).max() > ROUNDING
+
+
+def test_prompts_are_counted_by_the_tokenizer_with_most_room() -> None:
+    assert load("pocket-image").profile().limits["context_length"] == 77
+    assert load("pocket-flux").profile().limits["context_length"] == 512
+
+
+def test_sizes_come_from_the_model_unless_the_entry_names_them() -> None:
+    assert load("pocket-image", default_size=None).default_sides == (64, 64)
+    assert load("pocket-image").size_multiple == 8
+    assert load("pocket-flux", default_size="128x96").default_sides == (128, 96)
+    assert load("pocket-flux").size_multiple == 16
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"vae_tiling": True},
+        {"dtype": "bfloat16"},
+        {"attention_backend": "native"},
+        {"cache": {"kind": "first_block", "threshold": 0.1}},
+    ],
+    ids=lambda options: next(iter(options)),
+)
+def test_what_makes_a_pipeline_faster_or_smaller_still_makes_pictures(options: dict[str, Any]) -> None:
+    (image,) = paint(load("pocket-flux", **options), picture(1))
+    assert image.std() > 1
+
+
+def test_a_compiled_pipeline_makes_the_same_picture() -> None:
+    plain = paint(load("pocket-flux"), picture(1))[0]
+    compiled = paint(load("pocket-flux", compile={"scope": "repeated_blocks"}), picture(1))[0]
+    assert np.abs(plain - compiled).max() <= 2 * ROUNDING
+
+
+# The replica: requests in, OpenAI's shapes out.
+
+
+async def replica(name: str = "pocket-image", **changes: Any) -> ImagesReplica:
+    made = ImagesReplica.__new__(ImagesReplica)
+    await made.__init__(name, str(MODELS / name), OPTIONS | changes)  # type: ignore[misc]
+    return made
+
+
+def handle(served: ImagesReplica, *, strict: bool = False, **asked: Any) -> Any:
+    head = RequestHead(IMAGES_ROUTE, "test", include_usage=False, echo={}, strict=strict)
+    return served.handle(head, orjson.dumps({"prompt": "a fox"} | asked))
+
+
+async def items(served: ImagesReplica, **asked: Any) -> list[Any]:
+    return [item async for item in handle(served, **asked)]
+
+
+async def answer(served: ImagesReplica, **asked: Any) -> dict[str, Any]:
+    (head,) = await items(served, **asked)
+    assert head.error is None
+    return dict(orjson.loads(head.body))
+
+
+async def busy(served: ImagesReplica, steps: int = 3) -> asyncio.Task[Any]:
+    """A request that is under way since `steps` steps, so that what comes next waits together."""
+    before = served._batches.steps_done
+    task = asyncio.create_task(items(served, quality="high"))
+    while served._batches.steps_done < before + steps:
+        await asyncio.sleep(0.01)
+    return task
+
+
+def pixels(b64_json: str) -> Any:
+    return np.asarray(Image.open(io.BytesIO(base64.b64decode(b64_json))), dtype=int)
+
+
+async def test_requests_that_wait_together_are_one_batch() -> None:
+    served = await replica(quality={"high": 50})
+    alone = pixels((await answer(served, seed=3))["data"][0]["b64_json"])
+    first = await busy(served)
+    answers = await asyncio.gather(*(answer(served, seed=seed) for seed in range(8)))
+    await first
+    assert served._batches.batches_begun == 2 + 2  # of four images each
+    assert np.abs(pixels(answers[3]["data"][0]["b64_json"]) - alone).max() <= ROUNDING
+
+
+async def test_other_shapes_wait_for_a_batch_of_their_own() -> None:
+    served = await replica(quality={"high": 50})
+    first = await busy(served)
+    sizes = ["64x64", "64x96", "64x64", "64x96"]
+    answers = await asyncio.gather(*(answer(served, size=size) for size in sizes))
+    await first
+    assert [one["size"] for one in answers] == sizes
+    assert [pixels(one["data"][0]["b64_json"]).shape[:2] for one in answers] == [(64, 64), (96, 64)] * 2
+    assert served._batches.batches_begun == 1 + 2
+
+
+async def test_the_images_of_one_request_have_seeds_that_follow_each_other() -> None:
+    served = await replica()
+    several = (await answer(served, seed=10, n=3))["data"]
+    (last,) = (await answer(served, seed=12))["data"]
+    assert np.abs(pixels(several[2]["b64_json"]) - pixels(last["b64_json"])).max() <= ROUNDING
+
+
+async def test_without_a_seed_every_image_is_another() -> None:
+    served = await replica()
+    one, other = [(await answer(served))["data"][0]["b64_json"] for _ in range(2)]
+    assert one != other
+
+
+@pytest.mark.parametrize("kind", ["png", "jpeg", "webp"])
+async def test_files_are_of_the_kind_asked_for(kind: str) -> None:
+    served = await replica()
+    made = await answer(served, output_format=kind, seed=1)
+    assert made["output_format"] == kind
+    data = base64.b64decode(made["data"][0]["b64_json"])
+    assert Image.open(io.BytesIO(data)).format == kind.upper()
+    if kind != "png":
+        small = await answer(served, output_format=kind, output_compression=5, seed=1)
+        assert len(base64.b64decode(small["data"][0]["b64_json"])) < len(data) / 2
+
+
+async def test_quality_is_steps() -> None:
+    served = await replica(quality={"low": 2, "high": 6})
+    for quality, steps in (("low", 2), ("high", 6), ("medium", 4)):
+        before = served._batches.steps_done
+        await answer(served, quality=quality)
+        assert served._batches.steps_done - before == steps
+
+
+async def test_a_client_that_leaves_frees_the_pipeline() -> None:
+    served = await replica(quality={"high": 10_000})
+    long = await busy(served)
+    long.cancel()
+    await asyncio.wait([long])
+    done = served._batches.steps_done
+    assert (await answer(served))["data"]
+    assert served._batches.steps_done <= done + 2 + 4
+
+
+async def test_a_client_that_leaves_while_it_waits_is_not_painted() -> None:
+    served = await replica(quality={"high": 50})
+    first = await busy(served)
+    waiting = asyncio.create_task(items(served))
+    await asyncio.sleep(0.05)
+    waiting.cancel()
+    await asyncio.wait([first, waiting])
+    assert (served._batches.batches_begun, served._batches.steps_done) == (1, 50)
+
+
+async def test_a_client_that_leaves_does_not_take_the_others_of_its_batch_with_it() -> None:
+    served = await replica(steps=60, quality={"high": 50})
+    first = await busy(served)
+    leaving, staying = (asyncio.create_task(items(served, seed=seed)) for seed in (1, 2))
+    await first
+    while served._batches.steps_done < 55:
+        await asyncio.sleep(0.01)
+    leaving.cancel()
+    (head,) = await staying
+    assert head.status == 200
+    assert served._batches.steps_done == 50 + 60
+
+
+async def test_a_prompt_that_is_too_long_is_refused_or_cut_as_the_entry_says() -> None:
+    long = "fox " * 100
+    (head,) = await items(await replica(), prompt=long)
+    assert (head.status, head.error["code"], head.error["param"]) == (422, "context_length_exceeded", "prompt")
+    cutting = await replica(long_prompts="truncate")
+    (head,) = await items(cutting, prompt=long)
+    assert (head.status, head.clamped) == (200, (("prompt", 302, 77),))
+    (head,) = await items(cutting, prompt=long, strict=True)
+    assert head.status == 422
+
+
+async def test_a_stream_shows_the_picture_as_it_becomes() -> None:
+    served = await replica(steps=8)
+    head, *events, tail = await items(served, stream=True, partial_images=3, seed=4)
+    assert isinstance(head, ResponseHead)
+    assert head.content_type == "text/event-stream"
+    assert isinstance(tail, ResponseTail)
+    assert tail.usage == {**orjson.loads(events[-1].partition(b"data: ")[2])["usage"]}
+    shown = [pixels(orjson.loads(event.partition(b"data: ")[2])["b64_json"]) for event in events]
+    differences = [np.abs(image - shown[-1]).mean() for image in shown]
+    assert differences == sorted(differences, reverse=True)
+    assert len(set(differences)) == 4
+    whole = (await answer(served, seed=4))["data"][0]["b64_json"]
+    assert np.array_equal(shown[-1], pixels(whole))
+
+
+async def checked() -> ImagesReplica:
+    """With a checker that knows one picture, and blocks what is like it."""
+    return await replica("pocket-flux", safety_checker=str(MODELS / "pocket-checker"))
+
+
+async def test_a_blocked_picture_is_a_400() -> None:
+    served = await checked()
+    (head,) = await items(served, prompt=BLOCKED, seed=1)
+    assert (head.status, head.error["code"], head.error["param"]) == (400, "content_policy_violation", "prompt")
+    assert (await items(served, prompt=BLOCKED, seed=2))[0].status == 200
+
+
+async def test_one_blocked_picture_blocks_its_request_and_no_other() -> None:
+    served = await checked()
+    both, other = await asyncio.gather(items(served, prompt=BLOCKED, seed=1, n=2), items(served, seed=5))
+    assert (both[0].status, other[0].status) == (400, 200)
+
+
+async def test_a_stream_ends_where_its_picture_is_blocked() -> None:
+    served = await checked()
+    (head,) = await items(served, prompt=BLOCKED, seed=1, stream=True)
+    assert (head.status, head.error["code"]) == (400, "content_policy_violation")
+    *before, last = await items(served, prompt=BLOCKED, seed=1, stream=True, partial_images=3)
+    assert last.error["code"] == "content_policy_violation"
+    assert not any(b"completed" in item for item in before if isinstance(item, bytes))

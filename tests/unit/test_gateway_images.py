@@ -1,0 +1,103 @@
+"""POST /v1/images/generations at the gateway: what the engine gets, URLs, what the engine changed."""
+
+import base64
+import json
+from typing import Any
+
+import pytest
+
+from app.profile import Profile
+from deployments.protocol import ResponseHead, ResponseTail
+from tests.unit.conftest import assert_error
+
+IMAGES = "/v1/images/generations"
+PICTURE = b"a picture"
+PAINTER = Profile(
+    engine="diffusers",
+    capabilities=frozenset({"images"}),
+    lacks={"quality": "no steps", "transparency": "opaque only"},
+    limits={"max_images": 2, "size_multiple": 8, "min_side": 64, "max_side": 512, "max_pixels": 256 * 256},
+)
+
+
+@pytest.fixture
+def painter(registry: Any, relay: Any) -> Any:
+    registry.learn("alpha", PAINTER)
+    body = {"created": 1, "data": [{"b64_json": base64.b64encode(PICTURE).decode()}], "output_format": "webp"}
+    relay.items = [ResponseHead(200, body=json.dumps(body).encode(), usage={"input_tokens": 3, "output_tokens": 16})]
+    return relay
+
+
+def ask(**changes: Any) -> dict[str, Any]:
+    return {"model": "alpha", "prompt": "a boat"} | changes
+
+
+async def test_the_engine_gets_what_it_needs(client: Any, painter: Any) -> None:
+    asked = ask(n=2, size="64x128", seed=7, user="me", quality="auto", response_format="b64_json", background="opaque")
+    response = await client.post(IMAGES, json=asked)
+    assert "x-param-adjustments" not in response.headers
+    assert json.loads(painter.sent[0][2]) == {"prompt": "a boat", "n": 2, "size": "64x128", "seed": 7}
+
+
+@pytest.mark.parametrize(
+    ("given", "to"),
+    [("100x100", "104x104"), ("1x1", "64x64"), ("1000000x1000000", "256x256"), ("512x256", "360x176"), ("auto", None)],
+)
+async def test_sizes_become_ones_that_the_model_can_make(client: Any, painter: Any, given: str, to: str | None) -> None:
+    response = await client.post(IMAGES, json=ask(size=given))
+    assert json.loads(painter.sent[0][2]).get("size") == to
+    told = f'size;action=clamp;from="{given}";to="{to}"' if to else None
+    assert response.headers.get("x-param-adjustments") == told
+
+
+async def test_what_the_engine_cut_is_reported_in_body_order(client: Any, painter: Any) -> None:
+    painter.items[0] = painter.items[0]._replace(clamped=(("prompt", 120, 77),))
+    response = await client.post(IMAGES, json={"n": 9, "prompt": "long", "quality": "hd", "model": "alpha"})
+    assert response.headers["x-param-adjustments"] == (
+        'n;action=clamp;from=9;to=2, prompt;action=clamp;from=120;to=77, quality;action=drop;reason="no steps"'
+    )
+    assert not painter.sent[0][1].strict
+
+
+async def test_strict_params_reach_the_engine_which_finds_what_is_too_long(client: Any, painter: Any) -> None:
+    await client.post(IMAGES, json=ask(strict_params=True))
+    assert painter.sent[0][1].strict
+    assert "strict_params" not in json.loads(painter.sent[0][2])
+
+
+async def test_an_image_by_url_is_fetched_without_a_key(client: Any, painter: Any) -> None:
+    answer = (await client.post(IMAGES, json=ask(response_format="url"))).json()
+    (item,) = answer["data"]
+    assert set(item) == {"url"}
+    image = await client.get(item["url"], headers={"authorization": ""})
+    assert (image.status_code, image.content) == (200, PICTURE)
+    assert image.headers["content-type"] == "image/webp"
+    assert image.headers["x-content-type-options"] == "nosniff"
+    assert image.headers["cache-control"].startswith("private, max-age=3")
+    assert "x-request-id" in image.headers
+    altered = await client.get(item["url"].replace(".webp", ".png"))
+    assert_error(altered, 404, "not_found_error", "unknown_url")
+
+
+async def test_only_get_shows_an_image(client: Any, painter: Any) -> None:
+    assert_error(await client.post("/images/x.png"), 405, "invalid_request_error", "method_not_allowed")
+
+
+async def test_a_stream_shows_one_image(client: Any, painter: Any) -> None:
+    painter.items = [ResponseHead(200, "text/event-stream"), b"event: x\ndata: {}\n\n", ResponseTail()]
+    response = await client.post(IMAGES, json=ask(stream=True, n=2))
+    assert response.headers["x-param-adjustments"] == "n;action=clamp;from=2;to=1"
+    assert response.text == "event: x\ndata: {}\n\n"
+
+
+async def test_a_stream_carries_its_image(client: Any, painter: Any) -> None:
+    response = await client.post(IMAGES, json=ask(stream=True, response_format="url"))
+    assert_error(response, 400, "invalid_request_error", "invalid_value", "response_format")
+
+
+async def test_a_stream_that_breaks_ends_in_an_error_event(client: Any, painter: Any) -> None:
+    painter.items = [ResponseHead(200, "text/event-stream"), b"event: x\ndata: {}\n\n"]
+    text = (await client.post(IMAGES, json=ask(stream=True))).text
+    last = text.rstrip("\n").rpartition("\n\n")[2]
+    assert last.startswith('event: error\ndata: {"error":')
+    assert '"code":"upstream_error"' in last

@@ -34,7 +34,7 @@ async def wait_for(replica: Any, busy: bool, seconds: float) -> float:
 
 # Two thousand tokens, or steps, take these models several seconds, and each request asks for more than one of that.
 CHAT = {"model": MODEL, "messages": MESSAGES, "max_tokens": 1900, "n": 8, "logit_bias": NO_END}
-IMAGE = {"model": IMAGE_MODEL, "prompt": "a boat", "size": "256x256", "quality": "high"}
+IMAGE = {"model": IMAGE_MODEL, "prompt": "a boat", "quality": "high"}
 
 
 @pytest.mark.parametrize(

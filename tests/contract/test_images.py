@@ -166,7 +166,7 @@ def test_the_card_shows_what_the_model_can_paint(http: httpx.Client) -> None:
 
 async def test_health_answers_while_images_are_made(service: Service, async_client: Any) -> None:
     making = [
-        asyncio.create_task(async_client.images.generate(model=IMAGE_MODEL, prompt="a boat", n=4, size="256x256"))
+        asyncio.create_task(async_client.images.generate(model=IMAGE_MODEL, prompt="a boat", n=4, size="128x128"))
         for _ in range(3)
     ]
     answered = 0

@@ -9,9 +9,14 @@ from ray.serve.config import AutoscalingConfig
 from app.config import Config, ModelEntry, parse_config
 from app.ingress import IngressReplica
 from deployments.embeddings import EmbeddingsReplica
+from deployments.transcriptions import TranscriptionsReplica
 from deployments.vllm import VllmReplica
 
-REPLICAS: dict[str, Any] = {"vllm": VllmReplica, "sentence-transformers": EmbeddingsReplica}
+REPLICAS: dict[str, Any] = {
+    "vllm": VllmReplica,
+    "sentence-transformers": EmbeddingsReplica,
+    "faster-whisper": TranscriptionsReplica,
+}
 INGRESS_NAME = "gateway"
 HEALTH_CHECK_PERIOD_S = 5
 HEALTH_CHECK_TIMEOUT_S = 10

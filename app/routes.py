@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from app.errors import ApiError
 from app.parameters.row import Table
 from app.parameters.tables import TABLES
-from deployments.protocol import CHAT_ROUTE, EMBEDDINGS_ROUTE, RESPONSES_ROUTE
+from deployments.protocol import CHAT_ROUTE, EMBEDDINGS_ROUTE, RESPONSES_ROUTE, TRANSCRIPTIONS_ROUTE
 
 API_PREFIX = "/v1/"
 
@@ -20,6 +20,7 @@ class Route:
     answer: str
     media_types: tuple[str, ...] = ("application/json",)
     needs_key: bool = True
+    takes: str = "application/json"  # the media type of the request
 
 
 CHAT = Route(
@@ -37,6 +38,14 @@ RESPONSES = Route(
     ("application/json", "text/event-stream"),
 )
 EMBEDDINGS = Route("POST", EMBEDDINGS_ROUTE, "Make vectors of texts", "OpenAI's list of embeddings.")
+TRANSCRIPTIONS = Route(
+    "POST",
+    TRANSCRIPTIONS_ROUTE,
+    "Write down what a recording says",
+    "OpenAI's Transcription or TranscriptionVerbose, a text, subtitles, or events as server-sent events.",
+    ("application/json", "text/plain", "application/x-subrip", "text/vtt", "text/event-stream"),
+    takes="multipart/form-data",
+)
 MODEL_LIST = Route("GET", "/v1/models", "List the models that are up and that the key may use", "A list of Models.")
 MODEL_CARD = Route("GET", "/v1/models/{id}", "Show a model and what it can do", "OpenAI's Model, with `portico`.")
 HEALTH = Route("GET", "/health", "Say that the service is alive", "It is.", needs_key=False)
@@ -44,11 +53,12 @@ READY = Route("GET", "/ready", "Say whether every model is up", "They all are.",
 METRICS = Route("GET", "/metrics", "Show the metrics", "Prometheus' text format.", ("text/plain",), needs_key=False)
 OPENAPI = Route("GET", "/openapi.json", "Describe the routes", "An OpenAPI document.", needs_key=False)
 
-ALL = (CHAT, RESPONSES, EMBEDDINGS, MODEL_LIST, MODEL_CARD, HEALTH, READY, METRICS, OPENAPI)
+ALL = (CHAT, RESPONSES, EMBEDDINGS, TRANSCRIPTIONS, MODEL_LIST, MODEL_CARD, HEALTH, READY, METRICS, OPENAPI)
 TABLES_BY_ROUTE: dict[Route, Table] = {
     CHAT: TABLES["chat"],
     RESPONSES: TABLES["responses"],
     EMBEDDINGS: TABLES["embeddings"],
+    TRANSCRIPTIONS: TABLES["transcriptions"],
 }
 FIXED = {route.path: route for route in ALL if route is not MODEL_CARD}
 UNKNOWN = "unknown"  # the metrics' name for every path that is no route

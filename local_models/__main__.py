@@ -13,13 +13,15 @@ from pathlib import Path
 from local_models.chat import make_chat_model
 from local_models.embed import make_embedding_model
 from local_models.vision import make_vision_model
+from local_models.whisper import make_whisper_model
 
 FOLDER = Path(__file__).parent
-SERVED = ("pocket-chat", "pocket-embed")
+SERVED = ("pocket-chat", "pocket-embed", "pocket-whisper")
 MAKERS: dict[str, Callable[[Path], None]] = {
     "pocket-chat": make_chat_model,
     "pocket-embed": make_embedding_model,
     "pocket-vision": make_vision_model,
+    "pocket-whisper": make_whisper_model,
 }
 
 

@@ -45,8 +45,10 @@ class Recording:
         try:
             container = av.open(io.BytesIO(self._content), options=CLOSED, metadata_errors="ignore")
         except (av.FFmpegError, ValueError):
-            raise _invalid("The file is not a recording in a format that can be read. Send mp3, m4a, mp4, wav, webm, "
-                           "ogg, opus or flac.") from None  # fmt: skip
+            raise _invalid(
+                "The file is no recording that can be read, or it is cut off. Send mp3, m4a, mp4, wav, webm, ogg, opus "
+                "or flac."
+            ) from None
         with container:
             if not container.streams.audio:
                 raise _invalid("The file holds no sound.")

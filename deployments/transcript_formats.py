@@ -56,7 +56,9 @@ def _srt(transcript: Transcript) -> Body:
 
 
 def _vtt(transcript: Transcript) -> Body:
-    cues = [f"{_clock(start, '.')} --> {_clock(end, '.')}\n{_escaped(text)}\n" for start, end, text in _cues(transcript)]
+    cues = [
+        f"{_clock(start, '.')} --> {_clock(end, '.')}\n{_escaped(text)}\n" for start, end, text in _cues(transcript)
+    ]
     return "text/vtt; charset=utf-8", "\n".join(["WEBVTT\n", *cues]).encode()
 
 

@@ -57,11 +57,15 @@ class Language:
         spoken = value.strip().lower()
         code = spoken if spoken in LANGUAGES else CODES_BY_NAME.get(spoken)
         if code is None:
-            raise wrong_value(name, f"{self.told()}, or left out: then it is detected. Known are {', '.join(LANGUAGES)}")
+            raise wrong_value(
+                name, f"{self.told()}, or left out: then it is detected. Known are {', '.join(LANGUAGES)}"
+            )
         return Reading(code)
 
     def told(self) -> str:
-        return "a code of ISO 639-1, such as `en`, or the English name of a language that Whisper knows, such as `german`"
+        return (
+            "a code of ISO 639-1, such as `en`, or the English name of a language that Whisper knows, such as `german`"
+        )
 
     def schema(self) -> dict[str, Any]:
         return {"type": "string"}

@@ -48,13 +48,15 @@ def silence(seconds: float) -> Samples:
     return np.zeros(int(seconds * RATE), np.float32)
 
 
-def encoded(samples: Samples, form: str, rate: int = RATE) -> bytes:
+def encoded(samples: Samples, form: str, rate: int = RATE, bits_per_second: int | None = None) -> bytes:
     """`samples` in one of `FORMATS`; `rate` is what the file says of them."""
     container_format, codec = FORMATS[form]
     file = io.BytesIO()
     with av.open(file, "w", format=container_format) as container:
         stream: Any = container.add_stream(codec, rate=48_000 if "opus" in codec else rate)
         stream.layout = "mono"
+        if bits_per_second is not None:
+            stream.bit_rate = bits_per_second
         resampler = av.AudioResampler(stream.format, "mono", stream.rate)
         for start in range(0, len(samples), RATE):
             block = (samples[start : start + RATE] * 32767).astype(np.int16)
@@ -69,13 +71,18 @@ def encoded(samples: Samples, form: str, rate: int = RATE) -> bytes:
 
 
 def long_silence(minutes: int) -> bytes:
-    """Silence at about 17 kB a minute: the packets of one minute in Opus, again and again."""
-    with av.open(io.BytesIO(encoded(silence(60), "opus"))) as minute:
-        packets = [bytes(packet) for packet in minute.demux() if packet.size]
+    """Silence in Opus, about 14 kB a minute."""
+    return repeated(encoded(silence(60), "opus"), minutes)
+
+
+def repeated(opus: bytes, times: int) -> bytes:
+    """The packets of a file in Opus, again and again."""
+    with av.open(io.BytesIO(opus)) as once:
+        packets = [bytes(packet) for packet in once.demux() if packet.size]
         file = io.BytesIO()
         with av.open(file, "w", format="ogg") as container:
-            stream = container.add_stream_from_template(minute.streams.audio[0])
-            for number in range(len(packets) * minutes):
+            stream = container.add_stream_from_template(once.streams.audio[0])
+            for number in range(len(packets) * times):
                 packet = av.Packet(packets[number % len(packets)])
                 packet.stream, packet.time_base = stream, Fraction(1, 48_000)
                 packet.pts = packet.dts = number * 960

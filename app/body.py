@@ -1,10 +1,11 @@
 """Reads a request's body once, under its limit, and parses it once."""
 
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable
 from typing import Any
 
 import orjson
 
+from app.config import Limits
 from app.errors import ApiError
 
 Receive = Callable[[], Awaitable[Any]]
@@ -14,14 +15,13 @@ class ClientGone(Exception):
     """The client left before its body was complete."""
 
 
-async def read_body(receive: Receive, headers: dict[str, str], max_bytes: int) -> bytes:
-    """The whole body. Refused as soon as it is known to exceed `max_bytes`, by its announced or its counted length."""
+async def body_pieces(receive: Receive, headers: dict[str, str], max_bytes: int) -> AsyncGenerator[bytes]:
+    """The body as it comes. Refused once it is known to exceed `max_bytes`, by its announced or its counted length."""
     if headers.get("content-encoding", "identity").lower() != "identity":
         raise ApiError("unsupported_content_encoding", "Send the body without a content encoding.")
     announced = headers.get("content-length", "")
     if announced.isdecimal() and int(announced[:20]) > max_bytes:
         raise _too_large(max_bytes)
-    pieces: list[bytes] = []
     size = 0
     while True:
         message = await receive()
@@ -31,9 +31,19 @@ async def read_body(receive: Receive, headers: dict[str, str], max_bytes: int) -
         size += len(piece)
         if size > max_bytes:
             raise _too_large(max_bytes)
-        pieces.append(piece)
+        yield piece
         if not message.get("more_body", False):
-            return b"".join(pieces)
+            return
+
+
+async def read_body(receive: Receive, headers: dict[str, str], max_bytes: int) -> bytes:
+    """The whole body, under the limit of `body_pieces`."""
+    return b"".join([piece async for piece in body_pieces(receive, headers, max_bytes)])
+
+
+async def read_json(receive: Receive, headers: dict[str, str], limits: Limits) -> dict[str, Any]:
+    """The request in a JSON body. Raises ApiError."""
+    return parse_object(await read_body(receive, headers, limits.max_body_bytes))
 
 
 def parse_object(body: bytes) -> dict[str, Any]:

@@ -10,9 +10,15 @@ from app.config import Config, ModelEntry, parse_config
 from app.ingress import IngressReplica
 from deployments.embeddings import EmbeddingsReplica
 from deployments.images import ImagesReplica
+from deployments.transcriptions import TranscriptionsReplica
 from deployments.vllm import VllmReplica
 
-REPLICAS: dict[str, Any] = {"vllm": VllmReplica, "sentence-transformers": EmbeddingsReplica, "diffusers": ImagesReplica}
+REPLICAS: dict[str, Any] = {
+    "vllm": VllmReplica,
+    "sentence-transformers": EmbeddingsReplica,
+    "diffusers": ImagesReplica,
+    "faster-whisper": TranscriptionsReplica,
+}
 INGRESS_NAME = "gateway"
 HEALTH_CHECK_PERIOD_S = 5
 HEALTH_CHECK_TIMEOUT_S = 10

@@ -21,7 +21,7 @@ ROUTE_WORDS = frozenset({"chat", "responses", "embeddings", "images", "audio", "
 
 DOMAIN = r"^(\*\.)?[A-Za-z0-9-]{1,63}(\.[A-Za-z0-9-]{1,63}){0,8}(:[0-9]{1,5})?$"
 
-Capability = Literal["chat", "embeddings", "images", "tools", "vision", "audio", "video", "reasoning"]
+Capability = Literal["chat", "embeddings", "images", "transcriptions", "tools", "vision", "audio", "video", "reasoning"]
 
 
 class Scaling(Strict):
@@ -107,6 +107,7 @@ class Limits(Strict):
     """Bounds on one request."""
 
     max_body_bytes: PositiveInt = 32 * 1024 * 1024
+    max_file_bytes: PositiveInt = Field(25 * 1024 * 1024, description="of a recording to transcribe")
     first_byte_timeout_s: PositiveFloat = 600
     ping_interval_s: PositiveFloat = 15
 

@@ -10,6 +10,7 @@ SERVER_ERROR = "server_error"
 # code -> (HTTP status, type). A code that is not here does not exist.
 CODES: dict[str, tuple[int, str]] = {
     "invalid_json": (400, INVALID_REQUEST),
+    "invalid_form": (400, INVALID_REQUEST),
     "missing_required_parameter": (400, INVALID_REQUEST),
     "invalid_type": (400, INVALID_REQUEST),
     "invalid_value": (400, INVALID_REQUEST),
@@ -27,6 +28,7 @@ CODES: dict[str, tuple[int, str]] = {
     "invalid_json_schema": (422, INVALID_REQUEST),
     "invalid_image_url": (400, INVALID_REQUEST),
     "invalid_image": (422, INVALID_REQUEST),
+    "invalid_audio": (422, INVALID_REQUEST),
     "rate_limit_exceeded": (429, "rate_limit_error"),
     "internal_error": (500, SERVER_ERROR),
     "upstream_error": (502, SERVER_ERROR),

@@ -9,7 +9,7 @@ from typing import Any
 import orjson
 
 from app import access_log, openapi
-from app.body import ClientGone, Receive, parse_object, read_body
+from app.body import ClientGone, Receive
 from app.budgets.account import Terms
 from app.budgets.admission import Admission, Budgets, RateLimited
 from app.budgets.estimate import Estimate, Estimator
@@ -147,10 +147,7 @@ class Gateway:
 
     async def _generate(self, generation: Generation, call: Call) -> None:
         reply = call.reply
-        reply.clock.pause()
-        body = await read_body(call.receive, call.headers, self._limits.max_body_bytes)
-        reply.clock.resume()
-        request = parse_object(body)
+        request = await generation.read(reply.clock.outside(call.receive), call.headers, self._limits)
         model = self._registry.resolve(request.get("model"), call.match.pipeline, call.caller)
         reply.model_id = model.entry.id
         admission, estimate = await self._admit(generation, call, model, request)
@@ -204,7 +201,7 @@ class Gateway:
                 body = answer.head.body
                 if generation.route is IMAGES and adjusted.kept.get("response_format") == "url":
                     body = await self._image_store.publish(body, call.headers.get("host"))
-                await reply.complete(answer.head.status, JSON, body)
+                await reply.complete(answer.head.status, [("content-type", answer.head.content_type)], body)
         finally:
             answer.close()
 

@@ -1,15 +1,17 @@
 """The routes that models answer: what is particular to each."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from app import chat, embeddings, images, responses
+from app import chat, embeddings, images, responses, transcriptions
+from app.body import Receive, read_json
+from app.config import Limits
 from app.errors import ApiError
 from app.parameters import messages
 from app.parameters import responses as response_parameters
 from app.parameters.parts import ImageSlot
-from app.routes import CHAT, EMBEDDINGS, IMAGES, RESPONSES, Route
+from app.routes import CHAT, EMBEDDINGS, IMAGES, RESPONSES, TRANSCRIPTIONS, Route
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,6 +24,8 @@ class Generation:
     failure_event: Callable[[ApiError, bytes, int], bytes]  # (error, first piece, events so far) -> the last event
     echoed: tuple[str, ...] = ()  # accepted parameters that the answer repeats
     makes_text: bool = True  # so that its answer costs tokens, as many as it may
+    # (receive, headers, limits) -> the request in the body, not yet checked
+    read: Callable[[Receive, dict[str, str], Limits], Awaitable[dict[str, Any]]] = read_json
 
 
 GENERATIONS = (
@@ -35,4 +39,12 @@ GENERATIONS = (
     ),
     Generation(EMBEDDINGS, embeddings.engine_body, lambda _: iter(()), chat.failure_event, makes_text=False),
     Generation(IMAGES, images.engine_body, lambda _: iter(()), images.failure_event, makes_text=False),
+    Generation(
+        TRANSCRIPTIONS,
+        transcriptions.engine_body,
+        lambda _: iter(()),
+        transcriptions.failure_event,
+        makes_text=False,
+        read=transcriptions.read,
+    ),
 )

@@ -53,7 +53,7 @@ def _operation(route: Route) -> dict[str, Any]:
     if table := TABLES_BY_ROUTE.get(route):
         operation["requestBody"] = {
             "required": True,
-            "content": {"application/json": {"schema": _request_schema(table)}},
+            "content": {route.takes: {"schema": _request_schema(table)}},
         }
     return operation
 

@@ -4,7 +4,7 @@ import re
 import time
 import uuid
 from collections.abc import Awaitable, Callable, Iterable
-from typing import Any
+from typing import Any, TypeVar
 
 from app.budgets.account import Standing
 from app.budgets.headers import rate_limit_headers
@@ -13,6 +13,7 @@ from app.parameters.adjust import Adjusted
 from app.parameters.adjustments import HEADER as ADJUSTMENTS_HEADER
 from app.parameters.adjustments import header_value
 
+T = TypeVar("T")
 Send = Callable[[dict[str, Any]], Awaitable[None]]
 
 UUID_FORM = re.compile(r"[0-9a-fA-F]{8}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{12}")
@@ -53,6 +54,18 @@ class Stopwatch:
         if self._paused_at is not None:
             self._elsewhere += time.perf_counter() - self._paused_at
             self._paused_at = None
+
+    def outside(self, wait: Callable[[], Awaitable[T]]) -> Callable[[], Awaitable[T]]:
+        """`wait`, whose time is somebody else's."""
+
+        async def waiting() -> T:
+            self.pause()
+            try:
+                return await wait()
+            finally:
+                self.resume()
+
+        return waiting
 
     def total(self) -> float:
         return time.perf_counter() - self._start

@@ -5,7 +5,13 @@ from dataclasses import dataclass
 from app.errors import ApiError
 from app.parameters.row import Table
 from app.parameters.tables import TABLES
-from deployments.protocol import CHAT_ROUTE, EMBEDDINGS_ROUTE, IMAGES_ROUTE, RESPONSES_ROUTE
+from deployments.protocol import (
+    CHAT_ROUTE,
+    EMBEDDINGS_ROUTE,
+    IMAGES_ROUTE,
+    RESPONSES_ROUTE,
+    TRANSCRIPTIONS_ROUTE,
+)
 
 API_PREFIX = "/v1/"
 
@@ -21,6 +27,7 @@ class Route:
     media_types: tuple[str, ...] = ("application/json",)
     needs_key: bool = True
     is_probe: bool = False  # asked by machines every few seconds, so not worth a line in the access log
+    takes: str = "application/json"  # the media type of the request
 
 
 CHAT = Route(
@@ -53,6 +60,14 @@ KEPT_IMAGE = Route(
     ("image/png", "image/jpeg", "image/webp"),
     needs_key=False,
 )
+TRANSCRIPTIONS = Route(
+    "POST",
+    TRANSCRIPTIONS_ROUTE,
+    "Write down what a recording says",
+    "OpenAI's Transcription or TranscriptionVerbose, a text, subtitles, or events as server-sent events.",
+    ("application/json", "text/plain", "application/x-subrip", "text/vtt", "text/event-stream"),
+    takes="multipart/form-data",
+)
 MODEL_LIST = Route("GET", "/v1/models", "List the models that are up and that the key may use", "A list of Models.")
 MODEL_CARD = Route("GET", "/v1/models/{id}", "Show a model and what it can do", "OpenAI's Model, with `portico`.")
 HEALTH = Route("GET", "/health", "Say that the service is alive", "It is.", needs_key=False, is_probe=True)
@@ -62,12 +77,26 @@ METRICS = Route(
 )
 OPENAPI = Route("GET", "/openapi.json", "Describe the routes", "An OpenAPI document.", needs_key=False, is_probe=True)
 
-ALL = (CHAT, RESPONSES, EMBEDDINGS, IMAGES, KEPT_IMAGE, MODEL_LIST, MODEL_CARD, HEALTH, READY, METRICS, OPENAPI)
+ALL = (
+    CHAT,
+    RESPONSES,
+    EMBEDDINGS,
+    IMAGES,
+    KEPT_IMAGE,
+    TRANSCRIPTIONS,
+    MODEL_LIST,
+    MODEL_CARD,
+    HEALTH,
+    READY,
+    METRICS,
+    OPENAPI,
+)
 TABLES_BY_ROUTE: dict[Route, Table] = {
     CHAT: TABLES["chat"],
     RESPONSES: TABLES["responses"],
     EMBEDDINGS: TABLES["embeddings"],
     IMAGES: TABLES["images"],
+    TRANSCRIPTIONS: TABLES["transcriptions"],
 }
 FIXED = {route.path: route for route in ALL if route not in (MODEL_CARD, KEPT_IMAGE)}
 KEPT_IMAGE_PREFIX = KEPT_IMAGE.path.removesuffix("{name}")

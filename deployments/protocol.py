@@ -12,6 +12,9 @@ CHAT_ROUTE = "/v1/chat/completions"
 RESPONSES_ROUTE = "/v1/responses"
 EMBEDDINGS_ROUTE = "/v1/embeddings"
 IMAGES_ROUTE = "/v1/images/generations"
+TRANSCRIPTIONS_ROUTE = "/v1/audio/transcriptions"
+
+LENGTH_BYTES = 8
 
 
 class RequestHead(NamedTuple):
@@ -44,3 +47,15 @@ class ResponseTail(NamedTuple):
 
 
 ResponseItem = ResponseHead | bytes | ResponseTail
+
+
+def join(fields: bytes, file: bytes | bytearray) -> bytes:
+    """The body of a request with a file: the length of `fields` (JSON), then `fields`, then the file as it is."""
+    return b"".join([len(fields).to_bytes(LENGTH_BYTES), fields, file])
+
+
+def split(body: bytes) -> tuple[memoryview, memoryview]:
+    """What `join` was given; nothing is copied."""
+    view = memoryview(body)
+    end = LENGTH_BYTES + int.from_bytes(view[:LENGTH_BYTES])
+    return view[LENGTH_BYTES:end], view[end:]

@@ -15,9 +15,10 @@ from local_models.checker import make_checker
 from local_models.embed import make_embedding_model
 from local_models.image import make_flux, make_stable_diffusion
 from local_models.vision import make_vision_model
+from local_models.whisper import make_whisper_model
 
 FOLDER = Path(__file__).parent
-SERVED = ("pocket-chat", "pocket-embed", "pocket-image")
+SERVED = ("pocket-chat", "pocket-embed", "pocket-image", "pocket-whisper")
 MAKERS: dict[str, Callable[[Path], None]] = {
     "pocket-chat": make_chat_model,
     "pocket-checker": make_checker,
@@ -25,6 +26,7 @@ MAKERS: dict[str, Callable[[Path], None]] = {
     "pocket-flux": make_flux,
     "pocket-image": make_stable_diffusion,
     "pocket-vision": make_vision_model,
+    "pocket-whisper": make_whisper_model,
 }
 
 

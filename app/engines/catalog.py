@@ -5,11 +5,12 @@ from typing import Any, Literal, NamedTuple
 import pydantic
 
 from app.engines.diffusers import DiffusersOptions
+from app.engines.faster_whisper import TranscriberOptions
 from app.engines.sentence_transformers import EmbedderOptions
 from app.fields import Strict, explain
 
-Task = Literal["chat", "embeddings", "images"]
-EngineName = Literal["vllm", "sentence-transformers", "diffusers"]
+Task = Literal["chat", "embeddings", "images", "transcriptions"]
+EngineName = Literal["vllm", "sentence-transformers", "diffusers", "faster-whisper"]
 
 
 class Engine(NamedTuple):
@@ -23,6 +24,7 @@ CATALOG: dict[EngineName, Engine] = {
     "vllm": Engine(("chat",), None),
     "sentence-transformers": Engine(("embeddings",), EmbedderOptions),
     "diffusers": Engine(("images",), DiffusersOptions),
+    "faster-whisper": Engine(("transcriptions",), TranscriberOptions),
 }
 
 

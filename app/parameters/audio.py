@@ -1,9 +1,12 @@
 """The parameters of POST /v1/audio/transcriptions and POST /v1/audio/speech."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
-from app.parameters.kinds import Anything, Choice, Flag, Items, Number, Reading, Text, wrong_type
+from app.engines.whisper_languages import CODES_BY_NAME, LANGUAGES
+from app.errors import ApiError
+from app.parameters.kinds import Choice, Flag, Items, Number, Reading, Text, wrong_type, wrong_value
 from app.parameters.row import Parameter, Table, Treatment, ignored, refused
 from app.profile import Profile
 
@@ -28,14 +31,79 @@ class Voice:
         return {"anyOf": [{"type": "string"}, {"type": "object", "properties": {"id": {"type": "string"}}}]}
 
 
+@dataclass(frozen=True, slots=True)
+class File:
+    """The content of a file; it comes as a part of a form, which knows nothing else of that name."""
+
+    def read(self, value: Any, name: str, profile: Profile) -> Reading:  # noqa: ARG002 - the interface of all kinds
+        if not isinstance(value, (bytes, bytearray)):
+            raise wrong_type(name, self.told())
+        return Reading(value)
+
+    def told(self) -> str:
+        return "a file"
+
+    def schema(self) -> dict[str, Any]:
+        return {"type": "string", "contentMediaType": "application/octet-stream"}
+
+
+@dataclass(frozen=True, slots=True)
+class Language:
+    """A language that Whisper knows, read as its code."""
+
+    def read(self, value: Any, name: str, profile: Profile) -> Reading:  # noqa: ARG002
+        if not isinstance(value, str):
+            raise wrong_type(name, self.told())
+        spoken = value.strip().lower()
+        code = spoken if spoken in LANGUAGES else CODES_BY_NAME.get(spoken)
+        if code is None:
+            raise wrong_value(
+                name, f"{self.told()}, or left out: then it is detected. Known are {', '.join(LANGUAGES)}"
+            )
+        return Reading(code)
+
+    def told(self) -> str:
+        return (
+            "a code of ISO 639-1, such as `en`, or the English name of a language that Whisper knows, such as `german`"
+        )
+
+    def schema(self) -> dict[str, Any]:
+        return {"type": "string"}
+
+
+def _one_form_of_times(kept: dict[str, Any], _: Profile) -> Iterable[tuple[str, float, float]]:
+    """Times stand in verbose_json only, and a stream is of text."""
+    form = kept.get("response_format", "json")
+    if kept.get("timestamp_granularities") and form != "verbose_json":
+        raise ApiError(
+            "invalid_value",
+            "`timestamp_granularities` needs `response_format` to be verbose_json. srt and vtt have times without it.",
+            param="timestamp_granularities",
+        )
+    if kept.get("stream") and form not in ("json", "text"):
+        raise ApiError(
+            "invalid_value",
+            f"`stream` sends events with text, which {form} cannot be made of. Leave one of both out.",
+            param="stream",
+        )
+    return ()
+
+
 TRANSCRIPTIONS = Table(
     rows=(
-        Parameter("file", Anything(), "The recording, a file of a multipart form.", Treatment.GATEWAY, required=True),
+        Parameter(
+            "file",
+            File(),
+            "The recording, a file of a multipart form, in any format that FFmpeg reads.",
+            Treatment.GATEWAY,
+            required=True,
+            capability="transcriptions",
+        ),
         Parameter("model", Text(), "The id of a model. May be left out under /v1/{pipeline}/.", Treatment.GATEWAY),
-        Parameter("language", Text(2, 32), "ISO 639-1, or a name that Whisper knows; else it is detected."),
-        Parameter("prompt", Text(), "Words to expect, or the text before."),
+        Parameter("language", Language(), "Of the recording; else it is detected."),
+        Parameter("prompt", Text(), "Words to expect, or the text before; the model sees the last 223 tokens of it."),
         Parameter("response_format", Choice(("json", "text", "srt", "verbose_json", "vtt")), "The form of the answer."),
-        Parameter("temperature", Number(0.0, 1.0), "Randomness."),
+        Parameter("temperature", Number(0.0, 1.0), "Randomness; at 0 it rises where the text looks wrong."),
         Parameter("timestamp_granularities", Items(Choice(("word", "segment")), 0, 2), "Times in verbose_json."),
         Parameter("include", Items(Choice(("logprobs",)), 0, 1), "What else to tell.", feature="logprobs"),
         Parameter("stream", Flag(), "Send the text while it is found."),
@@ -45,7 +113,8 @@ TRANSCRIPTIONS = Table(
         ignored("chunking_strategy", "The engine decides."),
         refused("known_speaker_names", "speakers are not told apart."),
         refused("known_speaker_references", "speakers are not told apart."),
-    )
+    ),
+    rules=(_one_form_of_times,),
 )
 
 SPEECH = Table(

@@ -34,7 +34,7 @@ def test_every_module_has_its_line() -> None:
 @pytest.mark.parametrize("route", TABLES_BY_ROUTE, ids=lambda route: route.path)
 def test_every_parameter_that_may_be_sent_is_described(route: Any) -> None:
     operation = document()["paths"][route.path]["post"]
-    schema = operation["requestBody"]["content"]["application/json"]["schema"]
+    schema = operation["requestBody"]["content"][route.takes]["schema"]
     sendable = {row.name for row in TABLES_BY_ROUTE[route].rows if row.treatment is not Treatment.REFUSE}
     assert set(schema["properties"]) == sendable | {"strict_params"}
 

@@ -19,7 +19,7 @@ from app.profile import Profile
 
 ABLE = Profile(
     engine="vllm",
-    capabilities=frozenset({"chat", "tools", "vision", "embeddings", "images"}),
+    capabilities=frozenset({"chat", "tools", "vision", "embeddings", "images", "transcriptions"}),
     limits={
         "context_length": 2048,
         "vocabulary_size": 384,
@@ -69,10 +69,11 @@ LEGAL: dict[str, dict[str, list[Any]]] = {
     },
     "embeddings": {"input": ["a", ["a", "b"], [1, 2, 3], [[1], [2, 3]]]},
     "images": {"size": ["auto", "64x128"]},
-    "transcriptions": {"file": [b"RIFF"]},
+    "transcriptions": {"file": [b"RIFF"], "language": ["en", "yue"]},
     "speech": {"voice": ["alloy"]},
 }
-BESIDE_BY_TABLE = {"chat": BESIDE, "responses": BESIDE_RESPONSES}
+BESIDE_TRANSCRIPTIONS = {"timestamp_granularities": {"response_format": "verbose_json"}}
+BESIDE_BY_TABLE = {"chat": BESIDE, "responses": BESIDE_RESPONSES, "transcriptions": BESIDE_TRANSCRIPTIONS}
 ROWS = [(name, row) for name, table in tables.TABLES.items() for row in table.rows]
 READ = [(name, row) for name, row in ROWS if row.treatment in (Treatment.FORWARD, Treatment.GATEWAY, Treatment.ACCEPT)]
 NUMBERS = [(name, row) for name, row in READ if isinstance(row.kind, Number)]

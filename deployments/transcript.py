@@ -1,0 +1,38 @@
+"""What was said in a recording, and when."""
+
+from typing import NamedTuple
+
+
+class Word(NamedTuple):
+    """One word and its times in seconds."""
+
+    text: str
+    start: float
+    end: float
+
+
+class Segment(NamedTuple):
+    """A piece of the transcript, as the model made it, and its times in seconds."""
+
+    text: str  # with the space before it, where the language has one
+    start: float
+    end: float
+    tokens: list[int]
+    temperature: float
+    avg_logprob: float
+    compression_ratio: float
+    no_speech_prob: float
+    seek: int  # where the window began, in frames of 10 ms
+    words: list[Word]  # empty where they were not asked for
+
+
+class Transcript(NamedTuple):
+    """The whole of it."""
+
+    language: str  # a code of Whisper
+    seconds: float  # of the recording
+    segments: list[Segment]
+
+    @property
+    def text(self) -> str:
+        return "".join(segment.text for segment in self.segments).strip()

@@ -1,0 +1,233 @@
+"""faster-whisper behind our interface, and the replica around it, on a small model of random weights."""
+
+import asyncio
+import threading
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import aclosing
+from typing import Any
+
+import faster_whisper.tokenizer
+import numpy as np
+import orjson
+import pytest
+from transformers.models.whisper.tokenization_whisper import LANGUAGES as THEIR_LANGUAGES
+from transformers.models.whisper.tokenization_whisper import TO_LANGUAGE_CODE
+
+from app.config import PROJECT_FOLDER
+from app.engines.whisper_languages import CODES_BY_NAME, LANGUAGES
+from app.errors import ApiError
+from deployments.audio_decoding import SAMPLE_RATE, Recording
+from deployments.protocol import TRANSCRIPTIONS_ROUTE, RequestHead, ResponseHead, ResponseTail, join
+from deployments.transcriber import CUT_WITHIN_SECONDS, PART_SECONDS, Asked, Transcriber, quiet_cut
+from deployments.transcript import Segment
+from deployments.transcriptions import TranscriptionsReplica, in_steps
+from tests.recordings import TEXT, encoded, silence, voice
+
+SOURCE = str(PROJECT_FOLDER / "local_models" / "pocket-whisper")
+OPTIONS = {"device": "cpu", "cpu_threads": 1, "beam_size": 1, "temperatures": [0.0], "max_new_tokens": 16}
+HEAD = RequestHead(TRANSCRIPTIONS_ROUTE, "", False, {})
+SHORT = encoded(voice(8), "flac")
+LONG = encoded(voice(75), "flac")
+
+
+@pytest.fixture(scope="module")
+def transcriber() -> Transcriber:
+    return Transcriber(SOURCE, OPTIONS)
+
+
+@pytest.fixture(scope="module")
+def replica() -> TranscriptionsReplica:
+    return TranscriptionsReplica("pocket-whisper", SOURCE, OPTIONS)
+
+
+def segments(transcriber: Transcriber, content: bytes, **asked: Any) -> list[Segment]:
+    recording = Recording(content, 4000)
+    return [found.segment for found in transcriber.transcribe(recording, Asked(**asked)) if found]
+
+
+def test_the_languages_are_those_of_whisper() -> None:
+    assert LANGUAGES == THEIR_LANGUAGES
+    assert CODES_BY_NAME == TO_LANGUAGE_CODE
+    assert set(LANGUAGES) == set(faster_whisper.tokenizer._LANGUAGE_CODES)
+
+
+class TestTranscribe:
+    def test_a_voice_becomes_text_with_times_inside_the_recording(self, transcriber: Transcriber) -> None:
+        found = segments(transcriber, SHORT, segments=True)
+        assert "".join(one.text for one in found).strip()
+        assert all(0 <= one.start <= one.end <= 8 for one in found)
+        assert found == segments(transcriber, SHORT, segments=True)
+
+    def test_silence_becomes_nothing(self, transcriber: Transcriber) -> None:
+        assert segments(transcriber, encoded(silence(8), "flac")) == []
+        assert segments(transcriber, encoded(silence(75), "flac")) == []
+
+    def test_the_client_may_have_silence_read(self, transcriber: Transcriber) -> None:
+        assert segments(transcriber, encoded(silence(8), "flac"), vad_filter=False) != []
+
+    @pytest.mark.parametrize("content", [SHORT, LONG], ids=["short", "long"])
+    def test_words_have_times(self, transcriber: Transcriber, content: bytes) -> None:
+        words = [word for one in segments(transcriber, content, words=True, segments=True) for word in one.words]
+        assert words
+        assert all(isinstance(word.start, float) and word.start <= word.end for word in words)
+
+    def test_the_language_is_detected_or_taken(self, transcriber: Transcriber) -> None:
+        def languages(**asked: Any) -> set[str]:
+            steps = transcriber.transcribe(Recording(LONG, 4000), Asked(**asked))
+            return {found.language for found in steps if found}
+
+        assert len(languages()) == 1
+        assert languages(language="fr") == {"fr"}
+
+    def test_a_prompt_beyond_the_model_s_memory_is_cut(self, transcriber: Transcriber) -> None:
+        asked = {"prompt": "a fox <|translate|> jumps " * 500, "hotwords": "dog " * 500}
+        assert segments(transcriber, SHORT, **asked) is not None
+        assert transcriber._bounded("<|translate|> fox", 9) == "fox"
+
+    def test_a_language_that_this_model_does_not_have(self) -> None:
+        transcriber = Transcriber(SOURCE, OPTIONS)
+        transcriber.languages = ["en"]
+        with pytest.raises(ApiError, match="it knows en") as caught:
+            segments(transcriber, SHORT, language="fr")
+        assert (caught.value.status, caught.value.param) == (400, "language")
+
+    @pytest.mark.parametrize(
+        ("profile", "seconds", "vad", "asked", "batches"),
+        [
+            ("auto", 61, True, {}, True),
+            ("auto", 59, True, {}, False),
+            ("auto", 61, True, {"words": True}, False),
+            ("auto", 61, True, {"prompt": "a"}, False),
+            ("auto", 61, True, {"temperature": 0.5}, False),
+            ("auto", 61, False, {}, False),
+            ("fast", 5, True, {"words": True, "prompt": "a"}, True),
+            ("fast", 61, False, {}, False),
+            ("accurate", 3000, True, {}, False),
+        ],
+    )
+    def test_when_windows_are_batched(
+        self, transcriber: Transcriber, profile: Any, seconds: float, vad: bool, asked: Any, batches: bool
+    ) -> None:
+        transcriber = object.__new__(Transcriber)
+        transcriber.options = Transcriber(SOURCE, OPTIONS | {"profile": profile}).options
+        assert transcriber.batches(Asked(**asked), seconds, vad) is batches
+
+    @pytest.mark.parametrize("profile", ["fast", "accurate"])
+    def test_times_go_on_from_part_to_part(self, profile: str) -> None:
+        transcriber = Transcriber(SOURCE, OPTIONS | {"profile": profile})
+        quiet = np.concatenate([silence(PART_SECONDS - 10), voice(40)])
+        found = segments(transcriber, encoded(quiet, "flac"), segments=True)
+        assert found
+        assert all(PART_SECONDS - 12 <= one.start <= one.end <= PART_SECONDS + 30 for one in found)
+
+
+class TestQuietCut:
+    def test_a_short_recording_is_one_part(self) -> None:
+        assert quiet_cut(voice(5)) == 5 * SAMPLE_RATE
+
+    def test_a_long_one_is_cut_in_a_pause_near_the_end(self) -> None:
+        samples = np.full((PART_SECONDS + 60) * SAMPLE_RATE, 0.5, np.float32)
+        pause = (PART_SECONDS - CUT_WITHIN_SECONDS // 2) * SAMPLE_RATE
+        samples[pause : pause + SAMPLE_RATE] = 0
+        assert pause <= quiet_cut(samples) <= pause + SAMPLE_RATE
+
+
+class TestSteps:
+    """Recordings take turns; a client that leaves stops its own."""
+
+    async def test_two_take_turns_on_one_worker(self) -> None:
+        order: list[str] = []
+
+        def steps(name: str) -> Iterator[str]:
+            for _ in range(4):
+                order.append(name)
+                yield name
+
+        async def run(name: str) -> None:
+            async for _ in in_steps(workers, steps(name)):
+                pass
+
+        with ThreadPoolExecutor(1) as workers:
+            await asyncio.gather(run("a"), run("b"))
+        assert order == ["a", "b"] * 4
+
+    async def test_after_the_reader_left_no_step_begins(self) -> None:
+        made, freed = [], threading.Event()
+        going, go = threading.Event(), threading.Event()
+
+        def steps() -> Iterator[int]:
+            try:
+                for number in range(100):
+                    going.set()
+                    go.wait(10)
+                    made.append(number)
+                    yield number
+            finally:
+                freed.set()
+
+        async def read() -> None:
+            async with aclosing(in_steps(workers, steps())) as results:
+                async for _ in results:
+                    pass
+
+        with ThreadPoolExecutor(1) as workers:
+            reading = asyncio.create_task(read())
+            await asyncio.to_thread(going.wait, 10)
+            reading.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await reading
+            go.set()
+            assert await asyncio.to_thread(freed.wait, 10)
+        assert made == [0]
+
+
+class TestReplica:
+    async def answer(self, replica: TranscriptionsReplica, content: bytes, **asked: Any) -> list[Any]:
+        return [item async for item in replica.handle(HEAD, join(orjson.dumps(asked), content))]
+
+    async def test_a_whole_answer(self, replica: TranscriptionsReplica) -> None:
+        (head,) = await self.answer(replica, SHORT, response_format="vtt")
+        assert head.content_type == "text/vtt; charset=utf-8"
+        assert head.body.startswith(b"WEBVTT\n\n00:")
+        assert head.usage == {"type": "duration", "seconds": 8.0}
+
+    async def test_a_stream(self, replica: TranscriptionsReplica) -> None:
+        head, *events, tail = await self.answer(replica, LONG, stream=True)
+        assert isinstance(head, ResponseHead)
+        assert head.body is None
+        assert tail == ResponseTail({"type": "duration", "seconds": 75.0})
+        *deltas, done = [orjson.loads(event.removeprefix(b"data: ")) for event in events]
+        assert len(deltas) > 1
+        assert done["text"] == "".join(one["delta"] for one in deltas)
+
+    async def test_a_stream_of_silence_has_its_end_only(self, replica: TranscriptionsReplica) -> None:
+        _, done, tail = await self.answer(replica, encoded(silence(3), "wav"), stream=True)
+        assert b'"text":""' in done
+        assert tail.error is None
+
+    @pytest.mark.parametrize("stream", [True, False])
+    async def test_what_is_no_recording_is_an_error_of_the_client(
+        self, replica: TranscriptionsReplica, stream: bool
+    ) -> None:
+        (head,) = await self.answer(replica, TEXT, stream=stream)
+        assert (head.status, head.error["code"]) == (422, "invalid_audio")
+
+    async def test_several_at_once_each_get_their_own(self, replica: TranscriptionsReplica) -> None:
+        contents = [encoded(voice(seconds), "flac") for seconds in (2, 4, 6, 8, 3, 5)]
+        alone = [(await self.answer(replica, content))[0].body for content in contents]
+        together = await asyncio.gather(*(self.answer(replica, content) for content in contents))
+        assert [head.body for (head,) in together] == alone
+
+    async def test_closing_the_answer_gives_its_place_back(self, replica: TranscriptionsReplica) -> None:
+        for _ in range(6):  # more than there are places
+            items = replica.handle(HEAD, join(orjson.dumps({"stream": True}), LONG))
+            assert isinstance(await anext(items), ResponseHead)
+            await items.aclose()
+        assert len(await self.answer(replica, SHORT)) == 1
+
+    async def test_it_says_what_it_can(self, replica: TranscriptionsReplica) -> None:
+        profile = await replica.describe()
+        assert (profile["engine"], profile["limits"]) == ("faster-whisper", {"audio_seconds": 3600})
+        assert profile["capabilities"] == {"transcriptions"}
+        assert "logprobs" in profile["lacks"]

@@ -1,0 +1,170 @@
+"""Forms with a file: any order, any cut of the stream, bounds while it streams in; and their fields' types."""
+
+from typing import Any
+
+import pytest
+
+from app.body import ClientGone
+from app.errors import ApiError
+from app.multipart import MAX_FIELD_BYTES, MAX_FIELDS, MAX_OTHER_BYTES, Form, read_form
+from app.parameters.audio import TRANSCRIPTIONS
+from app.parameters.form import request_of
+
+BOUNDARY = "x7MA4YWxk"
+HEADERS = {"content-type": f'multipart/form-data; boundary="{BOUNDARY}"'}
+LIMIT = 1000
+FILE = bytes(range(256)) * 3 + b"\r\n--x7MA4YWx\r\n--"  # nearly a boundary
+MODEL = ('form-data; name="model"', b"pocket-whisper")
+
+
+def file(content: bytes = FILE) -> tuple[str, bytes]:
+    return 'form-data; name="file"; filename="a.wav"', content
+
+
+def form(*parts: tuple[str, bytes]) -> bytes:
+    lines = [f"--{BOUNDARY}\r\nContent-Disposition: {head}\r\n\r\n".encode() + content for head, content in parts]
+    return b"\r\n".join([*lines, f"--{BOUNDARY}--\r\n".encode()])
+
+
+class Stream:
+    """A body that comes in pieces; it counts how many were taken."""
+
+    def __init__(self, body: bytes, piece: int) -> None:
+        self._pieces = [body[start : start + piece] for start in range(0, len(body), piece)] or [b""]
+        self.taken = 0
+
+    async def __call__(self) -> dict[str, Any]:
+        if self.taken == len(self._pieces):
+            return {"type": "http.disconnect"}
+        self.taken += 1
+        more = self.taken < len(self._pieces)
+        return {"type": "http.request", "body": self._pieces[self.taken - 1], "more_body": more}
+
+
+async def read(body: bytes, piece: int = 10_000, headers: dict[str, str] = HEADERS) -> Form:
+    return await read_form(Stream(body, piece), headers, "file", LIMIT)
+
+
+async def refusal(body: bytes, headers: dict[str, str] = HEADERS) -> tuple[int, str, str | None]:
+    with pytest.raises(ApiError) as caught:
+        await read(body, headers=headers)
+    return caught.value.status, caught.value.code, caught.value.param
+
+
+@pytest.mark.parametrize("piece", [1, 2, 7, 64, 10_000])
+@pytest.mark.parametrize("parts", [[file(), MODEL], [MODEL, file()]], ids=["file first", "file last"])
+async def test_parts_in_any_order_and_cut_anywhere(parts: Any, piece: int) -> None:
+    read_in = await read(form(*parts), piece)
+    assert read_in.fields == [("model", "pocket-whisper")]
+    assert read_in.file == FILE
+
+
+async def test_an_empty_file_is_a_file() -> None:
+    assert (await read(form(MODEL, file(b"")))).file == b""
+
+
+async def test_a_file_of_exactly_the_limit() -> None:
+    assert len((await read(form(file(bytes(LIMIT)), MODEL))).file) == LIMIT
+
+
+async def test_a_larger_file_is_refused_while_it_comes() -> None:
+    stream = Stream(form(MODEL, file(bytes(LIMIT * 100))), 500)
+    with pytest.raises(ApiError) as caught:
+        await read_form(stream, HEADERS, "file", LIMIT)
+    assert (caught.value.status, caught.value.code, caught.value.param) == (413, "request_too_large", "file")
+    assert str(LIMIT) in caught.value.message
+    assert stream.taken <= 4
+
+
+async def test_an_announced_length_beyond_everything_is_refused_at_once() -> None:
+    stream = Stream(form(file()), 10)
+    with pytest.raises(ApiError, match="larger"):
+        await read_form(stream, HEADERS | {"content-length": str(LIMIT + MAX_OTHER_BYTES + 1)}, "file", LIMIT)
+    assert stream.taken == 0
+
+
+@pytest.mark.parametrize(
+    ("body", "refused"),
+    [
+        (form(MODEL), (400, "missing_required_parameter", "file")),
+        (form(file(), file()), (400, "invalid_form", "file")),
+        (form(('form-data; name="file"', b"RIFF")), (400, "invalid_type", "file")),
+        (form(file())[:-8], (400, "invalid_form", None)),
+        (form(("form-data", b"x"), file()), (400, "invalid_form", None)),
+        (form(('attachment; name="model"', b"x"), file()), (400, "invalid_form", None)),
+        (form(('form-data; name="model"', b"\xff"), file()), (400, "invalid_form", None)),
+        (form(('form-data; name="prompt"', b"x" * (MAX_FIELD_BYTES + 1)), file()), (413, "request_too_large", None)),
+        (form(*[MODEL] * (MAX_FIELDS + 1), file()), (400, "invalid_form", None)),
+        (b"", (400, "invalid_form", None)),
+        (b"no form at all", (400, "invalid_form", None)),
+    ],
+    ids=["no file", "two files", "a text for a file", "cut off", "no name", "not form-data", "not UTF-8", "long field",
+         "many fields", "empty", "no form"],
+)  # fmt: skip
+async def test_what_is_no_such_form(body: bytes, refused: Any) -> None:
+    assert await refusal(body) == refused
+
+
+@pytest.mark.parametrize(
+    "content_type",
+    [
+        "",
+        "application/json",
+        "multipart/form-data",
+        "multipart/mixed; boundary=a",
+        "multipart/form-data; boundary=" + "a" * 500,
+    ],
+)
+async def test_another_content_type(content_type: str) -> None:
+    assert await refusal(form(file()), {"content-type": content_type}) == (400, "invalid_form", None)
+
+
+async def test_a_client_that_leaves_before_the_end() -> None:
+    async def gone() -> dict[str, Any]:
+        return {"type": "http.disconnect"}
+
+    with pytest.raises(ClientGone):
+        await read_form(gone, HEADERS, "file", LIMIT)
+
+
+class TestFields:
+    """Text becomes what the table says; what it cannot become stays text."""
+
+    @pytest.mark.parametrize(
+        ("name", "text", "value"),
+        [
+            ("temperature", "0.5", 0.5),
+            ("temperature", "1", 1),
+            ("temperature", "NaN", "NaN"),
+            ("temperature", "warm", "warm"),
+            ("stream", "true", True),
+            ("stream", "False", False),
+            ("stream", "1", "1"),
+            ("strict_params", "true", True),
+            ("prompt", "1", "1"),
+            ("prompt", "true", "true"),
+            ("unknown", "true", "true"),
+        ],
+    )
+    def test_one_field(self, name: str, text: str, value: Any) -> None:
+        found = request_of(TRANSCRIPTIONS, [(name, text)])[name]
+        assert (found, type(found)) == (value, type(value))
+
+    @pytest.mark.parametrize("name", ["timestamp_granularities", "timestamp_granularities[]"])
+    def test_a_list_is_a_field_that_repeats(self, name: str) -> None:
+        fields = [(name, "word"), ("model", "m"), (name, "segment")]
+        assert request_of(TRANSCRIPTIONS, fields)["timestamp_granularities"] == ["word", "segment"]
+        assert request_of(TRANSCRIPTIONS, [("include[]", "logprobs")]) == {"include": ["logprobs"]}
+
+    def test_an_object_is_several_fields(self) -> None:
+        fields = [("chunking_strategy[type]", "server_vad"), ("chunking_strategy[threshold]", "0.5")]
+        assert request_of(TRANSCRIPTIONS, fields) == {"chunking_strategy": {"type": "server_vad", "threshold": "0.5"}}
+
+    def test_an_empty_text_is_an_absent_field(self) -> None:
+        assert request_of(TRANSCRIPTIONS, [("language", ""), ("temperature", ""), ("include[]", "")]) == {}
+
+    @pytest.mark.parametrize("names", [("model", "model"), ("model", "model[a]"), ("a[b]", "a[b]")])
+    def test_a_single_field_that_repeats(self, names: tuple[str, str]) -> None:
+        with pytest.raises(ApiError) as caught:
+            request_of(TRANSCRIPTIONS, [(name, "x") for name in names])
+        assert (caught.value.code, caught.value.status) == ("invalid_form", 400)

@@ -1,0 +1,86 @@
+"""Transcripts in every form, from given segments."""
+
+import json
+from typing import Any
+
+from openai.types.audio import Transcription, TranscriptionVerbose
+
+from deployments.transcript import Segment, Transcript, Word
+from deployments.transcript_formats import body, delta, done
+
+
+def segment(text: str, start: float, end: float, words: list[Word] | None = None) -> Segment:
+    return Segment(text, start, end, [1, 2], 0.0, -0.5, 1.2, 0.01, 0, words or [])
+
+
+FOX = Transcript(
+    "en",
+    3725.5,
+    [
+        segment(" The fox\n\njumps.", 0, 1.5, [Word(" The", 0, 0.5), Word(" fox", 0.5, 1)]),
+        segment(" a --> b & <c>", 3723.25, 3725.5),
+    ],
+)
+NOTHING = Transcript("en", 2, [])
+
+
+def told(transcript: Transcript, form: str, *granularities: str) -> str:
+    return body(transcript, form, list(granularities))[1].decode()
+
+
+def test_each_form_has_its_media_type() -> None:
+    types = {form: body(FOX, form, [])[0] for form in ("json", "text", "srt", "vtt", "verbose_json")}
+    assert types == {
+        "json": "application/json",
+        "text": "text/plain; charset=utf-8",
+        "srt": "application/x-subrip; charset=utf-8",
+        "vtt": "text/vtt; charset=utf-8",
+        "verbose_json": "application/json",
+    }
+
+
+def test_json_and_text() -> None:
+    answer = Transcription.model_validate_json(told(FOX, "json"), strict=True)
+    assert answer.text == "The fox\n\njumps. a --> b & <c>"
+    assert json.loads(told(FOX, "json"))["usage"] == {"type": "duration", "seconds": 3725.5}
+    assert told(FOX, "text") == answer.text + "\n"
+
+
+def test_srt_has_numbered_cues_that_no_text_can_break() -> None:
+    assert told(FOX, "srt") == (
+        "1\n00:00:00,000 --> 00:00:01,500\nThe fox jumps.\n\n2\n01:02:03,250 --> 01:02:05,500\na -> b & <c>\n"
+    )
+
+
+def test_vtt_escapes_what_would_be_markup() -> None:
+    assert told(FOX, "vtt") == (
+        "WEBVTT\n\n00:00:00.000 --> 00:00:01.500\nThe fox jumps.\n\n"
+        "01:02:03.250 --> 01:02:05.500\na --&gt; b &amp; &lt;c&gt;\n"
+    )
+
+
+def test_nothing_said() -> None:
+    texts = {form: told(NOTHING, form) for form in ("text", "srt", "vtt")}
+    assert texts == {"text": "\n", "srt": "", "vtt": "WEBVTT\n"}
+    assert json.loads(told(NOTHING, "json"))["text"] == ""
+
+
+def test_verbose_json_has_the_times_that_were_asked_for() -> None:
+    def parts(*granularities: str) -> tuple[Any, Any]:
+        answer = TranscriptionVerbose.model_validate_json(told(FOX, "verbose_json", *granularities), strict=True)
+        assert (answer.language, answer.duration) == ("english", 3725.5)
+        return answer.segments, answer.words
+
+    segments, words = parts()
+    assert ([one.id for one in segments], words) == ([0, 1], None)
+    segments, words = parts("word")
+    assert segments is None
+    assert [(one.word, one.start, one.end) for one in words] == [("The", 0, 0.5), ("fox", 0.5, 1)]
+    assert None not in parts("word", "segment")
+
+
+def test_the_deltas_of_a_stream_are_its_text() -> None:
+    texts = [delta(one, first=number == 0)[0] for number, one in enumerate(FOX.segments)]
+    assert "".join(texts) == FOX.text
+    event = json.loads(done("a", 2.004).removeprefix(b"data: "))
+    assert event == {"type": "transcript.text.done", "text": "a", "usage": {"type": "duration", "seconds": 2.0}}

@@ -6,13 +6,15 @@ from pathlib import Path
 
 from app import local_service
 from app.config import PROJECT_FOLDER, read_serve_config
+from app.engines import page as engines_page
 from app.fields import ConfigError
 from app.keys import KeyRing
 from app.keys import command as key_command
 from app.keys.file import KeyFile
-from app.parameters.page import page
+from app.parameters import page as parameters_page
 
-DOCS_PAGE = PROJECT_FOLDER / "docs" / "parameters.md"
+DOCS = PROJECT_FOLDER / "docs"
+PAGES = {DOCS / "parameters.md": parameters_page.page, DOCS / "engines.md": engines_page.page}
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -27,7 +29,7 @@ def main(arguments: list[str] | None = None) -> int:
     check.add_argument("file", type=Path)
     check.set_defaults(run=lambda options: _check(options.file))
 
-    docs = commands.add_parser("docs", help="write docs/parameters.md from the parameter table")
+    docs = commands.add_parser("docs", help="write the pages of docs/ that follow from the code")
     docs.set_defaults(run=lambda _: _write_docs())
 
     key_command.add_to(commands)
@@ -54,8 +56,9 @@ def _check(path: Path) -> int:
 
 
 def _write_docs() -> int:
-    DOCS_PAGE.write_text(page())
-    print(f"wrote {DOCS_PAGE.relative_to(PROJECT_FOLDER)}")
+    for path, page in PAGES.items():
+        path.write_text(page())
+        print(f"wrote {path.relative_to(PROJECT_FOLDER)}")
     return 0
 
 

@@ -40,7 +40,12 @@ def test_the_curl_examples_answer(block: str, service: Service) -> None:
 
 
 # A word that is only in that example -> what it prints. A random model may say nothing, or anything.
-PYTHON = {"for chunk in stream": "", "client.responses.create": "complete", "json_schema": "'sky'"}
+PYTHON = {
+    "for chunk in stream": "",
+    "client.responses.create": "complete",
+    "json_schema": "'sky'",
+    "client.images.generate": "bytes of PNG",
+}
 CLIENTS = {"langchain_openai": "sky='", "llama_index": "sky='", "instructor.from_openai": "sky='"}
 JAVASCRIPT = {'from "openai"': "", "createOpenAI(": "", "createOpenAICompatible(": ""}
 
@@ -81,10 +86,9 @@ def test_the_javascript_examples_run(word: str, service: Service) -> None:
     assert run([*program, block("js", word)], service)
 
 
-def test_the_example_of_a_model_entry_is_right() -> None:
-    (block,) = blocks("yaml")
-    (entry,) = yaml.safe_load(block)
-    assert ModelEntry.model_validate(entry).id == "qwen3-8b"
+def test_the_examples_of_model_entries_are_right() -> None:
+    entries = [entry for block in blocks("yaml") for entry in yaml.safe_load(block)]
+    assert [ModelEntry.model_validate(entry).id for entry in entries] == ["qwen3-8b", "flux"]
 
 
 def test_the_local_key_is_the_same_everywhere() -> None:

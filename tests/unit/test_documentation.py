@@ -5,16 +5,16 @@ from typing import Any
 import openapi_spec_validator
 import pytest
 
-from app.__main__ import DOCS_PAGE
+from app.__main__ import PAGES
 from app.config import PROJECT_FOLDER
 from app.openapi import document
-from app.parameters.page import page
 from app.parameters.row import Treatment
 from app.routes import ALL, TABLES_BY_ROUTE
 
 
-def test_the_page_is_what_the_table_says() -> None:
-    assert DOCS_PAGE.read_text() == page(), "run `python -m app docs`"
+@pytest.mark.parametrize("path", PAGES, ids=lambda path: path.name)
+def test_a_page_is_what_the_code_says(path: Any) -> None:
+    assert path.read_text() == PAGES[path](), "run `python -m app docs`"
 
 
 def test_the_openapi_document_is_valid_and_describes_exactly_the_routes() -> None:

@@ -12,7 +12,7 @@ INTRO = """# Engines and their options
 <!-- Written by `python -m app docs` from app/engines/. Do not edit by hand. -->
 
 What may stand under `engine_kwargs` of a model entry. A name or a value that is not legal stops the start, and
-`python -m app check FILE` says which. vLLM's are the arguments of `vllm serve`, with underscores; it checks them itself.
+`python -m app check FILE` says which. vLLM's are the arguments of `vllm serve`, with underscores; vLLM checks them.
 """
 
 

@@ -166,10 +166,11 @@ class Gateway:
         """Ask the key's budget. Raises RateLimited."""
         terms, estimate = terms_of(call.caller), Estimate()
         if terms.tokens is not None:
-            context = model.profile.limits.get("context_length", 0)
-            estimate = self._estimator.estimate(model.entry.id, request, context)
-            if not generation.makes_text:
-                estimate = estimate._replace(answer=0)
+            if generation.makes_text:
+                context = model.profile.limits.get("context_length", 0)
+                estimate = self._estimator.estimate(model.entry.id, request, context)
+            else:
+                estimate = self._estimator.estimate_prompt(model.entry.id, request)
         try:
             return await self._budgets.admit(call.caller.id, terms, estimate.total), estimate
         except RateLimited as error:

@@ -1,4 +1,4 @@
-"""What the service adds to faster-whisper, and what decoding takes: python benchmarks/transcription.py
+"""What the service adds to faster-whisper, and what decoding takes: python -m benchmarks.transcription
 
 Makes a Whisper of random weights in the size of a real one (whisper-tiny unless told otherwise), serves it alone, and
 transcribes one clip in turn through the service and with faster-whisper in this process, the same options, one thread
@@ -9,9 +9,7 @@ benchmarks/transcription.csv.
 import argparse
 import csv
 import io
-import os
 import resource
-import signal
 import statistics
 import subprocess
 import sys
@@ -21,48 +19,28 @@ from pathlib import Path
 from typing import Any
 
 import httpx
-import yaml
 
-from app.config import PROJECT_FOLDER
 from app.engines.faster_whisper import VoiceDetection
-from app.keys import LOCAL_KEY
+from benchmarks.service import HEADERS, local_entry, serving
 from deployments.audio_decoding import Recording
 from local_models.whisper import make_whisper_model
 from tests.recordings import encoded, repeated, voice
 
 CSV = Path(__file__).with_suffix(".csv")
-LOCAL_CONFIG = PROJECT_FOLDER / "serve_configs" / "local.yaml"
 MODEL = "whisper"
-PORT = 8123
 SIZES = {"tiny": (384, 4, 6), "base": (512, 6, 8), "small": (768, 12, 12)}  # width, layers, heads
 HOUR_BITS_PER_SECOND = 33_000  # a buzz takes more than the encoder is asked for
 LOAD = {"device": "cpu", "cpu_threads": 1}
 READ: dict[str, Any] = {"beam_size": 5, "max_new_tokens": 32}
 
 
-def serve_config(source: Path, folder: Path) -> Path:
-    """local.yaml with this model alone."""
-    content = yaml.safe_load(LOCAL_CONFIG.read_text())
-    content["http_options"]["port"] = PORT
-    args = content["applications"][0]["args"]
-    (entry,) = [model for model in args["models"] if model["id"] == "pocket-whisper"]
-    entry |= {"id": MODEL, "source": str(source), "engine_kwargs": LOAD | READ | {"temperatures": [0.0]}}
-    args["models"] = [entry]
-    path = folder / "serve.yaml"
-    path.write_text(yaml.safe_dump(content))
-    return path
-
-
-def wait_ready(process: subprocess.Popen[bytes]) -> None:
-    while True:
-        if process.poll() is not None:
-            raise RuntimeError("the service did not start")
-        try:
-            if httpx.get(f"http://127.0.0.1:{PORT}/ready", timeout=5).status_code == 200:
-                return
-        except httpx.TransportError:
-            pass
-        time.sleep(0.5)
+def entry(source: Path) -> dict[str, Any]:
+    """pocket-whisper's entry, with this model instead."""
+    return local_entry("pocket-whisper") | {
+        "id": MODEL,
+        "source": str(source),
+        "engine_kwargs": LOAD | READ | {"temperatures": [0.0]},
+    }
 
 
 def through_the_service(client: httpx.Client, clip: bytes) -> tuple[float, str]:
@@ -100,27 +78,16 @@ def measure(size: str, seconds: int, rounds: int) -> list[list[Any]]:
         source = folder / "model"
         source.mkdir()
         make_whisper_model(source, *SIZES[size])
-        process = subprocess.Popen(  # noqa: S603 - our own command
-            [sys.executable, "-m", "app", "serve", str(serve_config(source, folder))],
-            env=os.environ | {"OMP_NUM_THREADS": "1", "RAY_TMPDIR": name},
-            cwd=PROJECT_FOLDER,
-        )
-        try:
-            wait_ready(process)
+        with serving(entry(source)) as url, httpx.Client(base_url=url, headers=HEADERS, timeout=600) as client:
             model = WhisperModel(str(source), **LOAD)
-            headers = {"authorization": f"Bearer {LOCAL_KEY}"}
-            with httpx.Client(base_url=f"http://127.0.0.1:{PORT}", headers=headers, timeout=600) as client:
-                for number in range(rounds + 1):
-                    took, text = directly(model, clip)
-                    took_there, text_there = through_the_service(client, clip)
-                    if text != text_there:
-                        raise RuntimeError("both ways must give the same text")
-                    if number:  # the first warms up
-                        times["direct"].append(took)
-                        times["service"].append(took_there)
-        finally:
-            process.send_signal(signal.SIGINT)
-            process.wait(60)
+            for number in range(rounds + 1):
+                took, text = directly(model, clip)
+                took_there, text_there = through_the_service(client, clip)
+                if text != text_there:
+                    raise RuntimeError("both ways must give the same text")
+                if number:  # the first warms up
+                    times["direct"].append(took)
+                    times["service"].append(took_there)
     base = statistics.median(times["direct"])
     rows = []
     for way, taken in times.items():
@@ -154,8 +121,8 @@ def measure_decoding() -> list[Any]:
     with tempfile.TemporaryDirectory() as name:
         path = Path(name) / "hour.opus"
         an_hour(path)
-        command = [sys.executable, __file__, "--decode", str(path)]
-        told = subprocess.run(command, check=True, capture_output=True, text=True, cwd=PROJECT_FOLDER).stdout  # noqa: S603
+        command = [sys.executable, "-m", "benchmarks.transcription", "--decode", str(path)]
+        told = subprocess.run(command, check=True, capture_output=True, text=True).stdout  # noqa: S603
         seconds, taken, added = map(float, told.split())
         size = path.stat().st_size / 1024**2
     return [

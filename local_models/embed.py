@@ -7,13 +7,12 @@ from pathlib import Path
 
 from local_models.chat import CORPUS, SEED
 
-HIDDEN = 64
 CONTEXT_LENGTH = 256
 SPECIAL_TOKENS = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
 
 
-def make_embedding_model(folder: Path) -> None:
-    """Write the model, its tokenizer and its pooling into `folder`."""
+def make_embedding_model(folder: Path, width: int = 64, layers: int = 2, heads: int = 2) -> None:
+    """Write the model, its tokenizer and its pooling into `folder`. The defaults are those of pocket-embed."""
     import torch
     from sentence_transformers import SentenceTransformer
     from sentence_transformers.models import Normalize, Pooling, Transformer
@@ -29,16 +28,16 @@ def make_embedding_model(folder: Path) -> None:
     torch.manual_seed(SEED)
     config = BertConfig(
         vocab_size=len(tokenizer),
-        hidden_size=HIDDEN,
-        num_hidden_layers=2,
-        num_attention_heads=2,
-        intermediate_size=128,
+        hidden_size=width,
+        num_hidden_layers=layers,
+        num_attention_heads=heads,
+        intermediate_size=2 * width,
         max_position_embeddings=CONTEXT_LENGTH,
         pad_token_id=SPECIAL_TOKENS.index("[PAD]"),
     )
     BertModel(config).save_pretrained(scratch)
     transformer = Transformer(str(scratch), max_seq_length=CONTEXT_LENGTH)
-    SentenceTransformer(modules=[transformer, Pooling(HIDDEN), Normalize()]).save(str(folder))
+    SentenceTransformer(modules=[transformer, Pooling(width), Normalize()]).save(str(folder))
     for path in scratch.iterdir():
         path.unlink()
     scratch.rmdir()

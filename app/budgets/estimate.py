@@ -53,8 +53,20 @@ class Estimator:
         except Exception:  # the library raises plain exceptions
             logger.warning("the tokenizer of %s cannot be read; its tokens are estimated from bytes", model_id)
 
+    def estimate_prompt(self, model_id: str, request: dict[str, Any]) -> Estimate:
+        """Of any JSON request to a route whose answer costs nothing: all that it brings, in one prompt or many."""
+        given = request.get("input")
+        return Estimate(_token_ids(given) or self._prompt(model_id, request))
+
     def estimate(self, model_id: str, request: dict[str, Any], context: int) -> Estimate:
         """Of any JSON request, legal or not. `context` bounds the prompt and one choice of the answer together."""
+        prompt = min(self._prompt(model_id, request), context)
+        limits = [value for field in LIMIT_FIELDS if _is_count(value := request.get(field))]
+        answer = min([*limits, context - prompt])
+        choices = request.get("n")
+        return Estimate(prompt, answer * (min(choices, MAX_CHOICES) if _is_count(choices) else 1))
+
+    def _prompt(self, model_id: str, request: dict[str, Any]) -> int:
         texts: list[str] = []
         images = 0
         for field in PROMPT_FIELDS:
@@ -63,11 +75,7 @@ class Estimator:
                     images += 1
                 else:
                     texts.append(text)
-        prompt = min(self._count(model_id, texts) + images * TOKENS_PER_IMAGE, context)
-        limits = [value for field in LIMIT_FIELDS if _is_count(value := request.get(field))]
-        answer = min([*limits, context - prompt])
-        choices = request.get("n")
-        return Estimate(prompt, answer * (min(choices, MAX_CHOICES) if _is_count(choices) else 1))
+        return self._count(model_id, texts) + images * TOKENS_PER_IMAGE
 
     def _count(self, model_id: str, texts: list[str]) -> int:
         size = sum(map(len, texts))
@@ -86,6 +94,15 @@ def _load(path: str) -> Tokenizer:
 
 def _is_count(value: Any) -> TypeGuard[int]:
     return isinstance(value, int) and not isinstance(value, bool) and value > 0
+
+
+def _token_ids(given: Any) -> int:
+    """How many token ids stand in an array of them, or in an array of such arrays; looks at the first of each only."""
+    if not isinstance(given, list) or not given:
+        return 0
+    if isinstance(given[0], int):
+        return len(given)
+    return sum(len(one) for one in given if isinstance(one, list) and one and isinstance(one[0], int))
 
 
 def _texts(node: Any) -> Iterator[str | None]:

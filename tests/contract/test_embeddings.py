@@ -1,9 +1,11 @@
 """POST /v1/embeddings with the openai package, on a real model of random weights."""
 
 import asyncio
+import base64
 from typing import Any
 
 import httpx
+import numpy as np
 import openai
 import pytest
 
@@ -58,10 +60,24 @@ def test_token_ids_stand_for_their_text(client: Any) -> None:
     assert one.data[0].embedding != close_to(two.data[1].embedding)
 
 
-def test_dimensions_are_dropped_where_vectors_cannot_be_shortened(http: httpx.Client) -> None:
-    response = http.post(EMBEDDINGS, json=ask(dimensions=16))
+@pytest.mark.parametrize("encoding_format", ["float", "base64"])
+def test_dimensions_shorten_vectors_which_then_have_length_one_again(
+    client: Any, http: httpx.Client, encoding_format: str
+) -> None:
+    response = http.post(EMBEDDINGS, json=ask(dimensions=16, encoding_format=encoding_format))
+    assert "x-param-adjustments" not in response.headers
+    whole = client.embeddings.create(**ask(), encoding_format="float")
+    for short, long in zip(response.json()["data"], whole.data, strict=True):
+        given = short["embedding"]
+        vector = np.frombuffer(base64.b64decode(given), "<f4") if encoding_format == "base64" else np.array(given)
+        first = np.array(long.embedding[:16])
+        np.testing.assert_allclose(vector, first / np.linalg.norm(first), atol=1e-6)
+
+
+def test_more_dimensions_than_there_are_become_all_of_them(http: httpx.Client) -> None:
+    response = http.post(EMBEDDINGS, json=ask(dimensions=65))
     assert len(response.json()["data"][0]["embedding"]) == 64
-    assert response.headers["x-param-adjustments"].startswith("dimensions;action=drop;reason=")
+    assert response.headers["x-param-adjustments"] == "dimensions;action=clamp;from=65;to=64"
 
 
 def test_two_thousand_texts_in_one_request(client: Any) -> None:

@@ -9,6 +9,7 @@ import pytest
 
 from app.config import parse_config
 from app.errors import ApiError
+from app.profile import Profile
 from app.registry import Readiness
 from deployments.protocol import ResponseHead
 from tests.unit.conftest import SCOPED_KEY, assert_error, chat, client_of, config_args
@@ -282,3 +283,13 @@ async def test_a_websocket_is_closed(make_gateway: Any) -> None:
 
 
 KEY = b"Bearer sk-portico-local0000000-" + b"0" * 43
+
+
+async def test_what_the_model_cannot_is_dropped_and_said(client: Any, registry: Any, relay: Any) -> None:
+    """Such as shortening vectors, on a model that is not Matryoshka."""
+    lacks = {"dimensions": "the model's vectors cannot be shortened"}
+    limits = {"context_length": 256, "dimensions": 64}
+    registry.learn("alpha", Profile("sentence-transformers", frozenset({"embeddings"}), lacks, limits))
+    response = await client.post("/v1/embeddings", json={"model": "alpha", "input": "a fox", "dimensions": 16})
+    assert response.headers["x-param-adjustments"] == f'dimensions;action=drop;reason="{lacks["dimensions"]}"'
+    assert "dimensions" not in json.loads(relay.sent[0][2])

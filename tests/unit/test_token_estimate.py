@@ -44,6 +44,24 @@ def test_limits_and_choices(limits: Any, answer: int) -> None:
     assert estimate(input="abc", **limits) == (1, answer)
 
 
+@pytest.mark.parametrize(
+    ("given", "tokens"),
+    [
+        ("a" * 400, 100),
+        (["a" * 400] * 500, 50_000),  # each may fill a context of its own
+        ([7] * 300, 300),
+        ([[7, 8], [9]], 3),
+        ([], 0),
+        ([True, "x", None, {}], 1),
+        (None, 0),
+    ],
+)
+def test_many_inputs_and_token_ids_count_all_together(given: Any, tokens: int) -> None:
+    found = Estimator().estimate_prompt("alpha", {"input": given, "max_tokens": 7})
+    assert found.answer == 0
+    assert found.prompt == pytest.approx(tokens, abs=4)
+
+
 def test_an_image_is_not_read_as_text() -> None:
     part = {"type": "image_url", "image_url": {"url": "data:image/png;base64," + "A" * 10**6}}
     found = estimate(messages=[{"role": "user", "content": [part]}], max_tokens=1)
@@ -70,3 +88,4 @@ def test_any_json_has_an_estimate(request_body: dict[str, Any]) -> None:
     found = Estimator().estimate("alpha", request_body, CONTEXT)
     assert 0 <= found.prompt <= CONTEXT
     assert 0 <= found.answer <= 128 * CONTEXT
+    assert Estimator().estimate_prompt("alpha", request_body).prompt >= 0

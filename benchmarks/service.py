@@ -1,0 +1,62 @@
+"""A running service of one model, for the other files here: local.yaml with that entry alone, on a free port."""
+
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import httpx
+import yaml
+
+from app.config import PROJECT_FOLDER
+from app.keys import LOCAL_KEY
+
+LOCAL_CONFIG = PROJECT_FOLDER / "serve_configs" / "local.yaml"
+HEADERS = {"authorization": f"Bearer {LOCAL_KEY}"}
+PORT = 8123
+URL = f"http://127.0.0.1:{PORT}"
+
+
+def local_entry(model_id: str) -> dict[str, Any]:
+    """The entry of local.yaml for that model, to be changed and served."""
+    models = yaml.safe_load(LOCAL_CONFIG.read_text())["applications"][0]["args"]["models"]
+    return next(dict(model) for model in models if model["id"] == model_id)
+
+
+@contextmanager
+def serving(entry: dict[str, Any]) -> Iterator[str]:
+    """Serve the model of `entry` at the URL that is given, until the end of the block."""
+    content = yaml.safe_load(LOCAL_CONFIG.read_text())
+    content["http_options"]["port"] = PORT
+    content["applications"][0]["args"]["models"] = [entry]
+    with tempfile.TemporaryDirectory(prefix="portico-") as folder:
+        config = Path(folder) / "serve.yaml"
+        config.write_text(yaml.safe_dump(content))
+        process = subprocess.Popen(  # noqa: S603 - our own command
+            [sys.executable, "-m", "app", "serve", str(config)],
+            env=os.environ | {"RAY_TMPDIR": folder},
+            cwd=PROJECT_FOLDER,
+        )
+        try:
+            _wait_ready(process)
+            yield URL
+        finally:
+            process.send_signal(signal.SIGINT)
+            process.wait(60)
+
+
+def _wait_ready(process: subprocess.Popen[bytes]) -> None:
+    while process.poll() is None:
+        try:
+            if httpx.get(f"{URL}/ready", timeout=5).status_code == 200:
+                return
+        except httpx.TransportError:
+            pass
+        time.sleep(0.5)
+    raise RuntimeError("the service did not start")

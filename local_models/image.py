@@ -54,8 +54,8 @@ def make_stable_diffusion(folder: Path) -> None:
     ).save_pretrained(folder)
 
 
-def make_flux(folder: Path) -> None:
-    """Write a Flux of some hundred thousand weights into `folder`."""
+def make_flux(folder: Path, layers: int = 1, heads: int = 2) -> None:
+    """Write a Flux into `folder`; of some hundred thousand weights, unless its transformer is to be larger."""
     import torch
     from diffusers import AutoencoderKL, FlowMatchEulerDiscreteScheduler, FluxPipeline, FluxTransformer2DModel
     from transformers import T5Config, T5EncoderModel
@@ -65,10 +65,10 @@ def make_flux(folder: Path) -> None:
     transformer = FluxTransformer2DModel(
         patch_size=1,
         in_channels=16,
-        num_layers=1,
-        num_single_layers=1,
+        num_layers=layers,
+        num_single_layers=layers,
         attention_head_dim=16,
-        num_attention_heads=2,
+        num_attention_heads=heads,
         joint_attention_dim=32,
         pooled_projection_dim=32,
         axes_dims_rope=(4, 4, 8),

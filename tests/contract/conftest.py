@@ -12,6 +12,7 @@ MODEL = "pocket-chat"
 VISION_MODEL = "pocket-vision"
 EMBEDDING_MODEL = "pocket-embed"
 IMAGE_MODEL = "pocket-image"
+FLUX_MODEL = "pocket-flux"
 TRANSCRIPTION_MODEL = "pocket-whisper"
 MESSAGES = [{"role": "user", "content": "Say something."}]
 NO_END = {"3": -100}  # the end-of-turn token, never chosen: an answer as long as its limit

@@ -13,11 +13,10 @@ from PIL import Image
 
 from local_models import checker
 from tests.conftest import Service
-from tests.contract.conftest import IMAGE_MODEL, MESSAGES, MODEL
+from tests.contract.conftest import FLUX_MODEL, IMAGE_MODEL, MESSAGES, MODEL
 from tests.unit.conftest import assert_error
 
 IMAGES = "/v1/images/generations"
-FLUX = "pocket-flux"
 ROUNDING = 1  # of 255: a batch adds its numbers in another order
 
 
@@ -33,7 +32,7 @@ def pixels(item: Any) -> Any:
     return np.asarray(opened(base64.b64decode(item.b64_json)), dtype=int)
 
 
-@pytest.mark.parametrize("model", [IMAGE_MODEL, FLUX])
+@pytest.mark.parametrize("model", [IMAGE_MODEL, FLUX_MODEL])
 def test_a_prompt_becomes_an_image(client: Any, model: str) -> None:
     answer = client.images.generate(model=model, prompt="a small boat")
     (item,) = answer.data
@@ -80,7 +79,9 @@ def test_an_image_by_url(service: Service, client: Any) -> None:
 
 def test_a_stream_shows_the_image_as_it_becomes(client: Any) -> None:
     events = list(
-        client.images.generate(model=FLUX, prompt="a small boat", stream=True, partial_images=2, extra_body={"seed": 4})
+        client.images.generate(
+            model=FLUX_MODEL, prompt="a small boat", stream=True, partial_images=2, extra_body={"seed": 4}
+        )
     )
     assert [event.type for event in events] == ["image_generation.partial_image"] * 2 + ["image_generation.completed"]
     assert [event.partial_image_index for event in events[:2]] == [0, 1]
@@ -88,7 +89,7 @@ def test_a_stream_shows_the_image_as_it_becomes(client: Any) -> None:
     assert (last.size, last.output_format, last.usage.output_tokens) == ("64x64", "png", 16)
     distances = [np.abs(pixels(event) - pixels(last)).mean() for event in events]
     assert distances[0] > distances[1] > distances[2] == 0
-    whole = client.images.generate(model=FLUX, prompt="a small boat", extra_body={"seed": 4})
+    whole = client.images.generate(model=FLUX_MODEL, prompt="a small boat", extra_body={"seed": 4})
     assert np.abs(pixels(whole.data[0]) - pixels(last)).max() <= ROUNDING
 
 
@@ -126,7 +127,7 @@ def test_what_was_changed_is_said(http: httpx.Client, changes: dict[str, Any], t
         ({"prompt": None}, 400, "missing_required_parameter", "prompt"),
         ({"prompt": ["a boat"]}, 400, "invalid_type", "prompt"),
         ({"prompt": "x" * 32_001}, 400, "invalid_value", "prompt"),
-        ({"model": FLUX, "prompt": "boat " * 600}, 422, "context_length_exceeded", "prompt"),
+        ({"model": FLUX_MODEL, "prompt": "boat " * 600}, 422, "context_length_exceeded", "prompt"),
         ({"size": "0x0"}, 400, "invalid_value", "size"),
         ({"size": "-64x64"}, 400, "invalid_value", "size"),
         ({"size": "big"}, 400, "invalid_value", "size"),
@@ -151,7 +152,7 @@ def test_an_image_model_does_not_chat(http: httpx.Client) -> None:
 
 def test_a_blocked_image_is_a_400(http: httpx.Client) -> None:
     """The checker of pocket-flux knows one picture."""
-    blocked = ask(model=FLUX, prompt=checker.PROMPT, seed=checker.SEED)
+    blocked = ask(model=FLUX_MODEL, prompt=checker.PROMPT, seed=checker.SEED)
     response = http.post(IMAGES, json=blocked)
     assert_error(response, 400, "invalid_request_error", "content_policy_violation", "prompt")
     assert http.post(IMAGES, json=blocked | {"seed": checker.SEED + 1}).status_code == 200

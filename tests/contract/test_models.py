@@ -5,13 +5,22 @@ from typing import Any
 
 import httpx
 
-from tests.contract.conftest import EMBEDDING_MODEL, MODEL, VISION_MODEL
+from tests.contract.conftest import (
+    EMBEDDING_MODEL,
+    FLUX_MODEL,
+    IMAGE_MODEL,
+    MODEL,
+    TRANSCRIPTION_MODEL,
+    VISION_MODEL,
+)
+
+COUNTED = ('reason="unknown_url",route="unknown"', 'kind="completion",model="pocket-chat"', "ray_vllm_")
 
 
 def test_the_list_and_the_card(client: Any) -> None:
-    card, *others = client.models.list().data
-    assert [card.id, *(other.id for other in others)] == [MODEL, EMBEDDING_MODEL, VISION_MODEL]
-    assert client.models.retrieve(MODEL).created == card.created
+    cards = {card.id: card for card in client.models.list().data}
+    assert set(cards) == {MODEL, EMBEDDING_MODEL, IMAGE_MODEL, FLUX_MODEL, TRANSCRIPTION_MODEL, VISION_MODEL}
+    assert client.models.retrieve(MODEL).created == cards[MODEL].created
 
 
 def test_a_pipeline_answers_without_a_model(http: httpx.Client) -> None:
@@ -31,11 +40,10 @@ def test_metrics_count_requests_and_tokens_and_tell_nothing_of_the_machine(http:
     deadline = time.monotonic() + 40  # Ray's agents report every ten seconds
     while time.monotonic() < deadline:
         page = http.get("/metrics", headers={"authorization": ""}).text
-        if 'reason="unknown_url"' in page and "ray_portico_tokens_total" in page:
+        missing = [one for one in COUNTED if one not in page]
+        if not missing:
             break
         time.sleep(1)
-    assert 'reason="unknown_url",route="unknown"' in page
-    assert 'kind="completion",model="pocket-chat"' in page
-    assert "ray_vllm_" in page
+    assert missing == []
     assert "nowhere-counted" not in page
     assert "NodeAddress" not in page

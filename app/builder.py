@@ -11,13 +11,16 @@ from app.ingress import IngressReplica
 from deployments.embeddings import EmbeddingsReplica
 from deployments.images import ImagesReplica
 from deployments.transcriptions import TranscriptionsReplica
-from deployments.vllm import VllmReplica
+from deployments.vllm import VllmChatReplica
+from deployments.vllm_embeddings import VllmEmbeddingsReplica
 
-REPLICAS: dict[str, Any] = {
-    "vllm": VllmReplica,
-    "sentence-transformers": EmbeddingsReplica,
-    "diffusers": ImagesReplica,
-    "faster-whisper": TranscriptionsReplica,
+# What a model entry's (engine, task) is run by.
+REPLICAS: dict[tuple[str, str], Any] = {
+    ("vllm", "chat"): VllmChatReplica,
+    ("vllm", "embeddings"): VllmEmbeddingsReplica,
+    ("sentence-transformers", "embeddings"): EmbeddingsReplica,
+    ("diffusers", "images"): ImagesReplica,
+    ("faster-whisper", "transcriptions"): TranscriptionsReplica,
 }
 INGRESS_NAME = "gateway"
 HEALTH_CHECK_PERIOD_S = 5
@@ -62,7 +65,9 @@ def _model_deployment(entry: ModelEntry) -> Application:
             upscale_delay_s=scaling.upscale_delay_s,
             downscale_delay_s=scaling.downscale_delay_s,
         )
-    return serve.deployment(REPLICAS[entry.engine], **options).bind(entry.id, entry.location(), entry.engine_kwargs)
+    return serve.deployment(REPLICAS[entry.engine, entry.task], **options).bind(
+        entry.id, entry.location(), entry.engine_kwargs
+    )
 
 
 def _ingress_deployment(config: Config) -> Any:

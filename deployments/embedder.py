@@ -8,11 +8,9 @@ import numpy as np
 from app.engines.sentence_transformers import EmbedderOptions
 from app.errors import ApiError
 from app.profile import Profile
+from deployments.embedding_input import Input, too_long, unknown_token
 
-MAX_TOKENS = 300_000  # of one request, all texts together
 NOT_MATRYOSHKA = "the model's vectors cannot be shortened"
-
-Input = str | list[int]
 
 
 class Embedded(NamedTuple):
@@ -63,30 +61,12 @@ class Embedder:
 
     def _read(self, inputs: list[Input]) -> tuple[list[str], int] | ApiError:
         """The texts of one request and the tokens in them; or an error that names the text that is too long."""
-        tokenizer, limit = self._model.tokenizer, int(self._model.max_seq_length)
-        for index, one in enumerate(inputs):
-            if isinstance(one, list) and max(one) >= len(tokenizer):
-                return ApiError(
-                    "invalid_value",
-                    f"`input.{index}` holds a token id that the model does not have; it has {len(tokenizer)}.",
-                    param=f"input.{index}",
-                )
+        tokenizer = self._model.tokenizer
+        if fault := unknown_token(inputs, len(tokenizer)):
+            return fault
         texts = [one if isinstance(one, str) else tokenizer.decode(one, skip_special_tokens=True) for one in inputs]
-        lengths = [len(ids) for ids in tokenizer(texts, truncation=False)["input_ids"]]
-        for index, length in enumerate(lengths):
-            if length > limit:
-                return ApiError(
-                    "context_length_exceeded",
-                    f"`input.{index}` has {length} tokens; the model takes {limit}.",
-                    param=f"input.{index}",
-                )
-        if sum(lengths) > MAX_TOKENS:
-            return ApiError(
-                "context_length_exceeded",
-                f"The texts have {sum(lengths)} tokens together; {MAX_TOKENS} are legal in a request.",
-                param="input",
-            )
-        return texts, sum(lengths)
+        lengths = [len(ids) for ids in tokenizer(texts, truncation=False, verbose=False)["input_ids"]]
+        return too_long(lengths, int(self._model.max_seq_length)) or (texts, sum(lengths))
 
 
 def shortened(vectors: Any, dimensions: int | None) -> Any:

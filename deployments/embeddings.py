@@ -9,7 +9,8 @@ import pybase64
 from ray import serve
 
 from app.errors import ApiError
-from deployments.embedder import Embedded, Embedder, Input, shortened
+from deployments.embedder import Embedded, Embedder, shortened
+from deployments.embedding_input import Input, inputs_of
 from deployments.protocol import RequestHead, ResponseHead
 
 MAX_REQUESTS_PER_BATCH = 256
@@ -26,7 +27,7 @@ class EmbeddingsReplica:
     async def handle(self, _: RequestHead, body: bytes) -> AsyncIterator[ResponseHead]:
         """Answer one request: always with a whole answer."""
         asked = orjson.loads(body)
-        result = await self._embed(_inputs(asked["input"]))
+        result = await self._embed(inputs_of(asked["input"]))
         if isinstance(result, ApiError):
             yield ResponseHead(result.status, error=result.to_wire())
             return
@@ -43,13 +44,6 @@ class EmbeddingsReplica:
     async def _embed(self, requests: list[list[Input]]) -> list[Embedded | ApiError]:
         loop = asyncio.get_running_loop()
         return await loop.run_in_executor(self._embedder.thread, self._embedder.embed, requests)
-
-
-def _inputs(value: Any) -> list[Input]:
-    """The texts or token arrays in `input`, which may also be a single one."""
-    if isinstance(value, str) or isinstance(value[0], int):
-        return [value]
-    return list(value)
 
 
 def _data(result: Embedded, asked: dict[str, Any]) -> list[dict[str, Any]]:

@@ -1,8 +1,8 @@
-"""The vLLM deployment: one language model, its engine and vLLM's own server application in one Serve replica."""
+"""The vLLM deployment: one model, its engine and vLLM's own server application in one Serve replica."""
 
 from collections.abc import AsyncIterator
 from contextlib import aclosing
-from typing import Any
+from typing import Any, ClassVar
 
 import orjson
 
@@ -21,17 +21,29 @@ class WarmUpError(RuntimeError):
 
 
 class VllmReplica:
-    """One replica of a chat model. It is ready once it has answered a real request."""
+    """One replica of a vLLM engine; what it is asked is its subclass's to know. It is ready once it has answered."""
+
+    arguments: ClassVar[dict[str, Any]] = {}  # of the engine, whatever the entry says
+    warm_up_route: ClassVar[str]
 
     # Serve awaits a constructor; the type checker knows only plain ones.
     async def __init__(self, model_id: str, source: str, engine_kwargs: dict[str, Any]) -> None:  # type: ignore[misc]
         self._model_id = model_id
-        self._dialects: dict[str, Dialect] = {
-            CHAT_ROUTE: ChatDialect(reported),
-            RESPONSES_ROUTE: ResponsesDialect(reported),
-        }
-        self._engine: VllmEngine = await start_engine(model_id, source, engine_kwargs)
+        self._dialects = self.dialects()
+        self._engine: VllmEngine = await start_engine(model_id, source, engine_kwargs | self.arguments)
+        self.prepare()
         await self._warm_up()
+
+    def dialects(self) -> dict[str, Dialect]:
+        """How the engine speaks on each route."""
+        raise NotImplementedError
+
+    def warm_up_body(self) -> dict[str, Any]:
+        """The smallest request on `warm_up_route`."""
+        raise NotImplementedError
+
+    def prepare(self) -> None:
+        """What a subclass needs of the running engine."""
 
     async def handle(self, request: RequestHead, body: bytes) -> AsyncIterator[ResponseItem]:
         """Answer one request; the items are those of `deployments.protocol`."""
@@ -52,17 +64,23 @@ class VllmReplica:
         return self._engine.unfinished_requests()
 
     async def _warm_up(self) -> None:
-        body = {
-            "model": self._model_id,
-            "messages": [{"role": "user", "content": "ready?"}],
-            "max_tokens": WARM_UP_TOKENS,
-        }
-        async for item in self.handle(
-            RequestHead(CHAT_ROUTE, "warm-up", include_usage=False, echo={}), orjson.dumps(body)
-        ):
+        request = RequestHead(self.warm_up_route, "warm-up", include_usage=False, echo={})
+        async for item in self.handle(request, orjson.dumps({"model": self._model_id} | self.warm_up_body())):
             if isinstance(item, ResponseHead) and item.error:
                 raise WarmUpError(f"the warm-up request of {self._model_id} failed: {item.error['message']}")
 
     def __del__(self) -> None:
         if engine := getattr(self, "_engine", None):
             engine.shutdown()
+
+
+class VllmChatReplica(VllmReplica):
+    """One replica of a language model."""
+
+    warm_up_route = CHAT_ROUTE
+
+    def dialects(self) -> dict[str, Dialect]:
+        return {CHAT_ROUTE: ChatDialect(reported), RESPONSES_ROUTE: ResponsesDialect(reported)}
+
+    def warm_up_body(self) -> dict[str, Any]:
+        return {"messages": [{"role": "user", "content": "ready?"}], "max_tokens": WARM_UP_TOKENS}

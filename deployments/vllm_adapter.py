@@ -35,6 +35,7 @@ DEFAULTS = {
 
 # The gateway fetches what a request names by URL; an empty list would let the engine fetch from everywhere.
 NOTHING_TO_FETCH = ["nothing.invalid"]
+NOT_MATRYOSHKA = "the model's vectors cannot be shortened"
 NOT_IN_TEMPLATE = "the model's template does not read it"
 NOT_WITH_SPECULATION = "not supported by vllm with speculative decoding"
 
@@ -55,9 +56,16 @@ class VllmEngine:
         """Raise where the engine is dead; it never comes back by itself."""
         await self._engine.check_health()
 
+    def tokenizer(self) -> Any:
+        """The model's tokenizer, of transformers. It is the engine's own, so copy it before another thread uses it."""
+        return self._engine.get_tokenizer()
+
     def profile(self) -> Profile:
         """What the model, its template and this engine's configuration make possible."""
         model = self._engine.model_config
+        return _embedding_profile(model) if model.runner_type == "pooling" else self._language_profile(model)
+
+    def _language_profile(self, model: Any) -> Profile:
         template = _chat_template(self._engine, self._arguments.chat_template)
         variables = set(re.findall(r"\w+", template))
         has = {
@@ -86,6 +94,19 @@ class VllmEngine:
 
     def shutdown(self) -> None:
         self._engine.shutdown()
+
+
+def _embedding_profile(model: Any) -> Profile:
+    return Profile(
+        engine="vllm",
+        capabilities=frozenset({"embeddings"}),
+        lacks={} if model.is_matryoshka else {"dimensions": NOT_MATRYOSHKA},
+        limits={
+            "context_length": model.max_model_len,
+            "vocabulary_size": model.get_vocab_size(),
+            "dimensions": model.embedding_size,
+        },
+    )
 
 
 async def start_engine(model_id: str, source: str, engine_kwargs: dict[str, Any]) -> VllmEngine:

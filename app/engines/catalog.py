@@ -21,7 +21,7 @@ class Engine(NamedTuple):
 
 
 CATALOG: dict[EngineName, Engine] = {
-    "vllm": Engine(("chat",), None),
+    "vllm": Engine(("chat", "embeddings"), None),
     "sentence-transformers": Engine(("embeddings",), EmbedderOptions),
     "diffusers": Engine(("images",), DiffusersOptions),
     "faster-whisper": Engine(("transcriptions",), TranscriberOptions),

@@ -1,0 +1,124 @@
+"""vLLM's pooling runner behind our interface: the vectors of sentence-transformers, and the same errors."""
+
+import base64
+import json
+import os
+import subprocess
+import sys
+from typing import Any
+
+import numpy as np
+import pytest
+
+from app.config import PROJECT_FOLDER, read_serve_config
+from deployments.embedder import Embedded, Embedder
+
+SOURCE = str(PROJECT_FOLDER / "local_models" / "pocket-embed")
+TEXTS = ["the quick brown fox", "a gateway reads the request", "paris"]
+REQUESTS: dict[str, dict[str, Any]] = {
+    "floats": {"input": TEXTS, "encoding_format": "float"},
+    "base64": {"input": TEXTS, "encoding_format": "base64"},
+    "one text": {"input": TEXTS[1]},
+    "token ids": {"input": [2, 7, 8, 3]},
+    "arrays of token ids": {"input": [[2, 8, 7, 3], [2, 7, 8, 3]]},
+    "shortened": {"input": TEXTS, "dimensions": 16},
+    "too long": {"input": ["fox", "fox " * 400]},
+    "unknown token": {"input": [[7], [10**6]]},
+    "too many tokens": {"input": ["fox " * 80] * 1300},
+}
+
+
+@pytest.fixture(scope="module")
+def found() -> dict[str, Any]:
+    """The profile of a replica, and what it answered to each request; all of them were asked at once."""
+    _, config = read_serve_config(PROJECT_FOLDER / "serve_configs" / "local.yaml")
+    asked = {
+        "source": SOURCE,
+        "engine_kwargs": {
+            "dtype": "float32",
+            "enforce_eager": True,
+            "max_num_seqs": 16,
+            "kv_cache_memory_bytes": 2**26,
+            "gpu_memory_utilization": 0.1,  # of this machine's memory, where there is no GPU
+            "hf_overrides": {"is_matryoshka": True},
+        },
+        "requests": list(REQUESTS.values()),
+    }
+    result = subprocess.run(
+        [sys.executable, "-m", "tests.engines.vllm_embedder"],
+        input=json.dumps(asked),
+        env=os.environ | config.models[0].env,
+        cwd=PROJECT_FOLDER,
+        capture_output=True,
+        text=True,
+        timeout=240,
+        check=False,
+    )
+    assert result.returncode == 0, result.stderr[-3000:]
+    told = json.loads(result.stdout.rstrip().rpartition("\n")[2])
+    return {"profile": told["profile"]} | dict(zip(REQUESTS, told["answers"], strict=True))
+
+
+@pytest.fixture(scope="module")
+def vectors() -> Any:
+    """What sentence-transformers makes of the texts."""
+    (made,) = Embedder(SOURCE, {"device": "cpu"}).embed([list(TEXTS)])
+    assert isinstance(made, Embedded)
+    return made
+
+
+def rows(answer: dict[str, Any]) -> Any:
+    assert answer["error"] is None
+    assert [item["index"] for item in answer["body"]["data"]] == list(range(len(answer["body"]["data"])))
+    return np.array([item["embedding"] for item in answer["body"]["data"]])
+
+
+def test_vectors_are_those_of_sentence_transformers_in_order(found: Any, vectors: Any) -> None:
+    np.testing.assert_allclose(rows(found["floats"]), vectors.vectors, atol=1e-4)
+    assert set(found["floats"]["body"]) == {"object", "data", "model", "usage"}
+    assert found["floats"]["body"]["model"] == "embedder"
+    assert found["floats"]["body"]["usage"] == {"prompt_tokens": vectors.tokens, "total_tokens": vectors.tokens}
+    np.testing.assert_allclose(rows(found["one text"])[0], vectors.vectors[1], atol=1e-4)
+
+
+def test_base64_holds_the_same_numbers(found: Any) -> None:
+    data = found["base64"]["body"]["data"]
+    decoded = [np.frombuffer(base64.b64decode(item["embedding"]), "<f4") for item in data]
+    np.testing.assert_allclose(decoded, rows(found["floats"]), atol=1e-6)
+
+
+def test_token_ids_are_taken_as_they_are(found: Any) -> None:
+    (one,), (other, same) = rows(found["token ids"]), rows(found["arrays of token ids"])
+    np.testing.assert_allclose(one, same, atol=1e-5)
+    assert np.abs(one - other).max() > 1e-3
+    assert found["token ids"]["body"]["usage"]["prompt_tokens"] == 4
+
+
+def test_shortened_vectors_have_length_one_again(found: Any) -> None:
+    cut = rows(found["floats"])[:, :16]
+    expected = cut / np.linalg.norm(cut, axis=1, keepdims=True)
+    np.testing.assert_allclose(rows(found["shortened"]), expected, atol=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("request_name", "status", "code", "param"),
+    [
+        ("too long", 422, "context_length_exceeded", "input.1"),
+        ("unknown token", 400, "invalid_value", "input.1"),
+        ("too many tokens", 422, "context_length_exceeded", "input"),
+    ],
+)
+def test_what_cannot_be_embedded(found: Any, request_name: str, status: int, code: str, param: str) -> None:
+    error = found[request_name]["error"]
+    assert (found[request_name]["status"], error["code"], error["param"]) == (status, code, param)
+
+
+def test_what_the_model_can_do_is_found(found: Any) -> None:
+    profile = found["profile"]
+    assert profile["capabilities"] == ["embeddings"]
+    assert profile["lacks"] == {}
+    assert profile["limits"] == {
+        "context_length": 256,
+        "dimensions": 64,
+        "vocabulary_size": profile["limits"]["vocabulary_size"],
+    }

@@ -9,7 +9,6 @@ benchmarks/transcription.csv.
 import argparse
 import csv
 import io
-import resource
 import statistics
 import subprocess
 import sys
@@ -103,7 +102,9 @@ def an_hour(path: Path) -> None:
 
 
 def peak_rss_mb() -> float:
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    """Of this process since its program began; getrusage would count what its parent had when it forked."""
+    (line,) = [line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith("VmHWM:")]
+    return int(line.split()[1]) / 1024
 
 
 def decode(path: Path) -> None:

@@ -3,6 +3,7 @@
 A pipeline object keeps state while it runs, so all its work is done by one caller at a time.
 """
 
+import copy
 import inspect
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -63,7 +64,8 @@ class DiffusionModel:
         self.size_multiple = options.size_multiple or _size_multiple(self._pipe)
         self.default_sides = options.default_sides() or _default_sides(self._pipe, options, self.size_multiple)
         self.default_steps: int = options.steps or self._takes["num_inference_steps"].default
-        self.prompt_limit, self._tokenizer = _prompt_limit(self._pipe, self._takes)
+        self.prompt_limit, tokenizer = _prompt_limit(self._pipe, self._takes)
+        self._tokenizer = copy.deepcopy(tokenizer)  # it counts while the pipeline uses its own, in another thread
         self._safety = SafetyChecker(options.safety_checker, source) if options.safety_checker else None
         self._shows = False
 
@@ -107,6 +109,7 @@ class DiffusionModel:
         )
 
     def prompt_tokens(self, prompt: str) -> int:
+        """How long a prompt is. Call it from one thread at a time."""
         return len(self._tokenizer(prompt, truncation=False, verbose=False)["input_ids"])
 
     def paint(self, shape: Shape, pictures: list[Picture], watch: Watcher) -> list[Any]:

@@ -5,6 +5,7 @@ import logging
 import secrets
 import time
 from collections.abc import AsyncIterator
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import orjson
@@ -15,12 +16,13 @@ from app.errors import ApiError, upstream_error
 from deployments.diffusion import DiffusionModel, Picture, Shape
 from deployments.image_batches import ImageBatches, Job, Seen
 from deployments.image_encoding import encoded
-from deployments.protocol import RequestHead, ResponseHead, ResponseItem, ResponseTail
+from deployments.protocol import Clamp, RequestHead, ResponseHead, ResponseItem, ResponseTail
 
 logger = logging.getLogger("portico.images")
 
 TOKEN_SIDE = 16  # pixels; an image is charged a token for each square of this side
 SEED_BITS = 63
+PROMPTS = ("prompt", "negative_prompt")
 HOLD_S = 10.0  # a stream waits this long for its first event, so that an early failure still has a status of its own
 BLOCKED = "The safety checker of this model blocked the image. Change the prompt or the seed."
 
@@ -35,6 +37,7 @@ class ImagesReplica:
         self._model = await asyncio.to_thread(DiffusionModel, source, self._options)
         await asyncio.to_thread(self._model.warm_up)
         self._batches = ImageBatches(self._model)
+        self._counting = ThreadPoolExecutor(1, thread_name_prefix="tokenizer")
 
     async def handle(self, request: RequestHead, body: bytes) -> AsyncIterator[ResponseItem]:
         """Answer one request. Closing this generator stops the work where nobody else waits for it."""
@@ -43,10 +46,9 @@ class ImagesReplica:
         started = False
         try:
             asked = orjson.loads(body)
-            tokens = await asyncio.to_thread(self._model.prompt_tokens, asked["prompt"])
-            clamped = self._check_prompt(tokens, request.strict)
+            tokens, clamped = await self._read_prompts(asked, request.strict)
             jobs = self._jobs(asked)
-            answer = _Answer(asked, jobs[0].shape, min(tokens, self._model.prompt_limit), len(jobs))
+            answer = _Answer(asked, jobs[0].shape, tokens, len(jobs))
             for job in jobs:
                 self._batches.submit(job)
             if not asked.get("stream"):
@@ -81,18 +83,22 @@ class ImagesReplica:
         """Pictures that are painted or wait for it."""
         return self._batches.unfinished()
 
-    def _check_prompt(self, tokens: int, strict: bool) -> tuple[tuple[str, float, float], ...]:
-        """The clamp of a prompt that is too long, where the operator lets it be cut. Raises ApiError otherwise."""
-        limit = self._model.prompt_limit
-        if tokens <= limit:
-            return ()
-        if self._options.long_prompts == "truncate" and not strict:
-            return (("prompt", tokens, limit),)
-        raise ApiError(
-            "context_length_exceeded",
-            f"`prompt` has {tokens} tokens; the model reads {limit}. Shorten it.",
-            param="prompt",
-        )
+    async def _read_prompts(self, asked: dict[str, Any], strict: bool) -> tuple[int, tuple[Clamp, ...]]:
+        """The tokens that are read, and which prompts are cut, where the operator lets them be. Raises ApiError."""
+        loop, limit = asyncio.get_running_loop(), self._model.prompt_limit
+        read, cut = 0, []
+        for name in PROMPTS:
+            if not asked.get(name):
+                continue
+            tokens = await loop.run_in_executor(self._counting, self._model.prompt_tokens, asked[name])
+            read += min(tokens, limit)
+            if tokens <= limit:
+                continue
+            if self._options.long_prompts == "refuse" or strict:
+                told = f"`{name}` has {tokens} tokens; the model reads {limit}. Shorten it."
+                raise ApiError("context_length_exceeded", told, param=name)
+            cut.append((name, tokens, limit))
+        return read, tuple(cut)
 
     def _jobs(self, asked: dict[str, Any]) -> list[Job]:
         """A picture each; those after the first have the seeds that follow."""

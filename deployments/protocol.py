@@ -17,6 +17,9 @@ TRANSCRIPTIONS_ROUTE = "/v1/audio/transcriptions"
 LENGTH_BYTES = 8
 
 
+Clamp = tuple[str, float, float]  # (parameter, from, to)
+
+
 class RequestHead(NamedTuple):
     """One request as a replica sees it."""
 
@@ -35,8 +38,7 @@ class ResponseHead(NamedTuple):
     body: bytes | None = None
     usage: dict[str, Any] | None = None
     error: dict[str, Any] | None = None  # an ApiError's `to_wire`
-    # What the replica changed in the request: (parameter, from, to) of a clamp that only the engine can find.
-    clamped: tuple[tuple[str, float, float], ...] = ()
+    clamped: tuple[Clamp, ...] = ()  # what the replica changed in the request, as only the engine could find
 
 
 class ResponseTail(NamedTuple):

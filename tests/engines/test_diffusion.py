@@ -274,6 +274,15 @@ async def test_a_prompt_that_is_too_long_is_refused_or_cut_as_the_entry_says() -
     assert (head.status, head.clamped) == (200, (("prompt", 302, 77),))
     (head,) = await items(cutting, prompt=long, strict=True)
     assert head.status == 422
+    (head,) = await items(cutting, negative_prompt=long)
+    assert (head.status, head.clamped) == (200, (("negative_prompt", 302, 77),))
+
+
+async def test_prompts_are_counted_while_the_pipeline_reads_others() -> None:
+    served = await replica(max_batch_images=1)
+    long = "a fox and a boat " * 4
+    heads = await asyncio.gather(*(items(served, prompt=long[:end]) for end in range(10, 60)))
+    assert {head.status for (head,) in heads} == {200}
 
 
 async def test_a_stream_shows_the_picture_as_it_becomes() -> None:

@@ -10,6 +10,7 @@ from app.config import Config, ModelEntry, parse_config
 from app.ingress import IngressReplica
 from deployments.embeddings import EmbeddingsReplica
 from deployments.images import ImagesReplica
+from deployments.speech import EspeakReplica
 from deployments.transcriptions import TranscriptionsReplica
 from deployments.vllm import VllmChatReplica
 from deployments.vllm_embeddings import VllmEmbeddingsReplica
@@ -21,6 +22,7 @@ REPLICAS: dict[tuple[str, str], Any] = {
     ("sentence-transformers", "embeddings"): EmbeddingsReplica,
     ("diffusers", "images"): ImagesReplica,
     ("faster-whisper", "transcriptions"): TranscriptionsReplica,
+    ("espeak-ng", "speech"): EspeakReplica,
 }
 INGRESS_NAME = "gateway"
 HEALTH_CHECK_PERIOD_S = 5

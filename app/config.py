@@ -21,7 +21,9 @@ ROUTE_WORDS = frozenset({"chat", "responses", "embeddings", "images", "audio", "
 
 DOMAIN = r"^(\*\.)?[A-Za-z0-9-]{1,63}(\.[A-Za-z0-9-]{1,63}){0,8}(:[0-9]{1,5})?$"
 
-Capability = Literal["chat", "embeddings", "images", "transcriptions", "tools", "vision", "audio", "video", "reasoning"]
+Capability = Literal[
+    "chat", "embeddings", "images", "transcriptions", "speech", "tools", "vision", "audio", "video", "reasoning"
+]
 
 
 class Scaling(Strict):

@@ -39,8 +39,8 @@ from app.routes import (
     match,
     needs_key,
 )
-from app.streaming import relay_events
-from deployments.protocol import RequestHead
+from app.streaming import relay_bytes, relay_events
+from deployments.protocol import EVENT_STREAM, RequestHead
 
 logger = logging.getLogger("portico.gateway")
 
@@ -195,7 +195,11 @@ class Gateway:
         reply.clock.resume()
         reply.note(adjusted.clamped_further(answer.head.clamped, request))
         try:
-            if answer.head.body is None:
+            if generation.characters is not None:
+                reply.characters = generation.characters(adjusted.kept)
+            if answer.head.body is None and answer.head.content_type != EVENT_STREAM:
+                await relay_bytes(reply, answer)
+            elif answer.head.body is None:
                 await relay_events(reply, answer, self._limits.ping_interval_s, generation.failure_event)
             else:
                 reply.usage = answer.head.usage

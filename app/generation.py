@@ -4,14 +4,14 @@ from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from app import chat, embeddings, images, responses, transcriptions
+from app import chat, embeddings, images, responses, speech, transcriptions
 from app.body import Receive, read_json
 from app.config import Limits
 from app.errors import ApiError
 from app.parameters import messages
 from app.parameters import responses as response_parameters
 from app.parameters.parts import ImageSlot
-from app.routes import CHAT, EMBEDDINGS, IMAGES, RESPONSES, TRANSCRIPTIONS, Route
+from app.routes import CHAT, EMBEDDINGS, IMAGES, RESPONSES, SPEECH, TRANSCRIPTIONS, Route
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,6 +23,7 @@ class Generation:
     images: Callable[[dict[str, Any]], Iterator[ImageSlot]]  # where a legal request has images
     failure_event: Callable[[ApiError, bytes, int], bytes]  # (error, first piece, events so far) -> the last event
     echoed: tuple[str, ...] = ()  # accepted parameters that the answer repeats
+    characters: Callable[[dict[str, Any]], int] | None = None  # of a legal request, where they are what is counted
     makes_text: bool = True  # so that its answer costs tokens, as many as it may
     # (receive, headers, limits) -> the request in the body, not yet checked
     read: Callable[[Receive, dict[str, str], Limits], Awaitable[dict[str, Any]]] = read_json
@@ -46,5 +47,13 @@ GENERATIONS = (
         transcriptions.failure_event,
         makes_text=False,
         read=transcriptions.read,
+    ),
+    Generation(
+        SPEECH,
+        speech.engine_body,
+        lambda _: iter(()),
+        speech.failure_event,
+        makes_text=False,
+        characters=speech.characters,
     ),
 )

@@ -14,6 +14,7 @@ class Profile:
     lacks: dict[str, str] = field(default_factory=dict)  # features of the engine that are off here -> why
     limits: dict[str, int] = field(default_factory=dict)  # context_length, vocabulary_size, max_logprobs, ...
     template_kwargs: frozenset[str] = frozenset()  # variables of the chat template that a client may set
+    voices: tuple[str, ...] = ()  # names of the voices that it speaks with
 
     def limit(self, name: str) -> int | None:
         """One of the limits; `last_token_id` follows from the size of the vocabulary."""
@@ -37,7 +38,7 @@ class Profile:
             "unsupported": dict(sorted(self.lacks.items())),
             "limits": dict(sorted(self.limits.items())),
             "chat_template_kwargs": sorted(self.template_kwargs),
-        }
+        } | ({"voices": list(self.voices)} if self.voices else {})
 
     def to_wire(self) -> dict[str, Any]:
         """Plain data for the way from a replica to the gateway."""

@@ -88,6 +88,7 @@ class Reply:
         self.key_id: str | None = None
         self.streamed = False
         self.usage: dict[str, Any] | None = None
+        self.characters: int | None = None  # of a request that is counted by them
         self.events = 0  # of a stream, written so far
         self.reason = "ok"  # "ok", an error's code, or "client_gone"
         self.overhead_s = 0.0
@@ -130,6 +131,8 @@ class Reply:
         own = [("x-request-id", self.request_id), ("x-gateway-overhead-ms", f"{self.overhead_s * 1000:.2f}")]
         if self._client_id is not None:
             own.append(("x-client-request-id", self._client_id))
+        if self.characters is not None:
+            own.append(("x-usage-characters", str(self.characters)))
         if self.standing is not None:
             own += rate_limit_headers(self.standing(), time.time())
         if self._adjustments is not None:

@@ -10,6 +10,7 @@ from deployments.protocol import (
     EMBEDDINGS_ROUTE,
     IMAGES_ROUTE,
     RESPONSES_ROUTE,
+    SPEECH_ROUTE,
     TRANSCRIPTIONS_ROUTE,
 )
 
@@ -68,6 +69,13 @@ TRANSCRIPTIONS = Route(
     ("application/json", "text/plain", "application/x-subrip", "text/vtt", "text/event-stream"),
     takes="multipart/form-data",
 )
+SPEECH = Route(
+    "POST",
+    SPEECH_ROUTE,
+    "Say a text",
+    "The sound, as it is made, or events with it.",
+    ("audio/mpeg", "audio/opus", "audio/aac", "audio/flac", "audio/wav", "audio/pcm", "text/event-stream"),
+)
 MODEL_LIST = Route("GET", "/v1/models", "List the models that are up and that the key may use", "A list of Models.")
 MODEL_CARD = Route("GET", "/v1/models/{id}", "Show a model and what it can do", "OpenAI's Model, with `portico`.")
 HEALTH = Route("GET", "/health", "Say that the service is alive", "It is.", needs_key=False, is_probe=True)
@@ -84,6 +92,7 @@ ALL = (
     IMAGES,
     KEPT_IMAGE,
     TRANSCRIPTIONS,
+    SPEECH,
     MODEL_LIST,
     MODEL_CARD,
     HEALTH,
@@ -97,6 +106,7 @@ TABLES_BY_ROUTE: dict[Route, Table] = {
     EMBEDDINGS: TABLES["embeddings"],
     IMAGES: TABLES["images"],
     TRANSCRIPTIONS: TABLES["transcriptions"],
+    SPEECH: TABLES["speech"],
 }
 FIXED = {route.path: route for route in ALL if route not in (MODEL_CARD, KEPT_IMAGE)}
 KEPT_IMAGE_PREFIX = KEPT_IMAGE.path.removesuffix("{name}")

@@ -68,3 +68,27 @@ async def relay_events(reply: Reply, answer: Answer, ping_interval: float, failu
     reply.reason = failure.code
     # The blank line ends an event that the failure may have cut.
     await reply.finish(EVENT_END + failure_event(failure, first, reply.events))
+
+
+class StreamBrokenError(Exception):
+    """A stream that is no events broke off; the connection is cut, so that it does not look like an end."""
+
+
+async def relay_bytes(reply: Reply, answer: Answer) -> None:
+    """Write the pieces of `answer`, such as a sound, as they come. Raises StreamBrokenError."""
+    reply.streamed = True
+    await reply.start(answer.head.status, [("content-type", answer.head.content_type)])
+    failure: ApiError | None = None
+    try:
+        async with aclosing(answer.pieces()) as pieces:
+            async for piece in pieces:
+                reply.events += 1
+                await reply.write(piece)
+    except ApiError as error:
+        failure = error
+    if answer.tail is None or answer.tail.error:
+        failure = failure or upstream_error()
+        reply.reason = failure.code
+        raise StreamBrokenError(failure.code)
+    reply.usage = answer.tail.usage
+    await reply.finish()

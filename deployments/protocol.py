@@ -1,8 +1,9 @@
 """What passes between the gateway and a replica, whatever carries it: plain tuples, dicts and bytes.
 
 The gateway sends one `RequestHead` and the body's bytes. The replica sends one `ResponseHead`. Where that holds a
-`body`, the answer is complete. Otherwise pieces of the body follow as bytes, each of whole server-sent events, and
-last one `ResponseTail`. A stream without its tail was cut off: a failure never looks like success.
+`body`, the answer is complete. Otherwise pieces of the body follow as bytes, each of whole server-sent events where
+that is its content type, and last one `ResponseTail`. A stream without its tail was cut off: a failure never looks
+like success.
 """
 
 from typing import Any, NamedTuple
@@ -13,6 +14,8 @@ RESPONSES_ROUTE = "/v1/responses"
 EMBEDDINGS_ROUTE = "/v1/embeddings"
 IMAGES_ROUTE = "/v1/images/generations"
 TRANSCRIPTIONS_ROUTE = "/v1/audio/transcriptions"
+EVENT_STREAM = "text/event-stream"
+SPEECH_ROUTE = "/v1/audio/speech"
 
 LENGTH_BYTES = 8
 

@@ -7,10 +7,11 @@ import pydantic
 from app.engines.diffusers import DiffusersOptions
 from app.engines.faster_whisper import TranscriberOptions
 from app.engines.sentence_transformers import EmbedderOptions
+from app.engines.speech import EspeakOptions
 from app.fields import Strict, explain
 
-Task = Literal["chat", "embeddings", "images", "transcriptions"]
-EngineName = Literal["vllm", "sentence-transformers", "diffusers", "faster-whisper"]
+Task = Literal["chat", "embeddings", "images", "transcriptions", "speech"]
+EngineName = Literal["vllm", "sentence-transformers", "diffusers", "faster-whisper", "espeak-ng"]
 
 
 class Engine(NamedTuple):
@@ -25,6 +26,7 @@ CATALOG: dict[EngineName, Engine] = {
     "sentence-transformers": Engine(("embeddings",), EmbedderOptions),
     "diffusers": Engine(("images",), DiffusersOptions),
     "faster-whisper": Engine(("transcriptions",), TranscriberOptions),
+    "espeak-ng": Engine(("speech",), EspeakOptions),
 }
 
 

@@ -15,6 +15,25 @@ MAX_SPEECH_CHARACTERS = 4096
 
 
 @dataclass(frozen=True, slots=True)
+class Script:
+    """A text that is to be said, of as many characters as the model's entry allows."""
+
+    def read(self, value: Any, name: str, profile: Profile) -> Reading:
+        Text(1).read(value, name, profile)
+        longest = profile.limit("max_characters")
+        if longest is not None and len(value) > longest:
+            told = f"`{name}` has {len(value)} characters; the model takes {longest} at a time. Send it in parts."
+            raise ApiError("context_length_exceeded", told, param=name)
+        return Reading(value)
+
+    def told(self) -> str:
+        return "a string that is not empty, of at most the model's max characters"
+
+    def schema(self) -> dict[str, Any]:
+        return {"type": "string", "minLength": 1}
+
+
+@dataclass(frozen=True, slots=True)
 class Voice:
     """A voice's name, or an object with its id."""
 
@@ -22,6 +41,8 @@ class Voice:
         named = value.get("id") if isinstance(value, dict) else value
         if not isinstance(named, str):
             raise wrong_type(name, self.told())
+        if profile.voices and named not in profile.voices:
+            raise wrong_value(name, "one of the model's voices: " + ", ".join(profile.voices))
         return Text(1, 256).read(named, name, profile)
 
     def told(self) -> str:
@@ -120,7 +141,7 @@ TRANSCRIPTIONS = Table(
 SPEECH = Table(
     rows=(
         Parameter("model", Text(), "The id of a model. May be left out under /v1/{pipeline}/.", Treatment.GATEWAY),
-        Parameter("input", Text(1), "What to say.", required=True),
+        Parameter("input", Script(), "What to say.", required=True, capability="speech"),
         Parameter("voice", Voice(), "Who says it; the model's card lists the voices."),
         Parameter("response_format", Choice(("mp3", "opus", "aac", "flac", "wav", "pcm")), "How sound is encoded."),
         Parameter("speed", Number(0.25, 4.0), "1 is the voice's own."),

@@ -14,6 +14,7 @@ EMBEDDING_MODEL = "pocket-embed"
 IMAGE_MODEL = "pocket-image"
 FLUX_MODEL = "pocket-flux"
 TRANSCRIPTION_MODEL = "pocket-whisper"
+SPEECH_MODEL = "pocket-speech"
 MESSAGES = [{"role": "user", "content": "Say something."}]
 NO_END = {"3": -100}  # the end-of-turn token, never chosen: an answer as long as its limit
 

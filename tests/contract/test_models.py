@@ -10,16 +10,26 @@ from tests.contract.conftest import (
     FLUX_MODEL,
     IMAGE_MODEL,
     MODEL,
+    SPEECH_MODEL,
     TRANSCRIPTION_MODEL,
     VISION_MODEL,
 )
 
+EVERY = {
+    MODEL,
+    EMBEDDING_MODEL,
+    IMAGE_MODEL,
+    FLUX_MODEL,
+    TRANSCRIPTION_MODEL,
+    SPEECH_MODEL,
+    VISION_MODEL,
+}
 COUNTED = ('reason="unknown_url",route="unknown"', 'kind="completion",model="pocket-chat"', "ray_vllm_")
 
 
 def test_the_list_and_the_card(client: Any) -> None:
     cards = {card.id: card for card in client.models.list().data}
-    assert set(cards) == {MODEL, EMBEDDING_MODEL, IMAGE_MODEL, FLUX_MODEL, TRANSCRIPTION_MODEL, VISION_MODEL}
+    assert set(cards) == EVERY
     assert client.models.retrieve(MODEL).created == cards[MODEL].created
 
 

@@ -19,7 +19,7 @@ from app.profile import Profile
 
 ABLE = Profile(
     engine="vllm",
-    capabilities=frozenset({"chat", "tools", "vision", "embeddings", "images", "transcriptions"}),
+    capabilities=frozenset({"chat", "tools", "vision", "embeddings", "images", "transcriptions", "speech"}),
     limits={
         "context_length": 2048,
         "vocabulary_size": 384,
@@ -70,7 +70,7 @@ LEGAL: dict[str, dict[str, list[Any]]] = {
     "embeddings": {"input": ["a", ["a", "b"], [1, 2, 3], [[1], [2, 3]]]},
     "images": {"size": ["auto", "64x128"]},
     "transcriptions": {"file": [b"RIFF"], "language": ["en", "yue"]},
-    "speech": {"voice": ["alloy"]},
+    "speech": {"input": ["Hi."], "voice": ["alloy"]},
 }
 BESIDE_TRANSCRIPTIONS = {"timestamp_granularities": {"response_format": "verbose_json"}}
 BESIDE_BY_TABLE = {"chat": BESIDE, "responses": BESIDE_RESPONSES, "transcriptions": BESIDE_TRANSCRIPTIONS}

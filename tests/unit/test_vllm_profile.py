@@ -19,8 +19,8 @@ def engine_of(template: str | None, speculation: Any = None, **model: Any) -> An
         return template
 
     config = SimpleNamespace(
-        max_model_len=512, get_vocab_size=lambda: 384, max_logprobs=20, is_multimodal_model=False,
-        hf_config=SimpleNamespace(),
+        runner_type="generate", max_model_len=512, get_vocab_size=lambda: 384, max_logprobs=20,
+        is_multimodal_model=False, hf_config=SimpleNamespace(),
     )  # fmt: skip
     vars(config).update(model)
     return SimpleNamespace(
@@ -80,3 +80,11 @@ def test_speculation_forbids_logit_bias_and_min_p() -> None:
 def test_the_configuration_overrides_single_capabilities() -> None:
     found = profile_of(engine_of(TEMPLATE), tool_call_parser="hermes")
     assert found.overridden([("tools", False), ("vision", True)], []).capabilities == {"chat", "vision"}
+
+
+def test_a_pooling_model_embeds_and_shortens_only_where_it_is_matryoshka() -> None:
+    for matryoshka in (False, True):
+        pooling = profile_of(engine_of(TEMPLATE, runner_type="pooling", is_matryoshka=matryoshka, embedding_size=64))
+        assert pooling.capabilities == {"embeddings"}
+        assert set(pooling.lacks) == (set() if matryoshka else {"dimensions"})
+        assert pooling.limits["dimensions"] == 64

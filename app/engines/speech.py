@@ -8,7 +8,13 @@ from pydantic import Field
 from app.fields import PositiveInt, Strict
 
 # Names that OpenAI's clients know, and voices of eSpeak NG.
-ESPEAK_VOICES = {"alloy": "en-us", "ash": "en-us+m3", "coral": "en-us+f2", "fable": "en-gb", "nova": "en-us+f3"}
+ESPEAK_VOICES = {
+    "alloy": "en-us",
+    "ash": "en-us+m3",
+    "coral": "en-us+f2",
+    "fable": "en-gb-scotland",
+    "nova": "en-us+f3",
+}
 
 
 class SpeechOptions(Strict):

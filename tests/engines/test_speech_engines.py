@@ -5,6 +5,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from app.engines.speech import ESPEAK_VOICES
 from deployments.speech_engine import SpeechEngine, Utterance
 from deployments.speech_espeak import EspeakEngine, VoiceError
 
@@ -53,3 +54,7 @@ def test_any_text_can_be_said(engine: SpeechEngine, text: str) -> None:
 def test_a_voice_that_is_none_is_refused_at_the_start() -> None:
     with pytest.raises(VoiceError, match="no voice 'nobody'"):
         EspeakEngine({"alloy": "nobody"})
+
+
+def test_the_usual_voices_are_all_there() -> None:
+    assert EspeakEngine(ESPEAK_VOICES).voices == list(ESPEAK_VOICES)

@@ -40,7 +40,7 @@ from app.routes import (
     needs_key,
 )
 from app.streaming import relay_bytes, relay_events
-from deployments.protocol import EVENT_STREAM, RequestHead
+from deployments.protocol import RequestHead
 
 logger = logging.getLogger("portico.gateway")
 
@@ -197,10 +197,10 @@ class Gateway:
         try:
             if generation.characters is not None:
                 reply.characters = generation.characters(adjusted.kept)
-            if answer.head.body is None and answer.head.content_type != EVENT_STREAM:
-                await relay_bytes(reply, answer)
-            elif answer.head.body is None:
+            if answer.head.body is None and answer.head.announces_events:
                 await relay_events(reply, answer, self._limits.ping_interval_s, generation.failure_event)
+            elif answer.head.body is None:
+                await relay_bytes(reply, answer)
             else:
                 reply.usage = answer.head.usage
                 body = answer.head.body

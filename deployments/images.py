@@ -16,7 +16,7 @@ from app.errors import ApiError, upstream_error
 from deployments.diffusion import DiffusionModel, Picture, Shape
 from deployments.image_batches import ImageBatches, Job, Seen
 from deployments.image_encoding import encoded
-from deployments.protocol import Clamp, RequestHead, ResponseHead, ResponseItem, ResponseTail
+from deployments.protocol import EVENT_STREAM, Clamp, RequestHead, ResponseHead, ResponseItem, ResponseTail
 
 logger = logging.getLogger("portico.images")
 
@@ -58,7 +58,7 @@ class ImagesReplica:
             await asyncio.wait([event], timeout=HOLD_S)
             if not event.done() or event.exception() is None:
                 started = True
-                yield ResponseHead(200, "text/event-stream", clamped=clamped)
+                yield ResponseHead(200, EVENT_STREAM, clamped=clamped)
             while piece := await event:
                 yield piece
                 event = asyncio.create_task(answer.next_event(jobs[0]))

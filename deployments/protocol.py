@@ -14,11 +14,10 @@ RESPONSES_ROUTE = "/v1/responses"
 EMBEDDINGS_ROUTE = "/v1/embeddings"
 IMAGES_ROUTE = "/v1/images/generations"
 TRANSCRIPTIONS_ROUTE = "/v1/audio/transcriptions"
-EVENT_STREAM = "text/event-stream"
 SPEECH_ROUTE = "/v1/audio/speech"
 
+EVENT_STREAM = "text/event-stream"
 LENGTH_BYTES = 8
-
 
 Clamp = tuple[str, float, float]  # (parameter, from, to)
 
@@ -42,6 +41,11 @@ class ResponseHead(NamedTuple):
     usage: dict[str, Any] | None = None
     error: dict[str, Any] | None = None  # an ApiError's `to_wire`
     clamped: tuple[Clamp, ...] = ()  # what the replica changed in the request, as only the engine could find
+
+    @property
+    def announces_events(self) -> bool:
+        """Whether the pieces that follow are server-sent events; a charset may stand behind that type."""
+        return self.content_type.partition(";")[0].strip() == EVENT_STREAM
 
 
 class ResponseTail(NamedTuple):

@@ -7,7 +7,7 @@ from typing import Any
 from app.errors import ApiError, upstream_error
 from deployments.asgi import AsgiCall
 from deployments.dialect import Dialect
-from deployments.protocol import RequestHead, ResponseHead, ResponseItem, ResponseTail
+from deployments.protocol import EVENT_STREAM, RequestHead, ResponseHead, ResponseItem, ResponseTail
 
 logger = logging.getLogger("portico.replica")
 
@@ -27,7 +27,7 @@ async def answer(app: Any, dialect: Dialect, request: RequestHead, body: bytes) 
                 yield _failed(dialect.errors.of_answer(status, await call.read()))
                 return
             content_type = response_headers.get("content-type", "application/json")
-            if not content_type.startswith("text/event-stream"):
+            if not content_type.startswith(EVENT_STREAM):
                 complete, usage = dialect.body(await call.read(), request)
                 yield ResponseHead(status, content_type, complete, usage)
                 return

@@ -14,7 +14,7 @@ from app.engines.speech import EspeakOptions, SpeechOptions
 from app.errors import ApiError, upstream_error
 from app.profile import Profile
 from deployments.audio_encoding import FORMATS, AudioEncoder
-from deployments.protocol import RequestHead, ResponseHead, ResponseItem, ResponseTail
+from deployments.protocol import EVENT_STREAM, RequestHead, ResponseHead, ResponseItem, ResponseTail
 from deployments.sentences import sentences
 from deployments.speech_engine import SpeechEngine, Utterance
 
@@ -55,7 +55,7 @@ class SpeechReplica:
                     continue
                 if not started:
                     started = True
-                    yield ResponseHead(200, "text/event-stream" if as_events else _format(asked).media_type)
+                    yield ResponseHead(200, EVENT_STREAM if as_events else _format(asked).media_type)
                 yield _delta(piece) if as_events else piece
             if not started:
                 yield ResponseHead(400, error=ApiError("invalid_value", SILENT, param="input").to_wire())

@@ -11,11 +11,10 @@ import orjson
 from app.errors import ApiError
 from deployments import transcript_formats as formats
 from deployments.audio_decoding import Recording
-from deployments.protocol import RequestHead, ResponseHead, ResponseItem, ResponseTail, split
+from deployments.protocol import EVENT_STREAM, RequestHead, ResponseHead, ResponseItem, ResponseTail, split
 from deployments.transcriber import Asked, Found, Transcriber
 from deployments.transcript import Transcript
 
-EVENTS = "text/event-stream; charset=utf-8"
 TIMED = ("srt", "vtt", "verbose_json")
 END = object()
 
@@ -88,12 +87,12 @@ async def _streamed(found: AsyncGenerator[Found], recording: Recording) -> Async
     text = ""
     async for one in found:
         if not text:
-            yield ResponseHead(200, EVENTS)
+            yield ResponseHead(200, EVENT_STREAM)
         added, event = formats.delta(one.segment, first=not text)
         text += added
         yield event
     if not text:
-        yield ResponseHead(200, EVENTS)
+        yield ResponseHead(200, EVENT_STREAM)
     yield formats.done(text, recording.seconds)
     yield ResponseTail(formats.usage(recording.seconds))
 

@@ -45,6 +45,7 @@ PYTHON = {
     "client.responses.create": "complete",
     "json_schema": "'sky'",
     "client.images.generate": "bytes of PNG",
+    "client.audio.speech": "bytes of WAV",
 }
 CLIENTS = {"langchain_openai": "sky='", "llama_index": "sky='", "instructor.from_openai": "sky='"}
 JAVASCRIPT = {'from "openai"': "", "createOpenAI(": "", "createOpenAICompatible(": ""}

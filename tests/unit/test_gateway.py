@@ -11,7 +11,7 @@ from app.config import parse_config
 from app.errors import ApiError
 from app.profile import Profile
 from app.registry import Readiness
-from deployments.protocol import ResponseHead
+from deployments.protocol import ResponseHead, ResponseTail
 from tests.unit.conftest import SCOPED_KEY, assert_error, chat, client_of, config_args
 
 CHAT = "/v1/chat/completions"
@@ -34,6 +34,18 @@ async def test_null_means_absent_and_engine_private_fields_never_reach_the_engin
         CHAT, json=chat(user=None, stream_options=None, priority=1, cache_salt="x", kv_transfer_params={})
     )
     assert json.loads(relay.sent[0][2]) == chat()
+
+
+@pytest.mark.parametrize("content_type", ["text/event-stream", "text/event-stream; charset=utf-8"])
+async def test_events_are_relayed_as_events_whatever_stands_behind_their_type(
+    client: Any, relay: Any, content_type: str
+) -> None:
+    relay.items = [ResponseHead(200, content_type), b"data: 1\n\n", ResponseTail()]
+    response = await client.post(CHAT, json=chat(stream=True))
+    assert response.headers["content-type"] == "text/event-stream; charset=utf-8"
+    assert response.headers["cache-control"] == "no-cache, no-transform"
+    relay.items = [ResponseHead(200, content_type), b"data: 1\n\n"]
+    assert '"code":"upstream_error"' in (await client.post(CHAT, json=chat(stream=True))).text
 
 
 class TestHeaders:

@@ -5,13 +5,14 @@ import sys
 from pathlib import Path
 
 from app import local_service
-from app.config import PROJECT_FOLDER, read_serve_config
+from app.config import read_serve_config
 from app.engines import page as engines_page
 from app.fields import ConfigError
 from app.keys import KeyRing
 from app.keys import command as key_command
 from app.keys.file import KeyFile
 from app.parameters import page as parameters_page
+from app.project import PROJECT_FOLDER
 
 DOCS = PROJECT_FOLDER / "docs"
 PAGES = {DOCS / "parameters.md": parameters_page.page, DOCS / "engines.md": engines_page.page}

@@ -6,8 +6,9 @@ from ray import serve
 from ray.serve import Application
 from ray.serve.config import AutoscalingConfig
 
-from app.config import Config, ModelEntry, parse_config
+from app.config import Config, parse_config
 from app.ingress import IngressReplica
+from app.model_entry import ModelEntry
 from deployments.embeddings import EmbeddingsReplica
 from deployments.images import ImagesReplica
 from deployments.speech import EspeakReplica

@@ -4,105 +4,18 @@ A wrong file fails at once; the error names the field, what is wrong there and w
 """
 
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Self
 
 import pydantic
 import yaml
 from pydantic import Field, StringConstraints
 
-from app.engines.catalog import EngineName, Task, check_options, engines_of
-from app.fields import ConfigError, ModelId, PositiveFloat, PositiveInt, Strict, explain, refuse_twice
+from app.fields import ConfigError, PositiveFloat, PositiveInt, Strict, explain, refuse_twice
 from app.keys.entry import KeyEntry
-
-PROJECT_FOLDER = Path(__file__).resolve().parent.parent
-
-# Parts of the routes themselves: as the id of a model, each would make a path mean two things.
-ROUTE_WORDS = frozenset({"chat", "responses", "embeddings", "images", "audio", "models", "completions"})
+from app.model_entry import ModelEntry
+from app.project import in_project
 
 DOMAIN = r"^(\*\.)?[A-Za-z0-9-]{1,63}(\.[A-Za-z0-9-]{1,63}){0,8}(:[0-9]{1,5})?$"
-
-Capability = Literal[
-    "chat", "embeddings", "images", "transcriptions", "speech", "tools", "vision", "audio", "video", "reasoning"
-]
-
-
-class Scaling(Strict):
-    """How many replicas a model has and how much each takes. Requests beyond all of it are answered 503."""
-
-    min_replicas: PositiveInt = 1
-    max_replicas: PositiveInt = 1
-    target_ongoing_requests: PositiveFloat = Field(
-        45, description="per replica; a replica is added where there are more. About 0.7 of the engine's max_num_seqs"
-    )
-    max_ongoing_requests: PositiveInt = Field(64, description="per replica, in the engine and waiting in it")
-    max_queued_requests: PositiveInt = Field(128, description="waiting for a replica, per ingress replica")
-    upscale_delay_s: float = Field(10, ge=0)
-    downscale_delay_s: float = Field(300, ge=0)
-
-    @pydantic.model_validator(mode="after")
-    def _replicas_in_order(self) -> Self:
-        if self.max_replicas < self.min_replicas:
-            raise ValueError(f"max_replicas ({self.max_replicas}) is under min_replicas ({self.min_replicas})")
-        return self
-
-
-class Resources(Strict):
-    """What Ray reserves for each replica."""
-
-    num_cpus: float = Field(1, ge=0)
-    num_gpus: float = Field(0, ge=0, description="a whole number of GPUs, or a fraction of one")
-    accelerator_type: str | None = Field(None, description="a Ray accelerator type, such as H100")
-
-    @pydantic.field_validator("num_gpus")
-    @classmethod
-    def _whole_or_fraction(cls, value: float) -> float:
-        if value > 1 and value != int(value):
-            raise ValueError(f"{value} is neither a whole number of GPUs nor a fraction of one")
-        return value
-
-
-class ModelEntry(Strict):
-    """One model: what clients call it, which engine runs it, and with what."""
-
-    id: ModelId
-    task: Task
-    engine: EngineName
-    source: Annotated[str, StringConstraints(min_length=1)] = Field(
-        description="a hub name, an absolute folder, or a folder of the project that begins with ./"
-    )
-    scaling: Scaling = Scaling()
-    resources: Resources = Resources()
-    env: dict[str, str] = Field({}, description="environment variables of the replicas")
-    engine_kwargs: dict[str, Any] = Field(
-        {}, description="the engine's own options; those of vllm are the arguments of `vllm serve`, with underscores"
-    )
-    capabilities: dict[Capability, bool] = Field({}, description="instead of what is found in the model")
-    chat_template_kwargs: list[str] = Field([], description="variables of the chat template that clients may set")
-
-    @pydantic.model_validator(mode="after")
-    def _engine_has_the_task(self) -> Self:
-        able = engines_of(self.task)
-        if self.engine not in able:
-            raise ValueError(f"{self.engine} does not do the task {self.task}; {' or '.join(able)} does")
-        return self
-
-    @pydantic.field_validator("engine_kwargs")
-    @classmethod
-    def _options_are_legal(cls, value: dict[str, Any], info: pydantic.ValidationInfo) -> dict[str, Any]:
-        if "engine" in info.data:  # it is not where the name itself is wrong
-            check_options(info.data["engine"], value)
-        return value
-
-    @pydantic.field_validator("id")
-    @classmethod
-    def _not_a_route_word(cls, value: str) -> str:
-        if value in ROUTE_WORDS:
-            raise ValueError(f"{value!r} is a part of the routes; choose another id")
-        return value
-
-    def location(self) -> str:
-        """`source` as an engine takes it: a hub name, or an absolute path."""
-        return _in_project(self.source)
 
 
 class Limits(Strict):
@@ -150,7 +63,7 @@ class KeptImages(Strict):
     )
 
     def secret_path(self) -> Path | None:
-        return None if self.secret_file is None else Path(_in_project(self.secret_file))
+        return None if self.secret_file is None else Path(in_project(self.secret_file))
 
 
 class Budgets(Strict):
@@ -226,7 +139,7 @@ class Config(Strict):
 
     def key_path(self) -> Path | None:
         """Where the key file is."""
-        return None if self.key_file is None else Path(_in_project(self.key_file))
+        return None if self.key_file is None else Path(in_project(self.key_file))
 
 
 def parse_config(args: dict[str, Any]) -> Config:
@@ -249,7 +162,3 @@ def read_serve_config(path: Path) -> tuple[dict[str, Any], Config]:
     except (KeyError, IndexError, TypeError):
         raise ConfigError(f"{path}: there is no `applications[0].args`") from None
     return content, parse_config(args)
-
-
-def _in_project(place: str) -> str:
-    return str(PROJECT_FOLDER / place) if place.startswith("./") else place

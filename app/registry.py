@@ -5,9 +5,9 @@ from collections import Counter
 from dataclasses import dataclass, field
 from enum import StrEnum
 
-from app.config import ModelEntry
 from app.errors import ApiError
 from app.keys import KeyEntry
+from app.model_entry import ModelEntry
 from app.profile import Profile
 
 DEFAULT_MODEL = "default"  # what `model` may say under /v1/{pipeline}/

@@ -14,8 +14,8 @@ from typing import Any
 import httpx
 import yaml
 
-from app.config import PROJECT_FOLDER
 from app.keys import LOCAL_KEY
+from app.project import PROJECT_FOLDER
 
 LOCAL_CONFIG = PROJECT_FOLDER / "serve_configs" / "local.yaml"
 HEADERS = {"authorization": f"Bearer {LOCAL_KEY}"}

@@ -23,8 +23,8 @@ import pytest
 import yaml
 
 from app.__main__ import main
-from app.config import PROJECT_FOLDER
 from app.keys import LOCAL_KEY
+from app.project import PROJECT_FOLDER
 from local_models import checker
 from tests.images import IMAGE_BOUNDS, ImageServer
 

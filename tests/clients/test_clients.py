@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from app.config import PROJECT_FOLDER
 from app.keys import LOCAL_KEY
+from app.project import PROJECT_FOLDER
 from tests.conftest import Service
 
 HERE = Path(__file__).parent

@@ -4,8 +4,8 @@ import json
 import shlex
 import subprocess
 
-from app.config import PROJECT_FOLDER
 from app.keys import LOCAL_KEY
+from app.project import PROJECT_FOLDER
 from tests.conftest import Service
 
 

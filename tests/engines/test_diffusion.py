@@ -10,8 +10,8 @@ import orjson
 import pytest
 from PIL import Image
 
-from app.config import PROJECT_FOLDER
 from app.engines.diffusers import DiffusersOptions
+from app.project import PROJECT_FOLDER
 from deployments.diffusion import DiffusionModel, Picture, Shape, Stopped
 from deployments.images import ImagesReplica
 from deployments.protocol import IMAGES_ROUTE, RequestHead, ResponseHead, ResponseTail

@@ -5,8 +5,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from app.config import PROJECT_FOLDER
 from app.errors import ApiError
+from app.project import PROJECT_FOLDER
 from deployments.embedder import Embedded, Embedder, shortened
 
 SOURCE = str(PROJECT_FOLDER / "local_models" / "pocket-embed")

@@ -14,9 +14,9 @@ import pytest
 from transformers.models.whisper.tokenization_whisper import LANGUAGES as THEIR_LANGUAGES
 from transformers.models.whisper.tokenization_whisper import TO_LANGUAGE_CODE
 
-from app.config import PROJECT_FOLDER
 from app.engines.whisper_languages import CODES_BY_NAME, LANGUAGES
 from app.errors import ApiError
+from app.project import PROJECT_FOLDER
 from deployments.audio_decoding import SAMPLE_RATE, Recording
 from deployments.protocol import TRANSCRIPTIONS_ROUTE, RequestHead, ResponseHead, ResponseTail, join
 from deployments.transcriber import CUT_WITHIN_SECONDS, PART_SECONDS, Asked, Transcriber, quiet_cut

@@ -10,7 +10,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from app.config import PROJECT_FOLDER, read_serve_config
+from app.config import read_serve_config
+from app.project import PROJECT_FOLDER
 from deployments.embedder import Embedded, Embedder
 
 SOURCE = str(PROJECT_FOLDER / "local_models" / "pocket-embed")

@@ -18,8 +18,8 @@ import psutil
 import pytest
 
 from app.budgets.bucket import Bucket, burst_of
-from app.config import PROJECT_FOLDER
 from app.keys import hash_key
+from app.project import PROJECT_FOLDER
 from tests.conftest import free_port
 
 LIMITS = (12, 20, 30, 30, 40, 60, 60, 90, 120, 300)  # requests a minute, of ten keys

@@ -5,9 +5,10 @@ from typing import Any
 
 import pytest
 
-from app.config import PROJECT_FOLDER, parse_config, read_serve_config
+from app.config import parse_config, read_serve_config
 from app.fields import ConfigError
 from app.local_service import check_local_key
+from app.project import PROJECT_FOLDER
 from tests.unit.conftest import config_args
 
 CONFIGS = sorted((PROJECT_FOLDER / "serve_configs").glob("*.yaml"))

@@ -6,9 +6,9 @@ import openapi_spec_validator
 import pytest
 
 from app.__main__ import PAGES
-from app.config import PROJECT_FOLDER
 from app.openapi import document
 from app.parameters.row import Treatment
+from app.project import PROJECT_FOLDER
 from app.routes import ALL, TABLES_BY_ROUTE
 
 

@@ -1,5 +1,6 @@
 """Reads a request's body once, under its limit, and parses it once."""
 
+import asyncio
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from typing import Any
 
@@ -13,6 +14,20 @@ Receive = Callable[[], Awaitable[Any]]
 
 class ClientGone(Exception):
     """The client left before its body was complete."""
+
+
+def impatient(receive: Receive, seconds: float) -> Receive:
+    """`receive` for as long as pieces come: after `seconds` without one, the request ends with a `timeout`."""
+
+    async def receiving() -> Any:
+        try:
+            async with asyncio.timeout(seconds):
+                return await receive()
+        except TimeoutError:
+            told = f"Nothing of the body came for {seconds:g} s. Send the request again, without a pause."
+            raise ApiError("timeout", told) from None
+
+    return receiving
 
 
 async def body_pieces(receive: Receive, headers: dict[str, str], max_bytes: int) -> AsyncGenerator[bytes]:

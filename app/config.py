@@ -23,6 +23,7 @@ class Limits(Strict):
 
     max_body_bytes: PositiveInt = 32 * 1024 * 1024
     max_file_bytes: PositiveInt = Field(25 * 1024 * 1024, description="of a recording to transcribe")
+    body_pause_timeout_s: PositiveFloat = Field(60, description="without a byte of a body that is still coming")
     first_byte_timeout_s: PositiveFloat = 600
     ping_interval_s: PositiveFloat = 15
 

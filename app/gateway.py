@@ -9,7 +9,7 @@ from typing import Any
 import orjson
 
 from app import access_log, openapi
-from app.body import ClientGone, Receive
+from app.body import ClientGone, Receive, impatient
 from app.budgets.account import Terms
 from app.budgets.admission import Admission, Budgets, RateLimited
 from app.budgets.estimate import Estimate, Estimator
@@ -147,7 +147,8 @@ class Gateway:
 
     async def _generate(self, generation: Generation, call: Call) -> None:
         reply = call.reply
-        request = await generation.read(reply.clock.outside(call.receive), call.headers, self._limits)
+        receive = impatient(reply.clock.outside(call.receive), self._limits.body_pause_timeout_s)
+        request = await generation.read(receive, call.headers, self._limits)
         model = self._registry.resolve(request.get("model"), call.match.pipeline, call.caller)
         reply.model_id = model.entry.id
         admission, estimate = await self._admit(generation, call, model, request)
@@ -158,7 +159,7 @@ class Gateway:
             admission.settle(None if error.code == "timeout" else 0)
             raise
         finally:
-            admission.settle(_used(reply, estimate))
+            admission.settle(_used(reply, estimate if generation.makes_text else None))
 
     async def _admit(
         self, generation: Generation, call: Call, model: Model, request: dict[str, Any]
@@ -171,6 +172,7 @@ class Gateway:
                 estimate = self._estimator.estimate(model.entry.id, request, context)
             else:
                 estimate = self._estimator.estimate_prompt(model.entry.id, request)
+                estimate = estimate._replace(answer=generation.answer_tokens(request, model.profile))
         try:
             return await self._budgets.admit(call.caller.id, terms, estimate.total), estimate
         except RateLimited as error:
@@ -265,8 +267,8 @@ def terms_of(key: KeyEntry) -> Terms:
     return Terms(key.budget.requests_per_minute, key.budget.tokens_per_minute, key.budget.concurrent_requests)
 
 
-def _used(reply: Reply, estimate: Estimate) -> int | None:
-    """Tokens to charge: as reported; else what was seen of a stream, an event a token; else not known."""
+def _used(reply: Reply, estimate: Estimate | None) -> int | None:
+    """Tokens to charge: as reported; else what was seen of a stream of text, an event a token; else not known."""
     if reply.usage is not None:
         return sum(reply.tokens().values())
-    return estimate.prompt + reply.events if reply.streamed else None
+    return estimate.prompt + reply.events if reply.streamed and estimate is not None else None

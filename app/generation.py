@@ -11,6 +11,7 @@ from app.errors import ApiError
 from app.parameters import messages
 from app.parameters import responses as response_parameters
 from app.parameters.parts import ImageSlot
+from app.profile import Profile
 from app.routes import CHAT, EMBEDDINGS, IMAGES, RESPONSES, SPEECH, TRANSCRIPTIONS, Route
 
 
@@ -25,6 +26,8 @@ class Generation:
     echoed: tuple[str, ...] = ()  # accepted parameters that the answer repeats
     characters: Callable[[dict[str, Any]], int] | None = None  # of a legal request, where they are what is counted
     makes_text: bool = True  # so that its answer costs tokens, as many as it may
+    # (request, profile) -> tokens that an answer which is no text counts as
+    answer_tokens: Callable[[dict[str, Any], Profile], int] = lambda _, __: 0
     # (receive, headers, limits) -> the request in the body, not yet checked
     read: Callable[[Receive, dict[str, str], Limits], Awaitable[dict[str, Any]]] = read_json
 
@@ -39,7 +42,14 @@ GENERATIONS = (
         ("metadata", "safety_identifier", "prompt_cache_key"),
     ),
     Generation(EMBEDDINGS, embeddings.engine_body, lambda _: iter(()), chat.failure_event, makes_text=False),
-    Generation(IMAGES, images.engine_body, lambda _: iter(()), images.failure_event, makes_text=False),
+    Generation(
+        IMAGES,
+        images.engine_body,
+        lambda _: iter(()),
+        images.failure_event,
+        makes_text=False,
+        answer_tokens=images.answer_tokens,
+    ),
     Generation(
         TRANSCRIPTIONS,
         transcriptions.engine_body,

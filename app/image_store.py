@@ -8,6 +8,7 @@ import re
 import secrets
 import time
 import uuid
+from contextlib import suppress
 from typing import Any, NamedTuple
 
 import fsspec
@@ -87,7 +88,8 @@ class ImageStore:
         names = (path.rpartition("/")[2] for path in self._system.ls(self._folder, detail=False))
         over = [name for name in names if (file := FILE.fullmatch(name)) and int(file["expires"]) <= now]
         for name in over:
-            self._system.rm_file(self._path(name))
+            with suppress(FileNotFoundError):  # another ingress replica was faster
+                self._system.rm_file(self._path(name))
         return len(over)
 
     def _publish(self, answer: bytes, origin: str) -> bytes:

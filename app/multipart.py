@@ -7,6 +7,7 @@ from python_multipart.multipart import MultipartParser, parse_options_header
 
 from app.body import Receive, body_pieces
 from app.errors import ApiError
+from app.parameters.adjustments import MAX_NAME_LENGTH
 from app.parameters.row import missing
 
 MAX_FIELDS = 64
@@ -88,6 +89,11 @@ class _Reader:
             raise missing(self._file_name)
         return Form(self._fields, self._file)
 
+    @property
+    def _shown(self) -> str:
+        """The field's name as an error may repeat it."""
+        return self._name[:MAX_NAME_LENGTH]
+
     def _part_begins(self) -> None:
         self._disposition = b""
         self._content = bytearray()
@@ -103,7 +109,10 @@ class _Reader:
         name = options.get(b"name", b"")
         if kind != b"form-data" or not name or len(name) > MAX_NAME_BYTES:
             raise _broken()
-        self._name = _text(name)
+        try:
+            self._name = name.decode()
+        except UnicodeDecodeError:
+            raise ApiError("invalid_form", "The name of a field of the form is not UTF-8 text.") from None
         if self._name == self._file_name:
             if self._file is not None:
                 raise ApiError("invalid_form", "The form has two files. Send one.", param=self._file_name)
@@ -121,24 +130,26 @@ class _Reader:
         self._content += data[start:end]
         if self._content is self._file:
             if len(self._content) > self._max_file_bytes:
-                told = f"The file is larger than the {self._max_file_bytes} bytes that are allowed here."
+                told = f"The file is larger than the {self._max_file_bytes} bytes that are allowed here. "
+                told += "Send it in parts, or as a smaller format."
                 raise ApiError("request_too_large", told, param=self._file_name)
         elif len(self._content) > MAX_FIELD_BYTES:
-            raise ApiError("request_too_large", f"A field of the form is larger than {MAX_FIELD_BYTES} bytes.")
+            told = f"The field `{self._shown}` of the form is larger than the {MAX_FIELD_BYTES} bytes that are allowed."
+            raise ApiError("request_too_large", told, param=self._shown)
 
     def _part_ends(self) -> None:
         if self._content is not self._file:
-            self._fields.append((self._name, _text(bytes(self._content))))
+            try:
+                self._fields.append((self._name, self._content.decode()))
+            except UnicodeDecodeError:
+                told = (
+                    f"The field `{self._shown}` of the form is not UTF-8 text. A file goes into the field "
+                    f"`{self._file_name}`."
+                )
+                raise ApiError("invalid_form", told, param=self._shown) from None
 
     def _form_ends(self) -> None:
         self._ended = True
-
-
-def _text(content: bytes) -> str:
-    try:
-        return content.decode()
-    except UnicodeDecodeError:
-        raise ApiError("invalid_form", "A field of the form is not UTF-8 text.") from None
 
 
 def _broken() -> ApiError:

@@ -16,6 +16,8 @@ from deployments.safety import SafetyChecker
 WARM_UP_STEPS = 2
 USUAL_SIDE = 1024
 SAME_PICTURE = 2.0  # of 255, the mean difference of a preview of the last latents from the picture itself
+TOKENIZERS = ("tokenizer", "tokenizer_2", "tokenizer_3", "prior_tokenizer")
+MAX_PROMPT_TOKENS = 8192  # where a tokenizer knows no bound
 NO_PREVIEWS = "this pipeline's unfinished images cannot be shown"
 NO_QUALITY = "the operator has set no steps for it"
 NO_TRANSPARENCY = "the model paints opaque images only"
@@ -59,7 +61,7 @@ class DiffusionModel:
         self.options = options
         self._pipe = _loaded(source, options)
         self._takes = inspect.signature(self._pipe.__call__).parameters
-        if "prompt" not in self._takes:
+        if not {"prompt", "num_inference_steps"} <= self._takes.keys():
             raise PipelineError(f"{type(self._pipe).__name__} makes no images from text")
         self.size_multiple = options.size_multiple or _size_multiple(self._pipe)
         self.default_sides = options.default_sides() or _default_sides(self._pipe, options, self.size_multiple)
@@ -83,6 +85,9 @@ class DiffusionModel:
                     self._shows = False
 
         (picture,) = self.paint(shape, [Picture("ready?", "", 0)], watch)
+        if picture.size != self.default_sides:
+            asked, painted = ("x".join(map(str, sides)) for sides in (self.default_sides, picture.size))
+            raise PipelineError(f"it painted {painted} where {asked} was asked; set default_size and size_multiple")
         self._shows = bool(previews) and _same(previews[0], picture)
 
     def profile(self) -> Profile:
@@ -91,7 +96,7 @@ class DiffusionModel:
         lacks = {
             "partial_images": (self._shows, NO_PREVIEWS),
             "quality": (bool(options.quality), NO_QUALITY),
-            "transparency": (getattr(self._pipe.vae.config, "out_channels", 3) == 4, NO_TRANSPARENCY),
+            "transparency": (_paints_transparency(self._pipe), NO_TRANSPARENCY),
             "negative_prompt": (self._reads_negative_prompts(), NO_NEGATIVE_PROMPT),
         }
         return Profile(
@@ -105,7 +110,10 @@ class DiffusionModel:
                 "max_side": options.max_side,
                 "max_pixels": options.max_pixels,
                 "max_images": options.max_images,
-            },
+                "default_width": self.default_sides[0],
+                "default_height": self.default_sides[1],
+            }
+            | {f"{quality}_steps": steps for quality, steps in options.quality.items()},
         )
 
     def prompt_tokens(self, prompt: str) -> int:
@@ -116,9 +124,18 @@ class DiffusionModel:
         """PIL images of `pictures`. Calls `watch` after each step; blocks. Raises what `watch` raises."""
         import torch
 
-        def after_step(pipe: Any, step: int, _: Any, tensors: dict[str, Any]) -> dict[str, Any]:
-            watch(step + 1, lambda: self._preview(pipe, tensors["latents"], shape))
+        def see(step: int, latents: Any) -> None:
+            watch(step + 1, lambda: self._preview(self._pipe, latents, shape))
+
+        def after_step(_: Any, step: int, __: Any, tensors: dict[str, Any]) -> dict[str, Any]:
+            see(step, tensors["latents"])
             return tensors
+
+        # What older pipelines call instead, such as PixArt's.
+        watched = (
+            {"callback_on_step_end": after_step} if "callback_on_step_end" in self._takes
+            else {"callback": lambda step, _, latents: see(step, latents)}
+        )  # fmt: skip
 
         arguments: dict[str, Any] = {
             "prompt": [one.prompt for one in pictures],
@@ -130,13 +147,16 @@ class DiffusionModel:
             "guidance_scale": self.options.guidance_scale,
             "true_cfg_scale": self.options.true_cfg_scale,
             "negative_prompt": [one.negative_prompt for one in pictures] if shape.negative else None,
-            "callback_on_step_end": after_step,
             "output_type": "pil",
+            **watched,
         }
         given = {name: value for name, value in arguments.items() if value is not None and name in self._takes}
         try:
             with torch.inference_mode():
-                return list(self._pipe(**given).images)
+                made = self._pipe(**given)
+            if not hasattr(made, "images"):
+                raise PipelineError(f"{type(self._pipe).__name__} makes something else than images")
+            return list(made.images)
         finally:
             self._pipe.maybe_free_model_hooks()
 
@@ -200,11 +220,15 @@ def _place(pipe: Any, device: str, options: DiffusersOptions) -> None:
     else:
         pipe.to(device)
     if options.vae_tiling:
+        if getattr(pipe, "vae", None) is None:
+            raise PipelineError("vae_tiling: this pipeline has no VAE; leave the option out")
         pipe.vae.enable_tiling()
 
 
 def _speed_up(pipe: Any, options: DiffusersOptions) -> None:
     denoiser = _denoiser(pipe)
+    if denoiser is None and (options.attention_backend or options.cache or options.compile):
+        raise PipelineError("attention_backend, cache and compile: this pipeline has no denoiser that is known here")
     if options.attention_backend is not None:
         denoiser.set_attention_backend(options.attention_backend)
     if options.cache is not None:
@@ -218,30 +242,54 @@ def _speed_up(pipe: Any, options: DiffusersOptions) -> None:
 
 
 def _denoiser(pipe: Any) -> Any:
-    return pipe.transformer if getattr(pipe, "transformer", None) is not None else pipe.unet
+    parts = (getattr(pipe, name, None) for name in ("transformer", "unet", "decoder"))
+    return next((part for part in parts if part is not None), None)
+
+
+def _scale(pipe: Any) -> int:
+    """Pixels of a picture's side for each of its latents' side; pipelines without a VAE paint pixels at once."""
+    scales = (getattr(pipe, name, None) for name in ("vae_scale_factor", "movq_scale_factor"))
+    return next((int(scale) for scale in scales if scale is not None), 1)
 
 
 def _size_multiple(pipe: Any) -> int:
-    """A U-Net takes whole latents; a transformer takes patches of two by two of them."""
-    scale = int(getattr(pipe, "vae_scale_factor", 8))
+    """A U-Net takes whole latents; a transformer takes patches of two by two of them; a MoVQ rounds up by itself."""
+    scale = _scale(pipe)
+    if getattr(pipe, "movq", None) is not None:
+        return scale * scale
     return max(8, scale) if getattr(pipe, "unet", None) is not None else max(16, 2 * scale)
 
 
 def _default_sides(pipe: Any, options: DiffusersOptions, multiple: int) -> tuple[int, int]:
     latents = getattr(pipe, "default_sample_size", None)
-    if latents is None:
-        latents = getattr(_denoiser(pipe).config, "sample_size", None)
-    side = latents * pipe.vae_scale_factor if isinstance(latents, int) else USUAL_SIDE
+    if latents is None and (denoiser := _denoiser(pipe)) is not None:
+        latents = getattr(denoiser.config, "sample_size", None)
+    side = latents * _scale(pipe) if isinstance(latents, int) else USUAL_SIDE
     side = min(max(side, options.min_side), options.max_side) // multiple * multiple
     return side, side
 
 
+def _paints_transparency(pipe: Any) -> bool:
+    vae = getattr(pipe, "vae", None)
+    return vae is not None and getattr(vae.config, "out_channels", 3) == 4
+
+
 def _prompt_limit(pipe: Any, takes: Any) -> tuple[int, Any]:
     """The tokens that a prompt may have, and the tokenizer that counts them: that of the encoder with most room."""
-    names = [name for name in ("tokenizer", "tokenizer_2", "tokenizer_3") if getattr(pipe, name, None) is not None]
-    if "max_sequence_length" in takes:
-        return int(takes["max_sequence_length"].default), getattr(pipe, names[-1])
-    return int(pipe.tokenizer.model_max_length), pipe.tokenizer
+    parts = {name: getattr(pipe, name) for name in TOKENIZERS if hasattr(pipe, name)}
+    there = [part for part in parts.values() if part is not None]
+    if (processor := getattr(pipe, "processor", None)) is not None:
+        there.append(processor.tokenizer)
+    if not there:
+        raise PipelineError(f"{type(pipe).__name__} has no tokenizer that is known here")
+    roomy = there[-1]
+    asked = takes["max_sequence_length"].default if "max_sequence_length" in takes else None
+    # The last tokenizer is that of the length; where its encoder was left out, the others read what they can.
+    if asked is not None and list(parts.values())[-1:] != [None]:
+        return int(asked), roomy
+    usual = getattr(pipe, "default_max_sequence_length", None)
+    counted = there[0] if usual is None else roomy
+    return min(int(usual or counted.model_max_length), MAX_PROMPT_TOKENS), counted
 
 
 def _same(preview: Any, picture: Any) -> bool:

@@ -1,37 +1,65 @@
 """What an embeddings request brings, as every engine reads it, and what of it no engine takes."""
 
+from collections.abc import Callable
 from typing import Any
 
 from app.errors import ApiError
 
 MAX_TOKENS = 300_000  # of one request, all texts together
+# No text that somebody reads has so many. What has more is refused uncounted: counting 30 MB takes a minute and
+# seven gigabytes.
+MAX_CHARACTERS_PER_TOKEN = 64
+COUNTED_AT_ONCE = 64  # inputs; what is too much in all is found without counting all of it
 
 Input = str | list[int]
+Tokenize = Callable[[list[str]], list[list[int]]]
 
 
 def inputs_of(value: Any) -> list[Input]:
-    """The texts or token arrays in `input`, which may also be a single one."""
+    """The texts or token arrays in `input`, which may also be a single one; all are of one kind."""
     if isinstance(value, str) or isinstance(value[0], int):
         return [value]
     return list(value)
 
 
-def unknown_token(inputs: list[Input], vocabulary_size: int) -> ApiError | None:
-    """The error of the first array that holds an id which the model does not have."""
-    for index, one in enumerate(inputs):
-        if isinstance(one, list) and max(one) >= vocabulary_size:
-            told = f"`input.{index}` holds a token id that the model does not have; it has {vocabulary_size}."
-            return ApiError("invalid_value", told, param=f"input.{index}")
+def tokens_of(inputs: list[Input], tokenize: Tokenize, limit: int, vocabulary_size: int) -> list[list[int]] | ApiError:
+    """The token ids of each input, or what is wrong with the first bad one. `limit` is the model's, of one input."""
+    ids: list[list[int]] = []
+    total = 0
+    for start in range(0, len(inputs), COUNTED_AT_ONCE):
+        some = inputs[start : start + COUNTED_AT_ONCE]
+        for index, one in enumerate(some, start):
+            if fault := _unreadable(one, index, limit, vocabulary_size):
+                return fault
+        texts = [one for one in some if isinstance(one, str)]
+        found = tokenize(texts) if texts else [one for one in some if isinstance(one, list)]
+        for index, one in enumerate(found, start):
+            if len(one) > limit:
+                return _too_long(f"`input.{index}` has {len(one)} tokens; the model takes {limit}", f"input.{index}")
+        total += sum(map(len, found))
+        if total > MAX_TOKENS:
+            return ApiError(
+                "context_length_exceeded",
+                f"The inputs have more than {MAX_TOKENS} tokens together, which is the limit of a request. Send them "
+                "in several.",
+                param="input",
+            )
+        ids += found
+    return ids
+
+
+def _unreadable(one: Input, index: int, limit: int, vocabulary_size: int) -> ApiError | None:
+    """What can be said of an input before it is tokenized."""
+    place = f"input.{index}"
+    if isinstance(one, str):
+        longest = limit * MAX_CHARACTERS_PER_TOKEN
+        if len(one) > longest:
+            return _too_long(f"`{place}` has {len(one)} characters; the model takes {limit} tokens", place)
+    elif max(one) >= vocabulary_size:
+        told = f"`{place}` holds a token id that the model does not have; its ids are 0 to {vocabulary_size - 1}."
+        return ApiError("invalid_value", told, param=place)
     return None
 
 
-def too_long(lengths: list[int], limit: int) -> ApiError | None:
-    """The error of the first input with more tokens than `limit`, or of all together with too many."""
-    for index, length in enumerate(lengths):
-        if length > limit:
-            told = f"`input.{index}` has {length} tokens; the model takes {limit}."
-            return ApiError("context_length_exceeded", told, param=f"input.{index}")
-    if sum(lengths) > MAX_TOKENS:
-        told = f"The texts have {sum(lengths)} tokens together; {MAX_TOKENS} are legal in a request."
-        return ApiError("context_length_exceeded", told, param="input")
-    return None
+def _too_long(told: str, place: str) -> ApiError:
+    return ApiError("context_length_exceeded", f"{told}. Shorten it, or split it.", param=place)

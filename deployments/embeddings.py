@@ -9,11 +9,16 @@ import pybase64
 from ray import serve
 
 from app.errors import ApiError
-from deployments.embedder import Embedded, Embedder, shortened
-from deployments.embedding_input import Input, inputs_of
+from deployments.embedder import Embedded, Embedder, Job, shortened
+from deployments.embedding_input import inputs_of
 from deployments.protocol import RequestHead, ResponseHead
 
-MAX_REQUESTS_PER_BATCH = 256
+MAX_INPUTS_PER_BATCH = 256
+
+
+def _inputs_in(jobs: list[Job]) -> int:
+    """How large a batch is; a request of any size may be one alone."""
+    return sum(min(len(job.inputs), MAX_INPUTS_PER_BATCH) for job in jobs)
 
 
 class EmbeddingsReplica:
@@ -22,34 +27,50 @@ class EmbeddingsReplica:
     def __init__(self, model_id: str, source: str, engine_kwargs: dict[str, Any]) -> None:
         self._model_id = model_id
         self._embedder = Embedder(source, engine_kwargs)
-        self._embedder.embed([["ready?"]])
+        self._unfinished = 0
+        self._embedder.embed([Job(["ready?"])])
 
     async def handle(self, _: RequestHead, body: bytes) -> AsyncIterator[ResponseHead]:
-        """Answer one request: always with a whole answer."""
+        """Answer one request, always with a whole answer. Closing this generator stops the work after a batch."""
         asked = orjson.loads(body)
-        result = await self._embed(inputs_of(asked["input"]))
+        job = Job(inputs_of(asked["input"]))
+        try:
+            result = await self._embed(job)
+        finally:
+            job.wanted = False
         if isinstance(result, ApiError):
             yield ResponseHead(result.status, error=result.to_wire())
             return
         usage = {"prompt_tokens": result.tokens, "total_tokens": result.tokens}
-        answer = {"object": "list", "data": _data(result, asked), "model": self._model_id, "usage": usage}
-        yield ResponseHead(200, body=orjson.dumps(answer, option=orjson.OPT_SERIALIZE_NUMPY), usage=usage)
+        # Thousands of vectors take a while to write down.
+        yield ResponseHead(200, body=await asyncio.to_thread(self._answer, result, asked, usage), usage=usage)
 
     async def describe(self) -> dict[str, Any]:
         """What the model can do: a `Profile` as plain data."""
         return self._embedder.profile().to_wire()
 
+    def unfinished_requests(self) -> int:
+        """Requests in the batch that is under way."""
+        return self._unfinished
+
     # Nothing is waited for: what comes while one batch is made is the next.
-    @serve.batch(max_batch_size=MAX_REQUESTS_PER_BATCH, batch_wait_timeout_s=0)  # type: ignore[untyped-decorator]
-    async def _embed(self, requests: list[list[Input]]) -> list[Embedded | ApiError]:
-        loop = asyncio.get_running_loop()
-        return await loop.run_in_executor(self._embedder.thread, self._embedder.embed, requests)
+    @serve.batch(  # type: ignore[untyped-decorator]
+        max_batch_size=MAX_INPUTS_PER_BATCH, batch_wait_timeout_s=0, batch_size_fn=_inputs_in
+    )
+    async def _embed(self, jobs: list[Job]) -> list[Embedded | ApiError]:
+        self._unfinished = len(jobs)
+        try:
+            loop = asyncio.get_running_loop()
+            return await loop.run_in_executor(self._embedder.thread, self._embedder.embed, jobs)
+        finally:
+            self._unfinished = 0
 
-
-def _data(result: Embedded, asked: dict[str, Any]) -> list[dict[str, Any]]:
-    vectors = shortened(result.vectors, asked.get("dimensions"))
-    if asked.get("encoding_format") == "base64":
-        rows = [pybase64.b64encode(vector.tobytes()).decode() for vector in vectors]
-    else:
-        rows = list(vectors)
-    return [{"object": "embedding", "index": index, "embedding": row} for index, row in enumerate(rows)]
+    def _answer(self, result: Embedded, asked: dict[str, Any], usage: dict[str, int]) -> bytes:
+        vectors = shortened(result.vectors, asked.get("dimensions"))
+        if asked.get("encoding_format") == "base64":
+            rows = [pybase64.b64encode(vector.tobytes()).decode() for vector in vectors]
+        else:
+            rows = list(vectors)
+        data = [{"object": "embedding", "index": index, "embedding": row} for index, row in enumerate(rows)]
+        answer = {"object": "list", "data": data, "model": self._model_id, "usage": usage}
+        return orjson.dumps(answer, option=orjson.OPT_SERIALIZE_NUMPY)

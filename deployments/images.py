@@ -13,6 +13,7 @@ import pybase64
 
 from app.engines.diffusers import DiffusersOptions
 from app.errors import ApiError, upstream_error
+from app.image_tokens import image_tokens
 from deployments.diffusion import DiffusionModel, Picture, Shape
 from deployments.image_batches import ImageBatches, Job, Seen
 from deployments.image_encoding import encoded
@@ -20,7 +21,6 @@ from deployments.protocol import EVENT_STREAM, Clamp, RequestHead, ResponseHead,
 
 logger = logging.getLogger("portico.images")
 
-TOKEN_SIDE = 16  # pixels; an image is charged a token for each square of this side
 SEED_BITS = 63
 PROMPTS = ("prompt", "negative_prompt")
 HOLD_S = 10.0  # a stream waits this long for its first event, so that an early failure still has a status of its own
@@ -134,12 +134,12 @@ class _Answer:
             "background": asked.get("background", "opaque"),
             "output_format": self._format,
         }
-        squares = -(-shape.width // TOKEN_SIDE) * -(-shape.height // TOKEN_SIDE) * images
+        made = image_tokens(shape.width, shape.height, images)
         self.usage = {
             "input_tokens": prompt_tokens,
             "input_tokens_details": {"text_tokens": prompt_tokens, "image_tokens": 0},
-            "output_tokens": squares,
-            "total_tokens": prompt_tokens + squares,
+            "output_tokens": made,
+            "total_tokens": prompt_tokens + made,
             "images": images,
         }
         self._ended = False

@@ -1,8 +1,8 @@
 """The transcriptions deployment: a Whisper model in a Serve replica. Recordings take turns, a step each."""
 
 import asyncio
-from collections.abc import AsyncGenerator, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import AsyncGenerator, Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import aclosing
 from typing import Any, TypeVar
 
@@ -21,6 +21,20 @@ END = object()
 T = TypeVar("T")
 
 
+class Workers(ThreadPoolExecutor):
+    """Threads that know which steps wait for one or are under way."""
+
+    def __init__(self, count: int) -> None:
+        super().__init__(count, thread_name_prefix="transcriber")
+        self.under_way: set[Future[Any]] = set()
+
+    def submit(self, step: Callable[..., T], /, *args: Any, **kwargs: Any) -> "Future[T]":
+        future = super().submit(step, *args, **kwargs)
+        self.under_way.add(future)
+        future.add_done_callback(self.under_way.discard)
+        return future
+
+
 class TranscriptionsReplica:
     """One replica of a Whisper model. It is ready once the model has been through a second of noise."""
 
@@ -29,7 +43,7 @@ class TranscriptionsReplica:
         self._transcriber = Transcriber(source, engine_kwargs)
         options = self._transcriber.options
         # Steps wait here in the order they came, so that recordings take turns whatever their length.
-        self._workers = ThreadPoolExecutor(options.num_workers, thread_name_prefix="transcriber")
+        self._workers = Workers(options.num_workers)
         self._room = asyncio.Semaphore(options.max_recordings)
         self._transcriber.try_out()
 
@@ -52,6 +66,10 @@ class TranscriptionsReplica:
     async def describe(self) -> dict[str, Any]:
         """What the model can do: a `Profile` as plain data."""
         return self._transcriber.profile().to_wire()
+
+    def unfinished_requests(self) -> int:
+        """Recordings of which a step is under way or waits for a worker."""
+        return len(self._workers.under_way)
 
     async def _found(self, recording: Recording, asked: dict[str, Any]) -> AsyncGenerator[Found]:
         steps = self._transcriber.transcribe(recording, _asked(asked))

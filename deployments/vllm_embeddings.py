@@ -17,7 +17,7 @@ import pybase64
 
 from app.errors import ApiError
 from deployments.dialect import Dialect, EventStream
-from deployments.embedding_input import inputs_of, too_long, unknown_token
+from deployments.embedding_input import inputs_of, tokens_of
 from deployments.protocol import EMBEDDINGS_ROUTE, RequestHead, ResponseHead, ResponseItem
 from deployments.vllm import VllmReplica
 from deployments.vllm_adapter import reported
@@ -80,14 +80,15 @@ class VllmEmbeddingsReplica(VllmReplica):
     def _read(self, body: bytes) -> _Tokenized | ApiError:
         asked = orjson.loads(body)
         inputs = inputs_of(asked["input"])
-        if fault := unknown_token(inputs, self._limits["vocabulary_size"]):
-            return fault
-        texts = [one for one in inputs if isinstance(one, str)]
-        ids = self._tokenizer(texts, truncation=False, verbose=False)["input_ids"] if texts else inputs
-        if fault := too_long([len(one) for one in ids], self._limits["context_length"]):
-            return fault
+        ids = tokens_of(inputs, self._tokenize, self._limits["context_length"], self._limits["vocabulary_size"])
+        if isinstance(ids, ApiError):
+            return ids
         wants_numbers = asked.get("encoding_format") != "base64"
         return _Tokenized(orjson.dumps(asked | {"input": ids, "encoding_format": "base64"}), wants_numbers)
+
+    def _tokenize(self, texts: list[str]) -> list[list[int]]:
+        ids: list[list[int]] = self._tokenizer(texts, truncation=False, verbose=False)["input_ids"]
+        return ids
 
 
 def _as_numbers(body: bytes) -> bytes:

@@ -9,7 +9,7 @@ from pydantic import Field
 from app.fields import PositiveFloat, PositiveInt, Strict
 
 SIDES = re.compile(r"([1-9]\d{0,4})x([1-9]\d{0,4})")
-Quality = Literal["low", "medium", "high"]
+Quality = Literal["low", "medium", "high", "xhigh", "max"]
 
 
 class Compile(Strict):
@@ -25,7 +25,8 @@ class FirstBlockCache(Strict):
     """Skip the other blocks of a step where the first one's output has hardly changed since the last step."""
 
     kind: Literal["first_block"]
-    threshold: PositiveFloat = Field(0.05, description="relative change; more is faster and less exact")
+    threshold: PositiveFloat = Field(0.05, description="relative change; more is faster and less exact, "
+                                    "and one picture of a batch then depends a little on the others")  # fmt: skip
 
 
 class Quantization(Strict):
@@ -54,7 +55,8 @@ class DiffusersOptions(Strict):
     max_batch_images: PositiveInt = Field(4, description="of one shape, made together")
     # What is made.
     steps: PositiveInt | None = Field(None, description="of denoising; left out: the pipeline's own number")
-    quality: dict[Quality, PositiveInt] = Field({}, description="steps for what a client may ask for")
+    quality: dict[Quality, PositiveInt] = Field({}, description="steps for what a client may ask for; what has none is "
+                                                "dropped and reported")  # fmt: skip
     guidance_scale: float | None = Field(None, ge=0, description="left out: the pipeline's own")
     true_cfg_scale: float | None = Field(None, ge=1, description="where the pipeline has it; over 1 it reads "
                                          "negative_prompt and takes twice the time")  # fmt: skip

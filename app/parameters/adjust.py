@@ -7,7 +7,7 @@ from typing import Any
 from app.errors import ApiError
 from app.parameters.adjustments import MAX_NAME_LENGTH, Adjustment
 from app.parameters.kinds import UNKNOWN, Flag
-from app.parameters.row import Parameter, Table, Treatment, missing
+from app.parameters.row import Dropped, Parameter, Table, Treatment, missing
 from app.profile import Profile
 
 RESERVED_PREFIX = "runinfra"
@@ -63,7 +63,12 @@ def adjust(table: Table, request: dict[str, Any], profile: Profile) -> Adjusted:
         if row.required and row.name not in kept:
             raise missing(row.name)
     for rule in table.rules:
-        for name, before, after in rule(kept, profile):
+        for change in rule(kept, profile):
+            if isinstance(change, Dropped):
+                del kept[change.name]
+                made[change.name] = [Adjustment(change.name, "drop", reason=change.reason)]
+                continue
+            name, before, after = change
             kept[name] = after
             first = made[name][0].before if name in made else before
             made[name] = [Adjustment(name, "clamp", first, after)]

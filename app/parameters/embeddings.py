@@ -26,7 +26,9 @@ class Texts:
             place = f"{name}.{index}"
             if type(item) is not kind:
                 raise wrong_type(place, "of the same type as the first")
-            if not _is_token(item):
+            if kind is int and not _is_token(item):
+                raise wrong_value(place, "a token id: 0 or more")
+            if kind is not int:
                 self._check(item, place)
         return Reading(value)
 
@@ -41,11 +43,11 @@ class Texts:
 
     def _check(self, item: Any, place: str) -> None:
         if not isinstance(item, (str, list)):
-            raise wrong_type(place, "a string or an array of token ids")
+            raise wrong_type(place, "a string, a token id, or an array of token ids")
         if not item:
             raise wrong_value(place, "a string or an array that is not empty")
         if isinstance(item, list) and not all(map(_is_token, item)):
-            raise wrong_type(place, "an array of token ids")
+            raise wrong_type(place, "an array of token ids, each an integer that is 0 or more")
 
 
 def _is_token(value: Any) -> bool:

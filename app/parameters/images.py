@@ -7,12 +7,14 @@ from dataclasses import dataclass
 from typing import Any
 
 from app.parameters.kinds import Choice, Flag, Number, Reading, Text, wrong_type, wrong_value
-from app.parameters.row import Parameter, Table, Treatment, ignored, refused
+from app.parameters.row import Dropped, Parameter, Table, Treatment, ignored, refused
 from app.profile import Profile
 
 DIFFUSERS = ("diffusers",)
 MAX_PROMPT = 32_000
-SIZE = re.compile(r"(\d{1,7})x(\d{1,7})")
+SIZE = re.compile(r"([0-9]{1,18})x([0-9]{1,18})")
+QUALITIES = ("low", "medium", "high", "xhigh", "max")
+OLDER_QUALITIES = {"standard": "medium", "hd": "high"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,7 +33,7 @@ class Size:
         return Reading(value) if legal == value else Reading(legal, (value, legal))
 
     def told(self) -> str:
-        return '"auto" or WIDTHxHEIGHT in pixels, such as "1024x1024"'
+        return '"auto" or WIDTHxHEIGHT in pixels, each at least 1, such as "1024x1024"'
 
     def schema(self) -> dict[str, Any]:
         return {"type": "string", "pattern": f"^(auto|{SIZE.pattern})$"}
@@ -67,6 +69,20 @@ def _streams(kept: dict[str, Any], _: Profile) -> Iterator[tuple[str, float, flo
         yield "n", kept["n"], 1
 
 
+def _mean_something(kept: dict[str, Any], profile: Profile) -> Iterator[Dropped]:
+    """Parameters that have an effect only beside others, or that the operator has said nothing for."""
+    output_format = kept.get("output_format", "png")
+    if kept.get("partial_images") and not kept.get("stream"):
+        yield Dropped("partial_images", "only a stream shows unfinished images")
+    if "output_compression" in kept and output_format == "png":
+        yield Dropped("output_compression", "png keeps every pixel; jpeg and webp have a quality")
+    if kept.get("background") == "transparent" and output_format == "jpeg":
+        yield Dropped("background", "jpeg has no transparency")
+    quality = kept.get("quality")
+    if quality is not None and profile.limit(f"{OLDER_QUALITIES.get(quality, quality)}_steps") is None:
+        yield Dropped("quality", "the operator has set no steps for it")
+
+
 IMAGES = Table(
     rows=(
         Parameter("model", Text(), "The id of a model. May be left out under /v1/{pipeline}/.", Treatment.GATEWAY),
@@ -75,7 +91,7 @@ IMAGES = Table(
         Parameter("size", Size(), "Rounded to the model's multiple.", absent=("auto",)),
         Parameter(
             "quality",
-            Choice(("auto", "low", "medium", "high", "standard", "hd")),
+            Choice(("auto", *QUALITIES, *OLDER_QUALITIES)),
             "Steps, by the operator.",
             feature="quality",
             absent=("auto",),
@@ -112,5 +128,5 @@ IMAGES = Table(
         ignored("style", "Say it in the prompt."),
         refused("image", "editing is not served; this route makes images from text."),
     ),
-    rules=(_streams,),
+    rules=(_streams, _mean_something),
 )

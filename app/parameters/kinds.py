@@ -61,13 +61,13 @@ class Number:
     integer: bool = False
 
     def read(self, value: Any, name: str, profile: Profile) -> Reading:
+        low, high = _bound(self.low, profile), _bound(self.high, profile)
         if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value):
-            raise wrong_type(name, self.told())
+            raise wrong_type(name, self._told(low, high))
         if self.integer and isinstance(value, float):
             if not value.is_integer():
-                raise wrong_type(name, self.told())
+                raise wrong_type(name, self._told(low, high))
             value = int(value)
-        low, high = _bound(self.low, profile), _bound(self.high, profile)
         if low is not None and value < low:
             return Reading(low, (value, low))
         if high is not None and value > high:
@@ -75,10 +75,13 @@ class Number:
         return Reading(value)
 
     def told(self) -> str:
+        return self._told(self.low, self.high)
+
+    def _told(self, low: Bound, high: Bound) -> str:
         what = "an integer" if self.integer else "a number"
-        if self.low is None and self.high is None:
+        if low is None and high is None:
             return what
-        low, high = (f"the model's {b.replace('_', ' ')}" if isinstance(b, str) else b for b in (self.low, self.high))
+        low, high = (f"the model's {b.replace('_', ' ')}" if isinstance(b, str) else b for b in (low, high))
         if high is None:
             return f"{what}, at least {low}"
         return f"{what} from {low} to {high}"

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Any
+from typing import Any, NamedTuple
 
 from app.errors import ApiError
 from app.parameters.kinds import Anything, Kind
@@ -44,8 +44,16 @@ def ignored(name: str, note: str) -> Parameter:
     return Parameter(name, Anything(), note, Treatment.IGNORE)
 
 
-# A rule over several parameters: reads the kept ones and the model's profile, raises ApiError, or returns clamps.
-Rule = Callable[[dict[str, Any], Profile], Iterable[tuple[str, float, float]]]
+class Dropped(NamedTuple):
+    """A parameter that means nothing beside the others, and why."""
+
+    name: str
+    reason: str
+
+
+# A rule over several parameters: reads the kept ones and the model's profile, raises ApiError, or says what to change:
+# clamps as (parameter, from, to), and what to drop.
+Rule = Callable[[dict[str, Any], Profile], Iterable[tuple[str, float, float] | Dropped]]
 
 
 @dataclass(frozen=True)

@@ -5,21 +5,31 @@ import time
 from collections.abc import Iterator
 from typing import Any
 
-import orjson
+import httpx
 import pytest
 import ray
 from ray import serve
 
 from app.keys import LOCAL_KEY
 from tests.conftest import Service
-from tests.contract.conftest import IMAGE_MODEL, MESSAGES, MODEL, NO_END
+from tests.contract.conftest import (
+    EMBEDDING_MODEL,
+    IMAGE_MODEL,
+    MESSAGES,
+    MODEL,
+    NO_END,
+    TRANSCRIPTION_MODEL,
+)
+from tests.recordings import encoded, repeated, voice
+
+MODELS = (MODEL, IMAGE_MODEL, EMBEDDING_MODEL, TRANSCRIPTION_MODEL)
 
 
 @pytest.fixture(scope="module")
 def replicas(service: Service) -> Iterator[dict[str, Any]]:
     """Handles to the models' deployments, past the gateway."""
     ray.init(address=service.ray_address, namespace="serve", log_to_driver=False)
-    yield {model: serve.get_deployment_handle(model, "portico") for model in (MODEL, IMAGE_MODEL)}
+    yield {model: serve.get_deployment_handle(model, "portico") for model in MODELS}
     ray.shutdown()
 
 
@@ -35,6 +45,19 @@ async def wait_for(replica: Any, busy: bool, seconds: float) -> float:
 # Two thousand tokens, or steps, take these models several seconds, and each request asks for more than one of that.
 CHAT = {"model": MODEL, "messages": MESSAGES, "max_tokens": 1900, "n": 8, "logit_bias": NO_END}
 IMAGE = {"model": IMAGE_MODEL, "prompt": "a boat", "quality": "high"}
+TEXTS = {"model": EMBEDDING_MODEL, "input": ["fox " * 120] * 2048}
+RECORDING = {"model": TRANSCRIPTION_MODEL, "file": repeated(encoded(voice(60), "opus"), 40)}
+
+
+def prepared(path: str, body: dict[str, Any]) -> bytes:
+    """The bytes of a request; one with a file is a form."""
+    fields = {name: value for name, value in body.items() if name != "file"}
+    given: dict[str, Any] = {"data": fields, "files": {"file": body["file"]}} if "file" in body else {"json": body}
+    request = httpx.Request(
+        "POST", f"http://localhost/v1/{path}", headers={"authorization": f"Bearer {LOCAL_KEY}"}, **given
+    )
+    head = "".join(f"{name}: {value}\r\n" for name, value in request.headers.items())
+    return f"POST /v1/{path} HTTP/1.1\r\n{head}\r\n".encode() + request.read()
 
 
 @pytest.mark.parametrize(
@@ -45,6 +68,9 @@ IMAGE = {"model": IMAGE_MODEL, "prompt": "a boat", "quality": "high"}
         pytest.param("chat/completions", CHAT, False, id="chat, before a whole answer"),
         pytest.param("images/generations", IMAGE | {"stream": True, "partial_images": 3}, True, id="image, mid-stream"),
         pytest.param("images/generations", IMAGE | {"n": 4}, False, id="images, before a whole answer"),
+        pytest.param("embeddings", TEXTS, False, id="embeddings"),
+        pytest.param("audio/transcriptions", RECORDING | {"stream": "true"}, True, id="transcription, mid-stream"),
+        pytest.param("audio/transcriptions", RECORDING, False, id="transcription, before a whole answer"),
     ],
 )
 async def test_a_disconnect_frees_the_engine_within_a_second(
@@ -52,13 +78,9 @@ async def test_a_disconnect_frees_the_engine_within_a_second(
 ) -> None:
     replica = replicas[request_body["model"]]
     await wait_for(replica, busy=False, seconds=10)
-    body = orjson.dumps(request_body)
-    head = (
-        f"POST /v1/{path} HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer {LOCAL_KEY}\r\n"
-        f"Content-Length: {len(body)}\r\n\r\n"
-    )
+    request = prepared(path, request_body)
     reader, writer = await asyncio.open_connection("127.0.0.1", service.port, limit=2**24)
-    writer.write(head.encode() + body)
+    writer.write(request)
     if read_first:
         await asyncio.wait_for(reader.readuntil(b"data: "), 20)
     await wait_for(replica, busy=True, seconds=10)

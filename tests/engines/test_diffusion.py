@@ -3,19 +3,25 @@
 import asyncio
 import base64
 import io
+from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import orjson
 import pytest
+import torch
+from diffusers import DDPMScheduler, IFPipeline, UNet2DConditionModel
 from PIL import Image
+from transformers import T5Config, T5EncoderModel
 
 from app.engines.diffusers import DiffusersOptions
 from app.project import PROJECT_FOLDER
-from deployments.diffusion import DiffusionModel, Picture, Shape, Stopped
+from deployments.diffusion import DiffusionModel, Picture, PipelineError, Shape, Stopped, _prompt_limit
 from deployments.images import ImagesReplica
 from deployments.protocol import IMAGES_ROUTE, RequestHead, ResponseHead, ResponseTail
 from local_models import checker
+from local_models.image import _t5_tokenizer
 
 MODELS = PROJECT_FOLDER / "local_models"
 OPTIONS = {"device": "cpu", "steps": 4, "default_size": "64x64"}
@@ -118,6 +124,111 @@ def test_sizes_come_from_the_model_unless_the_entry_names_them() -> None:
     assert load("pocket-image").size_multiple == 8
     assert load("pocket-flux", default_size="128x96").default_sides == (128, 96)
     assert load("pocket-flux").size_multiple == 16
+
+
+@pytest.fixture(scope="module")
+def pixels_model(tmp_path_factory: pytest.TempPathFactory) -> DiffusionModel:
+    """A DeepFloyd IF of random weights: it has no VAE, paints pixels, and calls its watcher in an older way."""
+    folder = tmp_path_factory.mktemp("pixels")
+    save_pixel_pipeline(folder)
+    model = DiffusionModel(str(folder), DiffusersOptions(device="cpu", steps=4, min_side=32))
+    model.warm_up()
+    return model
+
+
+def save_pixel_pipeline(folder: Path) -> None:
+    torch.manual_seed(0)
+    words = _t5_tokenizer()
+    text_encoder = T5EncoderModel(
+        T5Config(vocab_size=len(words), d_model=32, d_ff=64, d_kv=8, num_heads=4, num_layers=1)
+    )
+    unet = UNet2DConditionModel(
+        sample_size=32,
+        layers_per_block=1,
+        block_out_channels=(32, 64),
+        down_block_types=("ResnetDownsampleBlock2D", "SimpleCrossAttnDownBlock2D"),
+        mid_block_type="UNetMidBlock2DSimpleCrossAttn",
+        up_block_types=("SimpleCrossAttnUpBlock2D", "ResnetUpsampleBlock2D"),
+        in_channels=3,
+        out_channels=6,
+        cross_attention_dim=32,
+        encoder_hid_dim=32,
+        attention_head_dim=8,
+        addition_embed_type="text",
+        addition_embed_type_num_heads=2,
+        cross_attention_norm="group_norm",
+        resnet_time_scale_shift="scale_shift",
+        act_fn="gelu",
+    )
+    scheduler = DDPMScheduler(beta_schedule="squaredcos_cap_v2", variance_type="learned_range")
+    IFPipeline(
+        tokenizer=words,
+        text_encoder=text_encoder,
+        unet=unet,
+        scheduler=scheduler,
+        safety_checker=None,
+        feature_extractor=None,
+        watermarker=None,
+        requires_safety_checker=False,
+    ).save_pretrained(folder)
+
+
+def test_a_pipeline_without_a_vae_paints_and_shows_nothing_unfinished(pixels_model: DiffusionModel) -> None:
+    assert (pixels_model.default_sides, pixels_model.size_multiple) == ((32, 32), 8)
+    assert set(pixels_model.profile().lacks) >= {"partial_images", "transparency"}
+    together = paint(pixels_model, picture(1), picture(2), shape=Shape(32, 32, 4, negative=False))
+    (alone,) = paint(pixels_model, picture(2), shape=Shape(32, 32, 4, negative=False))
+    assert np.abs(together[1] - alone).max() <= ROUNDING
+
+
+def test_a_pipeline_with_an_older_watcher_is_stopped_too(pixels_model: DiffusionModel) -> None:
+    steps = []
+
+    def stop(done: int, _: Any) -> None:
+        steps.append(done)
+        if done == 2:
+            raise Stopped
+
+    with pytest.raises(Stopped):
+        pixels_model.paint(Shape(32, 32, 4, negative=False), [picture(1)], stop)
+    assert steps == [1, 2]
+
+
+class Tokenizer:
+    def __init__(self, room: int) -> None:
+        self.model_max_length = room
+
+
+@pytest.mark.parametrize(
+    ("parts", "asked", "limit", "counted"),
+    [
+        ({"tokenizer": 77}, [], 77, "tokenizer"),
+        ({"tokenizer": 77, "tokenizer_2": 77}, [], 77, "tokenizer"),
+        ({"tokenizer": 77, "tokenizer_2": 512}, [512], 512, "tokenizer_2"),
+        ({"tokenizer": 77, "tokenizer_2": 77, "tokenizer_3": 512}, [256], 256, "tokenizer_3"),
+        ({"tokenizer": 77, "tokenizer_2": 77, "tokenizer_3": None}, [256], 77, "tokenizer"),
+        ({"processor": 131_072}, [], 8192, "processor"),
+        ({"processor": 131_072, "default_max_sequence_length": 1024}, [None], 1024, "processor"),
+        ({"tokenizer": int(1e30)}, [], 8192, "tokenizer"),
+    ],
+    ids=["sd", "sdxl", "flux", "sd3", "sd3 without t5", "qwen-image 2.1", "nucleus", "no bound"],
+)
+def test_how_long_a_prompt_may_be(parts: dict[str, Any], asked: list[int | None], limit: int, counted: str) -> None:
+    made = {name: Tokenizer(room) if room and "tokenizer" in name else room for name, room in parts.items()}
+    if "processor" in parts:
+        made["processor"] = SimpleNamespace(tokenizer=Tokenizer(parts["processor"]))
+    takes = {"max_sequence_length": SimpleNamespace(default=asked[0])} if asked else {}
+    found, tokenizer = _prompt_limit(SimpleNamespace(**made), takes)
+    assert (found, tokenizer) == (limit, getattr(made[counted], "tokenizer", made[counted]))
+
+
+def test_a_pipeline_that_paints_another_size_says_what_to_set() -> None:
+    model = DiffusionModel(
+        str(MODELS / "pocket-flux"),
+        DiffusersOptions.model_validate(OPTIONS | {"size_multiple": 8, "default_size": "72x72"}),
+    )
+    with pytest.raises(PipelineError, match="it painted 64x64 where 72x72 was asked; set default_size"):
+        model.warm_up()
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,9 @@ import pytest
 
 from app.errors import ApiError
 from app.project import PROJECT_FOLDER
-from deployments.embedder import Embedded, Embedder, shortened
+from deployments.embedder import Embedded, Embedder, Job, shortened
+from deployments.embedding_input import MAX_CHARACTERS_PER_TOKEN, MAX_TOKENS, tokens_of
+from deployments.embeddings import MAX_INPUTS_PER_BATCH, _inputs_in
 
 SOURCE = str(PROJECT_FOLDER / "local_models" / "pocket-embed")
 
@@ -17,6 +19,10 @@ def embedder() -> Embedder:
     return Embedder(SOURCE, {"device": "cpu"})
 
 
+def embed(embedder: Embedder, *requests: Any) -> list[Embedded | ApiError]:
+    return embedder.embed([Job(one) for one in requests])
+
+
 def embedded(result: Embedded | ApiError) -> Embedded:
     assert isinstance(result, Embedded)
     return result
@@ -24,16 +30,16 @@ def embedded(result: Embedded | ApiError) -> Embedded:
 
 def test_a_batch_gives_each_request_what_it_would_get_alone(embedder: Embedder) -> None:
     requests: list[Any] = [["the fox", "a gateway reads the request"], ["paris"], ["the fox"]]
-    together = [embedded(one) for one in embedder.embed(requests)]
+    together = [embedded(one) for one in embed(embedder, *requests)]
     for request, found in zip(requests, together, strict=True):
-        alone = embedded(embedder.embed([request])[0])
+        alone = embedded(embed(embedder, request)[0])
         np.testing.assert_allclose(found.vectors, alone.vectors, atol=1e-6)
         assert found.tokens == alone.tokens
     np.testing.assert_allclose(together[0].vectors[0], together[2].vectors[0], atol=1e-6)
 
 
 def test_a_fault_of_one_request_is_its_own(embedder: Embedder) -> None:
-    good, long, strange = embedder.embed([["the fox"], ["the fox", "fox " * 300], [[10**6]]])
+    good, long, strange = embed(embedder, ["the fox"], ["the fox", "fox " * 300], [[10**6]])
     assert embedded(good).vectors.shape == (1, 64)
     assert isinstance(long, ApiError)
     assert (long.status, long.code, long.param) == (422, "context_length_exceeded", "input.1")
@@ -41,8 +47,76 @@ def test_a_fault_of_one_request_is_its_own(embedder: Embedder) -> None:
     assert (strange.status, strange.param) == (400, "input.0")
 
 
+def test_token_ids_go_into_the_model_as_they_are(embedder: Embedder) -> None:
+    """So they give the vector of the text that has them, even where that cannot be told from them."""
+    texts: list[Any] = ["the fox", "a \N{SNOWMAN} reads", "A Fox"]
+    ids = embedder._model.tokenizer(texts)["input_ids"]
+    (of_texts,), (of_ids,) = embed(embedder, texts), embed(embedder, ids)
+    np.testing.assert_allclose(embedded(of_ids).vectors, embedded(of_texts).vectors, atol=1e-6)
+    assert embedded(of_ids).tokens == embedded(of_texts).tokens
+    (mixed, _) = embed(embedder, ids, texts)
+    np.testing.assert_allclose(embedded(mixed).vectors, embedded(of_ids).vectors, atol=1e-6)
+
+
+def test_a_request_that_nobody_wants_is_left_after_a_batch(embedder: Embedder, monkeypatch: Any) -> None:
+    leaving, staying = Job(["the quick brown fox reads"] * 200), Job(["paris"] * 3)
+    vectors, made = embedder._vectors, []
+
+    def leave_at_once(inputs: list[Any]) -> Any:
+        leaving.wanted = False
+        made.append(inputs)
+        return vectors(inputs)
+
+    monkeypatch.setattr(embedder, "_vectors", leave_at_once)
+    _, result = embedder.embed([leaving, staying])
+    assert len(made) == 2
+    (alone,) = embed(embedder, ["paris"])
+    np.testing.assert_allclose(embedded(result).vectors, np.repeat(embedded(alone).vectors, 3, axis=0), atol=1e-6)
+
+
+def test_what_the_model_puts_before_each_text_counts(embedder: Embedder, monkeypatch: Any) -> None:
+    (without,) = embed(embedder, ["fox"])
+    monkeypatch.setattr(embedder, "_prompt", "the quick brown ")
+    (within,) = embed(embedder, ["fox"])
+    assert embedded(within).tokens > embedded(without).tokens
+
+
+def test_endless_texts_are_refused_before_they_are_counted() -> None:
+    """Counting them would take a minute and gigabytes."""
+
+    def tokenize(texts: list[str]) -> list[list[int]]:
+        return [[1] * 200 for _ in texts]
+
+    longest = 256 * MAX_CHARACTERS_PER_TOKEN
+    assert tokens_of([" " * longest], tokenize, 256, 400) == [[1] * 200]
+    error = tokens_of(["fox", " " * (longest + 1)], tokenize, 256, 400)
+    assert isinstance(error, ApiError)
+    assert (error.status, error.param) == (422, "input.1")
+    assert f"{longest + 1} characters; the model takes 256 tokens. Shorten it, or split it." in error.message
+
+
+def test_counting_ends_where_all_is_too_much() -> None:
+    counted = 0
+
+    def tokenize(texts: list[str]) -> list[list[int]]:
+        nonlocal counted
+        counted += len(texts)
+        return [[1] * 1000 for _ in texts]
+
+    error = tokens_of(["fox"] * 2048, tokenize, 1000, 400)
+    assert isinstance(error, ApiError)
+    assert (error.status, error.param) == (422, "input")
+    assert counted <= MAX_TOKENS / 1000 + 64
+
+
+def test_a_batch_has_room_for_one_large_request_or_several_small_ones() -> None:
+    assert _inputs_in([Job(["a"] * 2048)]) == MAX_INPUTS_PER_BATCH
+    assert _inputs_in([Job(["a"] * 2048), Job(["a"])]) > MAX_INPUTS_PER_BATCH
+    assert _inputs_in([Job(["a"])] * 32) == 32
+
+
 def test_too_many_tokens_together(embedder: Embedder) -> None:
-    (error,) = embedder.embed([["fox " * 80] * 1300])
+    (error,) = embed(embedder, ["fox " * 80] * 1300)
     assert isinstance(error, ApiError)
     assert (error.status, error.param) == (422, "input")
 

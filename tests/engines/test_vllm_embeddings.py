@@ -12,7 +12,7 @@ import pytest
 
 from app.config import read_serve_config
 from app.project import PROJECT_FOLDER
-from deployments.embedder import Embedded, Embedder
+from deployments.embedder import Embedded, Embedder, Job
 
 SOURCE = str(PROJECT_FOLDER / "local_models" / "pocket-embed")
 TEXTS = ["the quick brown fox", "a gateway reads the request", "paris"]
@@ -63,7 +63,7 @@ def found() -> dict[str, Any]:
 @pytest.fixture(scope="module")
 def vectors() -> Any:
     """What sentence-transformers makes of the texts."""
-    (made,) = Embedder(SOURCE, {"device": "cpu"}).embed([list(TEXTS)])
+    (made,) = Embedder(SOURCE, {"device": "cpu"}).embed([Job(list(TEXTS))])
     assert isinstance(made, Embedded)
     return made
 
@@ -93,6 +93,13 @@ def test_token_ids_are_taken_as_they_are(found: Any) -> None:
     np.testing.assert_allclose(one, same, atol=1e-5)
     assert np.abs(one - other).max() > 1e-3
     assert found["token ids"]["body"]["usage"]["prompt_tokens"] == 4
+
+
+def test_the_ids_of_a_text_give_its_vector_on_either_engine(found: Any) -> None:
+    embedder = Embedder(SOURCE, {"device": "cpu"})
+    (made,) = embedder.embed([Job([[2, 8, 7, 3], [2, 7, 8, 3]])])
+    assert isinstance(made, Embedded)
+    np.testing.assert_allclose(rows(found["arrays of token ids"]), made.vectors, atol=1e-4)
 
 
 def test_shortened_vectors_have_length_one_again(found: Any) -> None:

@@ -12,6 +12,7 @@ from app.config import parse_config
 from app.errors import ApiError
 from app.gateway import Gateway
 from app.keys import LOCAL_KEY, hash_key, public_id
+from app.profile import Profile
 from deployments.protocol import ResponseHead, ResponseTail
 from tests.unit.conftest import SCOPED_KEY, StandInRelay, assert_error, chat, client_of, config_args
 
@@ -180,6 +181,59 @@ class TestTokens:
         async with budgeted(**self.BUDGET) as client:
             await client.post(CHAT, json=chat(max_tokens=500))
             assert await self.left(client) <= 100
+
+
+class TestTokensOfImages:
+    """A key of 60,000 tokens a minute has 6,000 at once; an image of 512 pixels a side counts as 1,024."""
+
+    PAINTER = Profile(
+        engine="diffusers",
+        capabilities=frozenset({"images"}),
+        limits={"max_images": 4, "size_multiple": 8, "max_side": 1024, "default_width": 512, "default_height": 512},
+    )
+    IMAGES = "/v1/images/generations"
+    STREAM: list[Any] = [ResponseHead(200, "text/event-stream"), b"event: x\ndata: {}\n\n"]  # noqa: RUF012
+
+    @pytest.fixture
+    def painted(self, budgeted: Any, registry: Any) -> Any:
+        registry.learn("alpha", self.PAINTER)
+        return budgeted(requests_per_minute=6000, tokens_per_minute=60_000)
+
+    async def left(self, client: httpx.AsyncClient) -> int:
+        return int((await client.get("/v1/models")).headers["x-ratelimit-remaining-tokens"])
+
+    @pytest.mark.parametrize(
+        ("asked", "tokens"),
+        [
+            ({}, 1024),
+            ({"n": 3}, 3 * 1024),
+            ({"n": 10**9}, 4 * 1024),
+            ({"size": "1000x512"}, 63 * 32),
+            ({"size": "auto", "n": 2}, 2 * 1024),
+            ({"n": 4, "stream": True}, 1024),
+            ({"size": "none"}, 0),
+        ],
+    )
+    async def test_images_are_reserved(self, painted: Any, relay: StandInRelay, asked: Any, tokens: int) -> None:
+        relay.items = [ApiError("timeout", "slow")]  # so that the reservation stands
+        async with painted as client:
+            await client.post(self.IMAGES, json={"model": "alpha", "prompt": "a boat"} | asked)
+            assert 6000 - tokens - 3 <= await self.left(client) <= 6000 - tokens
+
+    async def test_what_was_made_is_charged(self, painted: Any, relay: StandInRelay) -> None:
+        usage = {"input_tokens": 5, "output_tokens": 1024}
+        async with painted as client:
+            for items in ([ResponseHead(200, body=b"{}", usage=usage)], [*self.STREAM, ResponseTail(usage)]):
+                before, relay.items = await self.left(client), items
+                await client.post(self.IMAGES, json={"model": "alpha", "prompt": "a boat", "n": 2})
+                assert before - await self.left(client) == 1029
+
+    async def test_a_stream_that_breaks_keeps_its_reservation(self, painted: Any, relay: StandInRelay) -> None:
+        """Its events are pictures, not tokens."""
+        relay.items = [*self.STREAM, ApiError("upstream_error", "gone")]
+        async with painted as client:
+            await client.post(self.IMAGES, json={"model": "alpha", "prompt": "a boat", "stream": True})
+            assert await self.left(client) <= 6000 - 1024
 
 
 @pytest.mark.parametrize(

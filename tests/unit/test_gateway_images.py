@@ -2,6 +2,7 @@
 
 import base64
 import json
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -41,13 +42,61 @@ async def test_the_engine_gets_what_it_needs(client: Any, painter: Any) -> None:
 
 @pytest.mark.parametrize(
     ("given", "to"),
-    [("100x100", "104x104"), ("1x1", "64x64"), ("1000000x1000000", "256x256"), ("512x256", "360x176"), ("auto", None)],
+    [
+        ("100x100", "104x104"),
+        ("1x1", "64x64"),
+        ("1000000x1000000", "256x256"),
+        ("9" * 18 + "x64", "512x64"),
+        ("512x256", "360x176"),
+        ("auto", None),
+    ],
 )
 async def test_sizes_become_ones_that_the_model_can_make(client: Any, painter: Any, given: str, to: str | None) -> None:
     response = await client.post(IMAGES, json=ask(size=given))
     assert json.loads(painter.sent[0][2]).get("size") == to
     told = f'size;action=clamp;from="{given}";to="{to}"' if to else None
     assert response.headers.get("x-param-adjustments") == told
+
+
+@pytest.mark.parametrize(
+    "size", ["\u0661\u0662x\u0661\u0662", "0x64", "64x00", "-64x64", "64", "6e1x64", "64x64\n", "9" * 19 + "x64"]
+)
+async def test_what_is_no_size(client: Any, painter: Any, size: str) -> None:
+    response = await client.post(IMAGES, json=ask(size=size))
+    assert_error(response, 400, "invalid_request_error", "invalid_value", "size")
+    assert "each at least 1" in response.json()["error"]["message"]
+
+
+@pytest.mark.parametrize(
+    ("asked", "reason"),
+    [
+        ({"partial_images": 2}, "only a stream shows unfinished images"),
+        ({"output_compression": 50}, "png keeps every pixel; jpeg and webp have a quality"),
+        ({"background": "transparent", "output_format": "jpeg"}, "jpeg has no transparency"),
+        ({"quality": "low"}, "the operator has set no steps for it"),
+        ({"quality": "standard"}, "the operator has set no steps for it"),
+    ],
+)
+async def test_what_would_have_no_effect_is_dropped_and_reported(
+    client: Any, painter: Any, registry: Any, asked: dict[str, Any], reason: str
+) -> None:
+    registry.learn("alpha", replace(PAINTER, lacks={}, limits=PAINTER.limits | {"high_steps": 50}))
+    name = next(iter(asked))
+    response = await client.post(IMAGES, json=ask(**asked))
+    assert response.headers["x-param-adjustments"] == f'{name};action=drop;reason="{reason}"'
+    assert name not in json.loads(painter.sent[0][2])
+    refused = await client.post(IMAGES, json=ask(**asked, strict_params=True))
+    assert_error(refused, 400, "invalid_request_error", "unsupported_parameter", name)
+
+
+async def test_a_quality_of_the_entry_s_reaches_the_engine_under_its_name(
+    client: Any, painter: Any, registry: Any
+) -> None:
+    registry.learn("alpha", replace(PAINTER, lacks={}, limits=PAINTER.limits | {"high_steps": 50}))
+    for quality in ("high", "hd"):
+        response = await client.post(IMAGES, json=ask(quality=quality))
+        assert "x-param-adjustments" not in response.headers
+        assert json.loads(painter.sent[-1][2])["quality"] == "high"
 
 
 async def test_what_the_engine_cut_is_reported_in_body_order(client: Any, painter: Any) -> None:

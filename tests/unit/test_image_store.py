@@ -80,6 +80,22 @@ async def test_an_image_is_gone_after_its_time(tmp_path: Path, monkeypatch: pyte
     assert os.listdir(tmp_path) == ["signing-secret"]
 
 
+async def test_what_another_replica_has_swept_stops_no_sweep(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    images = store(tmp_path)
+    await published(images, 3)
+    remove, removed = images._system.rm_file, []
+
+    def remove_after_somebody_else(path: str) -> None:
+        if not removed:
+            remove(path)
+        removed.append(path)
+        remove(path)
+
+    monkeypatch.setattr(images._system, "rm_file", remove_after_somebody_else)
+    images.sweep(time.time() + 4000)
+    assert os.listdir(tmp_path) == ["signing-secret"]
+
+
 async def test_an_image_whose_file_is_lost_is_not_there(tmp_path: Path) -> None:
     images = store(tmp_path)
     (url,) = await published(images)

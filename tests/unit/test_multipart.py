@@ -1,10 +1,11 @@
 """Forms with a file: any order, any cut of the stream, bounds while it streams in; and their fields' types."""
 
+import asyncio
 from typing import Any
 
 import pytest
 
-from app.body import ClientGone
+from app.body import ClientGone, impatient
 from app.errors import ApiError
 from app.multipart import MAX_FIELD_BYTES, MAX_FIELDS, MAX_OTHER_BYTES, Form, read_form
 from app.parameters.audio import TRANSCRIPTIONS
@@ -92,14 +93,15 @@ async def test_an_announced_length_beyond_everything_is_refused_at_once() -> Non
         (form(file())[:-8], (400, "invalid_form", None)),
         (form(("form-data", b"x"), file()), (400, "invalid_form", None)),
         (form(('attachment; name="model"', b"x"), file()), (400, "invalid_form", None)),
-        (form(('form-data; name="model"', b"\xff"), file()), (400, "invalid_form", None)),
-        (form(('form-data; name="prompt"', b"x" * (MAX_FIELD_BYTES + 1)), file()), (413, "request_too_large", None)),
+        (form(('form-data; name="model"', b"\xff"), file()), (400, "invalid_form", "model")),
+        (form(('form-data; name="file[]"; filename="a"', FILE)), (400, "invalid_form", "file[]")),
+        (form(('form-data; name="a"', b"x" * (MAX_FIELD_BYTES + 1)), file()), (413, "request_too_large", "a")),
         (form(*[MODEL] * (MAX_FIELDS + 1), file()), (400, "invalid_form", None)),
         (b"", (400, "invalid_form", None)),
         (b"no form at all", (400, "invalid_form", None)),
     ],
-    ids=["no file", "two files", "a text for a file", "cut off", "no name", "not form-data", "not UTF-8", "long field",
-         "many fields", "empty", "no form"],
+    ids=["no file", "two files", "a text for a file", "cut off", "no name", "not form-data", "not UTF-8",
+         "a file of another name", "long field", "many fields", "empty", "no form"],
 )  # fmt: skip
 async def test_what_is_no_such_form(body: bytes, refused: Any) -> None:
     assert await refusal(body) == refused
@@ -117,6 +119,26 @@ async def test_what_is_no_such_form(body: bytes, refused: Any) -> None:
 )
 async def test_another_content_type(content_type: str) -> None:
     assert await refusal(form(file()), {"content-type": content_type}) == (400, "invalid_form", None)
+
+
+async def test_a_body_that_pauses_for_too_long_ends() -> None:
+    async def pause() -> dict[str, Any]:
+        await asyncio.Event().wait()
+        return {}
+
+    with pytest.raises(ApiError, match="Nothing of the body came") as caught:
+        await read_form(impatient(pause, 0.01), HEADERS, "file", LIMIT)
+    assert (caught.value.status, caught.value.code) == (504, "timeout")
+
+
+async def test_a_body_that_comes_slowly_is_read() -> None:
+    stream = Stream(form(file(), MODEL), 100)
+
+    async def slowly() -> dict[str, Any]:
+        await asyncio.sleep(0.01)
+        return await stream()
+
+    assert (await read_form(impatient(slowly, 5), HEADERS, "file", LIMIT)).file == FILE
 
 
 async def test_a_client_that_leaves_before_the_end() -> None:

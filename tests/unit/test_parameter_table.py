@@ -13,6 +13,7 @@ from app.parameters import tables
 from app.parameters.adjust import Adjusted, adjust
 from app.parameters.adjustments import header_value
 from app.parameters.chat import CHAT, LogitBias
+from app.parameters.images import QUALITIES
 from app.parameters.kinds import Anything, Choice, Flag, Items, Kind, Metadata, Number, Text
 from app.parameters.row import Parameter, Table, Treatment
 from app.profile import Profile
@@ -28,6 +29,7 @@ ABLE = Profile(
         "max_images": 4,
         "size_multiple": 16,
         "max_side": 2048,
+        **{f"{quality}_steps": 8 for quality in QUALITIES},
     },
     template_kwargs=frozenset({"enable_thinking"}),
 )
@@ -73,7 +75,16 @@ LEGAL: dict[str, dict[str, list[Any]]] = {
     "speech": {"input": ["Hi."], "voice": ["alloy"]},
 }
 BESIDE_TRANSCRIPTIONS = {"timestamp_granularities": {"response_format": "verbose_json"}}
-BESIDE_BY_TABLE = {"chat": BESIDE, "responses": BESIDE_RESPONSES, "transcriptions": BESIDE_TRANSCRIPTIONS}
+BESIDE_IMAGES: dict[str, dict[str, Any]] = {
+    "partial_images": {"stream": True},
+    "output_compression": {"output_format": "webp"},
+}
+BESIDE_BY_TABLE = {
+    "chat": BESIDE,
+    "responses": BESIDE_RESPONSES,
+    "images": BESIDE_IMAGES,
+    "transcriptions": BESIDE_TRANSCRIPTIONS,
+}
 ROWS = [(name, row) for name, table in tables.TABLES.items() for row in table.rows]
 READ = [(name, row) for name, row in ROWS if row.treatment in (Treatment.FORWARD, Treatment.GATEWAY, Treatment.ACCEPT)]
 NUMBERS = [(name, row) for name, row in READ if isinstance(row.kind, Number)]
@@ -139,6 +150,29 @@ def test_a_legal_value_passes_unchanged(table: str, row: Parameter) -> None:
         outcome = adjusted(table, **{row.name: value})
         assert result(outcome, row.name) == (None if value in row.absent else value)
         assert outcome.adjustments == ()
+
+
+def test_a_bound_of_the_model_s_is_told_as_its_number() -> None:
+    with pytest.raises(ApiError, match="`n` must be an integer from 1 to 4"):
+        adjusted("images", n="two")
+
+
+@pytest.mark.parametrize(
+    ("given", "place", "told"),
+    [
+        ([5, -1], "input.1", "a token id: 0 or more"),
+        ([-1], "input.0", "a token id: 0 or more"),
+        ([[5, -1]], "input.0", "an array of token ids, each an integer that is 0 or more"),
+        (["a", 1], "input.1", "of the same type as the first"),
+        ([1, "a"], "input.1", "of the same type as the first"),
+        ([True], "input.0", "a string, a token id, or an array of token ids"),
+        ([[1, [2]]], "input.0", "an array of token ids, each an integer that is 0 or more"),
+    ],
+)
+def test_what_cannot_be_embedded_is_told_by_its_place(given: Any, place: str, told: str) -> None:
+    with pytest.raises(ApiError) as caught:
+        adjusted("embeddings", input=given)
+    assert (caught.value.param, caught.value.message) == (place, f"`{place}` must be {told}.")
 
 
 @pytest.mark.parametrize(("table", "row"), NUMBERS, ids=row_id)

@@ -190,6 +190,9 @@ class Gateway:
         usage = bool(adjusted.kept.get("stream_options", {}).get("include_usage"))
         echo = {name: adjusted.accepted[name] for name in generation.echoed if name in adjusted.accepted}
         strict = bool(request.get(STRICT))
+        by_url = generation.route is IMAGES and adjusted.kept.get("response_format") == "url"
+        if by_url:
+            self._image_store.origin(call.headers.get("host"))  # refused before anything is painted
         head = RequestHead(generation.route.path, reply.request_id, usage, echo, strict)
         payload = generation.engine_body(adjusted.kept, model.entry.id)
         reply.clock.pause()
@@ -206,7 +209,7 @@ class Gateway:
             else:
                 reply.usage = answer.head.usage
                 body = answer.head.body
-                if generation.route is IMAGES and adjusted.kept.get("response_format") == "url":
+                if by_url:
                     body = await self._image_store.publish(body, call.headers.get("host"))
                 await reply.complete(answer.head.status, [("content-type", answer.head.content_type)], body)
         finally:

@@ -55,9 +55,15 @@ class ImageStore:
 
     async def publish(self, answer: bytes, host: str | None) -> bytes:
         """An engine's answer with `url` instead of `b64_json`; `host` is the one that the client asked."""
-        if self._public_url is None and (host is None or not HOST.fullmatch(host)):
+        return await asyncio.to_thread(self._publish, answer, self.origin(host))
+
+    def origin(self, host: str | None) -> str:
+        """What URLs begin with, for a client that asked `host`. Raises ApiError where that is none."""
+        if self._public_url is not None:
+            return self._public_url
+        if host is None or not HOST.fullmatch(host):
             raise ApiError("invalid_value", "The header Host must name the host, or URLs cannot be made.")
-        return await asyncio.to_thread(self._publish, answer, self._public_url or f"http://{host}")
+        return f"http://{host}"
 
     async def read(self, name: str) -> KeptImage:
         """The image of a signed name. Raises ApiError where that is altered or expired, or the image is gone."""

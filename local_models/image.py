@@ -4,13 +4,27 @@ The same prompt and seed give the same picture.
 """
 
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from local_models.chat import CORPUS, SEED
 
 SIDE = 64
 CLIP_TOKENS = 77
 T5_TOKENS = 128
+
+
+class FluxSize(NamedTuple):
+    """How large a Flux is; the defaults are those of pocket-flux, of some hundred thousand weights."""
+
+    layers: int = 1  # of two streams
+    single_layers: int = 1  # of one stream
+    heads: int = 2
+    rope: tuple[int, int, int] = (4, 4, 8)  # together the width of a head
+    text_width: int = 32
+    vae_channels: tuple[int, ...] = (4, 8, 8, 8)
+    vae_norm_groups: int = 2
+
+
 CLIP_SPECIALS = ["<|startoftext|>", "<|endoftext|>"]
 
 
@@ -54,8 +68,8 @@ def make_stable_diffusion(folder: Path) -> None:
     ).save_pretrained(folder)
 
 
-def make_flux(folder: Path, layers: int = 1, heads: int = 2) -> None:
-    """Write a Flux into `folder`; of some hundred thousand weights, unless its transformer is to be larger."""
+def make_flux(folder: Path, size: FluxSize = FluxSize()) -> None:  # noqa: B008 - it never changes
+    """Write a Flux into `folder`; its weights are of torch's default type, on torch's default device."""
     import torch
     from diffusers import AutoencoderKL, FlowMatchEulerDiscreteScheduler, FluxPipeline, FluxTransformer2DModel
     from transformers import T5Config, T5EncoderModel
@@ -65,18 +79,18 @@ def make_flux(folder: Path, layers: int = 1, heads: int = 2) -> None:
     transformer = FluxTransformer2DModel(
         patch_size=1,
         in_channels=16,
-        num_layers=layers,
-        num_single_layers=layers,
-        attention_head_dim=16,
-        num_attention_heads=heads,
-        joint_attention_dim=32,
+        num_layers=size.layers,
+        num_single_layers=size.single_layers,
+        attention_head_dim=sum(size.rope),
+        num_attention_heads=size.heads,
+        joint_attention_dim=size.text_width,
         pooled_projection_dim=32,
-        axes_dims_rope=(4, 4, 8),
+        axes_dims_rope=size.rope,
         guidance_embeds=False,
     )
     vae = AutoencoderKL(
-        block_out_channels=(4, 8, 8, 8),
-        norm_num_groups=2,
+        block_out_channels=size.vae_channels,
+        norm_num_groups=size.vae_norm_groups,
         latent_channels=4,
         sample_size=SIDE,
         scaling_factor=1.5,
@@ -87,7 +101,13 @@ def make_flux(folder: Path, layers: int = 1, heads: int = 2) -> None:
         up_block_types=("UpDecoderBlock2D",) * 4,
     )
     t5 = T5Config(
-        vocab_size=len(words), d_model=32, d_ff=64, d_kv=8, num_heads=4, num_layers=2, feed_forward_proj="gated-gelu"
+        vocab_size=len(words),
+        d_model=size.text_width,
+        d_ff=2 * size.text_width,
+        d_kv=8,
+        num_heads=4,
+        num_layers=2,
+        feed_forward_proj="gated-gelu",
     )
     FluxPipeline(
         scheduler=FlowMatchEulerDiscreteScheduler(),

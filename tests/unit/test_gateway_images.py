@@ -128,6 +128,12 @@ async def test_an_image_by_url_is_fetched_without_a_key(client: Any, painter: An
     assert_error(altered, 404, "not_found_error", "unknown_url")
 
 
+async def test_where_no_url_can_be_made_nothing_is_painted(client: Any, painter: Any) -> None:
+    response = await client.post(IMAGES, json=ask(response_format="url"), headers={"host": "no host"})
+    assert_error(response, 400, "invalid_request_error", "invalid_value")
+    assert painter.sent == []
+
+
 async def test_only_get_shows_an_image(client: Any, painter: Any) -> None:
     assert_error(await client.post("/images/x.png"), 405, "invalid_request_error", "method_not_allowed")
 

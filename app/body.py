@@ -5,6 +5,7 @@ from collections.abc import AsyncGenerator, Awaitable, Callable
 from typing import Any
 
 import orjson
+from ray.exceptions import TaskCancelledError
 
 from app.config import Limits
 from app.errors import ApiError
@@ -39,7 +40,10 @@ async def body_pieces(receive: Receive, headers: dict[str, str], max_bytes: int)
         raise _too_large(max_bytes)
     size = 0
     while True:
-        message = await receive()
+        try:
+            message = await receive()
+        except TaskCancelledError:  # how Serve tells of it while it is asked for more
+            raise ClientGone from None
         if message["type"] == "http.disconnect":
             raise ClientGone
         piece = message.get("body", b"")

@@ -5,10 +5,11 @@ A pipeline object keeps state while it runs, so all its work is done by one call
 
 import copy
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any, NamedTuple
 
-from app.engines.diffusers import DiffusersOptions
+from app.engines.diffusers import DiffusersOptions, Quantization
 from app.profile import Profile
 from deployments.latents import decoded
 from deployments.safety import SafetyChecker
@@ -188,7 +189,8 @@ def _loaded(source: str, options: DiffusersOptions) -> Any:
     arguments: dict[str, Any] = {"torch_dtype": getattr(torch, dtype)}
     arguments |= {name: value for name in ("variant", "revision") if (value := getattr(options, name)) is not None}
     if options.quantization is not None:
-        arguments["quantization_config"] = _quantization(options)
+        with _named("quantization"):
+            arguments["quantization_config"] = _quantization(options.quantization)
     try:
         pipe = AutoPipelineForText2Image.from_pretrained(source, **arguments)
     except ValueError:  # a pipeline that is in no list of the library's
@@ -201,44 +203,51 @@ def _loaded(source: str, options: DiffusersOptions) -> Any:
     return pipe
 
 
-def _quantization(options: DiffusersOptions) -> Any:
+@contextmanager
+def _named(option: str) -> Iterator[None]:
+    """Whatever a part of diffusers has against an option, with the option's name before it. Raises PipelineError."""
+    try:
+        yield
+    except Exception as error:  # the library raises many kinds
+        raise PipelineError(f"{option}: {error}. Change the option, or leave it out") from error
+
+
+def _quantization(asked: Quantization) -> Any:
     from diffusers.quantizers import PipelineQuantizationConfig
 
-    asked = options.quantization
-    if asked is None:
-        return None
     return PipelineQuantizationConfig(
         quant_backend=asked.backend, quant_kwargs=asked.kwargs, components_to_quantize=asked.components or None
     )
 
 
 def _place(pipe: Any, device: str, options: DiffusersOptions) -> None:
-    if options.offload == "model":
-        pipe.enable_model_cpu_offload(device=device)
-    elif options.offload == "sequential":
-        pipe.enable_sequential_cpu_offload(device=device)
-    else:
-        pipe.to(device)
+    with _named("offload" if options.offload != "none" else "device"):
+        if options.offload == "model":
+            pipe.enable_model_cpu_offload(device=device)
+        elif options.offload == "sequential":
+            pipe.enable_sequential_cpu_offload(device=device)
+        else:
+            pipe.to(device)
     if options.vae_tiling:
-        if getattr(pipe, "vae", None) is None:
-            raise PipelineError("vae_tiling: this pipeline has no VAE; leave the option out")
-        pipe.vae.enable_tiling()
+        with _named("vae_tiling"):
+            pipe.vae.enable_tiling()
 
 
 def _speed_up(pipe: Any, options: DiffusersOptions) -> None:
     denoiser = _denoiser(pipe)
-    if denoiser is None and (options.attention_backend or options.cache or options.compile):
-        raise PipelineError("attention_backend, cache and compile: this pipeline has no denoiser that is known here")
     if options.attention_backend is not None:
-        denoiser.set_attention_backend(options.attention_backend)
+        with _named("attention_backend"):
+            denoiser.set_attention_backend(options.attention_backend)
     if options.cache is not None:
         from diffusers import FirstBlockCacheConfig
 
-        denoiser.enable_cache(FirstBlockCacheConfig(threshold=options.cache.threshold))
+        with _named("cache"):
+            denoiser.enable_cache(FirstBlockCacheConfig(threshold=options.cache.threshold))
     if options.compile is not None:
         asked = options.compile
-        compile_ = denoiser.compile_repeated_blocks if asked.scope == "repeated_blocks" else denoiser.compile
-        compile_(fullgraph=asked.fullgraph, mode=asked.mode, dynamic=asked.dynamic)
+        with _named("compile"):
+            compile_ = denoiser.compile_repeated_blocks if asked.scope == "repeated_blocks" else denoiser.compile
+            compile_(fullgraph=asked.fullgraph, mode=asked.mode, dynamic=asked.dynamic)
 
 
 def _denoiser(pipe: Any) -> Any:

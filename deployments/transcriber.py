@@ -14,7 +14,10 @@ from deployments.audio_decoding import SAMPLE_RATE, Recording, Samples
 from deployments.transcript import Segment, Word
 
 NO_LOGPROBS = "faster-whisper tells no log-probabilities of tokens"
-PART_SECONDS = 600  # what goes through the model's features at once: an hour of them would take gigabytes
+WINDOW_SECONDS = 30  # what Whisper reads at once
+# Windows of a part. Its pauses and its features are found in one step, which nobody can stop and for which others wait;
+# for an hour that would take seconds, and gigabytes.
+PART_WINDOWS = 8
 CUT_WITHIN_SECONDS = 30  # the end of a part in which it may be cut
 PAUSE_SECONDS = 0.4
 MAX_PROMPT_TOKENS = 223
@@ -79,10 +82,11 @@ class Transcriber:
             raise ApiError("invalid_value", f"This model does not know that `language`; it knows {legal}.",
                            param="language")  # fmt: skip
         yield from recording.decode()
+        longest = self.part_seconds(asked, recording.seconds)
         start = 0
         while start < len(recording.samples):
             part = recording.samples[start:]
-            part = part[: quiet_cut(part)]
+            part = part[: quiet_cut(part, longest)]
             for segment, language in self._part(part, start / SAMPLE_RATE, asked, recording.seconds):
                 asked = asked._replace(language=language)
                 yield Found(language, segment)
@@ -94,6 +98,14 @@ class Transcriber:
         noise = np.random.default_rng(0).normal(0, 0.1, SAMPLE_RATE).astype(np.float32)
         for vad in (True, False):
             list(self._part(noise, 0.0, Asked(vad_filter=vad), 1.0))
+
+    def part_seconds(self, asked: Asked, seconds: float) -> int:
+        """How much of a recording is prepared at once: no less than a batch, where there are any."""
+        batched = self.batches(asked, seconds, self._vad(asked))
+        return WINDOW_SECONDS * (max(PART_WINDOWS, self.options.batch_size) if batched else PART_WINDOWS)
+
+    def _vad(self, asked: Asked) -> bool:
+        return self.options.vad if asked.vad_filter is None else asked.vad_filter
 
     def batches(self, asked: Asked, seconds: float, vad: bool) -> bool:
         """Whether windows go through the model together; `profile` of the options says when."""
@@ -108,7 +120,7 @@ class Transcriber:
         """The segments of one part, which begins at `offset`, with the language that it is in."""
         from faster_whisper import BatchedInferencePipeline
 
-        vad = self.options.vad if asked.vad_filter is None else asked.vad_filter
+        vad = self._vad(asked)
         arguments = self._arguments(asked) | {"vad_filter": vad}
         if vad:
             arguments["vad_parameters"] = self.options.vad_parameters.model_dump()
@@ -145,9 +157,9 @@ class Transcriber:
         return text or None
 
 
-def quiet_cut(samples: Samples) -> int:
+def quiet_cut(samples: Samples, part_seconds: int) -> int:
     """How many of `samples` are the next part: all, or up to the quietest moment near a part's end."""
-    longest = PART_SECONDS * SAMPLE_RATE
+    longest = part_seconds * SAMPLE_RATE
     if len(samples) <= longest:
         return len(samples)
     frame = SAMPLE_RATE // 50

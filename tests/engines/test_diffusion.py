@@ -232,6 +232,20 @@ def test_a_pipeline_that_paints_another_size_says_what_to_set() -> None:
 
 
 @pytest.mark.parametrize(
+    ("name", "options", "told"),
+    [
+        ("pocket-flux", {"attention_backend": "fastest"}, "attention_backend: "),
+        ("pocket-image", {"cache": {"kind": "first_block"}}, "cache: "),
+        ("pocket-flux", {"device": "quantum"}, "device: "),
+        ("pocket-flux", {"quantization": {"backend": "halves"}}, "quantization: "),
+    ],
+)
+def test_an_option_that_a_pipeline_cannot_have_is_named(name: str, options: dict[str, Any], told: str) -> None:
+    with pytest.raises(PipelineError, match=f"^{told}.*Change the option, or leave it out"):
+        load(name, **options)
+
+
+@pytest.mark.parametrize(
     "options",
     [
         {"vae_tiling": True},

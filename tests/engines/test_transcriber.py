@@ -19,7 +19,14 @@ from app.errors import ApiError
 from app.project import PROJECT_FOLDER
 from deployments.audio_decoding import SAMPLE_RATE, Recording
 from deployments.protocol import TRANSCRIPTIONS_ROUTE, RequestHead, ResponseHead, ResponseTail, join
-from deployments.transcriber import CUT_WITHIN_SECONDS, PART_SECONDS, Asked, Transcriber, quiet_cut
+from deployments.transcriber import (
+    CUT_WITHIN_SECONDS,
+    PART_WINDOWS,
+    WINDOW_SECONDS,
+    Asked,
+    Transcriber,
+    quiet_cut,
+)
 from deployments.transcript import Segment
 from deployments.transcriptions import TranscriptionsReplica, in_steps
 from tests.recordings import TEXT, encoded, silence, voice
@@ -27,6 +34,7 @@ from tests.recordings import TEXT, encoded, silence, voice
 SOURCE = str(PROJECT_FOLDER / "local_models" / "pocket-whisper")
 OPTIONS = {"device": "cpu", "cpu_threads": 1, "beam_size": 1, "temperatures": [0.0], "max_new_tokens": 16}
 HEAD = RequestHead(TRANSCRIPTIONS_ROUTE, "", False, {})
+PART_SECONDS = PART_WINDOWS * WINDOW_SECONDS
 SHORT = encoded(voice(8), "flac")
 LONG = encoded(voice(75), "flac")
 
@@ -113,6 +121,12 @@ class TestTranscribe:
         transcriber.options = Transcriber(SOURCE, OPTIONS | {"profile": profile}).options
         assert transcriber.batches(Asked(**asked), seconds, vad) is batches
 
+    def test_a_part_holds_a_batch_and_is_no_longer_than_it_must_be(self) -> None:
+        wide = Transcriber(SOURCE, OPTIONS | {"batch_size": 16})
+        assert wide.part_seconds(Asked(), 3000) == 16 * WINDOW_SECONDS
+        assert wide.part_seconds(Asked(words=True), 3000) == PART_SECONDS
+        assert Transcriber(SOURCE, OPTIONS).part_seconds(Asked(), 3000) == PART_SECONDS
+
     @pytest.mark.parametrize("profile", ["fast", "accurate"])
     def test_times_go_on_from_part_to_part(self, profile: str) -> None:
         transcriber = Transcriber(SOURCE, OPTIONS | {"profile": profile})
@@ -124,13 +138,13 @@ class TestTranscribe:
 
 class TestQuietCut:
     def test_a_short_recording_is_one_part(self) -> None:
-        assert quiet_cut(voice(5)) == 5 * SAMPLE_RATE
+        assert quiet_cut(voice(5), PART_SECONDS) == 5 * SAMPLE_RATE
 
     def test_a_long_one_is_cut_in_a_pause_near_the_end(self) -> None:
         samples = np.full((PART_SECONDS + 60) * SAMPLE_RATE, 0.5, np.float32)
         pause = (PART_SECONDS - CUT_WITHIN_SECONDS // 2) * SAMPLE_RATE
         samples[pause : pause + SAMPLE_RATE] = 0
-        assert pause <= quiet_cut(samples) <= pause + SAMPLE_RATE
+        assert pause <= quiet_cut(samples, PART_SECONDS) <= pause + SAMPLE_RATE
 
 
 class TestSteps:

@@ -4,6 +4,7 @@ import asyncio
 from typing import Any
 
 import pytest
+from ray.exceptions import TaskCancelledError
 
 from app.body import ClientGone, impatient
 from app.errors import ApiError
@@ -141,9 +142,12 @@ async def test_a_body_that_comes_slowly_is_read() -> None:
     assert (await read_form(impatient(slowly, 5), HEADERS, "file", LIMIT)).file == FILE
 
 
-async def test_a_client_that_leaves_before_the_end() -> None:
+@pytest.mark.parametrize("told", [{"type": "http.disconnect"}, TaskCancelledError()], ids=["asgi", "serve"])
+async def test_a_client_that_leaves_before_the_end(told: Any) -> None:
     async def gone() -> dict[str, Any]:
-        return {"type": "http.disconnect"}
+        if isinstance(told, Exception):
+            raise told
+        return dict(told)
 
     with pytest.raises(ClientGone):
         await read_form(gone, HEADERS, "file", LIMIT)

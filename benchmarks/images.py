@@ -5,8 +5,9 @@ replica's own pipeline takes it; then serves it and asks for images, one client 
 which the service joins into batches. Meanwhile it asks /health. Writes benchmarks/images.csv.
 
 On a GPU: --scale large --compile --cache, or --scale full for the 12 billion weights of a real Flux. On a CPU the
-scales pocket and small end within minutes. Random weights take the time of real ones, except for the cache: how many
-steps it may skip depends on how alike they are, so its gain here is that of this model and threshold only.
+scales pocket and small end within minutes. --alone leaves the service out. Random weights take the time of real ones,
+except for the cache: how many steps it may skip depends on how alike they are, so its gain here is that of this model
+and threshold only.
 """
 
 import argparse
@@ -141,7 +142,10 @@ async def served(entry: dict[str, Any], side: int, images: int, batches: list[in
     return found
 
 
-def measure(options: argparse.Namespace, folder: str, extra: dict[str, Any]) -> dict[int, tuple[Steps, Served]]:
+Found = dict[int, tuple[Steps, Served | None]]
+
+
+def measure(options: argparse.Namespace, folder: str, extra: dict[str, Any]) -> Found:
     """One way to run the model, for each batch: the pipeline alone, then behind the gateway."""
     side = SCALES[options.scale][1]
     kwargs = {
@@ -154,13 +158,15 @@ def measure(options: argparse.Namespace, folder: str, extra: dict[str, Any]) -> 
     alone = {batch: steps_of(model, side, batch, options.steps, options.rounds) for batch in options.batches}
     del model
     free()
+    if options.alone:
+        return {batch: (steps, None) for batch, steps in alone.items()}
     entry = local_entry("pocket-image") | {"id": MODEL, "source": folder, "engine_kwargs": kwargs}
     entry["resources"] = {"num_cpus": 0.25, "num_gpus": int(torch.cuda.is_available())}
     behind = asyncio.run(served(entry, side, options.images, options.batches))
     return {batch: (alone[batch], behind[batch]) for batch in options.batches}
 
 
-def rows(options: argparse.Namespace, found: dict[str, dict[int, tuple[Steps, Served]]]) -> list[list[Any]]:
+def rows(options: argparse.Namespace, found: dict[str, Found]) -> list[list[Any]]:
     """The lines of the CSV."""
     on_gpu = torch.cuda.is_available()
     device = torch.cuda.get_device_name() if on_gpu else "cpu"
@@ -173,8 +179,10 @@ def rows(options: argparse.Namespace, found: dict[str, dict[int, tuple[Steps, Se
                 device, "bfloat16" if on_gpu else "float32", options.scale, SCALES[options.scale][1], way, batch,
                 f"{steps.step:.1f}", f"{a_step:.1f}", f"{100 * by_batch[first][0].step / first / a_step:.0f}",
                 f"{100 * found['plain'][batch][0].step / steps.step:.0f}", f"{steps.rest:.1f}",
-                f"{service.images_per_second:.2f}", f"{statistics.median(service.health):.1f}",
-                f"{service.health[-1]:.1f}",
+                *(["", "", ""] if service is None else [
+                    f"{service.images_per_second:.2f}", f"{statistics.median(service.health):.1f}",
+                    f"{service.health[-1]:.1f}",
+                ]),
             ])  # fmt: skip
     return lines
 
@@ -186,6 +194,7 @@ def main() -> None:
     parser.add_argument("--images", type=int, default=16, help="asked of the service, for each batch size")
     parser.add_argument("--steps", type=int, default=8)
     parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--alone", action="store_true")
     parser.add_argument("--compile", action="store_true")
     parser.add_argument("--cache", type=float, nargs="?", const=0.05, metavar="THRESHOLD")
     options = parser.parse_args()

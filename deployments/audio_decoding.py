@@ -14,6 +14,9 @@ SLICE_SECONDS = 30
 # Playlists and manifests can name other files and hosts; with no protocol allowed none is opened.
 CLOSED = {"protocol_whitelist": "none"}
 
+# Containers that write their length down, as FFmpeg calls them; of others it guesses from the first bit rate.
+MEASURED = frozenset({"ogg", "matroska,webm", "mov,mp4,m4a,3gp,3g2,mj2"})
+
 Samples = np.ndarray[Any, np.dtype[np.float32]]
 
 
@@ -52,6 +55,8 @@ class Recording:
         with container:
             if not container.streams.audio:
                 raise _invalid("The file holds no sound.")
+            if self._claims_too_much(container):
+                raise self._too_long()
             stop = SLICE_SECONDS
             for piece in self._pieces(container):
                 self._take(piece)
@@ -60,6 +65,11 @@ class Recording:
                     yield
         if not self._length:
             raise _invalid("The file holds no sound that can be decoded; it may be cut off or damaged.")
+
+    def _claims_too_much(self, container: Any) -> bool:
+        """Whether the file itself says that it is too long; what it says is only believed against it."""
+        told = container.duration if container.format.name in MEASURED else None
+        return told is not None and told / av.time_base > self._max_seconds + 1
 
     def _pieces(self, container: Any) -> Iterator[Samples]:
         """The sound as it is decoded. Measured before it is resampled: a low rate can make much of little."""

@@ -5,7 +5,7 @@ from typing import Any
 
 from ray import serve
 
-from app import access_log
+from app import access_log, serve_settings
 from app.budgets.actor import ActorLink
 from app.budgets.admission import Budgets
 from app.budgets.estimate import Estimator
@@ -33,6 +33,7 @@ class IngressReplica:
     async def __serve_build_asgi_app__(self) -> Gateway:
         """Called by Serve once, on the loop that will serve the requests."""
         access_log.configure()
+        await asyncio.to_thread(serve_settings.require_fit, self._config)
         keys = await asyncio.to_thread(KeyRing, self._config.keys, self._config.key_path())
         image_store = await asyncio.to_thread(ImageStore, self._config.kept_images)
         registry = Registry(self._config.models)

@@ -8,6 +8,7 @@ import pytest
 from app import serve_settings
 from app.config import read_serve_config
 from app.fields import ConfigError
+from app.ingress import IngressReplica
 from app.project import PROJECT_FOLDER
 from app.serve_settings import ServeSettings, differences, faults_of
 
@@ -89,3 +90,9 @@ def test_the_refusal_names_every_fault_and_the_remedy(monkeypatch: pytest.Monkey
     monkeypatch.setattr(serve_settings, "read", lambda: replace(GOOD, hard_stop_s=1, server_timeout_s=1))
     with pytest.raises(ConfigError, match=r"(?s)HARD_STOP.*TIMEOUT_SERVER.*cluster/with-profile ray start"):
         serve_settings.require_fit(PROD)
+
+
+async def test_a_gateway_replica_does_not_start_with_a_mix(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(serve_settings, "read", lambda: replace(GOOD, haproxy_binary=""))
+    with pytest.raises(ConfigError, match="RAY_SERVE_HAPROXY_BINARY_PATH"):
+        await IngressReplica(LOCAL.model_dump(mode="json"), {}).__serve_build_asgi_app__()

@@ -149,7 +149,7 @@ class Gateway:
         reply = call.reply
         request = await generation.read(reply.clock.outside(call.receive), call.headers, self._limits)
         model = self._registry.resolve(request.get("model"), call.match.pipeline, call.caller)
-        reply.model_id = model.entry.id
+        reply.model_id, reply.makes_text = model.entry.id, generation.makes_text
         admission, estimate = await self._admit(generation, call, model, request)
         try:
             await self._answer(generation, call, model, request)

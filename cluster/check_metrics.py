@@ -9,7 +9,6 @@ import sys
 import urllib.request
 from collections import defaultdict
 from collections.abc import Iterable
-from pathlib import Path
 from typing import Any
 
 import orjson
@@ -18,9 +17,10 @@ import yaml
 from prometheus_client.parser import text_string_to_metric_families
 from promql_parser import AggregateExpr, BinaryExpr, MatrixSelector, VectorSelector
 
-FOLDER = Path(__file__).resolve().parent
-RULES = FOLDER / "prometheus-rules.yaml"
-DASHBOARD = FOLDER / "grafana-dashboard.json"
+from app.project import PROJECT_FOLDER
+
+RULES = PROJECT_FOLDER / "cluster" / "prometheus-rules.yaml"
+DASHBOARD = PROJECT_FOLDER / "cluster" / "grafana-dashboard.json"
 
 # Named before the service exports them. Empty it when it does.
 NOT_YET = frozenset({"ray_portico_speculation_acceptance_rate", "ray_portico_speculation_mean_accepted_length"})

@@ -4,11 +4,11 @@ KubeRay takes the Serve configuration as a text inside its own resource, so ther
 """
 
 import sys
-from pathlib import Path
 
 import yaml
 
-PROJECT_FOLDER = Path(__file__).resolve().parent.parent
+from app.project import PROJECT_FOLDER
+
 CONFIG = PROJECT_FOLDER / "serve_configs" / "prod.yaml"
 MANIFEST = PROJECT_FOLDER / "cluster" / "kuberay" / "rayservice.yaml"
 FIELD = "  serveConfigV2:"

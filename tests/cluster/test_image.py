@@ -2,6 +2,7 @@
 
 import os
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -59,6 +60,29 @@ def test_nothing_but_that_reaches_the_builder() -> None:
     assert first == "*"
     copied = {source.partition("/")[0] for words in instructions("COPY") for source in words[:-1] if source[0] != "-"}
     assert {rule[1:].partition("/")[0] for rule in rules if rule[0] == "!"} <= copied
+
+
+def test_what_is_copied_is_enough_to_build_the_application(tmp_path: Path) -> None:
+    """In the image's folders, with its Python path and nothing else of this project."""
+    for *sources, target in (words for words in instructions("COPY") if not words[0].startswith("--from")):
+        place = tmp_path / target.strip("./")
+        for source in (PROJECT_FOLDER / one for one in sources):
+            if source.is_dir():
+                shutil.copytree(source, place, ignore=shutil.ignore_patterns("__pycache__"))
+            else:
+                place.mkdir(parents=True, exist_ok=True)
+                shutil.copy(source, place)
+    folder = tmp_path / "opt" / "portico"
+    program = (
+        "import yaml, app.builder, app.local_service; "
+        "args = yaml.safe_load(open('serve_configs/prod.yaml'))['applications'][0]['args']; "
+        "print(app.builder.__file__, app.builder.build(args)._bound_deployment.name)"
+    )
+    command = [folder / "cluster" / "with-profile", sys.executable, "-c", program]
+    result = subprocess.run(
+        command, cwd=folder, env=os.environ | {"PYTHONPATH": str(folder)}, capture_output=True, text=True, check=False
+    )
+    assert result.stdout.split() == [str(folder / "app" / "builder.py"), "gateway"], result.stderr
 
 
 def test_packages_come_from_the_locks_with_their_hashes() -> None:

@@ -200,9 +200,23 @@ def test_only_the_api_is_open_to_everybody() -> None:
     assert [port["port"] for rule in for_everybody for port in rule["ports"]] == [PROD["http_options"]["port"]]
 
 
-def test_evictions_find_the_pods_they_guard() -> None:
-    for (kind, name), budget in OBJECTS.items():
-        if kind == "PodDisruptionBudget":
-            labels = budget["spec"]["selector"]["matchLabels"]
-            guarded = TEMPLATES if name == "portico" else [OBJECTS["StatefulSet", name]["spec"]["template"]]
-            assert all(labels.items() <= template["metadata"]["labels"].items() for template in guarded)
+def test_evictions_leave_some_pods_of_every_group_and_take_some() -> None:
+    """Shares would not work: a RayCluster has no scale."""
+    budgets = {name: one["spec"] for (kind, name), one in OBJECTS.items() if kind == "PodDisruptionBudget"}
+    for group in RAY["workerGroupSpecs"]:
+        budget = budgets.pop(f"portico-{group['groupName']}")
+        assert 1 <= budget["minAvailable"] < group["minReplicas"]
+        labels = group["template"]["metadata"]["labels"] | {"ray.io/group": group["groupName"]}
+        assert budget["selector"]["matchLabels"] == labels
+    redis = budgets.pop("portico-redis")
+    pods = OBJECTS["StatefulSet", "portico-redis"]["spec"]["template"]["metadata"]["labels"]
+    assert redis["selector"]["matchLabels"] == pods
+    assert budgets == {}
+
+
+@pytest.mark.parametrize("accelerator", sorted({model.resources.accelerator_type for model in CONFIG.models}))
+def test_all_models_fit_at_their_least(accelerator: str) -> None:
+    group = next(one for one in RAY["workerGroupSpecs"] if one["groupName"].upper() == accelerator)
+    per_pod = int(group["template"]["spec"]["containers"][0]["resources"]["limits"]["nvidia.com/gpu"])
+    models = [model for model in CONFIG.models if model.resources.accelerator_type == accelerator]
+    assert sum(m.resources.num_gpus * m.scaling.min_replicas for m in models) <= group["minReplicas"] * per_pod

@@ -3,6 +3,8 @@
 `serve run` on a Ray cluster with the variables of cluster/serve.env, Ray's token, and models that are cheap to start.
 """
 
+import csv
+import io
 import json
 import os
 import secrets
@@ -245,15 +247,46 @@ def test_the_metrics_page_shows_every_node_and_whether_the_shared_account_is_rea
     assert page.count("\nray_serve_proxy_status{") == len([nodes.head, *nodes.workers])
 
 
+def haproxy_config(node: Node) -> Path:
+    """The configuration that the HAProxy of `node` runs with."""
+    (found,) = {
+        process.cmdline()[process.cmdline().index("-f") + 1]
+        for process in node.processes()
+        if process.name() == "haproxy"
+    }
+    return Path(found)
+
+
+def requests_by_server(config_file: Path) -> dict[str, int]:
+    """How many requests each server behind a HAProxy has had, from its statistics."""
+    (stats,) = [
+        line.split()[1] for line in config_file.read_text().partition("listen stats")[2].splitlines() if "bind " in line
+    ]
+    rows = csv.DictReader(io.StringIO(httpx.get(f"http://{stats}/stats;csv", timeout=10).text.removeprefix("# ")))
+    return {row["svname"]: int(row["stot"] or 0) for row in rows if row["svname"] not in ("FRONTEND", "BACKEND")}
+
+
+def test_haproxy_goes_to_the_gateway_replicas_themselves(nodes: ThreeNodes) -> None:
+    config_file = haproxy_config(nodes.head)
+    lines = [line.split() for line in config_file.read_text().splitlines() if line.strip().startswith("server ")]
+    direct = [words[1] for words in lines if "backup" not in words]
+    assert len(direct) == 2
+    before = requests_by_server(config_file)
+    for _ in range(8):
+        assert nodes.head.ask(SPEECH).status_code == 200
+    after = requests_by_server(config_file)
+    had = {name: after[name] - before[name] for name in after}
+    assert all(had[name] > 0 for name in direct)
+    assert sum(had[name] for name in direct) == sum(had.values()) == 8
+
+
 def test_haproxy_s_statistics_and_metrics_are_on_loopback_and_its_socket_is_its_owner_s(nodes: ThreeNodes) -> None:
     for node in [nodes.head, *nodes.workers]:
-        proxies = [process for process in node.processes() if process.name() == "haproxy"]
-        assert proxies
-        (config_file,) = {process.cmdline()[process.cmdline().index("-f") + 1] for process in proxies}
-        binds = [line.split() for line in Path(config_file).read_text().splitlines() if "bind " in line]
+        config_file = haproxy_config(node)
+        binds = [line.split() for line in config_file.read_text().splitlines() if "bind " in line]
         assert len(binds) == 3
         assert all(bind[1].startswith("127.0.0.1:") for bind in binds)
-        assert Path(config_file).with_name("admin.sock").stat().st_mode & 0o777 == 0o600
+        assert config_file.with_name("admin.sock").stat().st_mode & 0o777 == 0o600
 
 
 def test_a_lost_node_s_work_is_done_by_the_node_that_replaces_it(nodes: ThreeNodes) -> None:

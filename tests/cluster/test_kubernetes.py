@@ -10,14 +10,13 @@ import kubernetes_validate
 import pytest
 import yaml
 
-from app.config import read_serve_config
 from app.project import PROJECT_FOLDER
 from cluster import rayservice
+from tests.cluster.needs import CONFIG, PROD, accelerator, least_gpus, models_by_accelerator, most_gpus
 
 FOLDER = PROJECT_FOLDER / "cluster" / "kuberay"
 SCHEMA = json.loads(Path(__file__).with_name("schemas").joinpath("rayservice.json").read_text())
 KUBERNETES = ("1.31", "1.36")  # the oldest and the newest that the manifests are for
-PROD, CONFIG = read_serve_config(rayservice.CONFIG)
 
 
 def documents() -> list[dict[str, Any]]:
@@ -132,30 +131,34 @@ def test_the_head_has_no_work_and_survives() -> None:
     assert RAY["authOptions"] == {"mode": "token", "secretName": "portico-ray-token"}
 
 
+def group_of(accelerator: str) -> dict[str, Any]:
+    (group,) = [group for group in RAY["workerGroupSpecs"] if group["groupName"] == accelerator.lower()]
+    return group
+
+
+def limits_of(group: dict[str, Any]) -> dict[str, str]:
+    return group["template"]["spec"]["containers"][0]["resources"]["limits"]
+
+
 @pytest.mark.parametrize("model", CONFIG.models, ids=lambda model: model.id)
 def test_every_model_has_pods_that_it_fits_in(model: Any) -> None:
-    wanted = model.resources
-    groups = {group["groupName"].upper(): group for group in RAY["workerGroupSpecs"]}
-    group = groups[wanted.accelerator_type]
-    limits = group["template"]["spec"]["containers"][0]["resources"]["limits"]
-    assert wanted.num_gpus <= int(limits["nvidia.com/gpu"])
-    assert wanted.num_cpus <= int(limits["cpu"])
+    limits = limits_of(group_of(accelerator(model)))
+    assert model.resources.num_gpus <= int(limits["nvidia.com/gpu"])
+    assert model.resources.num_cpus <= int(limits["cpu"])
+
+
+@pytest.mark.parametrize(("name", "models"), models_by_accelerator().items(), ids=lambda value: str(value)[:5])
+def test_all_models_fit_at_their_least_and_at_their_most(name: str, models: list[Any]) -> None:
+    group = group_of(name)
+    per_pod = int(limits_of(group)["nvidia.com/gpu"])
+    assert least_gpus(models) <= group["minReplicas"] * per_pod
+    assert most_gpus(models) <= group["maxReplicas"] * per_pod
     assert group["minReplicas"] <= group["replicas"] <= group["maxReplicas"]
-
-
-@pytest.mark.parametrize("accelerator", sorted({model.resources.accelerator_type for model in CONFIG.models}))
-def test_all_replicas_fit_at_their_most(accelerator: str) -> None:
-    group = next(one for one in RAY["workerGroupSpecs"] if one["groupName"].upper() == accelerator)
-    per_pod = int(group["template"]["spec"]["containers"][0]["resources"]["limits"]["nvidia.com/gpu"])
-    models = [model for model in CONFIG.models if model.resources.accelerator_type == accelerator]
-    needed = sum(model.resources.num_gpus * model.scaling.max_replicas for model in models)
-    assert needed <= group["maxReplicas"] * per_pod
 
 
 def test_a_gateway_replica_fits_beside_others_without_a_gpu() -> None:
     group = next(one for one in RAY["workerGroupSpecs"] if one["groupName"] == "gateway")
-    cpus = int(group["template"]["spec"]["containers"][0]["resources"]["limits"]["cpu"])
-    assert cpus * group["minReplicas"] >= CONFIG.ingress.replicas * CONFIG.ingress.num_cpus
+    assert int(limits_of(group)["cpu"]) * group["minReplicas"] >= CONFIG.ingress.replicas * CONFIG.ingress.num_cpus
 
 
 def test_what_the_configuration_names_is_mounted() -> None:
@@ -212,11 +215,3 @@ def test_evictions_leave_some_pods_of_every_group_and_take_some() -> None:
     pods = OBJECTS["StatefulSet", "portico-redis"]["spec"]["template"]["metadata"]["labels"]
     assert redis["selector"]["matchLabels"] == pods
     assert budgets == {}
-
-
-@pytest.mark.parametrize("accelerator", sorted({model.resources.accelerator_type for model in CONFIG.models}))
-def test_all_models_fit_at_their_least(accelerator: str) -> None:
-    group = next(one for one in RAY["workerGroupSpecs"] if one["groupName"].upper() == accelerator)
-    per_pod = int(group["template"]["spec"]["containers"][0]["resources"]["limits"]["nvidia.com/gpu"])
-    models = [model for model in CONFIG.models if model.resources.accelerator_type == accelerator]
-    assert sum(m.resources.num_gpus * m.scaling.min_replicas for m in models) <= group["minReplicas"] * per_pod

@@ -7,10 +7,9 @@ import pytest
 import yaml
 from ray.autoscaler._private.util import prepare_config, validate_config
 
-from app.config import read_serve_config
 from app.project import PROJECT_FOLDER
+from tests.cluster.needs import CONFIG, accelerator, models_by_accelerator, most_gpus
 
-CONFIG = read_serve_config(PROJECT_FOLDER / "serve_configs" / "prod.yaml")[1]
 # The cloud -> what its machines have in place of an accelerator of prod.yaml, as its header says.
 INSTEAD = {"aws": {}, "gcp": {"L40S": "RTX-PRO-6000"}}
 PATHS = [PROJECT_FOLDER / "cluster" / f"{cloud}.yaml" for cloud in INSTEAD]
@@ -69,15 +68,34 @@ def test_what_the_configuration_names_is_there(path: Path) -> None:
         assert any(place.startswith(folder + "/") for folder in mounted), place
 
 
+def machine_with(path: Path, accelerator: str) -> dict[str, Any]:
+    name = INSTEAD[path.stem].get(accelerator, accelerator)
+    types = read(path)["available_node_types"].values()
+    (machine,) = [one for one in types if f"accelerator_type:{name}" in one["resources"]]
+    assert machine["labels"] == {"ray.io/accelerator-type": name}
+    return machine
+
+
 @by_cloud
 @pytest.mark.parametrize("model", CONFIG.models, ids=lambda model: model.id)
 def test_every_model_has_machines_that_it_fits_on(path: Path, model: Any) -> None:
-    accelerator = INSTEAD[path.stem].get(model.resources.accelerator_type, model.resources.accelerator_type)
-    types = read(path)["available_node_types"].values()
-    (machine,) = [one for one in types if f"accelerator_type:{accelerator}" in one["resources"]]
-    assert machine["labels"] == {"ray.io/accelerator-type": accelerator}
+    machine = machine_with(path, accelerator(model))
     assert machine["resources"]["GPU"] >= model.resources.num_gpus
     assert machine["resources"]["CPU"] >= model.resources.num_cpus
+
+
+@by_cloud
+@pytest.mark.parametrize(("name", "models"), models_by_accelerator().items(), ids=lambda value: str(value)[:5])
+def test_all_models_fit_at_their_most(path: Path, name: str, models: list[Any]) -> None:
+    machine = machine_with(path, name)
+    assert most_gpus(models) <= machine["max_workers"] * machine["resources"]["GPU"]
+
+
+@by_cloud
+def test_there_may_be_as_many_machines_as_the_types_say(path: Path) -> None:
+    content = read(path)
+    types = [one for name, one in content["available_node_types"].items() if name != content["head_node_type"]]
+    assert sum(one["max_workers"] for one in types) == content["max_workers"]
 
 
 @by_cloud

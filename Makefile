@@ -77,6 +77,8 @@ NOT_ON_CPU := torch torchvision torchaudio torchcodec triton
 lock: $(VENV)/torch
 	$(COMPILE) --config-file locks/cpu.toml $(NOT_ON_CPU:%=--no-emit-package %) locks/cpu.in -o locks/cpu.txt
 	$(COMPILE) locks/gpu.in -o locks/gpu.txt
+	$(COMPILE) locks/launcher.in -o locks/launcher.txt
+	$(COMPILE) locks/cuda12.in -o locks/cuda12.txt
 	$(COMPILE) --no-deps locks/vision-cpu.in -o locks/vision-cpu.txt
 	$(COMPILE) locks/clients.in -o locks/clients.txt
 	$(COMPILE) locks/dev.in -o locks/dev.txt

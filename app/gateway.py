@@ -150,7 +150,7 @@ class Gateway:
         receive = impatient(reply.clock.outside(call.receive), self._limits.body_pause_timeout_s)
         request = await generation.read(receive, call.headers, self._limits)
         model = self._registry.resolve(request.get("model"), call.match.pipeline, call.caller)
-        reply.model_id = model.entry.id
+        reply.model_id, reply.makes_text = model.entry.id, generation.makes_text
         admission, estimate = await self._admit(generation, call, model, request)
         try:
             await self._answer(generation, call, model, request)

@@ -5,7 +5,7 @@ from typing import Any
 
 from ray import serve
 
-from app import access_log
+from app import access_log, serve_settings
 from app.budgets.actor import ActorLink
 from app.budgets.admission import Budgets
 from app.budgets.estimate import Estimator
@@ -32,6 +32,7 @@ class IngressReplica:
 
     async def __serve_build_asgi_app__(self) -> Gateway:
         """Called by Serve once, on the loop that will serve the requests."""
+        await asyncio.to_thread(serve_settings.require_fit, self._config)
         access_log.configure()
         keys = await asyncio.to_thread(KeyRing, self._config.keys, self._config.key_path())
         image_store = await asyncio.to_thread(ImageStore, self._config.kept_images)
@@ -42,7 +43,7 @@ class IngressReplica:
             asyncio.create_task(keys.follow()),
             asyncio.create_task(image_store.keep_swept()),
         ]
-        estimator = Estimator()
+        estimator, metrics = Estimator(), RayMetrics()
         for entry in self._config.models:
             self._watching.append(asyncio.create_task(estimator.load(entry.id, entry.location())))
         return Gateway(
@@ -50,17 +51,18 @@ class IngressReplica:
             keys,
             HandleRelay(self._handles),
             registry,
-            budgets=self._budgets(),
+            budgets=self._budgets(metrics),
             estimator=estimator,
             image_store=image_store,
-            metrics=RayMetrics(),
+            metrics=metrics,
             metrics_page=metrics_page,
         )
 
-    def _budgets(self) -> Budgets:
+    def _budgets(self, metrics: RayMetrics) -> Budgets:
         """Budgets of this replica alone, where it is the only one, else leased from the shared account."""
         if self._config.ingress.replicas == 1:
             return ExactBudgets()
         budgets = LeasedBudgets(ActorLink(self._config.budgets.snapshot), self._config.ingress.replicas)
         self._watching.append(asyncio.create_task(budgets.keep()))
+        self._watching.append(asyncio.create_task(metrics.follow_bank(budgets)))
         return budgets

@@ -1,11 +1,14 @@
 """What the gateway counts. Labels come from closed sets: routes, configured models, statuses, reasons."""
 
+import asyncio
 from typing import Protocol
 
-from ray.util.metrics import Counter, Histogram
+from ray.util.metrics import Counter, Gauge, Histogram
 
+from app.budgets.leased import LeasedBudgets
 from app.reply import Reply
 
+BANK_SECONDS = 5.0  # between two looks at whether the bank answers
 SECONDS = [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300, 600]
 
 
@@ -36,6 +39,15 @@ class RayMetrics:
         self._overhead = Histogram(
             "portico_overhead_seconds", "The gateway's own time up to the first byte.", SECONDS, labels
         )
+        self._inter_token = Histogram(
+            "portico_inter_token_seconds",
+            "Mean time between the tokens of a stream of text, once for each stream.",
+            SECONDS,
+            labels,
+        )
+        self._bank_away = Gauge(
+            "portico_budget_bank_away", "1 where this gateway replica does not reach the shared account, else 0."
+        )
         self._refused = Counter(
             "portico_budget_refusals",
             "Requests refused because a budget was spent, by what of it.",
@@ -52,6 +64,8 @@ class RayMetrics:
         if reply.first_byte_s is not None:
             self._first_byte.observe(reply.first_byte_s, labels)
             self._overhead.observe(reply.overhead_s, labels)
+        if (seconds := reply.inter_token_s()) is not None:
+            self._inter_token.observe(seconds, labels)
         for kind, tokens in reply.tokens().items():
             if tokens:
                 self._tokens.inc(tokens, {**labels, "kind": kind})
@@ -65,3 +79,9 @@ class RayMetrics:
         for kind, tokens in reply.tokens().items():
             if tokens:
                 self._key_tokens.inc(tokens, {"key": key, "kind": kind})
+
+    async def follow_bank(self, budgets: LeasedBudgets) -> None:
+        """Show for as long as this process lives whether `budgets` reach the shared account."""
+        while True:
+            self._bank_away.set(float(budgets.bank_is_away))
+            await asyncio.sleep(BANK_SECONDS)

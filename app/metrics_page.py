@@ -10,7 +10,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 # Ray prefixes every series with ray_.
 KEPT_PREFIXES = ("ray_portico_", "ray_vllm_", "ray_serve_")
-PRIVATE_LABELS = frozenset({"NodeAddress", "SessionName"})
+PRIVATE_LABELS = frozenset({"NodeAddress", "SessionName", "node_ip_address"})
 TIMEOUT_S = 5.0
 
 

@@ -86,6 +86,7 @@ class Reply:
         self.is_probe = False  # health, readiness, metrics: asked by machines every few seconds
         self.model_id: str | None = None
         self.key_id: str | None = None
+        self.makes_text = False  # whether its tokens are a text's
         self.streamed = False
         self.usage: dict[str, Any] | None = None
         self.characters: int | None = None  # of a request that is counted by them
@@ -109,6 +110,13 @@ class Reply:
         usage = self.usage or {}
         named = {"prompt": ("prompt_tokens", "input_tokens"), "completion": ("completion_tokens", "output_tokens")}
         return {kind: usage[name] for kind, names in named.items() for name in names if name in usage}
+
+    def inter_token_s(self) -> float | None:
+        """Mean time between the tokens of a streamed text that ended well; None for anything else."""
+        tokens = self.tokens().get("completion", 0)
+        if not (self.makes_text and self.streamed and self.reason == "ok" and tokens > 1):
+            return None
+        return (self.clock.total() - (self.first_byte_s or 0.0)) / (tokens - 1)
 
     def note(self, adjusted: Adjusted) -> None:
         """Take over what was changed in the request, for the header, and what the log is to hold."""

@@ -134,6 +134,11 @@ class LeasedBudgets:
             raise refused(terms, Refusal("requests", lease.refused_until - now))
         return await self._admit_elsewhere(key, lease, tokens, now)
 
+    @property
+    def bank_is_away(self) -> bool:
+        """Whether the last call did not reach the bank."""
+        return self._away_since is not None
+
     def standing(self, key: str, terms: Terms) -> Standing:
         now = self._clock()
         lease = self._leases.get(key)

@@ -212,9 +212,11 @@ class TestDeaths:
         world.crash()
         world.now += MINUTE
         assert not await admitted(budgets, terms)
+        assert budgets.bank_is_away
         world.restart()
         world.now += MINUTE
         assert await admitted(budgets, terms)
+        assert not budgets.bank_is_away
 
     async def test_a_request_waits_for_a_bank_that_comes_back(self, world: World) -> None:
         budgets, terms = world.replica(patience=10 * SECOND), Terms(60)

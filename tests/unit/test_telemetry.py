@@ -10,11 +10,15 @@ from app import access_log
 from app.metrics_page import merge
 from app.readiness import readiness_of
 from app.registry import Readiness
+from app.reply import Reply
 from tests.unit.conftest import chat
 
 NODE = """# HELP ray_portico_requests_total Requests.
 # TYPE ray_portico_requests_total counter
 ray_portico_requests_total{NodeAddress="10.0.0.7",SessionName="session_1",WorkerId="%s",route="/health"} 3.0
+# HELP ray_serve_proxy_status Proxies.
+# TYPE ray_serve_proxy_status gauge
+ray_serve_proxy_status{node_id="n",node_ip_address="10.0.0.7"} 2.0
 # HELP ray_node_cpu CPU.
 # TYPE ray_node_cpu gauge
 ray_node_cpu{NodeAddress="10.0.0.7"} 1.0
@@ -44,7 +48,32 @@ def test_the_metrics_page_merges_nodes_and_tells_nothing_of_machines() -> None:
     assert 'ray_portico_requests_total{WorkerId="b",route="/health"} 3.0' in page
     assert "10.0.0.7" not in page
     assert "session_1" not in page
+    assert 'ray_serve_proxy_status{node_id="n"} 2.0' in page
     assert "ray_node_cpu" not in page
+
+
+@pytest.mark.parametrize(
+    ("reply", "seconds"),
+    [
+        ({}, 0.1),
+        ({"makes_text": False}, None),
+        ({"streamed": False}, None),
+        ({"reason": "client_gone"}, None),
+        ({"usage": {"completion_tokens": 1}}, None),
+        ({"usage": None}, None),
+        ({"usage": {"output_tokens": 6}}, 0.2),
+    ],
+    ids=str,
+)
+def test_the_time_between_tokens_is_a_stream_s_mean_after_its_first(
+    reply: dict[str, Any], seconds: float | None
+) -> None:
+    one = Reply(None, {})  # type: ignore[arg-type]
+    one.clock = SimpleNamespace(total=lambda: 3.0)  # type: ignore[assignment]
+    stream = {"makes_text": True, "streamed": True, "usage": {"completion_tokens": 11}, "first_byte_s": 2.0}
+    for name, value in (stream | reply).items():
+        setattr(one, name, value)
+    assert one.inter_token_s() == (None if seconds is None else pytest.approx(seconds))
 
 
 async def test_a_request_leaves_one_json_line_without_prompt_or_key(client: Any, caplog: Any) -> None:

@@ -1,0 +1,1 @@
+"""How the service runs on a Ray cluster: its image, its variables, Kubernetes, clouds, dashboards and alerts."""

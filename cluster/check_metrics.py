@@ -1,0 +1,115 @@
+"""Checks the alerts and the dashboard against what the service exports: `python -m cluster.check_metrics URL...`.
+
+Each URL is a page in Prometheus' text format: GET /metrics of the gateway, or of a node's metrics agent. Every metric
+that an expression names must be on one of them, with every label that the expression filters or groups by. A counter or
+a histogram is there once something was counted, so ask after some traffic: a stream of text, an error, a spent budget.
+"""
+
+import sys
+import urllib.request
+from collections import defaultdict
+from collections.abc import Iterable
+from typing import Any
+
+import orjson
+import promql_parser
+import yaml
+from prometheus_client.parser import text_string_to_metric_families
+from promql_parser import AggregateExpr, BinaryExpr, MatrixSelector, VectorSelector
+
+from app.project import PROJECT_FOLDER
+
+RULES = PROJECT_FOLDER / "cluster" / "prometheus-rules.yaml"
+DASHBOARD = PROJECT_FOLDER / "cluster" / "grafana-dashboard.json"
+
+# Named before the service exports them. Empty it when it does.
+NOT_YET = frozenset({"ray_portico_speculation_acceptance_rate", "ray_portico_speculation_mean_accepted_length"})
+# What no single machine without a GPU can show -> where it is looked for instead.
+ELSEWHERE = {
+    "ray_portico_budget_bank_away": "only several gateway replicas have it: tests/cluster/test_three_nodes.py",
+    "ray_node_gpus_utilization": "only nodes with a GPU have it: Ray's own definition",
+    "ray_node_gram_used": "only nodes with a GPU have it: Ray's own definition",
+    "ray_node_gram_available": "only nodes with a GPU have it: Ray's own definition",
+}
+
+# name of a series -> names of labels
+Labels = dict[str, set[str]]
+
+
+def expressions() -> dict[str, str]:
+    """Every expression, by where it stands."""
+    found = {}
+    for group in yaml.safe_load(RULES.read_text())["groups"]:
+        for rule in group["rules"]:
+            found[f"alert {rule['alert']}"] = rule["expr"]
+    for panel in orjson.loads(DASHBOARD.read_bytes())["panels"]:
+        for target in panel.get("targets", []):
+            expression = target["expr"].replace("$__rate_interval", "5m")
+            found[f"panel {panel['title']} {target['refId']}"] = expression
+    return found
+
+
+def used(expression: str) -> Labels:
+    """The series that an expression names, each with the labels that it filters or groups by. Raises ValueError."""
+    found: defaultdict[str, set[str]] = defaultdict(set)
+    _collect(promql_parser.parse(expression), frozenset(), found)
+    return dict(found)
+
+
+def _collect(node: Any, outer: frozenset[str], found: defaultdict[str, set[str]]) -> None:
+    """Walk down; `outer` are the labels that something above groups by."""
+    if isinstance(node, MatrixSelector):
+        node = node.vector_selector
+    if isinstance(node, VectorSelector):
+        if node.name is None:
+            raise ValueError(f"{node} names no metric")
+        found[node.name] |= outer | {matcher.name for matcher in node.matchers.matchers}
+    elif isinstance(node, AggregateExpr):
+        # What is above sees only what this groups by.
+        _collect(node.expr, frozenset(node.modifier.labels if node.modifier else ()), found)
+    elif isinstance(node, BinaryExpr):
+        matching = node.modifier.matching if node.modifier else None
+        labels = outer | frozenset(matching.labels if matching else ())
+        _collect(node.lhs, labels, found)
+        _collect(node.rhs, labels, found)
+    else:
+        for child in [*getattr(node, "args", []), *([node.expr] if hasattr(node, "expr") else [])]:
+            _collect(child, outer, found)
+
+
+def exported(pages: Iterable[str]) -> Labels:
+    """The series on the pages with their labels."""
+    found: defaultdict[str, set[str]] = defaultdict(set)
+    for page in pages:
+        for family in text_string_to_metric_families(page):
+            for sample in family.samples:
+                found[sample.name] |= set(sample.labels)
+    return dict(found)
+
+
+def faults(there: Labels) -> list[str]:
+    """What the expressions name and the service does not have."""
+    told = []
+    for place, expression in expressions().items():
+        for name, labels in used(expression).items():
+            if name in NOT_YET or (name in ELSEWHERE and name not in there):
+                continue
+            if name not in there:
+                told.append(f"{place}: there is no metric {name}")
+            elif unknown := labels - there[name]:
+                told.append(f"{place}: {name} has no label {', '.join(sorted(unknown))}; it has {sorted(there[name])}")
+    return told
+
+
+def main(urls: list[str]) -> int:
+    pages = []
+    for url in urls:
+        with urllib.request.urlopen(url, timeout=30) as response:  # noqa: S310 - the operator names it
+            pages.append(response.read().decode())
+    told = faults(exported(pages))
+    print("\n".join(told) or f"All of {len(expressions())} expressions name what is there.")
+    return int(bool(told) or not pages)
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

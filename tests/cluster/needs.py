@@ -1,0 +1,30 @@
+"""What the models of prod.yaml need of machines, for the tests of Kubernetes' groups and of the clouds' node types."""
+
+from app.config import read_serve_config
+from app.model_entry import ModelEntry
+from app.project import PROJECT_FOLDER
+
+PROD, CONFIG = read_serve_config(PROJECT_FOLDER / "serve_configs" / "prod.yaml")
+
+
+def accelerator(model: ModelEntry) -> str:
+    """The GPU that its entry asks for, by Ray's name."""
+    assert model.resources.accelerator_type is not None
+    return model.resources.accelerator_type
+
+
+def models_by_accelerator() -> dict[str, list[ModelEntry]]:
+    found: dict[str, list[ModelEntry]] = {}
+    for model in CONFIG.models:
+        found.setdefault(accelerator(model), []).append(model)
+    return found
+
+
+def least_gpus(models: list[ModelEntry]) -> float:
+    """GPUs that all of them need at once with as few replicas as they may have."""
+    return sum(model.resources.num_gpus * model.scaling.min_replicas for model in models)
+
+
+def most_gpus(models: list[ModelEntry]) -> float:
+    """And with as many."""
+    return sum(model.resources.num_gpus * model.scaling.max_replicas for model in models)

@@ -1,0 +1,178 @@
+"""The image: its Dockerfile is linted, what it copies exists, and what it runs runs here too."""
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+
+from app.project import PROJECT_FOLDER
+from app.serve_settings import VARIABLES
+
+CLUSTER = PROJECT_FOLDER / "cluster"
+DOCKERFILE = CLUSTER / "Dockerfile"
+SCRIPTS = [CLUSTER / "haproxy", CLUSTER / "with-profile"]
+BIN = Path(sys.executable).parent
+# What the profile may hold beside Serve's variables.
+RAY_VARIABLES = {"RAY_AUTH_MODE", "RAY_USAGE_STATS_ENABLED"}
+
+
+def instructions(name: str) -> list[list[str]]:
+    joined = DOCKERFILE.read_text().replace("\\\n", " ")
+    return [line.split()[1:] for line in joined.splitlines() if line.startswith(f"{name} ")]
+
+
+def profile_variables() -> dict[str, str]:
+    """What `cluster/with-profile` adds to an empty environment."""
+    command = [CLUSTER / "with-profile", sys.executable, "-c", "import os, json; print(json.dumps(dict(os.environ)))"]
+    told = subprocess.run(command, env={"PATH": "/usr/bin:/bin"}, capture_output=True, check=True, text=True).stdout
+    return {name: value for name, value in yaml.safe_load(told).items() if name.startswith("RAY_")}
+
+
+def test_hadolint_has_nothing_to_say() -> None:
+    result = subprocess.run([BIN / "hadolint", DOCKERFILE], capture_output=True, text=True, check=False)
+    assert (result.returncode, result.stdout) == (0, "")
+
+
+@pytest.mark.parametrize("script", SCRIPTS, ids=lambda path: path.name)
+def test_shellcheck_has_nothing_to_say(script: Path) -> None:
+    command = [BIN / "shellcheck", "-x", script]
+    result = subprocess.run(command, capture_output=True, text=True, check=False, cwd=PROJECT_FOLDER)
+    assert (result.returncode, result.stdout) == (0, "")
+    assert os.access(script, os.X_OK)
+
+
+def test_what_is_copied_exists_and_reaches_the_builder() -> None:
+    sent = (CLUSTER / "Dockerfile.dockerignore").read_text().splitlines()
+    for *sources, _ in (words for words in instructions("COPY") if not words[0].startswith("--from")):
+        for source in sources:
+            assert (PROJECT_FOLDER / source).exists()
+            folder = f"!{source.partition('/')[0]}"
+            assert folder in sent or f"{folder}/*{Path(source).suffix}" in sent, source
+
+
+def test_nothing_but_that_reaches_the_builder() -> None:
+    first, *rules = [line for line in (CLUSTER / "Dockerfile.dockerignore").read_text().splitlines() if line[0] != "#"]
+    assert first == "*"
+    copied = {source.partition("/")[0] for words in instructions("COPY") for source in words[:-1] if source[0] != "-"}
+    assert {rule[1:].partition("/")[0] for rule in rules if rule[0] == "!"} <= copied
+
+
+def test_what_is_copied_is_enough_to_build_the_application(tmp_path: Path) -> None:
+    """In the image's folders, with its Python path and nothing else of this project."""
+    for *sources, target in (words for words in instructions("COPY") if not words[0].startswith("--from")):
+        place = tmp_path / target.strip("./")
+        for source in (PROJECT_FOLDER / one for one in sources):
+            if source.is_dir():
+                shutil.copytree(source, place, ignore=shutil.ignore_patterns("__pycache__"))
+            else:
+                place.mkdir(parents=True, exist_ok=True)
+                shutil.copy(source, place)
+    folder = tmp_path / "opt" / "portico"
+    program = (
+        "import yaml, app.builder, app.local_service; "
+        "args = yaml.safe_load(open('serve_configs/prod.yaml'))['applications'][0]['args']; "
+        "print(app.builder.__file__, app.builder.build(args)._bound_deployment.name)"
+    )
+    command = [folder / "cluster" / "with-profile", sys.executable, "-c", program]
+    result = subprocess.run(
+        command, cwd=folder, env=os.environ | {"PYTHONPATH": str(folder)}, capture_output=True, text=True, check=False
+    )
+    assert result.stdout.split() == [str(folder / "app" / "builder.py"), "gateway"], result.stderr
+
+
+def test_packages_come_from_the_locks_with_their_hashes() -> None:
+    installs = [" ".join(words) for words in instructions("RUN") if "install" in words and "pip" in " ".join(words)]
+    locks = [re.findall(r"(\w+)\.txt", command) for command in installs]
+    assert [name for names in locks for name in names] == ["uv", "gpu", "launcher", "cuda12"]
+    assert all("--no-deps --require-hashes" in command for command in installs)
+
+
+def test_the_locks_agree_where_they_share_an_environment() -> None:
+    def pins(name: str) -> dict[str, str]:
+        text = (PROJECT_FOLDER / "locks" / f"{name}.txt").read_text()
+        return dict(re.findall(r"^([A-Za-z0-9_.-]+)==([^ ;]+)(?: \\|$)", text, re.MULTILINE))
+
+    main, launcher = pins("gpu"), pins("launcher")
+    assert {name: main[name] for name in launcher if name in main} == {
+        name: version for name, version in launcher.items() if name in main
+    }
+
+
+def test_the_libraries_of_faster_whisper_are_where_its_replicas_look() -> None:
+    models = yaml.safe_load((PROJECT_FOLDER / "serve_configs" / "prod.yaml").read_text())["applications"][0]["args"][
+        "models"
+    ]
+    paths = [model["env"]["LD_LIBRARY_PATH"] for model in models if model["engine"] == "faster-whisper"]
+    (target,) = [words[words.index("--target") + 1] for words in instructions("RUN") if "--target" in words]
+    assert paths
+    for folder in paths[0].split(":"):
+        package = folder.removeprefix(f"{target}/nvidia/").removesuffix("/lib")
+        assert f"\nnvidia-{package}-cu12==" in "\n" + (PROJECT_FOLDER / "locks" / "cuda12.txt").read_text()
+
+
+def test_the_base_is_pinned_and_the_user_is_a_number_and_not_root() -> None:
+    (base,) = {words[0].partition("=")[2] for words in instructions("ARG")}
+    assert re.fullmatch(r"3\.1[12]\.\d+-slim-\w+", base)
+    assert instructions("USER") == [["1000:1000"]]
+    assert len(instructions("HEALTHCHECK")) == 1
+
+
+def test_the_profile_sets_what_the_file_says_and_the_path_of_the_wrapper() -> None:
+    lines = [line for line in (CLUSTER / "serve.env").read_text().splitlines() if line and line[0] != "#"]
+    told = {name: value.strip('"') for name, _, value in (line.partition("=") for line in lines)}
+    assert profile_variables() == told | {"RAY_SERVE_HAPROXY_BINARY_PATH": str(CLUSTER / "haproxy")}
+    assert all(name.startswith("RAY_SERVE_") or name in RAY_VARIABLES for name in told)
+
+
+def test_the_profile_passes_the_start_up_check_of_prod_yaml() -> None:
+    check = (
+        "from app import serve_settings as s; from app.config import read_serve_config as r; from pathlib import Path;"
+        "print(s.faults_of(s.read(), r(Path('serve_configs/prod.yaml'))[1]))"
+    )
+    command = [CLUSTER / "with-profile", sys.executable, "-c", check]
+    result = subprocess.run(command, cwd=PROJECT_FOLDER, capture_output=True, text=True, check=True)
+    assert result.stdout.strip() == "[]"
+
+
+def test_there_is_no_second_copy_of_a_serve_variable() -> None:
+    """Only local.yaml and prod.yaml name one again: the controller's, for whoever starts Ray without the profile."""
+    told = profile_variables()
+    copies = [path for path in CLUSTER.rglob("*") if path.suffix in (".yaml", ".json", "") and path.is_file()]
+    for path in set(copies) - {*SCRIPTS}:
+        content = path.read_text()
+        if path == CLUSTER / "kuberay" / "rayservice.yaml":
+            content = yaml.safe_dump({**yaml.safe_load(content)["spec"], "serveConfigV2": ""})
+        assert [name for name in told if f"{name}:" in content or f"{name}=" in content] == [], path
+    for name in ("prod", "local"):
+        config = yaml.safe_load((PROJECT_FOLDER / "serve_configs" / f"{name}.yaml").read_text())
+        variables = config["controller_options"]["runtime_env"]["env_vars"]
+        assert variables.items() <= told.items()
+
+
+def test_the_start_up_check_knows_every_variable_that_must_fit() -> None:
+    assert set(VARIABLES.values()) - {"RAY_SERVE_USE_GRPC_BY_DEFAULT"} <= set(profile_variables())
+
+
+def test_haproxy_s_wrapper_closes_what_the_template_opens(tmp_path: Path) -> None:
+    """Lines as in the template of Serve; the cluster of three nodes has the template itself."""
+    config = tmp_path / "haproxy.cfg"
+    config.write_text(
+        "global\n    stats socket /tmp/x/admin.sock mode 666 level admin expose-fd listeners\n"
+        "defaults\n    mode http\n    timeout connect 1s\n    timeout client 1s\n    timeout server 1s\n"
+        "frontend prometheus\n    bind :9101\n"
+        "frontend http_frontend\n    bind *:8000\n"
+        "listen stats\n  bind *:8404\n  stats enable\n"
+    )
+    result = subprocess.run([CLUSTER / "haproxy", "-c", "-f", config], capture_output=True, text=True, check=False)
+    assert result.returncode == 0, result.stderr
+    assert [line.strip() for line in config.read_text().splitlines() if "bind" in line] == [
+        "bind 127.0.0.1:9101",
+        "bind *:8000",
+        "bind 127.0.0.1:8404",
+    ]
+    assert "mode 600" in config.read_text()

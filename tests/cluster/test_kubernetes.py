@@ -1,0 +1,217 @@
+"""The Kubernetes manifests: every object fits its schema, and all of them fit together and the configuration."""
+
+import json
+import tomllib
+from pathlib import Path
+from typing import Any
+
+import jsonschema
+import kubernetes_validate
+import pytest
+import yaml
+
+from app.project import PROJECT_FOLDER
+from cluster import rayservice
+from tests.cluster.needs import CONFIG, PROD, accelerator, least_gpus, models_by_accelerator, most_gpus
+
+FOLDER = PROJECT_FOLDER / "cluster" / "kuberay"
+SCHEMA = json.loads(Path(__file__).with_name("schemas").joinpath("rayservice.json").read_text())
+KUBERNETES = ("1.31", "1.36")  # the oldest and the newest that the manifests are for
+
+
+def documents() -> list[dict[str, Any]]:
+    paths = sorted(FOLDER.glob("*.yaml"))
+    return [document for path in paths for document in yaml.safe_load_all(path.read_text())]
+
+
+OBJECTS = {(one["kind"], one["metadata"]["name"]): one for one in documents() if one["kind"] != "Kustomization"}
+SERVICE = OBJECTS["RayService", "portico"]["spec"]
+RAY = SERVICE["rayClusterConfig"]
+GROUPS = [RAY["headGroupSpec"], *RAY["workerGroupSpecs"]]
+TEMPLATES = [group["template"] for group in GROUPS]
+CONTAINERS = [template["spec"]["containers"][0] for template in TEMPLATES]
+
+
+def closed(schema: Any) -> Any:
+    """`schema`, but an unknown field is a fault, as `kubectl apply --validate=strict` has it."""
+    if isinstance(schema, list):
+        return [closed(one) for one in schema]
+    if not isinstance(schema, dict):
+        return schema
+    found = {name: closed(one) for name, one in schema.items()}
+    if isinstance(found.get("properties"), dict) and not found.get("x-kubernetes-preserve-unknown-fields"):
+        found.setdefault("additionalProperties", False)
+    return found
+
+
+def check_ray_service(manifest: dict[str, Any]) -> None:
+    jsonschema.validate(manifest, closed(SCHEMA))
+
+
+def check_core(manifest: dict[str, Any], version: str) -> None:
+    kubernetes_validate.validate(manifest, version, strict=True)
+
+
+def test_the_ray_service_fits_kuberay_s_schema() -> None:
+    check_ray_service(OBJECTS["RayService", "portico"])
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        ("spec", "rayClusterConfig", "headGroupSpec", "rayStartParam"),
+        ("spec", "rayClusterConfig", "gcsFaultToleranceOptions", "redisAdress"),
+        ("spec", "serveConfig"),
+    ],
+    ids=lambda path: path[-1],
+)
+def test_a_misspelt_field_would_be_found(path: tuple[str, ...]) -> None:
+    manifest = json.loads(json.dumps(OBJECTS["RayService", "portico"]))
+    place = manifest
+    for name in path[:-1]:
+        place = place[name]
+    place[path[-1]] = "x"
+    with pytest.raises(jsonschema.ValidationError, match=path[-1]):
+        check_ray_service(manifest)
+
+
+@pytest.mark.parametrize("version", KUBERNETES)
+@pytest.mark.parametrize("name", [name for name in OBJECTS if name[0] != "RayService"], ids="-".join)
+def test_an_object_fits_kubernetes_schema(name: tuple[str, str], version: str) -> None:
+    check_core(OBJECTS[name], version)
+
+
+@pytest.mark.parametrize("version", KUBERNETES)
+@pytest.mark.parametrize("number", range(len(GROUPS)), ids=lambda n: GROUPS[n].get("groupName", "head"))
+def test_a_pod_template_fits_kubernetes_schema(number: int, version: str) -> None:
+    pod = {"apiVersion": "v1", "kind": "PodTemplate", "metadata": {"name": "x"}, "template": TEMPLATES[number]}
+    check_core(pod, version)
+    pod = json.loads(json.dumps(pod))
+    pod["template"]["spec"]["containers"][0]["imagee"] = "x"
+    with pytest.raises(jsonschema.ValidationError):
+        check_core(pod, version)
+
+
+def test_the_serve_configuration_is_prod_yaml() -> None:
+    manifest = rayservice.MANIFEST.read_text()
+    assert manifest == rayservice.rendered(manifest, rayservice.CONFIG.read_text()), (
+        "run `python -m cluster.rayservice`"
+    )
+    assert yaml.safe_load(SERVICE["serveConfigV2"]) == PROD
+
+
+def test_every_manifest_is_applied() -> None:
+    listed = yaml.safe_load((FOLDER / "kustomization.yaml").read_text())["resources"]
+    assert sorted([*listed, "kustomization.yaml"]) == sorted(path.name for path in FOLDER.glob("*.yaml"))
+
+
+def test_versions_are_those_of_the_project() -> None:
+    project = tomllib.loads((PROJECT_FOLDER / "pyproject.toml").read_text())["project"]
+    lock = (PROJECT_FOLDER / "locks" / "gpu.txt").read_text()
+    assert f"\nray=={RAY['rayVersion']} " in lock
+    assert {container["image"].rpartition(":")[2] for container in CONTAINERS} == {project["version"]}
+
+
+def test_the_serve_variables_are_the_image_s_own() -> None:
+    """Every pod starts Ray through the profile, and no manifest sets what the profile sets."""
+    for template, container in zip(TEMPLATES, CONTAINERS, strict=True):
+        assert template["metadata"]["annotations"]["ray.io/overwrite-container-cmd"] == "true"
+        assert container["command"][0] == "/opt/portico/cluster/with-profile"
+        assert "$KUBERAY_GEN_RAY_START_CMD" in container["args"][0]
+        assert [one["name"] for one in container.get("env", []) if one["name"].startswith("RAY_")] == []
+
+
+def test_the_head_has_no_work_and_survives() -> None:
+    assert RAY["headGroupSpec"]["rayStartParams"]["num-cpus"] == "0"
+    redis = OBJECTS["Service", "portico-redis"]
+    port = redis["spec"]["ports"][0]["port"]
+    assert RAY["gcsFaultToleranceOptions"]["redisAddress"] == f"{redis['metadata']['name']}:{port}"
+    assert RAY["enableInTreeAutoscaling"] is True
+    assert RAY["autoscalerOptions"]["version"] == "v2"
+    assert RAY["authOptions"] == {"mode": "token", "secretName": "portico-ray-token"}
+
+
+def group_of(accelerator: str) -> dict[str, Any]:
+    (group,) = [group for group in RAY["workerGroupSpecs"] if group["groupName"] == accelerator.lower()]
+    return group
+
+
+def limits_of(group: dict[str, Any]) -> dict[str, str]:
+    return group["template"]["spec"]["containers"][0]["resources"]["limits"]
+
+
+@pytest.mark.parametrize("model", CONFIG.models, ids=lambda model: model.id)
+def test_every_model_has_pods_that_it_fits_in(model: Any) -> None:
+    limits = limits_of(group_of(accelerator(model)))
+    assert model.resources.num_gpus <= int(limits["nvidia.com/gpu"])
+    assert model.resources.num_cpus <= int(limits["cpu"])
+
+
+@pytest.mark.parametrize(("name", "models"), models_by_accelerator().items(), ids=lambda value: str(value)[:5])
+def test_all_models_fit_at_their_least_and_at_their_most(name: str, models: list[Any]) -> None:
+    group = group_of(name)
+    per_pod = int(limits_of(group)["nvidia.com/gpu"])
+    assert least_gpus(models) <= group["minReplicas"] * per_pod
+    assert most_gpus(models) <= group["maxReplicas"] * per_pod
+    assert group["minReplicas"] <= group["replicas"] <= group["maxReplicas"]
+
+
+def test_a_gateway_replica_fits_beside_others_without_a_gpu() -> None:
+    group = next(one for one in RAY["workerGroupSpecs"] if one["groupName"] == "gateway")
+    assert int(limits_of(group)["cpu"]) * group["minReplicas"] >= CONFIG.ingress.replicas * CONFIG.ingress.num_cpus
+
+
+def test_what_the_configuration_names_is_mounted() -> None:
+    """The key file and the image secret from Secrets, the images and the snapshot in a folder that every pod has."""
+    named = [CONFIG.key_file, CONFIG.kept_images.secret_file]
+    shared = [CONFIG.kept_images.location, CONFIG.budgets.snapshot]
+    for template, container in zip(TEMPLATES, CONTAINERS, strict=True):
+        mounts = {mount["mountPath"]: mount for mount in container["volumeMounts"]}
+        volumes = {volume["name"]: volume for volume in template["spec"]["volumes"]}
+        secrets = volumes[mounts["/etc/portico"]["name"]]["projected"]["sources"]
+        files = [f"/etc/portico/{item['path']}" for source in secrets for item in source["secret"]["items"]]
+        assert sorted(files) == sorted(named)
+        assert "subPath" not in mounts["/etc/portico"], "a changed Secret would not arrive"
+        assert volumes[mounts["/mnt/shared"]["name"]]["persistentVolumeClaim"]["claimName"] == "portico-shared"
+        assert all(path.startswith("/mnt/shared/") for path in shared)
+    assert OBJECTS["PersistentVolumeClaim", "portico-shared"]["spec"]["accessModes"] == ["ReadWriteMany"]
+
+
+def test_no_pod_is_privileged() -> None:
+    stateful = OBJECTS["StatefulSet", "portico-redis"]["spec"]["template"]
+    for template in [*TEMPLATES, stateful]:
+        pod = template["spec"]["securityContext"]
+        assert pod["runAsNonRoot"] is True
+        assert pod["runAsUser"] > 0
+        assert pod["seccompProfile"] == {"type": "RuntimeDefault"}
+        for container in template["spec"]["containers"]:
+            security = container["securityContext"]
+            assert security["allowPrivilegeEscalation"] is False
+            assert security["capabilities"] == {"drop": ["ALL"]}
+    assert RAY["autoscalerOptions"]["securityContext"]["allowPrivilegeEscalation"] is False
+
+
+def test_no_manifest_holds_a_secret() -> None:
+    assert not [name for name in OBJECTS if name[0] == "Secret"]
+
+
+def test_only_the_api_is_open_to_everybody() -> None:
+    rules = OBJECTS["NetworkPolicy", "portico"]["spec"]
+    assert rules["podSelector"]["matchLabels"].items() <= TEMPLATES[0]["metadata"]["labels"].items()
+    assert rules["policyTypes"] == ["Ingress", "Egress"]
+    for_everybody = [rule for rule in rules["ingress"] if "from" not in rule]
+    assert [port["port"] for rule in for_everybody for port in rule["ports"]] == [PROD["http_options"]["port"]]
+
+
+def test_evictions_leave_some_pods_of_every_group_and_take_some() -> None:
+    """Shares would not work: a RayCluster has no scale."""
+    budgets = {name: one["spec"] for (kind, name), one in OBJECTS.items() if kind == "PodDisruptionBudget"}
+    for group in RAY["workerGroupSpecs"]:
+        budget = budgets.pop(f"portico-{group['groupName']}")
+        assert 1 <= budget["minAvailable"] < group["minReplicas"]
+        labels = group["template"]["metadata"]["labels"] | {"ray.io/group": group["groupName"]}
+        assert budget["selector"]["matchLabels"] == labels
+    redis = budgets.pop("portico-redis")
+    pods = OBJECTS["StatefulSet", "portico-redis"]["spec"]["template"]["metadata"]["labels"]
+    assert redis["selector"]["matchLabels"] == pods
+    assert budgets == {}

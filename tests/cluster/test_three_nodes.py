@@ -1,0 +1,314 @@
+"""The service as in production, on three nodes: HAProxy before each, gateway replicas on two, models on both of those.
+
+`serve run` on a Ray cluster with the variables of cluster/serve.env, Ray's token, and models that are cheap to start.
+"""
+
+import csv
+import io
+import json
+import os
+import secrets
+import shutil
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+import uuid
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import httpx
+import psutil
+import pytest
+import yaml
+
+from app.keys import LOCAL_KEY
+from app.project import PROJECT_FOLDER
+from tests.conftest import entry_of, free_port
+
+START_SECONDS = 200
+BACK_SECONDS = 90
+PROFILE = str(PROJECT_FOLDER / "cluster" / "with-profile")
+# A node that is gone is noticed in seconds, not in half a minute; and a starved machine answers late.
+IMPATIENT = {
+    "RAY_health_check_period_ms": "500",
+    "RAY_health_check_timeout_ms": "5000",
+    "RAY_health_check_failure_threshold": "4",
+    "RAY_SERVE_PROXY_HEALTH_CHECK_TIMEOUT_S": "120",
+    "RAY_DEDUP_LOGS": "0",
+}
+EMBED, SPEECH = "pocket-embed", "pocket-speech"
+ASK = {
+    EMBED: ("/v1/embeddings", {"model": EMBED, "input": ["a fox", "a gateway"]}),
+    SPEECH: ("/v1/audio/speech", {"model": SPEECH, "voice": "nova", "input": "Hello there."}),
+}
+
+
+@dataclass
+class Node:
+    """One node: its id, the process that is its raylet, the port of its HAProxy."""
+
+    id: str
+    raylet: psutil.Process
+    port: int
+
+    def processes(self) -> list[psutil.Process]:
+        return [self.raylet, *self.raylet.children(recursive=True)]
+
+    def kill(self) -> None:
+        """As if the machine had lost its power."""
+        for process in self.processes():
+            process.kill()
+
+    def runs(self, name: str) -> bool:
+        return any(name in " ".join(process.cmdline()) for process in self.processes())
+
+    def models(self) -> list[str]:
+        return [name for name in (EMBED, SPEECH) if self.runs(f"ServeReplica:portico:{name}")]
+
+    def ask(self, model: str) -> httpx.Response:
+        path, body = ASK[model]
+        with self.client() as client:
+            return client.post(path, json=body)
+
+    def client(self) -> httpx.Client:
+        headers = {"authorization": f"Bearer {LOCAL_KEY}"}
+        return httpx.Client(base_url=f"http://127.0.0.1:{self.port}", headers=headers, timeout=60)
+
+
+@dataclass
+class ThreeNodes:
+    """The cluster under way, and the service on it."""
+
+    cluster: psutil.Popen
+    service: psutil.Popen
+    log: Path
+    head: Node
+    workers: list[Node]
+
+    def read_node(self) -> tuple[str, Node]:
+        line = self.cluster.stdout.readline()
+        assert line, self.log.read_text()[-5000:]
+        told = json.loads(line)
+        return told["address"], Node(told["node"], psutil.Process(told["raylet"]), told["port"])
+
+    def replace_last(self) -> Node:
+        self.cluster.stdin.write(b"\n")
+        self.cluster.stdin.flush()
+        self.workers[-1] = self.read_node()[1]
+        return self.workers[-1]
+
+
+def config(port: int) -> dict[str, Any]:
+    """prod.yaml's form with local.yaml's cheap models: a worker has room for one gateway replica and one model."""
+    content = yaml.safe_load((PROJECT_FOLDER / "serve_configs" / "local.yaml").read_text())
+    content |= {"proxy_location": "EveryNode"}
+    content["http_options"]["port"] = port
+    args = content["applications"][0]["args"]
+    args["models"] = [entry_of(args["models"], name) for name in ASK]
+    for model in args["models"]:
+        model["resources"] = {"num_cpus": 0.3}
+    args["ingress"] = {"replicas": 2, "num_cpus": 0.6}
+    return content
+
+
+@pytest.fixture(scope="module")
+def nodes() -> Iterator[ThreeNodes]:
+    folder = Path(tempfile.mkdtemp(prefix="portico-"))
+    port = free_port()
+    config_file = folder / "config.yaml"
+    content = config(port)
+    content["applications"][0]["args"]["budgets"] = {"snapshot": str(folder / "budgets.json")}
+    config_file.write_text(yaml.safe_dump(content))
+    environment = {name: value for name, value in os.environ.items() if name not in ("RAY_ADDRESS", "RAY_AUTH_MODE")}
+    environment |= IMPATIENT | {"RAY_TMPDIR": str(folder), "RAY_AUTH_TOKEN": secrets.token_hex(32)}
+    log = folder / "log"
+    started: list[psutil.Popen] = []
+    try:
+        with log.open("ab") as output:
+
+            def launch(*command: str, **pipes: int) -> psutil.Popen:
+                started.append(
+                    psutil.Popen([PROFILE, *command], cwd=PROJECT_FOLDER, env=environment, stderr=output, **pipes)
+                )
+                return started[-1]
+
+            cluster = launch(
+                sys.executable, "-m", "tests.cluster.three_nodes", str(port), stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+            )  # fmt: skip
+            running = ThreeNodes(cluster, cluster, log, Node("", cluster, 0), [])
+            address, running.head = running.read_node()
+            running.workers = [running.read_node()[1] for _ in range(2)]
+            serve = str(Path(sys.executable).with_name("serve"))
+            running.service = launch(serve, "run", "--address", address, str(config_file), stdout=output.fileno())
+            wait_ready(running, running.head)
+            yield running
+    finally:
+        for one in started:
+            for process in [*one.children(recursive=True), one] if one.is_running() else []:
+                process.kill()
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def wait_ready(nodes: ThreeNodes, node: Node, seconds: float = START_SECONDS) -> None:
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        assert nodes.service.is_running(), nodes.log.read_text()[-5000:]
+        try:
+            if httpx.get(f"http://127.0.0.1:{node.port}/ready", timeout=5).status_code == 200:
+                return
+        except httpx.TransportError:
+            pass
+        time.sleep(0.5)
+    raise TimeoutError(nodes.log.read_text()[-5000:])
+
+
+def test_gateway_replicas_and_models_are_spread_and_the_head_has_no_work(nodes: ThreeNodes) -> None:
+    for worker in nodes.workers:
+        assert worker.runs("ServeReplica:portico:gateway")
+    assert sorted(worker.models() for worker in nodes.workers) == [[EMBED], [SPEECH]]
+    assert not nodes.head.runs("ServeReplica")
+
+
+def test_every_node_s_proxy_answers_for_every_model(nodes: ThreeNodes) -> None:
+    for node in [nodes.head, *nodes.workers]:
+        vectors = node.ask(EMBED)
+        assert (vectors.status_code, len(vectors.json()["data"])) == (200, 2)
+        assert uuid.UUID(vectors.headers["x-request-id"])
+        assert int(vectors.headers["x-ratelimit-remaining"]) > 0
+
+
+def test_a_stream_comes_in_pieces(nodes: ThreeNodes) -> None:
+    path, body = ASK[SPEECH]
+    long = body | {"input": "Hello there, this is a sentence. " * 20, "response_format": "pcm"}
+    with nodes.head.client() as client, client.stream("POST", path, json=long) as sound:
+        assert (sound.status_code, sound.headers["content-type"]) == (200, "audio/pcm")
+        pieces = [len(piece) for piece in sound.iter_raw()]
+    assert len(pieces) > 10
+    assert sum(pieces) > 1_000_000
+
+
+@pytest.mark.parametrize(
+    ("send", "status", "code"),
+    [
+        ({"content": b"{"}, 400, "invalid_json"),
+        ({"json": {"model": "gpt-4o", "input": "a"}}, 404, "model_not_found"),
+        ({"json": {"model": EMBED, "input": "a"}, "headers": {"authorization": "Bearer no"}}, 401, "invalid_api_key"),
+        ({"content": b" " * 34_000_000}, 413, "request_too_large"),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "",
+)
+def test_errors_have_the_envelope(nodes: ThreeNodes, send: dict[str, Any], status: int, code: str) -> None:
+    with nodes.workers[0].client() as client:
+        answer = client.post("/v1/embeddings", **send)
+    assert (answer.status_code, answer.json()["error"]["code"]) == (status, code)
+    assert set(answer.json()["error"]) == {"message", "type", "code", "param"}
+
+
+def test_a_body_over_grpc_s_usual_limit_reaches_the_model(nodes: ThreeNodes) -> None:
+    with nodes.head.client() as client:
+        answer = client.post("/v1/embeddings", json={"model": EMBED, "input": "a" * 4_300_000})
+    assert answer.status_code == 200, answer.text
+    assert answer.json()["usage"]["prompt_tokens"] == 3  # one unknown word, however long
+
+
+def test_clients_that_leave_before_the_first_byte_are_noticed(nodes: ThreeNodes) -> None:
+    """HAProxy tells the gateway each time; with its splicing it would about every second time."""
+    body = json.dumps({"model": EMBED, "input": ["a fox and a gateway " * 10] * 1500}).encode()
+    ids = [str(uuid.uuid4()) for _ in range(8)]
+    for request_id in ids:
+        head = (
+            f"POST /v1/embeddings HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer {LOCAL_KEY}\r\n"
+            f"X-Request-Id: {request_id}\r\nContent-Length: {len(body)}\r\n\r\n"
+        )
+        with socket.create_connection(("127.0.0.1", nodes.head.port)) as client:
+            client.sendall(head.encode() + body)
+            time.sleep(0.1)
+    deadline = time.monotonic() + 20
+    while not all(request_id in nodes.log.read_text() for request_id in ids) and time.monotonic() < deadline:
+        time.sleep(0.5)
+    entries = [json.loads(line[line.index("{") :]) for line in nodes.log.read_text().splitlines() if '"reason"' in line]
+    reasons = {entry["request_id"]: entry["reason"] for entry in entries}
+    assert [reasons.get(request_id) for request_id in ids] == ["client_gone"] * len(ids)
+
+
+def test_the_metrics_page_shows_every_node_and_whether_the_shared_account_is_reached(nodes: ThreeNodes) -> None:
+    deadline = time.monotonic() + 60
+    with nodes.head.client() as client:
+        while "ray_portico_budget_bank_away{" not in (page := client.get("/metrics").text):
+            assert time.monotonic() < deadline
+            time.sleep(1)
+    away = [line for line in page.splitlines() if line.startswith("ray_portico_budget_bank_away{")]
+    assert [line.rpartition(" ")[2] for line in away] == ["0.0"] * len(away)
+    assert page.count("\nray_serve_proxy_status{") == len([nodes.head, *nodes.workers])
+
+
+def haproxy_config(node: Node) -> Path:
+    """The configuration that the HAProxy of `node` runs with."""
+    (found,) = {
+        process.cmdline()[process.cmdline().index("-f") + 1]
+        for process in node.processes()
+        if process.name() == "haproxy"
+    }
+    return Path(found)
+
+
+def requests_by_server(config_file: Path) -> dict[str, int]:
+    """How many requests each server behind a HAProxy has had, from its statistics."""
+    (stats,) = [
+        line.split()[1] for line in config_file.read_text().partition("listen stats")[2].splitlines() if "bind " in line
+    ]
+    rows = csv.DictReader(io.StringIO(httpx.get(f"http://{stats}/stats;csv", timeout=10).text.removeprefix("# ")))
+    return {row["svname"]: int(row["stot"] or 0) for row in rows if row["svname"] not in ("FRONTEND", "BACKEND")}
+
+
+def test_haproxy_goes_to_the_gateway_replicas_themselves(nodes: ThreeNodes) -> None:
+    config_file = haproxy_config(nodes.head)
+    lines = [line.split() for line in config_file.read_text().splitlines() if line.strip().startswith("server ")]
+    direct = [words[1] for words in lines if "backup" not in words]
+    assert len(direct) == 2
+    before = requests_by_server(config_file)
+    for _ in range(8):
+        assert nodes.head.ask(SPEECH).status_code == 200
+    after = requests_by_server(config_file)
+    had = {name: after[name] - before[name] for name in after}
+    assert all(had[name] > 0 for name in direct)
+    assert sum(had[name] for name in direct) == sum(had.values()) == 8
+
+
+def test_haproxy_s_statistics_and_metrics_are_on_loopback_and_its_socket_is_its_owner_s(nodes: ThreeNodes) -> None:
+    for node in [nodes.head, *nodes.workers]:
+        config_file = haproxy_config(node)
+        binds = [line.split() for line in config_file.read_text().splitlines() if "bind " in line]
+        assert len(binds) == 3
+        assert all(bind[1].startswith("127.0.0.1:") for bind in binds)
+        assert config_file.with_name("admin.sock").stat().st_mode & 0o777 == 0o600
+
+
+def test_a_lost_node_s_work_is_done_by_the_node_that_replaces_it(nodes: ThreeNodes) -> None:
+    kept, lost = nodes.workers
+    (here,), (gone,) = kept.models(), lost.models()
+    lost.kill()
+    deadline = time.monotonic() + 6
+    while time.monotonic() < deadline:
+        for node in (kept, nodes.head):
+            answer = node.ask(here)
+            assert answer.status_code == 200, answer.text
+        time.sleep(0.2)
+    answer = kept.ask(gone)
+    assert answer.status_code in (502, 503), answer.text
+    assert set(answer.json()["error"]) == {"message", "type", "code", "param"}
+    new = nodes.replace_last()
+    deadline = time.monotonic() + BACK_SECONDS
+    while kept.ask(gone).status_code != 200 or not new.runs("ServeReplica:portico:gateway"):
+        assert time.monotonic() < deadline, nodes.log.read_text()[-5000:]
+        time.sleep(1)
+    assert new.models() == [gone]
+    wait_ready(nodes, new, BACK_SECONDS)
+    for node in (nodes.head, kept, new):
+        assert node.ask(here).status_code == node.ask(gone).status_code == 200
+    assert sum(node.runs("ray::BankActor") for node in (nodes.head, kept, new)) == 1

@@ -1,0 +1,43 @@
+"""GET /metrics: everything that the alerts and the dashboard ask for is there, once there has been such traffic."""
+
+import time
+
+import httpx
+import orjson
+import pytest
+
+from app.__main__ import main
+from cluster.check_metrics import exported, faults
+from tests.conftest import Service
+from tests.contract.conftest import MESSAGES, MODEL
+
+CHAT = "/v1/chat/completions"
+EXPORT_SECONDS = 60  # Ray's metrics reach the page every few seconds
+
+
+@pytest.fixture
+def poor_key(service: Service, capsys: pytest.CaptureFixture[str]) -> str:
+    """A key that may ask once a minute."""
+    main(["keys", "create", "--file", str(service.key_file), "--requests-per-minute", "1", "--json"])
+    return str(orjson.loads(capsys.readouterr().out)["key"])
+
+
+def test_alerts_and_dashboard_name_metrics_and_labels_that_the_service_has(
+    service: Service, http: httpx.Client, poor_key: str
+) -> None:
+    # The traffic that makes them appear: a stream of text, an error, a spent budget.
+    streamed = http.post(CHAT, json={"model": MODEL, "messages": MESSAGES, "max_tokens": 8, "stream": True})
+    assert streamed.text.endswith("data: [DONE]\n\n")
+    assert http.post(CHAT, json={"model": "nobody", "messages": MESSAGES}).status_code == 404
+    statuses: list[int] = []
+    deadline = time.monotonic() + 20
+    while 429 not in statuses:
+        assert time.monotonic() < deadline, statuses
+        headers = {"authorization": f"Bearer {poor_key}"}
+        body = {"model": MODEL, "messages": MESSAGES, "max_tokens": 1}
+        statuses.append(http.post(CHAT, json=body, headers=headers).status_code)
+        time.sleep(0.2)
+    deadline = time.monotonic() + EXPORT_SECONDS
+    while told := faults(exported([http.get("/metrics").text])):
+        assert time.monotonic() < deadline, "\n".join(told)
+        time.sleep(2)

@@ -1,0 +1,98 @@
+"""The start-up check of the Serve variables: what fits passes, and what does not is named with its remedy."""
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from app import serve_settings
+from app.config import read_serve_config
+from app.fields import ConfigError
+from app.ingress import IngressReplica
+from app.project import PROJECT_FOLDER
+from app.serve_settings import ServeSettings, differences, faults_of
+
+PROD = read_serve_config(PROJECT_FOLDER / "serve_configs" / "prod.yaml")[1]
+LOCAL = read_serve_config(PROJECT_FOLDER / "serve_configs" / "local.yaml")[1]
+WRAPPER = str(PROJECT_FOLDER / "cluster" / "haproxy")
+GOOD = ServeSettings(
+    ha_proxy=True,
+    throughput_optimized=True,
+    grpc_between_replicas=True,
+    grpc_message_bytes=134217728,
+    haproxy_binary=WRAPPER,
+    hard_stop_s=900,
+    server_timeout_s=900,
+    http_callback="app.edge:middlewares",
+)
+NONE_SET = ServeSettings(False, False, False, 4194304, "", 120, None, None)
+
+
+def test_a_process_without_any_variable_may_serve_the_local_configuration() -> None:
+    assert serve_settings.read() == NONE_SET
+    assert faults_of(NONE_SET, LOCAL) == []
+
+
+def test_production_as_it_should_be() -> None:
+    assert faults_of(GOOD, PROD) == []
+
+
+@pytest.mark.parametrize(
+    ("change", "fault"),
+    [
+        ({"throughput_optimized": False}, "RAY_SERVE_THROUGHPUT_OPTIMIZED is 0 and must be 1, as RAY_SERVE_ENABLE_HA"),
+        (
+            {"grpc_message_bytes": 4194304},
+            "RAY_SERVE_REPLICA_GRPC_MAX_MESSAGE_LENGTH is 4194304 and must be 34603008 or",
+        ),
+        (
+            {"haproxy_binary": ""},
+            "RAY_SERVE_HAPROXY_BINARY_PATH is not set and must be the absolute path of cluster/hap",
+        ),
+        ({"haproxy_binary": "/usr/bin/env"}, "RAY_SERVE_HAPROXY_BINARY_PATH is /usr/bin/env and must be the absolute"),
+        ({"haproxy_binary": "/absent"}, "RAY_SERVE_HAPROXY_BINARY_PATH is /absent and must be the absolute"),
+        ({"hard_stop_s": 120}, "RAY_SERVE_HAPROXY_HARD_STOP_AFTER_S is 120 and must be 300 or more, for HAProxy ends"),
+        (
+            {"server_timeout_s": 60},
+            "RAY_SERVE_HAPROXY_TIMEOUT_SERVER_S is 60 and must be 300 or more, for limits.first_",
+        ),
+        (
+            {"http_callback": None},
+            "RAY_SERVE_HTTP_PROXY_CALLBACK_IMPORT_PATH is not set and must be app.edge:middlewares",
+        ),
+    ],
+)
+def test_a_mix_is_named(change: dict[str, Any], fault: str) -> None:
+    (told,) = faults_of(replace(GOOD, **change), PROD)
+    assert told.startswith(fault)
+
+
+def test_throughput_without_haproxy_is_a_mix() -> None:
+    (told,) = faults_of(replace(GOOD, ha_proxy=False), PROD)
+    assert told.startswith("RAY_SERVE_THROUGHPUT_OPTIMIZED is 1 and must be 0")
+
+
+def test_a_model_may_not_have_serve_variables_of_its_own() -> None:
+    model = PROD.models[0].model_copy(update={"env": {"RAY_SERVE_USE_GRPC_BY_DEFAULT": "0", "HF_HUB_OFFLINE": "1"}})
+    (told,) = faults_of(GOOD, PROD.model_copy(update={"models": [model]}))
+    assert told.startswith(f"models.{model.id}.env sets RAY_SERVE_USE_GRPC_BY_DEFAULT")
+
+
+def test_nodes_must_agree_except_on_paths() -> None:
+    others = {
+        "10.0.0.1": replace(GOOD, haproxy_binary="/elsewhere/haproxy"),
+        "10.0.0.2": replace(GOOD, throughput_optimized=False),
+    }
+    assert differences(GOOD, others) == ["RAY_SERVE_THROUGHPUT_OPTIMIZED is 0 on the node 10.0.0.2, and 1 here."]
+
+
+def test_the_refusal_names_every_fault_and_the_remedy(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(serve_settings, "read", lambda: replace(GOOD, hard_stop_s=1, server_timeout_s=1))
+    with pytest.raises(ConfigError, match=r"(?s)HARD_STOP.*TIMEOUT_SERVER.*cluster/with-profile ray start"):
+        serve_settings.require_fit(PROD)
+
+
+async def test_a_gateway_replica_does_not_start_with_a_mix(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(serve_settings, "read", lambda: replace(GOOD, haproxy_binary=""))
+    with pytest.raises(ConfigError, match="RAY_SERVE_HAPROXY_BINARY_PATH"):
+        await IngressReplica(LOCAL.model_dump(mode="json"), {}).__serve_build_asgi_app__()

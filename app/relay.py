@@ -8,6 +8,7 @@ from ray.exceptions import RayActorError, RayError
 from ray.serve.exceptions import BackPressureError, DeploymentUnavailableError
 
 from app.errors import ApiError, upstream_error
+from app.waking import Waker
 from deployments.protocol import RequestHead, ResponseHead, ResponseTail
 
 ATTEMPTS = 2  # a replica that dies before its first byte gets the request tried once more, on another
@@ -37,36 +38,90 @@ class Relay(Protocol):
         ...
 
 
-class HandleRelay:
-    """The relay over Ray Serve's deployment handles."""
+class Replicas(Protocol):
+    """Whether models have replicas that run."""
 
-    def __init__(self, handles: dict[str, Any]) -> None:
+    def is_up(self, model_id: str) -> bool:
+        """As far as is known here, without asking."""
+        ...
+
+    async def ask_whether_up(self, model_id: str) -> bool: ...
+
+
+class HandleRelay:
+    """The relay over Ray Serve's deployment handles.
+
+    `wake_timeouts_s` says for each model how long a request waits where no replica of it runs.
+    """
+
+    def __init__(self, handles: dict[str, Any], replicas: Replicas, wake_timeouts_s: dict[str, float]) -> None:
         self._handles = {
             model_id: handle.options(method_name="handle", stream=True) for model_id, handle in handles.items()
         }
+        self._replicas = replicas
+        self._wake_timeouts_s = wake_timeouts_s
+        self._waker = Waker(handles)
 
     async def send(self, model_id: str, request: RequestHead, body: bytes, timeout_s: float) -> "HandleAnswer":
         deadline = asyncio.get_running_loop().time() + timeout_s
+        handle = self._handles[model_id]
+        if request.session:
+            handle = handle.options(session_id=request.session)
         for attempt in range(1, ATTEMPTS + 1):
-            answer = HandleAnswer(self._handles[model_id].remote(request, body))
+            answer = HandleAnswer(handle.remote(request, body))
+            starting = asyncio.create_task(answer.start())
             try:
-                async with asyncio.timeout_at(deadline):
-                    await answer.start()
-            except TimeoutError:
-                answer.close()
-                raise ApiError(
-                    "timeout", f"The model did not begin to answer within {timeout_s:g} s. Try a smaller request."
-                ) from None
+                deadline = await self._wait(model_id, starting, deadline, timeout_s)
+                await starting
             except ReplicaLost:
                 answer.close()
                 if attempt == ATTEMPTS:
                     raise upstream_error() from None
                 continue
             except BaseException:
+                starting.cancel()
                 answer.close()
                 raise
             return answer
         raise AssertionError("unreachable")
+
+    async def _wait(self, model_id: str, starting: "asyncio.Task[None]", deadline: float, timeout_s: float) -> float:
+        """Wait until `starting` is done. Returns the deadline, which counts from the moment when the model is up.
+
+        Raises ApiError `timeout` where a model that is up lets it pass, `model_starting` where none is up in time.
+        """
+        loop = asyncio.get_running_loop()
+        wake_deadline = loop.time() + self._wake_timeouts_s[model_id]
+        if self._replicas.is_up(model_id):
+            await _first_of(starting, until=min(wake_deadline, deadline))
+            # What is known here may be old: meanwhile the model may have gone to sleep.
+            if not starting.done() and loop.time() < deadline and not await self._replicas.ask_whether_up(model_id):
+                self._waker.wake(model_id)
+                raise _still_starting()
+        else:
+            waking = self._waker.wake(model_id)
+            await _first_of(starting, waking, until=wake_deadline)
+            if not (waking.done() and waking.result()):
+                await _first_of(starting, until=wake_deadline)
+                if not starting.done() and not await self._replicas.ask_whether_up(model_id):
+                    raise _still_starting()
+            deadline = loop.time() + timeout_s
+        await _first_of(starting, until=deadline)
+        if not starting.done():
+            raise ApiError(
+                "timeout", f"The model did not begin to answer within {timeout_s:g} s. Try a smaller request."
+            )
+        return deadline
+
+
+def _still_starting() -> ApiError:
+    return ApiError("model_starting", "This model was asleep and is starting. Retry after a pause.", param="model")
+
+
+async def _first_of(*tasks: "asyncio.Task[Any]", until: float) -> None:
+    """Wait for one of `tasks`, none of which is cancelled."""
+    timeout = max(0.0, until - asyncio.get_running_loop().time())
+    await asyncio.wait(tasks, timeout=timeout, return_when=asyncio.FIRST_COMPLETED)
 
 
 class ReplicaLost(Exception):

@@ -59,8 +59,24 @@ class Handle:
         return self.streams[self.calls - 1]
 
 
-async def send(handle: Handle, timeout_s: float = 5) -> Any:
-    return await HandleRelay({"alpha": handle}).send("alpha", HEAD, b"{}", timeout_s)
+class Replicas:
+    """What is known here of replicas (`known`), and what Serve says when it is asked (`now`)."""
+
+    def __init__(self, known: bool = True, now: bool = True) -> None:
+        self.known, self.now = known, now
+
+    def is_up(self, _: str) -> bool:
+        return self.known
+
+    async def ask_whether_up(self, _: str) -> bool:
+        return self.now
+
+
+async def send(
+    handle: Handle, timeout_s: float = 5, wake_s: float = 5, replicas: Replicas | None = None, head: RequestHead = HEAD
+) -> Any:
+    relay = HandleRelay({"alpha": handle}, replicas or Replicas(), {"alpha": wake_s})
+    return await relay.send("alpha", head, b"{}", timeout_s)
 
 
 async def test_a_stream_is_its_head_its_pieces_and_its_tail() -> None:

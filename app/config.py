@@ -156,9 +156,10 @@ class Config(Strict):
         )
         return self
 
-    def wake_timeout_s(self, model: ModelEntry) -> float:
-        """How long a request waits for `model` to wake."""
-        return model.scaling.wake_timeout_s or self.limits.wake_timeout_s
+    def wake_timeouts_s(self) -> dict[str, float]:
+        """How long a request waits for each model that may sleep."""
+        sleepers = [model for model in self.models if model.scale.min_replicas == 0]
+        return {model.id: model.scaling.wake_timeout_s or self.limits.wake_timeout_s for model in sleepers}
 
     def key_path(self) -> Path | None:
         """Where the key file is."""

@@ -27,6 +27,16 @@ from app.relay import HandleRelay
 logger = logging.getLogger("portico.ingress")
 
 
+class _Application:
+    """An ASGI application that is an object: uvicorn takes a bound method for one of the old kind."""
+
+    def __init__(self, serve: Callable[..., Awaitable[None]]) -> None:
+        self._serve = serve
+
+    async def __call__(self, scope: dict[str, Any], receive: Any, send: Any) -> None:
+        await self._serve(scope, receive, send)
+
+
 class IngressReplica:
     """Holds one gateway, and puts another in its place when the configuration changes.
 
@@ -48,9 +58,10 @@ class IngressReplica:
     async def __serve_build_asgi_app__(self) -> Callable[..., Awaitable[None]]:
         """Called by Serve once, on the loop that will serve the requests."""
         access_log.configure()
-        return self._serve
+        return _Application(self.serve)
 
-    async def _serve(self, scope: dict[str, Any], receive: Any, send: Any) -> None:
+    async def serve(self, scope: dict[str, Any], receive: Any, send: Any) -> None:
+        """The ASGI application: whatever gateway there is now."""
         if scope["type"] == "lifespan":
             await self._lifespan(receive, send)
         elif self._gateway is not None:  # Serve configures a replica before it sends requests
@@ -84,13 +95,14 @@ class IngressReplica:
         keys = await asyncio.to_thread(KeyRing, config.keys, config.key_path())
         image_store = await asyncio.to_thread(ImageStore, config.kept_images)
         app_name = serve.get_replica_context().app_name
-        for entry in config.models:
-            if entry.id not in self._handles:
+        routed = {entry.id: entry.routing for entry in (self._config or config).models}
+        for entry in config.models:  # a handle keeps the router that it has
+            if entry.id not in self._handles or routed.get(entry.id, entry.routing) != entry.routing:
                 self._handles[entry.id] = await asyncio.to_thread(serve.get_deployment_handle, entry.id, app_name)
         handles = {entry.id: self._handles[entry.id] for entry in config.models}
         registry = Registry(config.models, self._registry)
         watch = Watch(registry, app_name, handles, ClusterProfiles(app_name))
-        relay = HandleRelay(handles, watch, {model.id: config.wake_timeout_s(model) for model in config.models})
+        relay = HandleRelay(handles, watch, config.wake_timeouts_s())
         budgets = self._budgets_of(config)
         self._load_tokenizers(config)
         self._gateway = Gateway(

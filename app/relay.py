@@ -51,7 +51,7 @@ class Replicas(Protocol):
 class HandleRelay:
     """The relay over Ray Serve's deployment handles.
 
-    `wake_timeouts_s` says for each model how long a request waits where no replica of it runs.
+    `wake_timeouts_s` says how long a request waits where no replica runs, for each model that may be scaled to zero.
     """
 
     def __init__(self, handles: dict[str, Any], replicas: Replicas, wake_timeouts_s: dict[str, float]) -> None:
@@ -63,7 +63,7 @@ class HandleRelay:
         self._waker = Waker(handles)
 
     async def send(self, model_id: str, request: RequestHead, body: bytes, timeout_s: float) -> "HandleAnswer":
-        deadline = asyncio.get_running_loop().time() + timeout_s
+        deadline = _now() + timeout_s
         handle = self._handles[model_id]
         if request.session:
             handle = handle.options(session_id=request.session)
@@ -90,28 +90,47 @@ class HandleRelay:
 
         Raises ApiError `timeout` where a model that is up lets it pass, `model_starting` where none is up in time.
         """
-        loop = asyncio.get_running_loop()
-        wake_deadline = loop.time() + self._wake_timeouts_s[model_id]
-        if self._replicas.is_up(model_id):
-            await _first_of(starting, until=min(wake_deadline, deadline))
-            # What is known here may be old: meanwhile the model may have gone to sleep.
-            if not starting.done() and loop.time() < deadline and not await self._replicas.ask_whether_up(model_id):
-                self._waker.wake(model_id)
-                raise _still_starting()
+        wake_timeout_s = self._wake_timeouts_s.get(model_id)
+        if wake_timeout_s is None:
+            pass  # such a model never sleeps: where no replica runs, one is being replaced
+        elif self._replicas.is_up(model_id):
+            await self._watch_over(model_id, starting, wake_timeout_s, deadline)
         else:
-            waking = self._waker.wake(model_id)
-            await _first_of(starting, waking, until=wake_deadline)
-            if not (waking.done() and waking.result()):
-                await _first_of(starting, until=wake_deadline)
-                if not starting.done() and not await self._replicas.ask_whether_up(model_id):
-                    raise _still_starting()
-            deadline = loop.time() + timeout_s
+            await self._wake(model_id, starting, wake_timeout_s)
+            deadline = _now() + timeout_s
         await _first_of(starting, until=deadline)
         if not starting.done():
             raise ApiError(
                 "timeout", f"The model did not begin to answer within {timeout_s:g} s. Try a smaller request."
             )
         return deadline
+
+    async def _wake(self, model_id: str, starting: "asyncio.Task[None]", wake_timeout_s: float) -> None:
+        """Wait until a sleeping model is up, or has answered already. Raises ApiError `model_starting`."""
+        wake_deadline = _now() + wake_timeout_s
+        waking = self._waker.wake(model_id)
+        await _first_of(starting, waking, until=wake_deadline)
+        if waking.done() and waking.result():
+            return
+        await _first_of(starting, until=wake_deadline)
+        if not starting.done() and not await self._replicas.ask_whether_up(model_id):
+            raise _still_starting()
+
+    async def _watch_over(
+        self, model_id: str, starting: "asyncio.Task[None]", wake_timeout_s: float, deadline: float
+    ) -> None:
+        """Wait a while on a model that is up as far as is known here: it may have gone to sleep since."""
+        wake_deadline = _now() + wake_timeout_s
+        if wake_deadline >= deadline:
+            return
+        await _first_of(starting, until=wake_deadline)
+        if not starting.done() and not await self._replicas.ask_whether_up(model_id):
+            self._waker.wake(model_id)
+            raise _still_starting()
+
+
+def _now() -> float:
+    return asyncio.get_running_loop().time()
 
 
 def _still_starting() -> ApiError:
@@ -120,8 +139,7 @@ def _still_starting() -> ApiError:
 
 async def _first_of(*tasks: "asyncio.Task[Any]", until: float) -> None:
     """Wait for one of `tasks`, none of which is cancelled."""
-    timeout = max(0.0, until - asyncio.get_running_loop().time())
-    await asyncio.wait(tasks, timeout=timeout, return_when=asyncio.FIRST_COMPLETED)
+    await asyncio.wait(tasks, timeout=max(0.0, until - _now()), return_when=asyncio.FIRST_COMPLETED)
 
 
 class ReplicaLost(Exception):

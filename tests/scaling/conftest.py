@@ -54,6 +54,11 @@ class ScaledService:
         ongoing: list[int] = json.loads(self._cluster("ongoing", model_id))
         return ongoing
 
+    def stats(self, model_id: str) -> dict[str, float]:
+        """What one of its replicas tells the autoscaler."""
+        stats: dict[str, float] = json.loads(self._cluster("stats", model_id))
+        return stats
+
     def kill(self, deployment: str) -> None:
         self._cluster("kill", deployment)
 

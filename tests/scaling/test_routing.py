@@ -80,6 +80,8 @@ def test_a_hot_prefix_spills_to_the_other_replica(scaled: ScaledService, client:
     while min(ongoing := scaled.ongoing(CHAT)) == 0:
         assert time.monotonic() < deadline, f"all requests went to one replica: {ongoing}"
         assert any(one.is_alive() for one in asking), f"the requests ended before both replicas worked: {ongoing}"
+    assert 0 < scaled.stats(CHAT)["kv_cache_usage"] <= 1
     for one in asking:
         one.join()
     assert statuses == [200] * 8
+    assert scaled.stats(CHAT) == {"kv_cache_usage": 0}

@@ -1,15 +1,20 @@
 """Modes, tasks and their defaults, contradictions, and what Serve is told."""
 
+import importlib.util
+from pathlib import Path
 from typing import Any
 
 import pytest
 from ray.serve.schema import DeploymentSchema, RayActorOptionsSchema
 
+from app.affinity import BLOCK_BYTES, MAX_BLOCKS
 from app.builder import model_deployment
-from app.config import parse_config
+from app.config import Limits, parse_config
 from app.fields import ConfigError
 from app.model_entry import ModelEntry
-from app.scaling import MODES, TASKS
+from app.prefix_map import USUAL_MAX_IMBALANCE, USUAL_REMEMBERED_BLOCKS
+from app.project import PROJECT_FOLDER
+from app.scaling import CHAT_PER_SEQUENCE, MODES, TASKS, VLLM_MAX_NUM_SEQS, Scaling
 from tests.unit.conftest import config_args
 
 ENGINES = {
@@ -66,9 +71,10 @@ def test_chat_takes_seven_tenths_of_the_sequences_that_its_engine_runs(
 
 
 def test_what_the_engine_takes_by_itself_is_what_the_defaults_say() -> None:
-    source = __import__("importlib.util", fromlist=["util"]).find_spec("vllm").submodule_search_locations[0]
-    with open(f"{source}/config/scheduler.py") as file:
-        assert "DEFAULT_MAX_NUM_SEQS: ClassVar[int] = 128" in file.read()
+    found = importlib.util.find_spec("vllm")  # its text: importing it takes seconds
+    assert found is not None
+    source = (Path(found.submodule_search_locations[0]) / "config" / "scheduler.py").read_text()
+    assert f"DEFAULT_MAX_NUM_SEQS: ClassVar[int] = {VLLM_MAX_NUM_SEQS}" in source
 
 
 def test_each_number_may_be_given() -> None:
@@ -206,3 +212,29 @@ class TestVersions:
         version = deployment._deployment_config.version
         deployment._deployment_config.version = "other"
         assert DeploymentConfig.from_proto_bytes(deployment._deployment_config.to_proto_bytes()).version == version
+
+
+def test_the_page_tells_the_defaults_as_they_are() -> None:
+    page = (PROJECT_FOLDER / "docs" / "scaling.md").read_text()
+    rows = {task: (usual.target_ongoing_requests, usual.max_ongoing_requests, usual.max_queued_requests)
+            for task, usual in TASKS.items()}  # fmt: skip
+    for task, numbers in rows.items():
+        assert "| " + " | ".join(map(str, (task, *numbers))) + " |" in page
+    per = CHAT_PER_SEQUENCE
+    chat = (per.target_ongoing_requests, per.max_ongoing_requests, per.max_queued_requests)
+    assert "| chat | " + " | ".join(f"{number} x `max_num_seqs`" for number in chat) + " |" in page
+    for told in (
+        f"left out, it is {VLLM_MAX_NUM_SEQS}",
+        f"after {MODES['flex'].downscale_to_zero_delay_s} s without a request",
+        f"after {MODES['active'].downscale_delay_s} s of less work",
+        f"after {MODES['flex'].downscale_delay_s} s |",
+        f"after {Scaling().upscale_delay_s:g} s of more work",
+        f"`look_back_s` ({Scaling().look_back_s:g} s)",
+        f"`kv_cache_target` ({Scaling().kv_cache_target})",
+        f"`drain_timeout_s` ({Scaling().drain_timeout_s:g} s)",
+        f"`limits.wake_timeout_s` ({Limits().wake_timeout_s:g} s",
+        f"`max_imbalance` ({USUAL_MAX_IMBALANCE})",
+        f"`remembered_blocks`, {USUAL_REMEMBERED_BLOCKS}",
+        f"blocks of {BLOCK_BYTES} bytes (at most {BLOCK_BYTES * MAX_BLOCKS // 1024} KiB)",
+    ):
+        assert told in page, told

@@ -94,7 +94,7 @@ class Scale:
 
     min_replicas: int
     max_replicas: int
-    initial_replicas: int
+    initial_replicas: int | None  # none: as many as there are, or the fewest
     target_ongoing_requests: float
     max_ongoing_requests: int
     max_queued_requests: int
@@ -120,7 +120,8 @@ def resolve(scaling: Scaling, mode: Mode, task: Task, engine_kwargs: dict[str, A
     scale = Scale(
         min_replicas=least,
         max_replicas=scaling.max_replicas,
-        initial_replicas=_or(scaling.initial_replicas, max(1, least)),
+        # Serve goes back to this number at every change of the entry's numbers, so only what must have it has it.
+        initial_replicas=scaling.initial_replicas if least or scaling.initial_replicas else 1,
         target_ongoing_requests=_or(
             scaling.target_ongoing_requests, min(work.target_ongoing_requests, float(max_ongoing))
         ),
@@ -153,7 +154,7 @@ def _contradictions(scale: Scale, scaling: Scaling, mode: Mode) -> list[str]:
         faults.append("downscale_to_zero_delay_s: mode active never goes to zero. Leave it out, or say `mode: flex`")
     if scale.max_replicas < scale.min_replicas:
         faults.append(f"max_replicas ({scale.max_replicas}) is under min_replicas ({scale.min_replicas})")
-    elif not scale.min_replicas <= scale.initial_replicas <= scale.max_replicas:
+    elif not scale.min_replicas <= _or(scale.initial_replicas, scale.min_replicas) <= scale.max_replicas:
         faults.append(
             f"initial_replicas: {scale.initial_replicas} is not between min_replicas ({scale.min_replicas}) and "
             f"max_replicas ({scale.max_replicas})"

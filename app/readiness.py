@@ -45,6 +45,8 @@ class Watch:
         self._handles = handles
         self._profiles = profiles
         self._looking: asyncio.Task[None] | None = None
+        self._deployments: dict[str, Any] = {}  # as they were last seen
+        self._learning: dict[str, asyncio.Task[None]] = {}
 
     def is_up(self, model_id: str) -> bool:
         """Whether a replica of the model runs, as far as is known here, without asking."""
@@ -53,55 +55,66 @@ class Watch:
     async def ask_whether_up(self, model_id: str) -> bool:
         """Whether a replica of the model runs now. Many who ask at once ask Serve once."""
         if self._looking is None or self._looking.done():
-            self._looking = asyncio.create_task(self._look())
+            self._looking = asyncio.create_task(self.look())
         await asyncio.shield(self._looking)
         return self._registry.is_up(model_id)
 
     async def run(self) -> None:
         """Watch for as long as this process lives."""
         while True:
-            await self._look()
+            await self.look()
             await asyncio.sleep(WATCH_SECONDS_READY if self._registry.all_verified() else WATCH_SECONDS_STARTING)
 
-    async def _look(self) -> None:
+    async def look(self) -> None:
+        """Ask Serve once; what single models are then asked goes on in the background."""
         try:
             status = await asyncio.to_thread(serve.status)
-            application = status.applications.get(self._app_name)
-            if application is None:
-                return
-            deployments = application.deployments
-            # Each by itself: one model that is slow to answer keeps no other from being listed.
-            await asyncio.gather(
-                *(
-                    self._learn(m, deployments[m.entry.id])
-                    for m in self._registry.unsettled()
-                    if m.entry.id in deployments
-                )
-            )
-            self._registry.update(
-                {name: readiness_of(one) for name, one in deployments.items()},
-                {name: running_of(one) for name, one in deployments.items()},
-            )
         except Exception:  # the controller may be restarting; what was known stays valid
             logger.warning("Serve did not say how the models are; asking again", exc_info=True)
+            return
+        application = status.applications.get(self._app_name)
+        if application is None:
+            return
+        self._deployments = application.deployments
+        for model in self._registry.unsettled():
+            self._start_to_learn(model)
+        self._tell()
 
-    async def _learn(self, model: Model, deployment: Any) -> None:
-        """Learn what a model can do: of a replica that runs, else as another gateway has learnt it."""
-        if readiness_of(deployment) is not Readiness.VERIFIED:
+    async def learnt(self) -> None:
+        """Wait until every model that was asked has answered."""
+        await asyncio.gather(*self._learning.values())
+
+    def _tell(self) -> None:
+        self._registry.update(
+            {name: readiness_of(one) for name, one in self._deployments.items()},
+            {name: running_of(one) for name, one in self._deployments.items()},
+        )
+
+    def _start_to_learn(self, model: Model) -> None:
+        model_id, under_way = model.entry.id, self._learning.get(model.entry.id)
+        deployment = self._deployments.get(model_id)
+        if deployment is None or readiness_of(deployment) is not Readiness.VERIFIED:
             return
         settled = deployment.status in SETTLED
         if not settled and model.known is not None:
             return  # an update goes on, and either version may answer
+        if under_way is None or under_way.done():
+            learning = self._learn(model, settled=settled, asleep=running_of(deployment) == 0)
+            self._learning[model_id] = asyncio.create_task(learning)
+
+    async def _learn(self, model: Model, *, settled: bool, asleep: bool) -> None:
+        """Learn what a model can do: of a replica that runs, else as another gateway has learnt it."""
         model_id, identity = model.entry.id, model.entry.identity
-        if running_of(deployment) == 0 and (kept := await self._profiles.get(model_id, identity)) is not None:
-            self._registry.learn(model_id, Profile.from_wire(kept))
-            return
         try:
-            async with asyncio.timeout(DESCRIBE_SECONDS):
-                told = await self._handles[model_id].describe.remote()
+            kept = await self._profiles.get(model_id, identity) if asleep else None
+            if kept is None:
+                async with asyncio.timeout(DESCRIBE_SECONDS):
+                    told = await self._handles[model_id].describe.remote()
+                self._registry.learn(model_id, Profile.from_wire(told), settled=settled)
+                if settled:
+                    await self._profiles.put(model_id, identity, told)
+            else:
+                self._registry.learn(model_id, Profile.from_wire(kept))
         except Exception:  # the replica died meanwhile, or has much to do
             logger.warning("%s did not say what it can do; asking again", model_id, exc_info=True)
-            return
-        self._registry.learn(model_id, Profile.from_wire(told), settled=settled)
-        if settled:
-            await self._profiles.put(model_id, identity, told)
+        self._tell()

@@ -1,5 +1,6 @@
 """Whom the gateway asks what a model can do, and that none is woken for it."""
 
+import asyncio
 from types import SimpleNamespace
 from typing import Any
 
@@ -66,6 +67,12 @@ def world(monkeypatch: pytest.MonkeyPatch) -> World:
     return World(monkeypatch)
 
 
+async def look(watch: Watch) -> None:
+    """One look at Serve, and the answers of those who were asked."""
+    await watch.look()
+    await watch.learnt()
+
+
 def readiness(registry: Registry) -> Readiness:
     return registry._models["alpha"].readiness
 
@@ -81,7 +88,8 @@ async def test_a_model_is_verified_by_its_first_start_and_stays_so_asleep_and_wa
         ("UNHEALTHY", 0, Readiness.STARTING),
     ]:
         world.is_now(status, running)
-        assert await watch.ask_whether_up("alpha") is (running > 0)
+        await look(watch)
+        assert watch.is_up("alpha") is await watch.ask_whether_up("alpha") is (running > 0)
         assert readiness(registry) is expected
     assert world.handle.asked == 1
 
@@ -89,10 +97,10 @@ async def test_a_model_is_verified_by_its_first_start_and_stays_so_asleep_and_wa
 async def test_another_gateway_learns_of_a_sleeping_model_without_asking_it(world: World) -> None:
     _, first = world.gateway()
     world.is_now("HEALTHY", 1)
-    await first.ask_whether_up("alpha")
+    await look(first)
     world.is_now("HEALTHY", 0)
     registry, second = world.gateway()
-    await second.ask_whether_up("alpha")
+    await look(second)
     assert readiness(registry) is Readiness.VERIFIED
     assert registry._models["alpha"].profile == PROFILE.overridden([], [])
     assert world.handle.asked == 1
@@ -101,31 +109,31 @@ async def test_another_gateway_learns_of_a_sleeping_model_without_asking_it(worl
 async def test_what_is_kept_counts_only_for_what_the_replicas_run_now(world: World) -> None:
     _, first = world.gateway()
     world.is_now("HEALTHY", 1)
-    await first.ask_whether_up("alpha")
+    await look(first)
     world.is_now("HEALTHY", 0)
     _, changed = world.gateway(source="./other")
-    await changed.ask_whether_up("alpha")
+    await look(changed)
     assert world.handle.asked == 2
 
 
 async def test_during_an_update_what_a_replica_says_is_asked_again_when_it_is_over(world: World) -> None:
     registry, watch = world.gateway()
     world.is_now("UPDATING", 1)
-    await watch.ask_whether_up("alpha")
+    await look(watch)
     assert readiness(registry) is Readiness.VERIFIED
     assert world.profiles.kept == {}, "this may have been a replica of the old version"
-    await watch.ask_whether_up("alpha")
+    await look(watch)
     assert world.handle.asked == 1
     world.is_now("HEALTHY", 1)
-    await watch.ask_whether_up("alpha")
-    await watch.ask_whether_up("alpha")
+    await look(watch)
+    await look(watch)
     assert (world.handle.asked, len(world.profiles.kept)) == (2, 1)
 
 
 async def test_a_changed_configuration_takes_over_what_is_known(world: World) -> None:
     registry, watch = world.gateway()
     world.is_now("HEALTHY", 1)
-    await watch.ask_whether_up("alpha")
+    await look(watch)
     same, _ = world.gateway(registry, capabilities={"vision": True})
     assert readiness(same) is Readiness.VERIFIED
     assert "vision" in same._models["alpha"].profile.capabilities
@@ -135,9 +143,17 @@ async def test_a_changed_configuration_takes_over_what_is_known(world: World) ->
     assert [model.entry.id for model in changed.unsettled()] == ["alpha"]
 
 
-async def test_many_who_ask_at_once_ask_serve_once(world: World) -> None:
-    import asyncio
+async def test_a_model_that_does_not_answer_keeps_no_other_from_being_seen(world: World) -> None:
+    registry, watch = world.gateway()
+    world.is_now("HEALTHY", 1)
+    answers = asyncio.Event()
+    world.handle.remote = answers.wait  # type: ignore[assignment]
+    assert await asyncio.wait_for(watch.ask_whether_up("alpha"), 5)
+    assert readiness(registry) is Readiness.STARTING
+    answers.set()
 
+
+async def test_many_who_ask_at_once_ask_serve_once(world: World) -> None:
     _, watch = world.gateway()
     world.is_now("HEALTHY", 1)
     assert await asyncio.gather(*(watch.ask_whether_up("alpha") for _ in range(20))) == [True] * 20

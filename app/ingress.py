@@ -6,6 +6,7 @@ from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any
 
 from ray import serve
+from ray.serve.handle import DeploymentHandle
 
 from app import access_log
 from app.budgets.actor import ActorLink
@@ -98,7 +99,7 @@ class IngressReplica:
         routed = {entry.id: entry.routing for entry in (self._config or config).models}
         for entry in config.models:  # a handle keeps the router that it has
             if entry.id not in self._handles or routed.get(entry.id, entry.routing) != entry.routing:
-                self._handles[entry.id] = await asyncio.to_thread(serve.get_deployment_handle, entry.id, app_name)
+                self._handles[entry.id] = DeploymentHandle(entry.id, app_name)  # Serve's function for it keeps a cache
         handles = {entry.id: self._handles[entry.id] for entry in config.models}
         registry = Registry(config.models, self._registry)
         watch = Watch(registry, app_name, handles, ClusterProfiles(app_name))

@@ -47,9 +47,11 @@ class EngineArgumentError(ValueError):
 class VllmEngine:
     """A running vLLM engine and the ASGI application that serves it."""
 
-    def __init__(self, engine: Any, app: Any, arguments: argparse.Namespace, kv_cache_usage: dict[int, float]) -> None:
+    def __init__(
+        self, engine: Any, app: Any, arguments: argparse.Namespace, usage: dict[int, float] | None = None
+    ) -> None:
         self.app = app
-        self._kv_cache_usage = kv_cache_usage
+        self._kv_cache_usage = {} if usage is None else usage  # filled by a logger of the engine
         self._engine = engine
         self._arguments = arguments
 

@@ -24,7 +24,8 @@ async def told(replica: IngressReplica, scope: dict[str, Any]) -> list[dict[str,
     return sent
 
 
-async def test_its_server_starts_and_stops_before_there_is_a_configuration() -> None:
+async def test_its_server_starts_and_stops_before_there_is_a_configuration(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("app.ingress.access_log.configure", lambda: None)  # it is of the whole process
     sent = await told(IngressReplica({}), {"type": "lifespan"})
     assert [message["type"] for message in sent] == ["lifespan.startup.complete", "lifespan.shutdown.complete"]
 

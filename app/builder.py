@@ -1,14 +1,18 @@
 """Builds the Serve application of a configuration: `import_path: app.builder:build`."""
 
+import warnings
 from typing import Any
 
 from ray import serve
-from ray.serve import Application
-from ray.serve.config import AutoscalingConfig
+from ray.serve import Application, Deployment
+from ray.serve.config import AutoscalingConfig, AutoscalingPolicy, RequestRouterConfig
 
 from app.config import Config, parse_config
+from app.deployment_version import with_version
 from app.ingress import IngressReplica
 from app.model_entry import ModelEntry
+from app.routing import Routing
+from app.scaling import Scale
 from deployments.embeddings import EmbeddingsReplica
 from deployments.images import ImagesReplica
 from deployments.speech import EspeakReplica
@@ -26,6 +30,10 @@ REPLICAS: dict[tuple[str, str], Any] = {
     ("espeak-ng", "speech"): EspeakReplica,
 }
 INGRESS_NAME = "gateway"
+# By name: Serve imports them where they run, in the controller and beside each handle.
+POLICY = "app.autoscaling:LoadPolicy"
+SESSION_ROUTER = "ray.serve.experimental.consistent_hash_router:ConsistentHashRouter"
+PREFIX_ROUTER = "app.prefix_router:PrefixRouter"
 HEALTH_CHECK_PERIOD_S = 5
 HEALTH_CHECK_TIMEOUT_S = 10
 
@@ -36,50 +44,74 @@ REPLICA_ENV = {"VLLM_NO_USAGE_STATS": "1", "DO_NOT_TRACK": "1", "HF_HUB_DISABLE_
 def build(args: dict[str, Any]) -> Application:
     """The application of the configuration `args`. Raises ConfigError."""
     config = parse_config(args)
-    models = {entry.id: _model_deployment(entry) for entry in config.models}
-    return _ingress_deployment(config).bind(config.model_dump(mode="json"), models)
+    models = {entry.id: model_deployment(entry).bind(*_init_args(entry)) for entry in config.models}
+    return ingress_deployment(config).bind(models)
 
 
-def _model_deployment(entry: ModelEntry) -> Application:
-    """One deployment per model, named after it, so that a change of one entry restarts that model only."""
-    scaling, resources = entry.scaling, entry.resources
-    actor_options: dict[str, Any] = {
-        "num_cpus": resources.num_cpus,
-        "num_gpus": resources.num_gpus,
-        "runtime_env": {"env_vars": REPLICA_ENV | entry.env},
-    }
-    if resources.accelerator_type is not None:
-        actor_options["accelerator_type"] = resources.accelerator_type
+def _init_args(entry: ModelEntry) -> tuple[Any, ...]:
+    return (entry.id, entry.location(), entry.engine_kwargs)
+
+
+def model_deployment(entry: ModelEntry) -> Deployment:
+    """One deployment per model, named after it, with a version of its own: a change of one entry restarts that one."""
+    scale = entry.scale
     options: dict[str, Any] = {
         "name": entry.id,
-        "ray_actor_options": actor_options,
-        "max_ongoing_requests": scaling.max_ongoing_requests,
-        "max_queued_requests": scaling.max_queued_requests,
+        "ray_actor_options": entry.resources.actor_options() | {"runtime_env": {"env_vars": REPLICA_ENV | entry.env}},
+        "max_ongoing_requests": scale.max_ongoing_requests,
+        "max_queued_requests": scale.max_queued_requests,
         "health_check_period_s": HEALTH_CHECK_PERIOD_S,
         "health_check_timeout_s": HEALTH_CHECK_TIMEOUT_S,
+        "graceful_shutdown_timeout_s": scale.drain_timeout_s,
+        "max_surge_percent": scale.surge,
     }
-    if scaling.min_replicas == scaling.max_replicas:
-        options["num_replicas"] = scaling.min_replicas
+    if scale.is_fixed:
+        options["num_replicas"] = scale.min_replicas
     else:
-        options["autoscaling_config"] = AutoscalingConfig(
-            min_replicas=scaling.min_replicas,
-            max_replicas=scaling.max_replicas,
-            target_ongoing_requests=scaling.target_ongoing_requests,
-            upscale_delay_s=scaling.upscale_delay_s,
-            downscale_delay_s=scaling.downscale_delay_s,
+        options["autoscaling_config"] = _autoscaling(scale)
+    if (router := _router(entry.routing)) is not None:
+        options["request_router_config"] = router
+    return with_version(serve.deployment(REPLICAS[entry.engine, entry.task], **options), entry.identity)
+
+
+def _autoscaling(scale: Scale) -> AutoscalingConfig:
+    with warnings.catch_warnings():  # metrics_interval_s is to become an environment variable, the same for all models
+        warnings.simplefilter("ignore", DeprecationWarning)
+        return AutoscalingConfig(
+            min_replicas=scale.min_replicas,
+            max_replicas=scale.max_replicas,
+            initial_replicas=scale.initial_replicas,
+            target_ongoing_requests=scale.target_ongoing_requests,
+            upscale_delay_s=scale.upscale_delay_s,
+            downscale_delay_s=scale.downscale_delay_s,
+            downscale_to_zero_delay_s=scale.downscale_to_zero_delay_s,
+            look_back_period_s=scale.look_back_s,
+            metrics_interval_s=scale.metrics_interval_s,
+            policy=AutoscalingPolicy(policy_function=POLICY, policy_kwargs={"kv_cache_target": scale.kv_cache_target}),
         )
-    return serve.deployment(REPLICAS[entry.engine, entry.task], **options).bind(
-        entry.id, entry.location(), entry.engine_kwargs
-    )
 
 
-def _ingress_deployment(config: Config) -> Any:
+def _router(routing: Routing) -> RequestRouterConfig | None:
+    """None: Serve's own, power of two choices."""
+    if routing.policy == "session":
+        return RequestRouterConfig(request_router_class=SESSION_ROUTER)
+    if routing.policy == "prefix":
+        given = routing.model_dump(include={"max_imbalance", "remembered_blocks"}, exclude_none=True)
+        return RequestRouterConfig(request_router_class=PREFIX_ROUTER, request_router_kwargs=given)
+    return None
+
+
+def ingress_deployment(config: Config) -> Deployment:
+    """The gateway. It takes a changed configuration while it runs: its streams and its address stay."""
     ingress = config.ingress
-    return serve.deployment(
+    deployment = serve.deployment(
         serve.ingress()(IngressReplica),
         name=INGRESS_NAME,
         num_replicas=ingress.replicas,
         max_ongoing_requests=ingress.max_ongoing_requests,
         max_queued_requests=ingress.max_queued_requests,
         ray_actor_options={"num_cpus": ingress.num_cpus},
+        graceful_shutdown_timeout_s=ingress.drain_timeout_s,
+        user_config=config.model_dump(mode="json"),
     )
+    return with_version(deployment, INGRESS_NAME)

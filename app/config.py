@@ -10,6 +10,7 @@ import pydantic
 import yaml
 from pydantic import Field, StringConstraints
 
+from app.cluster import Cluster, Need, check_fit
 from app.fields import ConfigError, PositiveFloat, PositiveInt, Strict, explain, refuse_twice
 from app.keys.entry import KeyEntry
 from app.model_entry import ModelEntry
@@ -25,6 +26,9 @@ class Limits(Strict):
     max_file_bytes: PositiveInt = Field(25 * 1024 * 1024, description="of a recording to transcribe")
     body_pause_timeout_s: PositiveFloat = Field(60, description="without a byte of a body that is still coming")
     first_byte_timeout_s: PositiveFloat = 600
+    wake_timeout_s: PositiveFloat = Field(
+        60, description="how long a request waits for a model that was scaled to zero; then it is told to come back"
+    )
     ping_interval_s: PositiveFloat = 15
 
 
@@ -84,6 +88,9 @@ class Ingress(Strict):
     num_cpus: float = Field(0.1, ge=0, description="what Ray reserves for each")
     max_ongoing_requests: PositiveInt = Field(1000, description="open requests and streams per replica")
     max_queued_requests: PositiveInt = Field(1000, description="per proxy, waiting for a replica")
+    drain_timeout_s: float = Field(
+        600, ge=0, description="how long a replica that is to stop may go on with what it has begun"
+    )
 
 
 class Config(Strict):
@@ -99,6 +106,7 @@ class Config(Strict):
     kept_images: KeptImages = KeptImages()
     budgets: Budgets = Budgets()
     ingress: Ingress = Ingress()
+    cluster: Cluster = Cluster()
 
     @pydantic.field_validator("key_file")
     @classmethod
@@ -137,6 +145,22 @@ class Config(Strict):
                 "what all of them can read, such as s3://bucket/images and a secret that every node has"
             )
         return self
+
+    @pydantic.model_validator(mode="after")
+    def _models_fit_the_cluster(self) -> Self:
+        check_fit(
+            self.cluster,
+            [
+                Need(model.id, model.scale.min_replicas, model.resources.num_gpus, model.resources.accelerator_types)
+                for model in self.models
+            ],
+        )
+        return self
+
+    def wake_timeouts_s(self) -> dict[str, float]:
+        """How long a request waits for each model that may sleep."""
+        sleepers = [model for model in self.models if model.scale.min_replicas == 0]
+        return {model.id: model.scaling.wake_timeout_s or self.limits.wake_timeout_s for model in sleepers}
 
     def key_path(self) -> Path | None:
         """Where the key file is."""

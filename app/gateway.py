@@ -9,6 +9,7 @@ from typing import Any
 import orjson
 
 from app import access_log, openapi
+from app.affinity import affinity
 from app.body import ClientGone, Receive, impatient
 from app.budgets.account import Terms
 from app.budgets.admission import Admission, Budgets, RateLimited
@@ -106,8 +107,6 @@ class Gateway:
     async def __call__(self, scope: dict[str, Any], receive: Receive, send: Send) -> None:
         if scope["type"] == "http":
             await self._serve(scope, receive, send)
-        elif scope["type"] == "lifespan":
-            await self._lifespan(receive, send)
         else:
             await send({"type": "websocket.close", "code": 1000})
 
@@ -183,6 +182,7 @@ class Gateway:
         reply = call.reply
         adjusted = adjust(TABLES_BY_ROUTE[generation.route], request, model.profile)
         reply.note(adjusted)
+        where = affinity(model.entry.routing, call.headers, adjusted.kept)
         if images := list(generation.images(adjusted.kept)):
             reply.clock.pause()
             await self._images.load(images)
@@ -193,7 +193,7 @@ class Gateway:
         by_url = generation.route is IMAGES and adjusted.kept.get("response_format") == "url"
         if by_url:
             self._image_store.origin(call.headers.get("host"))  # refused before anything is painted
-        head = RequestHead(generation.route.path, reply.request_id, usage, echo, strict)
+        head = RequestHead(generation.route.path, reply.request_id, usage, echo, strict, *where)
         payload = generation.engine_body(adjusted.kept, model.entry.id)
         reply.clock.pause()
         answer = await self._relay.send(model.entry.id, head, payload, self._limits.first_byte_timeout_s)
@@ -214,16 +214,6 @@ class Gateway:
                 await reply.complete(answer.head.status, [("content-type", answer.head.content_type)], body)
         finally:
             answer.close()
-
-    async def _lifespan(self, receive: Receive, send: Send) -> None:
-        """There is nothing to start; the server waits for both answers."""
-        while True:
-            message = await receive()
-            if message["type"] == "lifespan.shutdown":
-                await self._budgets.close()
-            await send({"type": f"{message['type']}.complete"})
-            if message["type"] == "lifespan.shutdown":
-                return
 
     async def _kept_image(self, call: Call) -> None:
         image = await self._image_store.read(call.match.name or "")

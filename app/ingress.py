@@ -1,9 +1,12 @@
 """The ingress deployment: the gateway inside a Serve replica."""
 
 import asyncio
+import logging
+from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any
 
 from ray import serve
+from ray.serve.handle import DeploymentHandle
 
 from app import access_log, serve_settings
 from app.budgets.actor import ActorLink
@@ -17,52 +20,130 @@ from app.image_store import ImageStore
 from app.keys import KeyRing
 from app.metrics import RayMetrics
 from app.metrics_page import metrics_page
-from app.readiness import watch
+from app.profile_store import ClusterProfiles
+from app.readiness import Watch
 from app.registry import Registry
 from app.relay import HandleRelay
 
+logger = logging.getLogger("portico.ingress")
+
+
+class _Application:
+    """An ASGI application that is an object: uvicorn takes a bound method for one of the old kind."""
+
+    def __init__(self, serve: Callable[..., Awaitable[None]]) -> None:
+        self._serve = serve
+
+    async def __call__(self, scope: dict[str, Any], receive: Any, send: Any) -> None:
+        await self._serve(scope, receive, send)
+
 
 class IngressReplica:
-    """Holds one gateway. Its number of replicas is fixed: a change would make HAProxy drop long streams."""
+    """Holds one gateway, and puts another in its place when the configuration changes.
 
-    def __init__(self, config: dict[str, Any], handles: dict[str, Any]) -> None:
-        self._config = Config.model_validate(config)
+    A request stays with the gateway that took it, so an update cuts no stream. The number of replicas is fixed: a
+    change would make HAProxy drop long streams.
+    """
+
+    def __init__(self, handles: dict[str, Any]) -> None:
+        """`handles` makes the models a part of the application; those added later are found by their names."""
         self._handles = handles
-        self._watching: list[asyncio.Task[None]] = []
+        self._config: Config | None = None
+        self._gateway: Gateway | None = None
+        self._registry: Registry | None = None
+        self._budgets: Budgets | None = None
+        self._estimator = Estimator()
+        self._metrics = RayMetrics()
+        self._tasks: dict[str, asyncio.Task[None]] = {}
 
-    async def __serve_build_asgi_app__(self) -> Gateway:
+    async def __serve_build_asgi_app__(self) -> Callable[..., Awaitable[None]]:
         """Called by Serve once, on the loop that will serve the requests."""
-        await asyncio.to_thread(serve_settings.require_fit, self._config)
         access_log.configure()
-        keys = await asyncio.to_thread(KeyRing, self._config.keys, self._config.key_path())
-        image_store = await asyncio.to_thread(ImageStore, self._config.kept_images)
-        registry = Registry(self._config.models)
+        return _Application(self.serve)
+
+    async def serve(self, scope: dict[str, Any], receive: Any, send: Any) -> None:
+        """The ASGI application: whatever gateway there is now."""
+        if scope["type"] == "lifespan":
+            await self._lifespan(receive, send)
+        elif self._gateway is not None:  # Serve configures a replica before it sends requests
+            await self._gateway(scope, receive, send)
+
+    async def _lifespan(self, receive: Any, send: Any) -> None:
+        """There is nothing to start; the server waits for both answers."""
+        while True:
+            message = await receive()
+            stopping = message["type"] == "lifespan.shutdown"
+            if stopping and self._budgets is not None:
+                await self._budgets.close()
+            await send({"type": f"{message['type']}.complete"})
+            if stopping:
+                return
+
+    async def reconfigure(self, config: dict[str, Any]) -> None:
+        """Called by Serve with the configuration: at the start, and at each change of it.
+
+        What cannot be followed, such as a key file that is not there, fails a start. Later it is logged, and what was
+        there before goes on: a replica that failed would be replaced by one that fails as well.
+        """
+        try:
+            await self._follow(Config.model_validate(config))
+        except Exception:
+            if self._gateway is None:
+                raise
+            logger.exception("the changed configuration cannot be used; the one before stays")
+
+    async def _follow(self, config: Config) -> None:
+        await asyncio.to_thread(serve_settings.require_fit, config)
+        keys = await asyncio.to_thread(KeyRing, config.keys, config.key_path())
+        image_store = await asyncio.to_thread(ImageStore, config.kept_images)
         app_name = serve.get_replica_context().app_name
-        self._watching = [
-            asyncio.create_task(watch(registry, app_name, self._handles)),
-            asyncio.create_task(keys.follow()),
-            asyncio.create_task(image_store.keep_swept()),
-        ]
-        estimator, metrics = Estimator(), RayMetrics()
-        for entry in self._config.models:
-            self._watching.append(asyncio.create_task(estimator.load(entry.id, entry.location())))
-        return Gateway(
-            self._config,
+        routed = {entry.id: entry.routing for entry in (self._config or config).models}
+        for entry in config.models:  # a handle keeps the router that it has
+            if entry.id not in self._handles or routed.get(entry.id, entry.routing) != entry.routing:
+                self._handles[entry.id] = DeploymentHandle(entry.id, app_name)  # Serve's function for it keeps a cache
+        handles = {entry.id: self._handles[entry.id] for entry in config.models}
+        registry = Registry(config.models, self._registry)
+        watch = Watch(registry, app_name, handles, ClusterProfiles(app_name))
+        relay = HandleRelay(handles, watch, config.wake_timeouts_s())
+        budgets = self._budgets_of(config)
+        self._load_tokenizers(config)
+        self._gateway = Gateway(
+            config,
             keys,
-            HandleRelay(self._handles),
+            relay,
             registry,
-            budgets=self._budgets(metrics),
-            estimator=estimator,
+            budgets=budgets,
+            estimator=self._estimator,
             image_store=image_store,
-            metrics=metrics,
+            metrics=self._metrics,
             metrics_page=metrics_page,
         )
+        self._config, self._registry, self._budgets = config, registry, budgets
+        self._keep("watch", watch.run())
+        self._keep("keys", keys.follow())
+        self._keep("images", image_store.keep_swept())
 
-    def _budgets(self, metrics: RayMetrics) -> Budgets:
+    def _budgets_of(self, config: Config) -> Budgets:
         """Budgets of this replica alone, where it is the only one, else leased from the shared account."""
-        if self._config.ingress.replicas == 1:
+        before, number = self._config, config.ingress.replicas
+        same = before is not None and (before.ingress.replicas, before.budgets) == (number, config.budgets)
+        if same and self._budgets is not None:
+            return self._budgets  # with all that was granted
+        if number == 1:
             return ExactBudgets()
-        budgets = LeasedBudgets(ActorLink(self._config.budgets.snapshot), self._config.ingress.replicas)
-        self._watching.append(asyncio.create_task(budgets.keep()))
-        self._watching.append(asyncio.create_task(metrics.follow_bank(budgets)))
+        budgets = LeasedBudgets(ActorLink(config.budgets.snapshot), number)
+        self._keep("budgets", budgets.keep())
+        self._keep("figures of the bank", self._metrics.follow_bank(budgets))
         return budgets
+
+    def _load_tokenizers(self, config: Config) -> None:
+        known = {(entry.id, entry.location()) for entry in (self._config.models if self._config else [])}
+        for entry in config.models:
+            if (entry.id, entry.location()) not in known:
+                self._keep(f"tokenizer of {entry.id}", self._estimator.load(entry.id, entry.location()))
+
+    def _keep(self, name: str, work: Coroutine[Any, Any, None]) -> None:
+        """Run `work` in the background, in place of what had its name before."""
+        if (old := self._tasks.get(name)) is not None:
+            old.cancel()
+        self._tasks[name] = asyncio.create_task(work)

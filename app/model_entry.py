@@ -1,14 +1,19 @@
 """One model of the configuration: what clients call it, which engine runs it, and with what."""
 
+import hashlib
+from functools import cached_property
 from typing import Annotated, Any, Literal, Self
 
+import orjson
 import pydantic
 from pydantic import Field, StringConstraints
 
 from app.engines.catalog import EngineName, Task, check_options, engines_of
 from app.fields import ModelId, Strict
 from app.project import in_project
-from app.scaling import Resources, Scaling
+from app.resources import Resources
+from app.routing import Routing
+from app.scaling import Mode, Scale, Scaling, resolve
 
 # Parts of the routes themselves: as the id of a model, each would make a path mean two things.
 ROUTE_WORDS = frozenset({"chat", "responses", "embeddings", "images", "audio", "models", "completions"})
@@ -27,7 +32,11 @@ class ModelEntry(Strict):
     source: Annotated[str, StringConstraints(min_length=1)] = Field(
         description="a hub name, an absolute folder, or a folder of the project that begins with ./"
     )
+    mode: Mode = Field(
+        "active", description="active: at least one replica, always; flex: none after five minutes without a request"
+    )
     scaling: Scaling = Scaling()
+    routing: Routing = Routing()
     resources: Resources = Resources()
     env: dict[str, str] = Field({}, description="environment variables of the replicas")
     engine_kwargs: dict[str, Any] = Field(
@@ -56,6 +65,25 @@ class ModelEntry(Strict):
         if value in ROUTE_WORDS:
             raise ValueError(f"{value!r} is a part of the routes; choose another id")
         return value
+
+    @pydantic.model_validator(mode="after")
+    def _parts_fit_together(self) -> Self:
+        self.resources.check_engine(self.engine, self.engine_kwargs)
+        if self.routing.policy == "prefix" and self.task != "chat":
+            raise ValueError(f"routing.policy: prefix is for the task chat, and this is {self.task}")
+        _ = self.scale
+        return self
+
+    @cached_property
+    def scale(self) -> Scale:
+        """`scaling`, with the defaults of the mode and the task."""
+        return resolve(self.scaling, self.mode, self.task, self.engine_kwargs, self.resources.num_gpus)
+
+    @cached_property
+    def identity(self) -> str:
+        """A digest of what the replicas run. Where it changes, they are others, and so may be what they can do."""
+        parts = (self.id, self.task, self.engine, self.location(), self.env, self.engine_kwargs)
+        return hashlib.sha256(orjson.dumps(parts, option=orjson.OPT_SORT_KEYS, default=str)).hexdigest()
 
     def location(self) -> str:
         """`source` as an engine takes it: a hub name, or an absolute path."""

@@ -46,4 +46,6 @@ class Profile:
 
     @classmethod
     def from_wire(cls, data: dict[str, Any]) -> "Profile":
-        return cls(**data)
+        """`to_wire`'s data, also after a way through JSON, where sets and tuples are lists."""
+        sets = {name: frozenset(data[name]) for name in ("capabilities", "template_kwargs")}
+        return cls(**data | sets | {"voices": tuple(data["voices"])})

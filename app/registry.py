@@ -28,6 +28,9 @@ class Model:
     entry: ModelEntry
     readiness: Readiness = Readiness.STARTING
     known: Profile | None = None  # what it can do; known before it is verified
+    is_settled: bool = False  # whether `known` is of what the entry says now, not of what an update is replacing
+    running: int = 0  # replicas; a verified model with none sleeps
+    found: Profile | None = None  # `known` as the replica told it
     created: int = field(default_factory=lambda: int(time.time()))  # Unix seconds; when it was first verified
 
     @property
@@ -45,25 +48,39 @@ class Model:
 class Registry:
     """The models of the configuration. One task updates their readiness; requests only read it."""
 
-    def __init__(self, entries: list[ModelEntry]) -> None:
+    def __init__(self, entries: list[ModelEntry], before: "Registry | None" = None) -> None:
+        """The models of a configuration; `before` is the registry of the one that it replaces."""
         self._models = {entry.id: Model(entry) for entry in entries}
+        for model_id, old in (before._models if before else {}).items():
+            if (model := self._models.get(model_id)) is not None:
+                model.readiness, model.created, model.running = old.readiness, old.created, old.running
+                if old.found is not None:
+                    same = old.entry.identity == model.entry.identity
+                    self.learn(model_id, old.found, settled=old.is_settled and same)
 
-    def update(self, readiness: dict[str, Readiness]) -> None:
-        """Take over what is known now; a model that is not in `readiness` is starting."""
+    def update(self, readiness: dict[str, Readiness], running: dict[str, int] | None = None) -> None:
+        """Take over what is known now; a model that is not in `readiness` is starting. `running` counts replicas."""
         for model_id, model in self._models.items():
             now = readiness.get(model_id, Readiness.STARTING)
+            model.running = (running or {}).get(model_id, 0)
             if now is Readiness.VERIFIED and model.known is None:
                 now = Readiness.STARTING
             if now is Readiness.VERIFIED and model.readiness is not Readiness.VERIFIED:
                 model.created = int(time.time())
             model.readiness = now
 
-    def without_profile(self) -> list[str]:
-        return [model_id for model_id, model in self._models.items() if model.known is None]
+    def unsettled(self) -> list[Model]:
+        """The models whose profile is not known for sure."""
+        return [model for model in self._models.values() if not model.is_settled]
 
-    def learn(self, model_id: str, profile: Profile) -> None:
+    def is_up(self, model_id: str) -> bool:
+        """Whether a replica of the model runs, as far as is known here."""
+        return model_id in self._models and self._models[model_id].running > 0
+
+    def learn(self, model_id: str, profile: Profile, *, settled: bool = True) -> None:
         """Take over what a replica says its model can do, and what the configuration says instead."""
         model = self._models[model_id]
+        model.found, model.is_settled = profile, settled
         model.known = profile.overridden(model.entry.capabilities.items(), model.entry.chat_template_kwargs)
 
     def all_verified(self) -> bool:

@@ -8,6 +8,7 @@ from ray.exceptions import RayActorError, RayError
 from ray.serve.exceptions import BackPressureError, DeploymentUnavailableError
 
 from app.errors import ApiError, upstream_error
+from app.waking import Waker
 from deployments.protocol import RequestHead, ResponseHead, ResponseTail
 
 ATTEMPTS = 2  # a replica that dies before its first byte gets the request tried once more, on another
@@ -37,36 +38,108 @@ class Relay(Protocol):
         ...
 
 
-class HandleRelay:
-    """The relay over Ray Serve's deployment handles."""
+class Replicas(Protocol):
+    """Whether models have replicas that run."""
 
-    def __init__(self, handles: dict[str, Any]) -> None:
+    def is_up(self, model_id: str) -> bool:
+        """As far as is known here, without asking."""
+        ...
+
+    async def ask_whether_up(self, model_id: str) -> bool: ...
+
+
+class HandleRelay:
+    """The relay over Ray Serve's deployment handles.
+
+    `wake_timeouts_s` says how long a request waits where no replica runs, for each model that may be scaled to zero.
+    """
+
+    def __init__(self, handles: dict[str, Any], replicas: Replicas, wake_timeouts_s: dict[str, float]) -> None:
         self._handles = {
             model_id: handle.options(method_name="handle", stream=True) for model_id, handle in handles.items()
         }
+        self._replicas = replicas
+        self._wake_timeouts_s = wake_timeouts_s
+        self._waker = Waker(handles)
 
     async def send(self, model_id: str, request: RequestHead, body: bytes, timeout_s: float) -> "HandleAnswer":
-        deadline = asyncio.get_running_loop().time() + timeout_s
+        deadline = _now() + timeout_s
+        handle = self._handles[model_id]
+        if request.session:
+            handle = handle.options(session_id=request.session)
         for attempt in range(1, ATTEMPTS + 1):
-            answer = HandleAnswer(self._handles[model_id].remote(request, body))
+            answer = HandleAnswer(handle.remote(request, body))
+            starting = asyncio.create_task(answer.start())
             try:
-                async with asyncio.timeout_at(deadline):
-                    await answer.start()
-            except TimeoutError:
-                answer.close()
-                raise ApiError(
-                    "timeout", f"The model did not begin to answer within {timeout_s:g} s. Try a smaller request."
-                ) from None
+                deadline = await self._wait(model_id, starting, deadline, timeout_s)
+                await starting
             except ReplicaLost:
                 answer.close()
                 if attempt == ATTEMPTS:
                     raise upstream_error() from None
                 continue
             except BaseException:
+                starting.cancel()
                 answer.close()
                 raise
             return answer
         raise AssertionError("unreachable")
+
+    async def _wait(self, model_id: str, starting: "asyncio.Task[None]", deadline: float, timeout_s: float) -> float:
+        """Wait until `starting` is done. Returns the deadline, which counts from the moment when the model is up.
+
+        Raises ApiError `timeout` where a model that is up lets it pass, `model_starting` where none is up in time.
+        """
+        wake_timeout_s = self._wake_timeouts_s.get(model_id)
+        if wake_timeout_s is None:
+            pass  # such a model never sleeps: where no replica runs, one is being replaced
+        elif self._replicas.is_up(model_id):
+            await self._watch_over(model_id, starting, wake_timeout_s, deadline)
+        else:
+            await self._wake(model_id, starting, wake_timeout_s)
+            deadline = _now() + timeout_s
+        await _first_of(starting, until=deadline)
+        if not starting.done():
+            raise ApiError(
+                "timeout", f"The model did not begin to answer within {timeout_s:g} s. Try a smaller request."
+            )
+        return deadline
+
+    async def _wake(self, model_id: str, starting: "asyncio.Task[None]", wake_timeout_s: float) -> None:
+        """Wait until a sleeping model is up, or has answered already. Raises ApiError `model_starting`."""
+        wake_deadline = _now() + wake_timeout_s
+        waking = self._waker.wake(model_id)
+        await _first_of(starting, waking, until=wake_deadline)
+        if waking.done() and waking.result():
+            return
+        await _first_of(starting, until=wake_deadline)
+        if not starting.done() and not await self._replicas.ask_whether_up(model_id):
+            raise _still_starting()
+
+    async def _watch_over(
+        self, model_id: str, starting: "asyncio.Task[None]", wake_timeout_s: float, deadline: float
+    ) -> None:
+        """Wait a while on a model that is up as far as is known here: it may have gone to sleep since."""
+        wake_deadline = _now() + wake_timeout_s
+        if wake_deadline >= deadline:
+            return
+        await _first_of(starting, until=wake_deadline)
+        if not starting.done() and not await self._replicas.ask_whether_up(model_id):
+            self._waker.wake(model_id)
+            raise _still_starting()
+
+
+def _now() -> float:
+    return asyncio.get_running_loop().time()
+
+
+def _still_starting() -> ApiError:
+    return ApiError("model_starting", "This model was asleep and is starting. Retry after a pause.", param="model")
+
+
+async def _first_of(*tasks: "asyncio.Task[Any]", until: float) -> None:
+    """Wait for one of `tasks`, none of which is cancelled."""
+    await asyncio.wait(tasks, timeout=max(0.0, until - _now()), return_when=asyncio.FIRST_COMPLETED)
 
 
 class ReplicaLost(Exception):

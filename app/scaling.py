@@ -1,43 +1,184 @@
-"""How many replicas a model has, what each takes, and what Ray reserves for it."""
+"""How many replicas a model has, when their number changes, and how much each takes: the fields, and their defaults."""
 
-from typing import Self
+import math
+from dataclasses import dataclass
+from typing import Any, Literal, TypeVar
 
-import pydantic
 from pydantic import Field
 
+from app.engines.catalog import Task
 from app.fields import PositiveFloat, PositiveInt, Strict
+
+Mode = Literal["active", "flex"]
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class ModeDefaults:
+    """What a mode decides where an entry says nothing."""
+
+    min_replicas: int
+    downscale_delay_s: float  # of less work than a replica less could do, before there is one less
+    downscale_to_zero_delay_s: float | None  # without any request, before the last replica goes
+    metrics_interval_s: float  # how often a gateway replica tells the autoscaler of its requests
+
+
+@dataclass(frozen=True)
+class TaskDefaults:
+    """What a task decides where an entry says nothing. Each number is per replica, the queue's per gateway replica."""
+
+    target_ongoing_requests: float
+    max_ongoing_requests: int
+    max_queued_requests: int
+
+
+MODES: dict[Mode, ModeDefaults] = {
+    "active": ModeDefaults(1, 600, None, 5),
+    "flex": ModeDefaults(0, 120, 300, 1),
+}
+# Of chat the numbers are per sequence that the engine runs at once, `engine_kwargs.max_num_seqs`.
+CHAT_PER_SEQUENCE = TaskDefaults(0.7, 2, 4)
+VLLM_MAX_NUM_SEQS = 128  # where the entry does not say; what vLLM takes for an engine inside another program
+TASKS: dict[Task, TaskDefaults] = {
+    "embeddings": TaskDefaults(256, 512, 1024),
+    "images": TaskDefaults(4, 8, 32),
+    "transcriptions": TaskDefaults(4, 8, 32),
+    "speech": TaskDefaults(2, 4, 32),
+}
+SURGE_WITHOUT_GPUS = 100  # percent: an update starts the new replicas first. A spare GPU is seldom there, a core is
 
 
 class Scaling(Strict):
-    """How many replicas a model has and how much each takes. Requests beyond all of it are answered 503."""
+    """How many replicas a model has and how much each takes. Requests beyond all of it are answered 503.
 
-    min_replicas: PositiveInt = 1
+    What is left out follows from the entry's mode and task.
+    """
+
+    min_replicas: int | None = Field(None, ge=0)
     max_replicas: PositiveInt = 1
-    target_ongoing_requests: PositiveFloat = Field(
-        45, description="per replica; a replica is added where there are more. About 0.7 of the engine's max_num_seqs"
+    initial_replicas: PositiveInt | None = Field(
+        None, description="started when the entry is new or changed, so that the model is verified once"
     )
-    max_ongoing_requests: PositiveInt = Field(64, description="per replica, in the engine and waiting in it")
-    max_queued_requests: PositiveInt = Field(128, description="waiting for a replica, per ingress replica")
-    upscale_delay_s: float = Field(10, ge=0)
-    downscale_delay_s: float = Field(300, ge=0)
+    target_ongoing_requests: PositiveFloat | None = Field(
+        None, description="per replica; a replica is added where there are more, running and waiting"
+    )
+    max_ongoing_requests: PositiveInt | None = Field(None, description="per replica, in the engine and waiting in it")
+    max_queued_requests: PositiveInt | None = Field(None, description="waiting for a replica, per ingress replica")
+    kv_cache_target: float = Field(
+        0.9, gt=0, le=1, description="share of vLLM's KV cache in use, over all replicas, beyond which one is added"
+    )
+    upscale_delay_s: float = Field(5, ge=0)
+    downscale_delay_s: float | None = Field(None, ge=0)
+    downscale_to_zero_delay_s: float | None = Field(
+        None, ge=0, description="idle time after which a model of mode flex loses its last replica"
+    )
+    look_back_s: PositiveFloat = Field(10, description="span of time over which the autoscaler takes its means")
+    wake_timeout_s: PositiveFloat | None = Field(
+        None, description="how long a request waits for a model that wakes; left out: limits.wake_timeout_s"
+    )
+    drain_timeout_s: float = Field(
+        600, ge=0, description="how long a replica that is to stop may go on with what it has begun"
+    )
+    surge: int | None = Field(
+        None,
+        ge=0,
+        le=100,
+        description="percent of the replicas that an update starts before it stops old ones; left out: 100 without "
+        "GPUs, 0 with",
+    )
 
-    @pydantic.model_validator(mode="after")
-    def _replicas_in_order(self) -> Self:
-        if self.max_replicas < self.min_replicas:
-            raise ValueError(f"max_replicas ({self.max_replicas}) is under min_replicas ({self.min_replicas})")
-        return self
+
+@dataclass(frozen=True)
+class Scale:
+    """A `Scaling` with nothing left out."""
+
+    min_replicas: int
+    max_replicas: int
+    initial_replicas: int | None  # none: as many as there are, or the fewest
+    target_ongoing_requests: float
+    max_ongoing_requests: int
+    max_queued_requests: int
+    kv_cache_target: float
+    upscale_delay_s: float
+    downscale_delay_s: float
+    downscale_to_zero_delay_s: float | None
+    look_back_s: float
+    metrics_interval_s: float
+    drain_timeout_s: float
+    surge: int
+
+    @property
+    def is_fixed(self) -> bool:
+        return self.min_replicas == self.max_replicas
 
 
-class Resources(Strict):
-    """What Ray reserves for each replica."""
+def resolve(scaling: Scaling, mode: Mode, task: Task, engine_kwargs: dict[str, Any], num_gpus: float) -> Scale:
+    """`scaling` with the defaults of its mode and its task. Raises ValueError for a contradiction."""
+    usual, work = MODES[mode], _of_task(task, engine_kwargs)
+    least = _or(scaling.min_replicas, usual.min_replicas)
+    max_ongoing = _or(scaling.max_ongoing_requests, work.max_ongoing_requests)
+    scale = Scale(
+        min_replicas=least,
+        max_replicas=scaling.max_replicas,
+        # Serve goes back to this number at every change of the entry's numbers, so only what must have it has it.
+        initial_replicas=scaling.initial_replicas if least or scaling.initial_replicas else 1,
+        target_ongoing_requests=_or(
+            scaling.target_ongoing_requests, min(work.target_ongoing_requests, float(max_ongoing))
+        ),
+        max_ongoing_requests=max_ongoing,
+        max_queued_requests=_or(scaling.max_queued_requests, work.max_queued_requests),
+        kv_cache_target=scaling.kv_cache_target,
+        upscale_delay_s=scaling.upscale_delay_s,
+        downscale_delay_s=_or(scaling.downscale_delay_s, usual.downscale_delay_s),
+        downscale_to_zero_delay_s=_or(scaling.downscale_to_zero_delay_s, usual.downscale_to_zero_delay_s),
+        look_back_s=scaling.look_back_s,
+        metrics_interval_s=min(usual.metrics_interval_s, scaling.look_back_s / 2),
+        drain_timeout_s=scaling.drain_timeout_s,
+        surge=_or(scaling.surge, 0 if num_gpus else SURGE_WITHOUT_GPUS),
+    )
+    for fault in _contradictions(scale, scaling, mode):
+        raise ValueError(f"scaling.{fault}")
+    return scale
 
-    num_cpus: float = Field(1, ge=0)
-    num_gpus: float = Field(0, ge=0, description="a whole number of GPUs, or a fraction of one")
-    accelerator_type: str | None = Field(None, description="a Ray accelerator type, such as H100")
 
-    @pydantic.field_validator("num_gpus")
-    @classmethod
-    def _whole_or_fraction(cls, value: float) -> float:
-        if value > 1 and value != int(value):
-            raise ValueError(f"{value} is neither a whole number of GPUs nor a fraction of one")
-        return value
+def _contradictions(scale: Scale, scaling: Scaling, mode: Mode) -> list[str]:
+    faults = []
+    if mode == "active" and scale.min_replicas == 0:
+        faults.append("min_replicas: 0 contradicts mode active, which keeps at least 1. For 0, say `mode: flex`")
+    if mode == "flex" and scale.min_replicas > 0:
+        faults.append(
+            f"min_replicas: {scale.min_replicas} contradicts mode flex, which goes to 0. Leave it out, or say "
+            "`mode: active`"
+        )
+    if mode == "active" and scaling.downscale_to_zero_delay_s is not None:
+        faults.append("downscale_to_zero_delay_s: mode active never goes to zero. Leave it out, or say `mode: flex`")
+    if scale.max_replicas < scale.min_replicas:
+        faults.append(f"max_replicas ({scale.max_replicas}) is under min_replicas ({scale.min_replicas})")
+    elif not scale.min_replicas <= _or(scale.initial_replicas, scale.min_replicas) <= scale.max_replicas:
+        faults.append(
+            f"initial_replicas: {scale.initial_replicas} is not between min_replicas ({scale.min_replicas}) and "
+            f"max_replicas ({scale.max_replicas})"
+        )
+    if scale.target_ongoing_requests > scale.max_ongoing_requests:
+        faults.append(
+            f"target_ongoing_requests: {scale.target_ongoing_requests:g} is over max_ongoing_requests "
+            f"({scale.max_ongoing_requests}), so it is never reached. Lower it, or raise the other"
+        )
+    return faults
+
+
+def _of_task(task: Task, engine_kwargs: dict[str, Any]) -> TaskDefaults:
+    if task != "chat":
+        return TASKS[task]
+    given = engine_kwargs.get("max_num_seqs")
+    sequences = given if isinstance(given, int) and given > 0 else VLLM_MAX_NUM_SEQS  # the engine refuses others
+    per = CHAT_PER_SEQUENCE
+    return TaskDefaults(
+        max(1, math.floor(per.target_ongoing_requests * sequences)),
+        per.max_ongoing_requests * sequences,
+        per.max_queued_requests * sequences,
+    )
+
+
+def _or(given: T | None, default: T) -> T:
+    return default if given is None else given

@@ -1,4 +1,4 @@
-"""A running service of one model, for the other files here: local.yaml with that entry alone, on a free port."""
+"""A running service, for the other files here: local.yaml with other entries, on a port of its own."""
 
 import os
 import signal
@@ -30,11 +30,11 @@ def local_entry(model_id: str) -> dict[str, Any]:
 
 
 @contextmanager
-def serving(entry: dict[str, Any]) -> Iterator[str]:
-    """Serve the model of `entry` at the URL that is given, until the end of the block."""
+def serving(*entries: dict[str, Any]) -> Iterator[str]:
+    """Serve the models of `entries` at the URL that is given, until the end of the block."""
     content = yaml.safe_load(LOCAL_CONFIG.read_text())
     content["http_options"]["port"] = PORT
-    content["applications"][0]["args"]["models"] = [entry]
+    content["applications"][0]["args"]["models"] = list(entries)
     with tempfile.TemporaryDirectory(prefix="portico-") as folder:
         config = Path(folder) / "serve.yaml"
         config.write_text(yaml.safe_dump(content))

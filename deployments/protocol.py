@@ -30,6 +30,8 @@ class RequestHead(NamedTuple):
     include_usage: bool  # whether the client asked to see the usage event of a stream
     echo: dict[str, Any]  # what the answer repeats of the request, such as `metadata`
     strict: bool = False  # whether the client wants an error where the replica would change its request
+    session: str = ""  # a digest; requests that share it go to the same replica, where the model's routing says so
+    prefix: tuple[int, ...] = ()  # digests of the conversation's beginning, see `app/affinity.py`
 
 
 class ResponseHead(NamedTuple):

@@ -6,6 +6,7 @@ from typing import Any, ClassVar
 
 import orjson
 
+from app.autoscaling import KV_CACHE_USAGE
 from deployments.dialect import Dialect
 from deployments.protocol import CHAT_ROUTE, RESPONSES_ROUTE, RequestHead, ResponseHead, ResponseItem
 from deployments.replica import answer
@@ -58,6 +59,10 @@ class VllmReplica:
     async def describe(self) -> dict[str, Any]:
         """What the model can do: a `Profile` as plain data."""
         return self._engine.profile().to_wire()
+
+    async def record_autoscaling_stats(self) -> dict[str, float]:
+        """Called by Serve, for the autoscaling policy."""
+        return {KV_CACHE_USAGE: self._engine.kv_cache_usage()}
 
     def unfinished_requests(self) -> int:
         """Requests the engine works on now."""

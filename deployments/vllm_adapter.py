@@ -47,8 +47,11 @@ class EngineArgumentError(ValueError):
 class VllmEngine:
     """A running vLLM engine and the ASGI application that serves it."""
 
-    def __init__(self, engine: Any, app: Any, arguments: argparse.Namespace) -> None:
+    def __init__(
+        self, engine: Any, app: Any, arguments: argparse.Namespace, usage: dict[int, float] | None = None
+    ) -> None:
         self.app = app
+        self._kv_cache_usage = {} if usage is None else usage  # filled by a logger of the engine
         self._engine = engine
         self._arguments = arguments
 
@@ -89,6 +92,11 @@ class VllmEngine:
             },
         )
 
+    def kv_cache_usage(self) -> float:
+        """The share of the KV cache that running requests hold, in 0..1, as of the engine's last step."""
+        # The last step of all leaves its own usage behind.
+        return max(self._kv_cache_usage.values(), default=0.0) if self.unfinished_requests() else 0.0
+
     def unfinished_requests(self) -> int:
         return int(self._engine.get_num_unfinished_requests())
 
@@ -127,7 +135,9 @@ async def start_engine(model_id: str, source: str, engine_kwargs: dict[str, Any]
         model=source, served_model_name=[model_id], allowed_media_domains=NOTHING_TO_FETCH, **engine_values
     )
     frontend_args = frontend_class(**frontend_values)
-    engine = AsyncLLM.from_engine_args(engine_args, stat_loggers=[RayPrometheusStatLogger])
+    usage: dict[int, float] = {}
+    loggers = [RayPrometheusStatLogger, _kv_cache_logger(usage)]
+    engine = AsyncLLM.from_engine_args(engine_args, stat_loggers=loggers)
     tasks = await engine.get_supported_tasks()
     # A plain namespace, as vLLM's own command line hands over: engine fields win where both have one.
     arguments = argparse.Namespace(**(vars(frontend_args) | vars(engine_args)))
@@ -138,7 +148,25 @@ async def start_engine(model_id: str, source: str, engine_kwargs: dict[str, Any]
     _report_validation_errors_as_data(app)
     if engine_args.structured_outputs_config.disable_any_whitespace:
         _bound_whitespace_of_tool_calls()
-    return VllmEngine(engine, app, arguments)
+    return VllmEngine(engine, app, arguments, usage)
+
+
+def _kv_cache_logger(usage: dict[int, float]) -> Any:
+    """A logger of vLLM's that keeps in `usage` how full each engine's KV cache is."""
+    from vllm.v1.metrics.loggers import StatLoggerBase
+
+    class KvCacheLogger(StatLoggerBase):  # type: ignore[misc]
+        def __init__(self, vllm_config: Any, engine_index: int = 0) -> None:  # noqa: ARG002 - vLLM calls it so
+            self._index = engine_index
+
+        def record(self, scheduler_stats: Any, iteration_stats: Any, *_: Any, **__: Any) -> None:  # noqa: ARG002
+            if scheduler_stats is not None:
+                usage[self._index] = scheduler_stats.kv_cache_usage
+
+        def log_engine_initialized(self) -> None:
+            pass
+
+    return KvCacheLogger
 
 
 def _load_template(given: str | None) -> str | None:

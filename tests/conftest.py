@@ -13,6 +13,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -124,28 +125,18 @@ def image_server() -> Iterator[ImageServer]:
         yield server
 
 
-@pytest.fixture(scope="session")
-def service(image_server: ImageServer, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
-    """local.yaml as `make serve` runs it, with a vision model, on a free port and a Ray cluster of its own."""
-    content = yaml.safe_load((PROJECT_FOLDER / "serve_configs" / "local.yaml").read_text())
+@contextmanager
+def launched(content: dict[str, Any], folder: Path, key_file: Path) -> Iterator[Service]:
+    """`content` as `make serve` runs it, on a free port and a Ray cluster of its own."""
     port = free_port()
     content["http_options"]["port"] = port
-    args = content["applications"][0]["args"]
-    models = args["models"]
-    painter = entry_of(models, "pocket-image")
-    models += [vision_entry(entry_of(models, "pocket-chat")), flux_entry(painter)]
-    painter["engine_kwargs"]["quality"]["high"] = 2000  # so that work lasts long enough to be given up
-    args["input_images"] = {"allowed_domains": [image_server.host], "allowed_networks": ["127.0.0.0/8"]} | IMAGE_BOUNDS
-    folder = tmp_path_factory.mktemp("service")
-    key_file = folder / "keys.json"
-    main(["keys", "create", "--file", str(key_file), "--name", "first"])
-    args["key_file"] = str(key_file)
-    (folder / "local.yaml").write_text(yaml.safe_dump(content))
+    config = folder / "local.yaml"
+    config.write_text(yaml.safe_dump(content))
     ray_folder = Path(tempfile.mkdtemp(prefix="portico-"))  # short: Ray puts sockets there, whose paths are bounded
     environment = {name: value for name, value in os.environ.items() if name != "RAY_ADDRESS"}
     with (folder / "log").open("wb") as log:
         process = subprocess.Popen(
-            [sys.executable, "-u", "-m", "app", "serve", str(folder / "local.yaml")],
+            [sys.executable, "-u", "-m", "app", "serve", str(config)],
             cwd=PROJECT_FOLDER,
             env=environment | {"RAY_TMPDIR": str(ray_folder), "PYTHONUNBUFFERED": "1"},
             stdout=log,
@@ -161,6 +152,24 @@ def service(image_server: ImageServer, tmp_path_factory: pytest.TempPathFactory)
             for started in [*running.processes(), psutil.Process(process.pid)]:
                 started.kill()
         shutil.rmtree(ray_folder, ignore_errors=True)
+
+
+@pytest.fixture(scope="session")
+def service(image_server: ImageServer, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
+    """local.yaml with a vision model."""
+    content = yaml.safe_load((PROJECT_FOLDER / "serve_configs" / "local.yaml").read_text())
+    args = content["applications"][0]["args"]
+    models = args["models"]
+    painter = entry_of(models, "pocket-image")
+    models += [vision_entry(entry_of(models, "pocket-chat")), flux_entry(painter)]
+    painter["engine_kwargs"]["quality"]["high"] = 2000  # so that work lasts long enough to be given up
+    args["input_images"] = {"allowed_domains": [image_server.host], "allowed_networks": ["127.0.0.0/8"]} | IMAGE_BOUNDS
+    folder = tmp_path_factory.mktemp("service")
+    key_file = folder / "keys.json"
+    main(["keys", "create", "--file", str(key_file), "--name", "first"])
+    args["key_file"] = str(key_file)
+    with launched(content, folder, key_file) as running:
+        yield running
 
 
 @pytest.fixture(scope="session")

@@ -16,8 +16,8 @@ CHAT = "/chat/completions"
 
 
 async def test_a_full_queue_is_a_503_that_says_when_to_come_back(service: Service) -> None:
-    scaling = read_serve_config(PROJECT_FOLDER / "serve_configs" / "local.yaml")[1].models[0].scaling
-    at_once = 2 * (scaling.max_ongoing_requests + scaling.max_queued_requests)
+    scale = read_serve_config(PROJECT_FOLDER / "serve_configs" / "local.yaml")[1].models[0].scale
+    at_once = 2 * (scale.max_ongoing_requests + scale.max_queued_requests)
     headers = {"authorization": f"Bearer {LOCAL_KEY}"}
     limits = httpx.Limits(max_connections=None)
     async with httpx.AsyncClient(base_url=service.base_url, headers=headers, timeout=120, limits=limits) as client:
@@ -26,7 +26,7 @@ async def test_a_full_queue_is_a_503_that_says_when_to_come_back(service: Servic
         assert (await client.post(CHAT, json=body)).status_code == 200, "the service did not recover"
     statuses = Counter(answer.status_code for answer in answers)
     assert set(statuses) == {200, 503}, statuses
-    assert statuses[200] >= scaling.max_ongoing_requests
+    assert statuses[200] >= scale.max_ongoing_requests
     for answer in answers:
         if answer.status_code == 503:
             assert_error(answer, 503, "server_error", "overloaded")

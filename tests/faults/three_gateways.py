@@ -11,7 +11,7 @@ from typing import Any
 import ray
 from ray import serve
 
-from app.builder import _ingress_deployment
+from app.builder import ingress_deployment
 from app.config import parse_config
 from app.profile import Profile
 from deployments.protocol import RequestHead, ResponseHead
@@ -37,7 +37,7 @@ def main(port: int, args: dict[str, Any]) -> None:
         logging_config={"log_level": "WARNING", "enable_access_log": False},
     )
     config = parse_config(args)
-    serve.run(_ingress_deployment(config).bind(config.model_dump(mode="json"), {"alpha": Model.bind()}), blocking=True)
+    serve.run(ingress_deployment(config).bind({"alpha": Model.bind()}), blocking=True)
 
 
 if __name__ == "__main__":

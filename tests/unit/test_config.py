@@ -28,7 +28,7 @@ def test_the_production_config_scales_several_models_on_gpus_and_knows_no_local_
     _, config = read_serve_config(PROJECT_FOLDER / "serve_configs" / "prod.yaml")
     assert len(config.models) > 1
     assert all(model.resources.num_gpus > 0 for model in config.models)
-    assert any(model.scaling.max_replicas > model.scaling.min_replicas for model in config.models)
+    assert any(model.scale.max_replicas > model.scale.min_replicas for model in config.models)
     assert config.keys == []
     assert str(config.key_path()) == "/etc/portico/keys.json"
 

@@ -59,8 +59,24 @@ class Handle:
         return self.streams[self.calls - 1]
 
 
-async def send(handle: Handle, timeout_s: float = 5) -> Any:
-    return await HandleRelay({"alpha": handle}).send("alpha", HEAD, b"{}", timeout_s)
+class Replicas:
+    """What is known here of replicas (`known`), and what Serve says when it is asked (`now`)."""
+
+    def __init__(self, known: bool = True, now: bool = True) -> None:
+        self.known, self.now = known, now
+
+    def is_up(self, _: str) -> bool:
+        return self.known
+
+    async def ask_whether_up(self, _: str) -> bool:
+        return self.now
+
+
+async def send(
+    handle: Handle, timeout_s: float = 5, wake_s: float = 5, replicas: Replicas | None = None, head: RequestHead = HEAD
+) -> Any:
+    relay = HandleRelay({"alpha": handle}, replicas or Replicas(), {"alpha": wake_s})
+    return await relay.send("alpha", head, b"{}", timeout_s)
 
 
 async def test_a_stream_is_its_head_its_pieces_and_its_tail() -> None:
@@ -134,3 +150,101 @@ async def test_a_client_that_leaves_before_the_first_byte_cancels_the_work() -> 
     with pytest.raises(asyncio.CancelledError):
         await task
     assert handle.streams[0].cancelled
+
+
+class SleepingHandle(Handle):
+    """A handle of a model without replicas: its streams wait, until `describe` has been let through."""
+
+    def __init__(self, *answers: list[Any]) -> None:
+        super().__init__(*answers)
+        self.options_given: dict[str, Any] = {}
+        self.describes = 0
+        self.up = asyncio.Event()
+
+    def options(self, **options: Any) -> "SleepingHandle":
+        self.options_given |= options
+        return self
+
+    @property
+    def describe(self) -> Any:
+        return type("Method", (), {"remote": lambda _: self._describe()})()
+
+    async def _describe(self) -> dict[str, Any]:
+        self.describes += 1
+        await self.up.wait()
+        return {}
+
+
+ASLEEP = Replicas(known=False, now=False)
+
+
+class TestWaking:
+    async def test_a_request_waits_for_a_model_that_wakes(self) -> None:
+        handle = SleepingHandle([0.05, ResponseHead(200, body=b"ok")])
+        assert (await send(handle, replicas=ASLEEP)).head.body == b"ok"
+        assert handle.describes == 1
+
+    async def test_after_the_limit_it_is_told_to_come_back_and_the_model_goes_on_waking(self) -> None:
+        handle = SleepingHandle([5.0, ResponseHead(200)])
+        with pytest.raises(ApiError) as caught:
+            await send(handle, wake_s=0.05, replicas=ASLEEP)
+        assert (caught.value.status, caught.value.code, caught.value.retry_after) == (503, "model_starting", 5)
+        assert handle.streams[0].cancelled
+        assert handle.describes == 1, "nothing is left that wakes the model"
+
+    async def test_many_waiting_requests_wake_a_model_by_one_call(self) -> None:
+        handle = SleepingHandle([0.05, ResponseHead(200)], [0.05, ResponseHead(200)], [0.05, ResponseHead(200)])
+        relay = HandleRelay({"alpha": handle}, ASLEEP, {"alpha": 5})
+        await asyncio.gather(*(relay.send("alpha", HEAD, b"", 5) for _ in range(3)))
+        assert handle.describes == 1
+
+    async def test_once_the_model_is_up_only_the_time_to_the_first_byte_counts(self) -> None:
+        handle = SleepingHandle([0.2, ResponseHead(200, body=b"slow")])
+        handle.up.set()
+        answer = await send(handle, timeout_s=5, wake_s=0.05, replicas=Replicas(known=False, now=True))
+        assert answer.head.body == b"slow"
+
+    async def test_and_it_counts_from_then(self) -> None:
+        handle = SleepingHandle([0.3, ResponseHead(200)])
+        asyncio.get_running_loop().call_later(0.1, handle.up.set)
+        with pytest.raises(ApiError) as caught:
+            await send(handle, timeout_s=0.1, wake_s=5, replicas=ASLEEP)
+        assert caught.value.code == "timeout"
+
+    async def test_a_model_that_is_up_is_never_waited_for_by_the_limit_of_waking(self) -> None:
+        handle = Handle([0.1, ResponseHead(200, body=b"slow")])
+        assert (await send(handle, wake_s=0.02, replicas=Replicas(known=True, now=True))).head.body == b"slow"
+
+    async def test_a_model_that_fell_asleep_unseen_is_found_out_at_that_limit(self) -> None:
+        handle = SleepingHandle([5.0, ResponseHead(200)])
+        with pytest.raises(ApiError) as caught:
+            await send(handle, wake_s=0.02, replicas=Replicas(known=True, now=False))
+        await asyncio.sleep(0)  # the call is a task of its own
+        assert (caught.value.code, handle.describes) == ("model_starting", 1)
+
+    async def test_a_call_that_wakes_in_vain_is_made_again_by_the_next_request(self) -> None:
+        handle = SleepingHandle([0.01, ResponseHead(200)], [0.01, ResponseHead(200)])
+
+        async def failed() -> dict[str, Any]:
+            handle.describes += 1
+            raise DIED
+
+        handle._describe = failed  # type: ignore[method-assign]
+        relay = HandleRelay({"alpha": handle}, ASLEEP, {"alpha": 5})
+        for _ in range(2):
+            await relay.send("alpha", HEAD, b"", 5)
+            await asyncio.sleep(0)
+        assert handle.describes == 2
+
+    async def test_a_model_that_never_sleeps_has_no_limit_of_waking(self) -> None:
+        handle = Handle([0.05, ResponseHead(200, body=b"ok")])
+        relay = HandleRelay({"alpha": handle}, ASLEEP, {})
+        assert (await relay.send("alpha", HEAD, b"", 5)).head.body == b"ok"
+
+
+async def test_a_session_goes_to_the_router_and_no_session_changes_nothing() -> None:
+    handle = SleepingHandle([ResponseHead(200)], [ResponseHead(200)])
+    await send(handle)
+    assert "session_id" not in handle.options_given
+    await send(handle, head=HEAD._replace(session="digest"))
+    assert handle.options_given["session_id"] == "digest"

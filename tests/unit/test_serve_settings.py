@@ -95,4 +95,4 @@ def test_the_refusal_names_every_fault_and_the_remedy(monkeypatch: pytest.Monkey
 async def test_a_gateway_replica_does_not_start_with_a_mix(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(serve_settings, "read", lambda: replace(GOOD, haproxy_binary=""))
     with pytest.raises(ConfigError, match="RAY_SERVE_HAPROXY_BINARY_PATH"):
-        await IngressReplica(LOCAL.model_dump(mode="json"), {}).__serve_build_asgi_app__()
+        await IngressReplica({}).reconfigure(LOCAL.model_dump(mode="json"))

@@ -32,6 +32,8 @@ ray_node_cpu{NodeAddress="10.0.0.7"} 1.0
         ("UPDATING", 1, Readiness.VERIFIED),
         ("HEALTHY", 1, Readiness.VERIFIED),
         ("HEALTHY", 0, Readiness.VERIFIED),
+        ("UPSCALING", 0, Readiness.VERIFIED),
+        ("DOWNSCALING", 0, Readiness.VERIFIED),
         ("UNHEALTHY", 0, Readiness.STARTING),
         ("UNHEALTHY", 1, Readiness.VERIFIED),
         ("DEPLOY_FAILED", 0, Readiness.FAILED),

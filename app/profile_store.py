@@ -1,0 +1,48 @@
+"""Where the gateway's replicas keep what they have learnt of models, so that none has to wake a model to ask it.
+
+Ray's own key-value store, in the cluster's control service. The one file that knows it: its interface is internal.
+"""
+
+import asyncio
+from typing import Any, Protocol
+
+import orjson
+from ray.experimental import internal_kv
+
+NAMESPACE = "portico"
+
+
+class ProfileStore(Protocol):
+    """What models can do, as plain data, each under the identity of what its replicas run."""
+
+    async def get(self, model_id: str, identity: str) -> dict[str, Any] | None: ...
+
+    async def put(self, model_id: str, identity: str, profile: dict[str, Any]) -> None:
+        """Keep a profile in place of any other of this model."""
+        ...
+
+
+class ClusterProfiles:
+    """The profiles of one application, kept as long as the cluster lives."""
+
+    def __init__(self, app_name: str) -> None:
+        self._app_name = app_name
+
+    async def get(self, model_id: str, identity: str) -> dict[str, Any] | None:
+        return await asyncio.to_thread(_get, self._key(model_id), identity)
+
+    async def put(self, model_id: str, identity: str, profile: dict[str, Any]) -> None:
+        content = orjson.dumps({"identity": identity, "profile": profile}, default=sorted)  # sets become lists
+        await asyncio.to_thread(
+            internal_kv._internal_kv_put, self._key(model_id), content, overwrite=True, namespace=NAMESPACE
+        )
+
+    def _key(self, model_id: str) -> str:
+        return f"profile:{self._app_name}:{model_id}"
+
+
+def _get(key: str, identity: str) -> dict[str, Any] | None:
+    content = internal_kv._internal_kv_get(key, namespace=NAMESPACE)
+    kept: dict[str, Any] = orjson.loads(content) if content else {}
+    profile: dict[str, Any] | None = kept.get("profile")
+    return profile if kept.get("identity") == identity else None

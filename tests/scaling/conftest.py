@@ -1,0 +1,121 @@
+"""A service of its own: models that sleep soon, two replicas of pocket-chat. These tests change its configuration."""
+
+import copy
+import json
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+import yaml
+
+from app.keys import LOCAL_KEY
+from app.project import PROJECT_FOLDER
+from tests.conftest import Service, entry_of, launched
+
+CHAT, EMBED, SPEECH = "pocket-chat", "pocket-embed", "pocket-speech"
+# Asleep after two seconds, in the autoscaler's eyes: those of its mean come before.
+SOON = {"downscale_to_zero_delay_s": 2, "look_back_s": 2, "upscale_delay_s": 0}
+WAKE_SECONDS = 60
+SETTLE_SECONDS = 90
+
+
+class ScaledService:
+    """The running service, its configuration, and what its Serve says of it."""
+
+    def __init__(self, service: Service, content: dict[str, Any], folder: Path) -> None:
+        self.service = service
+        self.content = content
+        self._folder = folder
+
+    def entry(self, model_id: str) -> dict[str, Any]:
+        """A model's entry in the configuration; change it and `deploy`."""
+        return entry_of(self.content["applications"][0]["args"]["models"], model_id)
+
+    def deploy(self) -> None:
+        path = self._folder / "changed.yaml"
+        path.write_text(yaml.safe_dump(self.content))
+        self._cluster("deploy", str(path))
+
+    def status(self) -> dict[str, Any]:
+        """Serve's deployments: their statuses, and their replicas' states by id."""
+        status: dict[str, Any] = json.loads(self._cluster("status"))
+        return status
+
+    def replicas(self, model_id: str) -> set[str]:
+        return {name for name, state in self.status()[model_id]["replicas"].items() if state == "RUNNING"}
+
+    def ongoing(self, model_id: str) -> list[int]:
+        """How many requests each replica works on."""
+        ongoing: list[int] = json.loads(self._cluster("ongoing", model_id))
+        return ongoing
+
+    def stats(self, model_id: str) -> dict[str, float]:
+        """What one of its replicas tells the autoscaler."""
+        stats: dict[str, float] = json.loads(self._cluster("stats", model_id))
+        return stats
+
+    def kill(self, deployment: str) -> None:
+        self._cluster("kill", deployment)
+
+    def wait(self, true: Callable[[dict[str, Any]], bool], seconds: float = SETTLE_SECONDS) -> dict[str, Any]:
+        """Wait until `true` of the status, and return that."""
+        deadline = time.monotonic() + seconds
+        while not true(status := self.status()):
+            assert time.monotonic() < deadline, f"after {seconds} s the deployments are {status}"
+            time.sleep(0.2)
+        return status
+
+    def wait_asleep(self, model_id: str) -> None:
+        self.wait(lambda status: status[model_id]["status"] == "HEALTHY" and not status[model_id]["replicas"])
+
+    def wait_settled(self) -> dict[str, Any]:
+        return self.wait(lambda status: all(one["status"] == "HEALTHY" for one in status.values()))
+
+    def _cluster(self, command: str, *rest: str) -> str:
+        return subprocess.run(
+            [sys.executable, "-m", "tests.scaling.cluster", command, self.service.ray_address, *rest],
+            cwd=PROJECT_FOLDER,
+            capture_output=True,
+            text=True,
+            check=True,
+            timeout=60,
+        ).stdout
+
+
+@pytest.fixture(scope="session")
+def scaled(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ScaledService]:
+    content = yaml.safe_load((PROJECT_FOLDER / "serve_configs" / "local.yaml").read_text())
+    args = content["applications"][0]["args"]
+    chat, embed, speech = (copy.deepcopy(entry_of(args["models"], name)) for name in (CHAT, EMBED, SPEECH))
+    chat["scaling"] = {"min_replicas": 2, "max_replicas": 2, "max_ongoing_requests": 8}
+    chat["routing"] = {"policy": "prefix", "max_imbalance": 2}
+    for sleeper, wake_timeout_s in ((embed, 0.5), (speech, WAKE_SECONDS)):
+        sleeper |= {"mode": "flex", "scaling": SOON | {"wake_timeout_s": wake_timeout_s}}
+    args["models"] = [chat, embed, speech]
+    folder = tmp_path_factory.mktemp("scaled")
+    with launched(content, folder, folder / "none") as service:
+        yield ScaledService(service, content, folder)
+
+
+@pytest.fixture(scope="session")
+def client(scaled: ScaledService) -> Iterator[httpx.Client]:
+    headers = {"authorization": f"Bearer {LOCAL_KEY}"}
+    with httpx.Client(base_url=scaled.service.base_url, headers=headers, timeout=90) as client:
+        yield client
+
+
+def speak(client: httpx.Client) -> httpx.Response:
+    return client.post("/audio/speech", json={"model": SPEECH, "input": "Good morning.", "response_format": "wav"})
+
+
+def embed(client: httpx.Client) -> httpx.Response:
+    return client.post("/embeddings", json={"model": EMBED, "input": "hello"})
+
+
+def listed(client: httpx.Client) -> set[str]:
+    return {model["id"] for model in client.get("/models").json()["data"]}

@@ -1,0 +1,131 @@
+"""The autoscaling policy: situations and what they ask for, and what holds in all of them."""
+
+import math
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from app.autoscaling import Bounds, Load, LoadPolicy, decide
+
+FLEX = Bounds(min_replicas=0, max_replicas=8, target_ongoing_requests=10, kv_cache_target=0.9)
+ACTIVE = FLEX._replace(min_replicas=1)
+
+
+@pytest.mark.parametrize(
+    ("bounds", "load", "expected"),
+    [
+        pytest.param(FLEX, Load(0, 0, 0, 0), 0, id="asleep, and nobody asks"),
+        pytest.param(FLEX, Load(0, 0, 0, 1), 1, id="asleep, and somebody asks"),
+        pytest.param(FLEX, Load(0, 0, 0, 0.02), 1, id="asleep, and the mean hardly shows that somebody asks"),
+        pytest.param(FLEX, Load(0, 1, 0, 0), 1, id="waking, and who woke it has gone"),
+        pytest.param(FLEX, Load(0, 3, 0, 5), 3, id="waking"),
+        pytest.param(FLEX, Load(1, 1, 0, 0), 0, id="idle in flex"),
+        pytest.param(ACTIVE, Load(1, 1, 0, 0), 1, id="idle in active"),
+        pytest.param(ACTIVE, Load(4, 4, 0, 0), 1, id="four that idle"),
+        pytest.param(FLEX, Load(1, 1, 0.3, 0), 1, id="hardly anything to do"),
+        pytest.param(ACTIVE, Load(1, 1, 10, 0), 1, id="just at the target"),
+        pytest.param(ACTIVE, Load(1, 1, 10 + 1e-9, 0), 1, id="at the target but for the noise of a mean"),
+        pytest.param(ACTIVE, Load(1, 1, 11, 0), 2, id="over the target"),
+        pytest.param(ACTIVE, Load(2, 2, 20, 5), 3, id="a queue asks for one more"),
+        pytest.param(ACTIVE, Load(2, 2, 20, 10), 4, id="and counts twice"),
+        pytest.param(ACTIVE, Load(1, 1, 15, 200), 8, id="never over the most"),
+        pytest.param(ACTIVE, Load(2, 2, 4, 0, (0.95, 0.95)), 3, id="few requests that fill the caches"),
+        pytest.param(ACTIVE, Load(2, 2, 4, 0, (0.95, 0.3)), 2, id="one cache full, the other has room"),
+        pytest.param(FLEX, Load(1, 1, 0, 0, (0.95,)), 0, id="a usage that was reported last is of no request any more"),
+        pytest.param(ACTIVE, Load(4, 4, 19, 0), 2, id="fewer than the work was for"),
+    ],
+)
+def test_a_situation_asks_for_so_many_replicas(bounds: Bounds, load: Load, expected: int) -> None:
+    assert decide(load, bounds) == expected
+
+
+LOADS = st.builds(
+    Load,
+    replicas=st.integers(0, 64),
+    target_replicas=st.integers(0, 64),
+    ongoing=st.floats(0, 1e5),
+    queued=st.floats(0, 1e5),
+    kv_cache_usage=st.lists(st.floats(0, 1), max_size=8).map(tuple),
+)
+BOUNDS = st.builds(
+    lambda least, more, target, kv: Bounds(least, least + more, target, kv),
+    st.integers(0, 8),
+    st.integers(1, 64),
+    st.floats(0.1, 1000),
+    st.floats(0.1, 1),
+)
+
+
+@given(LOADS, BOUNDS)
+def test_the_bounds_are_kept(load: Load, bounds: Bounds) -> None:
+    assert bounds.min_replicas <= decide(load, bounds) <= bounds.max_replicas
+
+
+@given(LOADS, BOUNDS)
+def test_zero_only_where_nothing_is_asked(load: Load, bounds: Bounds) -> None:
+    if decide(load, bounds) == 0:
+        assert bounds.min_replicas == 0
+        assert load.ongoing + load.queued == 0
+
+
+@given(LOADS, BOUNDS)
+def test_what_runs_always_has_its_room(load: Load, bounds: Bounds) -> None:
+    if load.replicas:
+        needed = math.ceil((load.ongoing + load.queued) / bounds.target_ongoing_requests - 1e-6)
+        assert decide(load, bounds) >= min(needed, bounds.max_replicas)
+
+
+@given(LOADS, BOUNDS, st.floats(0, 100))
+def test_more_work_never_asks_for_fewer(load: Load, bounds: Bounds, more: float) -> None:
+    assert decide(load._replace(queued=load.queued + more), bounds) >= decide(load, bounds)
+    assert decide(load._replace(ongoing=load.ongoing + more), bounds) >= decide(load, bounds)
+
+
+def test_the_policy_reads_serve_s_context() -> None:
+    context: Any = SimpleNamespace(
+        current_num_replicas=2,
+        target_num_replicas=2,
+        total_num_requests=14.0,
+        total_queued_requests=10.0,
+        aggregated_metrics={"kv_cache_usage": {"a": 0.1, "b": 0.2}},
+        capacity_adjusted_min_replicas=1,
+        capacity_adjusted_max_replicas=8,
+        config=SimpleNamespace(get_target_ongoing_requests=lambda: 10.0),
+    )
+    assert LoadPolicy(kv_cache_target=0.9)(context) == (3, {})
+    context.total_queued_requests = context.aggregated_metrics = None
+    assert LoadPolicy()(context) == (2, {})
+
+
+def test_serve_wraps_the_policy_with_delays_and_wakes_at_once() -> None:
+    """The controller's own wrapper around our class: nothing is decided before its delay, but for a wake."""
+    from ray.serve._private.autoscaling_state import _resolve_policy_callable
+    from ray.serve.autoscaling_policy import _apply_autoscaling_config
+
+    from app.builder import model_deployment
+    from app.config import parse_config
+    from tests.unit.conftest import config_args
+
+    entry = {"id": "a", "task": "chat", "engine": "vllm", "source": "x", "mode": "flex", "scaling": {"max_replicas": 4}}
+    model = parse_config(config_args(models=[entry], keys=[{"id": "a" * 12, "sha256": "0" * 64}])).models[0]
+    config = model_deployment(model)._deployment_config.autoscaling_config
+    policy = _apply_autoscaling_config(_resolve_policy_callable(config.policy))
+
+    def ask(replicas: int, requests: float) -> Any:
+        context = SimpleNamespace(
+            current_num_replicas=replicas,
+            target_num_replicas=replicas,
+            total_num_requests=requests,
+            total_queued_requests=0.0,
+            aggregated_metrics={},
+            capacity_adjusted_min_replicas=0,
+            capacity_adjusted_max_replicas=4,
+            config=config,
+            policy_state={},
+        )
+        return policy(context)[0]
+
+    assert (ask(0, 1), ask(1, 0), ask(1, 1000), ask(0, 0)) == (1, 1, 1, 0)

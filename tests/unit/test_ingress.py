@@ -1,0 +1,43 @@
+"""The gateway's replica follows its configuration, and keeps the one before where it cannot."""
+
+from typing import Any
+
+import pytest
+
+from app.fields import ConfigError
+from app.ingress import IngressReplica
+from tests.unit.conftest import config_args
+
+
+async def told(replica: IngressReplica, scope: dict[str, Any]) -> list[dict[str, Any]]:
+    """What its application sends for a request, or for a start and a stop."""
+    messages = [{"type": f"lifespan.{moment}"} for moment in ("startup", "shutdown")]
+    sent: list[dict[str, Any]] = []
+
+    async def receive() -> dict[str, Any]:
+        return messages.pop(0)
+
+    async def send(message: dict[str, Any]) -> None:
+        sent.append(message)
+
+    await (await replica.__serve_build_asgi_app__())(scope, receive, send)
+    return sent
+
+
+async def test_its_server_starts_and_stops_before_there_is_a_configuration(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("app.ingress.access_log.configure", lambda: None)  # it is of the whole process
+    sent = await told(IngressReplica({}), {"type": "lifespan"})
+    assert [message["type"] for message in sent] == ["lifespan.startup.complete", "lifespan.shutdown.complete"]
+
+
+async def test_a_start_with_what_cannot_be_used_fails(tmp_path: Any) -> None:
+    with pytest.raises(ConfigError):
+        await IngressReplica({}).reconfigure(config_args(key_file=str(tmp_path / "none.json"), keys=[]))
+
+
+async def test_a_change_to_what_cannot_be_used_leaves_the_gateway_as_it_is(tmp_path: Any) -> None:
+    replica = IngressReplica({})
+    before: Any = object()
+    replica._gateway = before
+    await replica.reconfigure(config_args(key_file=str(tmp_path / "none.json"), keys=[]))
+    assert replica._gateway is before

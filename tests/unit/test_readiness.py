@@ -1,0 +1,160 @@
+"""Whom the gateway asks what a model can do, and that none is woken for it."""
+
+import asyncio
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from app.config import parse_config
+from app.readiness import Watch
+from app.registry import Readiness, Registry
+from tests.unit.conftest import PROFILE, config_args
+
+
+class Profiles:
+    """A store in memory."""
+
+    def __init__(self) -> None:
+        self.kept: dict[tuple[str, str], dict[str, Any]] = {}
+
+    async def get(self, model_id: str, identity: str) -> dict[str, Any] | None:
+        return self.kept.get((model_id, identity))
+
+    async def put(self, model_id: str, identity: str, profile: dict[str, Any]) -> None:
+        self.kept[model_id, identity] = profile
+
+
+class Handle:
+    def __init__(self) -> None:
+        self.asked = 0
+
+    @property
+    def describe(self) -> Any:
+        return self
+
+    async def remote(self) -> dict[str, Any]:
+        self.asked += 1
+        return PROFILE.to_wire()
+
+
+class World:
+    """One model, `alpha`, and what Serve says of it."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.handle, self.profiles = Handle(), Profiles()
+        self.deployment = SimpleNamespace(status="UPDATING", replica_states={})
+        self.looks = 0
+        monkeypatch.setattr("app.readiness.serve.status", self._status)
+
+    def _status(self) -> Any:
+        self.looks += 1
+        app = SimpleNamespace(deployments={"alpha": self.deployment})
+        return SimpleNamespace(applications={"portico": app})
+
+    def gateway(self, before: Registry | None = None, **changes: Any) -> tuple[Registry, Watch]:
+        entry = {"id": "alpha", "task": "chat", "engine": "vllm", "source": "./alpha", "mode": "flex"} | changes
+        models = parse_config(config_args(models=[entry], keys=config_args()["keys"][:1])).models
+        registry = Registry(models, before)
+        return registry, Watch(registry, "portico", {"alpha": self.handle}, self.profiles)
+
+    def is_now(self, status: str, running: int) -> None:
+        self.deployment.status, self.deployment.replica_states = status, {"RUNNING": running} if running else {}
+
+
+@pytest.fixture
+def world(monkeypatch: pytest.MonkeyPatch) -> World:
+    return World(monkeypatch)
+
+
+async def look(watch: Watch) -> None:
+    """One look at Serve, and the answers of those who were asked."""
+    await watch.look()
+    await watch.learnt()
+
+
+def readiness(registry: Registry) -> Readiness:
+    return registry._models["alpha"].readiness
+
+
+async def test_a_model_is_verified_by_its_first_start_and_stays_so_asleep_and_waking(world: World) -> None:
+    registry, watch = world.gateway()
+    for status, running, expected in [
+        ("UPDATING", 0, Readiness.STARTING),
+        ("HEALTHY", 1, Readiness.VERIFIED),
+        ("HEALTHY", 0, Readiness.VERIFIED),
+        ("UPSCALING", 0, Readiness.VERIFIED),
+        ("HEALTHY", 1, Readiness.VERIFIED),
+        ("UNHEALTHY", 0, Readiness.STARTING),
+    ]:
+        world.is_now(status, running)
+        await look(watch)
+        assert watch.is_up("alpha") is await watch.ask_whether_up("alpha") is (running > 0)
+        assert readiness(registry) is expected
+    assert world.handle.asked == 1
+
+
+async def test_another_gateway_learns_of_a_sleeping_model_without_asking_it(world: World) -> None:
+    _, first = world.gateway()
+    world.is_now("HEALTHY", 1)
+    await look(first)
+    world.is_now("HEALTHY", 0)
+    registry, second = world.gateway()
+    await look(second)
+    assert readiness(registry) is Readiness.VERIFIED
+    assert registry._models["alpha"].profile == PROFILE.overridden([], [])
+    assert world.handle.asked == 1
+
+
+async def test_what_is_kept_counts_only_for_what_the_replicas_run_now(world: World) -> None:
+    _, first = world.gateway()
+    world.is_now("HEALTHY", 1)
+    await look(first)
+    world.is_now("HEALTHY", 0)
+    _, changed = world.gateway(source="./other")
+    await look(changed)
+    assert world.handle.asked == 2
+
+
+async def test_during_an_update_what_a_replica_says_is_asked_again_when_it_is_over(world: World) -> None:
+    registry, watch = world.gateway()
+    world.is_now("UPDATING", 1)
+    await look(watch)
+    assert readiness(registry) is Readiness.VERIFIED
+    assert world.profiles.kept == {}, "this may have been a replica of the old version"
+    await look(watch)
+    assert world.handle.asked == 1
+    world.is_now("HEALTHY", 1)
+    await look(watch)
+    await look(watch)
+    assert (world.handle.asked, len(world.profiles.kept)) == (2, 1)
+
+
+async def test_a_changed_configuration_takes_over_what_is_known(world: World) -> None:
+    registry, watch = world.gateway()
+    world.is_now("HEALTHY", 1)
+    await look(watch)
+    same, _ = world.gateway(registry, capabilities={"vision": True})
+    assert readiness(same) is Readiness.VERIFIED
+    assert "vision" in same._models["alpha"].profile.capabilities
+    assert same.unsettled() == []
+    changed, _ = world.gateway(registry, source="./other")
+    assert readiness(changed) is Readiness.VERIFIED
+    assert [model.entry.id for model in changed.unsettled()] == ["alpha"]
+
+
+async def test_a_model_that_does_not_answer_keeps_no_other_from_being_seen(world: World) -> None:
+    registry, watch = world.gateway()
+    world.is_now("HEALTHY", 1)
+    answers = asyncio.Event()
+    world.handle.remote = answers.wait  # type: ignore[assignment]
+    assert await asyncio.wait_for(watch.ask_whether_up("alpha"), 5)
+    assert readiness(registry) is Readiness.STARTING
+    answers.set()
+
+
+async def test_many_who_ask_at_once_ask_serve_once(world: World) -> None:
+    _, watch = world.gateway()
+    world.is_now("HEALTHY", 1)
+    assert await asyncio.gather(*(watch.ask_whether_up("alpha") for _ in range(20))) == [True] * 20
+    assert world.looks == 1

@@ -9,6 +9,7 @@ from ray.serve.config import AutoscalingConfig
 from app.config import Config, parse_config
 from app.ingress import IngressReplica
 from app.model_entry import ModelEntry
+from app.speculation.methods import to_wire
 from deployments.embeddings import EmbeddingsReplica
 from deployments.images import ImagesReplica
 from deployments.speech import EspeakReplica
@@ -29,9 +30,6 @@ INGRESS_NAME = "gateway"
 HEALTH_CHECK_PERIOD_S = 5
 HEALTH_CHECK_TIMEOUT_S = 10
 
-# Set for every replica; a model entry's `env` may override it. No engine reports its use to anybody.
-REPLICA_ENV = {"VLLM_NO_USAGE_STATS": "1", "DO_NOT_TRACK": "1", "HF_HUB_DISABLE_TELEMETRY": "1"}
-
 
 def build(args: dict[str, Any]) -> Application:
     """The application of the configuration `args`. Raises ConfigError."""
@@ -46,7 +44,7 @@ def _model_deployment(entry: ModelEntry) -> Application:
     actor_options: dict[str, Any] = {
         "num_cpus": resources.num_cpus,
         "num_gpus": resources.num_gpus,
-        "runtime_env": {"env_vars": REPLICA_ENV | entry.env},
+        "runtime_env": {"env_vars": entry.environment()},
     }
     if resources.accelerator_type is not None:
         actor_options["accelerator_type"] = resources.accelerator_type
@@ -68,8 +66,9 @@ def _model_deployment(entry: ModelEntry) -> Application:
             upscale_delay_s=scaling.upscale_delay_s,
             downscale_delay_s=scaling.downscale_delay_s,
         )
+    speculation = {} if entry.speculation == "off" else {"speculation": to_wire(entry.speculation)}
     return serve.deployment(REPLICAS[entry.engine, entry.task], **options).bind(
-        entry.id, entry.location(), entry.engine_kwargs
+        entry.id, entry.location(), entry.engine_kwargs, **speculation
     )
 
 

@@ -16,10 +16,11 @@ from app.gateway import Gateway
 from app.image_store import ImageStore
 from app.keys import KeyRing
 from app.metrics import RayMetrics
-from app.metrics_page import metrics_page
+from app.metrics_page import acceptance_now, metrics_page
 from app.readiness import watch
 from app.registry import Registry
 from app.relay import HandleRelay
+from app.speculation.acceptance import RecentAcceptance
 
 
 class IngressReplica:
@@ -55,6 +56,7 @@ class IngressReplica:
             image_store=image_store,
             metrics=RayMetrics(),
             metrics_page=metrics_page,
+            acceptance=RecentAcceptance(acceptance_now).of,
         )
 
     def _budgets(self) -> Budgets:

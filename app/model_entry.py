@@ -9,7 +9,7 @@ from app.engines.catalog import EngineName, Task, check_options, engines_of
 from app.fields import ModelId, Strict
 from app.project import in_project
 from app.scaling import Resources, Scaling
-from app.speculation.methods import Speculation
+from app.speculation.methods import ENGINE_ARGUMENTS, Speculation
 
 # Parts of the routes themselves: as the id of a model, each would make a path mean two things.
 ROUTE_WORDS = frozenset({"chat", "responses", "embeddings", "images", "audio", "models", "completions"})
@@ -59,10 +59,10 @@ class ModelEntry(Strict):
                 f"speculation: only chat models of vllm speculate, and {self.id} is for {self.task} on {self.engine}; "
                 "remove it"
             )
-        if "speculative_config" in self.engine_kwargs:
+        if twice := sorted(ENGINE_ARGUMENTS & set(self.engine_kwargs)):
             raise ValueError(
-                "speculation: engine_kwargs.speculative_config is set too; keep one of them. `speculation` is checked "
-                "before the start, the other is vLLM's own and knows more methods"
+                f"speculation: engine_kwargs.{twice[0]} is set too; keep one of them. `speculation` is checked before "
+                "the start, the other is vLLM's own and knows more methods"
             )
         return self
 

@@ -21,7 +21,7 @@ import orjson
 from app.speculation.methods import from_wire
 from deployments.asgi import AsgiCall
 from deployments.protocol import CHAT_ROUTE
-from deployments.vllm_adapter import VllmEngine, reported, start_engine
+from deployments.vllm_adapter import EngineArgumentError, VllmEngine, reported, start_engine
 from deployments.vllm_errors import ErrorMap
 
 HEADERS = [(b"content-type", b"application/json")]
@@ -151,9 +151,11 @@ def main() -> int:
         asyncio.run(measure(job, emit))
     except Exception as raised:
         error = first_of(raised)
+        explained = isinstance(error, RequestFailed | EngineArgumentError)
         line = error.line if isinstance(error, RequestFailed) else None
-        emit({"event": "failed", "line": line, "message": str(error) or type(error).__name__})
-        if line is None:
+        message = str(error) or type(error).__name__
+        emit({"event": "failed", "line": line, "message": message, "explained": explained})
+        if not explained:
             raise
         return 1
     return 0

@@ -8,6 +8,9 @@ from pydantic import BeforeValidator, Discriminator, Field, StringConstraints, T
 from app.fields import PositiveInt, Strict
 from app.project import in_project
 
+# vLLM's own arguments for the same, in `engine_kwargs`.
+ENGINE_ARGUMENTS = frozenset({"speculative_config", "spec_method", "spec_model", "spec_tokens"})
+
 Word = Literal["off", "auto"]
 # (from, to, draft tokens): for batches of so many requests, both ends included.
 Tier = tuple[PositiveInt, PositiveInt, Annotated[int, Field(ge=0)]]

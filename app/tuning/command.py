@@ -17,7 +17,7 @@ from app.config import read_serve_config
 from app.fields import ConfigError, explain
 from app.model_entry import ModelEntry
 from app.project import PROJECT_FOLDER
-from app.speculation.methods import Method, Word, from_wire
+from app.speculation.methods import ENGINE_ARGUMENTS, Method, Word, from_wire
 from app.tuning import report
 from app.tuning.candidates import Candidate, candidates
 from app.tuning.engine import EngineFailed, Measured, measure
@@ -60,6 +60,8 @@ def tune_model(options: argparse.Namespace) -> int:
         entry = _entry(options.config, options.model)
         prompts = read_workload(options.workload, options.max_tokens)
         _tell_dropped(prompts, progress_console)
+        for name in sorted(ENGINE_ARGUMENTS & set(entry.engine_kwargs)):
+            progress_console.print(f"engine_kwargs.{name} is left out; to try it, give it as a --candidate.")
         tried = candidates(entry, options.draft, options.candidate)
         results = _Tuning(entry, prompts, options.concurrency, progress_console).of_all(tried)
     except WorkloadError as error:

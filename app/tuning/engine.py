@@ -5,7 +5,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import IO, Any
 
@@ -15,7 +15,7 @@ import psutil
 from app.model_entry import ModelEntry
 from app.project import PROJECT_FOLDER
 from app.speculation.acceptance import Acceptance
-from app.speculation.methods import Method, Word, to_wire
+from app.speculation.methods import ENGINE_ARGUMENTS, Method, Word, to_wire
 from app.tuning.workload import Prompt, enough
 
 STOP_SECONDS = 15
@@ -61,7 +61,7 @@ def measure(
     job = {
         "model_id": entry.id,
         "source": entry.location(),
-        "engine_kwargs": {name: value for name, value in entry.engine_kwargs.items() if name != "speculative_config"},
+        "engine_kwargs": {name: value for name, value in entry.engine_kwargs.items() if name not in ENGINE_ARGUMENTS},
         "speculation": to_wire(speculation),
         "warm_up": _level(prompts, max(concurrencies)),
         "levels": [_level(prompts, concurrency) for concurrency in concurrencies],
@@ -70,7 +70,8 @@ def measure(
         for event in map(orjson.loads, events):
             if event["event"] == "failed":
                 where = f"line {event['line']} of the workload: " if event["line"] else ""
-                raise EngineFailed(f"{where}{event['message']}")
+                more = "" if event["explained"] else f"\nThe engine's last words:\n{_tail(log)}"
+                raise EngineFailed(f"{where}{event['message']}{more}")
             if not on_event(event):
                 return None
             if event["event"] == "ready":
@@ -110,8 +111,9 @@ def _process(job: dict[str, Any], environment: dict[str, str]) -> Iterator[tuple
         os.close(writing)
         try:
             if process.stdin is not None:
-                process.stdin.write(orjson.dumps(job) + b"\n")
-                process.stdin.flush()  # it stays open: the process ends when it closes
+                with suppress(BrokenPipeError):  # it died at once; its log says why
+                    process.stdin.write(orjson.dumps(job) + b"\n")
+                    process.stdin.flush()  # it stays open: the process ends when it closes
             yield events, log
         finally:
             _stop(process)
@@ -128,7 +130,8 @@ def _stop(process: subprocess.Popen[bytes]) -> None:
     for one in alive:
         one.kill()
     if process.stdin is not None:
-        process.stdin.close()
+        with suppress(BrokenPipeError):
+            process.stdin.close()
     process.wait(STOP_SECONDS)
 
 

@@ -116,9 +116,10 @@ def test_only_chat_models_of_vllm_speculate() -> None:
 
 
 def test_two_ways_to_say_it_are_refused_by_name() -> None:
-    twice = entry(speculation="auto", engine_kwargs={"speculative_config": {"method": "ngram"}})
-    with pytest.raises(ConfigError, match=r"engine_kwargs\.speculative_config is set too; keep one"):
-        parse_config(config_args(models=[twice]))
+    for name, value in (("speculative_config", {"method": "ngram"}), ("spec_model", "org/small")):
+        twice = entry(speculation="auto", engine_kwargs={name: value})
+        with pytest.raises(ConfigError, match=rf"engine_kwargs\.{name} is set too; keep one"):
+            parse_config(config_args(models=[twice]))
     once = entry(engine_kwargs={"speculative_config": {"method": "medusa", "model": "x"}})
     assert parse_config(config_args(models=[once], keys=KEYS)).models[0].speculation == "off"
 

@@ -139,14 +139,11 @@ async def start_engine(
     engine_args = AsyncEngineArgs(
         model=source, served_model_name=[model_id], allowed_media_domains=NOTHING_TO_FETCH, **engine_values
     )
-    choice = None
-    if speculation == "auto":
-        choice = choose(_facts(source, engine_args.create_model_config().hf_config), _is_there)
-        speculation = choice.method
-        # A warning, so that it is seen: it decides what the model costs, and nobody wrote it down.
-        logger.warning("%s speculates by %s: %s", model_id, speculation.method, choice.reason)
-    if isinstance(speculation, Method):
-        engine_args.speculative_config = _checked(speculation).speculative_config()
+    choice = _choice(model_id, source, engine_args) if speculation == "auto" else None
+    method = choice.method if choice else speculation
+    if isinstance(method, Method):
+        _check_package(method)
+        engine_args.speculative_config = method.speculative_config()
     frontend_args = frontend_class(**frontend_values)
     engine = AsyncLLM.from_engine_args(engine_args, stat_loggers=[RayPrometheusStatLogger])
     tasks = await engine.get_supported_tasks()
@@ -160,6 +157,14 @@ async def start_engine(
     if engine_args.structured_outputs_config.disable_any_whitespace:
         _bound_whitespace_of_tool_calls()
     return VllmEngine(engine, app, arguments, choice)
+
+
+def _choice(model_id: str, source: str, engine_args: Any) -> Choice:
+    """What `speculation: auto` comes to for the model at `source`."""
+    choice = choose(_facts(source, engine_args.create_model_config().hf_config), _is_there)
+    # A warning, so that it is seen: it decides how fast the model is, and nobody wrote it down.
+    logger.warning("%s speculates by %s: %s", model_id, choice.method.method, choice.reason)
+    return choice
 
 
 def _facts(source: str, config: Any) -> Facts:
@@ -181,7 +186,7 @@ def _mtp_tokens(config: Any) -> int:
         return 0
     try:
         found = SpeculativeConfig.hf_config_override(copy.deepcopy(config))
-    except (ValueError, AttributeError, AssertionError):  # how it says that a checkpoint comes without
+    except Exception:  # how vLLM says that a checkpoint comes without; of several kinds
         return 0
     return (getattr(found, "n_predict", None) or 0) if found.model_type in get_args(MTPModelTypes) else 0
 
@@ -196,7 +201,8 @@ def _is_there(model: str) -> bool:
         return False
 
 
-def _checked(method: Method) -> Method:
+def _check_package(method: Method) -> None:
+    """Raises EngineArgumentError where a method needs a package that is not there."""
     from vllm.utils.import_utils import has_arctic_inference
 
     if method.method == "suffix" and not has_arctic_inference():
@@ -204,7 +210,6 @@ def _checked(method: Method) -> Method:
             "speculation: suffix needs the package arctic-inference, which is not installed here. Install "
             "arctic-inference==0.1.1, or choose another method, such as ngram."
         )
-    return method
 
 
 def _speculation(config: Any, choice: Choice | None) -> dict[str, Any] | None:

@@ -1,12 +1,15 @@
 """How many drafted tokens the models accepted: from vLLM's own counters, which Ray's agents hold for every replica."""
 
 import asyncio
+import logging
 import time
 from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
 
 from prometheus_client.core import GaugeMetricFamily, Metric
+
+logger = logging.getLogger("portico.acceptance")
 
 COUNTERS = {
     "ray_vllm_spec_decode_num_drafts_total": "drafts",
@@ -70,7 +73,7 @@ def gauges(by_model: dict[str, Acceptance]) -> list[Metric]:
 
 
 class RecentAcceptance:
-    """The acceptance of all models, not older than a few seconds; many who ask at once cause one look."""
+    """The acceptance of all models as it was a few seconds ago at most; many who ask at once cause one look."""
 
     def __init__(self, look: Callable[[], Awaitable[dict[str, Acceptance]]]) -> None:
         self._look = look
@@ -81,6 +84,9 @@ class RecentAcceptance:
     async def of(self, model_id: str) -> Acceptance:
         async with self._lock:
             if time.monotonic() >= self._until:
-                self._known = await self._look()
+                try:
+                    self._known = await self._look()
+                except Exception:  # a card without fresh numbers is better than none
+                    logger.warning("the agents did not say what the models accepted", exc_info=True)
                 self._until = time.monotonic() + FRESH_SECONDS
         return self._known.get(model_id, Acceptance())

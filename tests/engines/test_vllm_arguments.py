@@ -9,7 +9,7 @@ from app.speculation.choice import Facts, falling
 from app.speculation.methods import METHODS, Suffix
 from deployments.vllm_adapter import (
     EngineArgumentError,
-    _checked,
+    _check_package,
     _facts,
     _frontend_args_class,
     _is_there,
@@ -103,4 +103,4 @@ def test_a_checkpoint_that_is_not_there_is_not_there(tmp_path: Any) -> None:
 
 def test_suffix_without_its_package_says_what_to_install() -> None:
     with pytest.raises(EngineArgumentError, match=r"Install arctic-inference==0\.1\.1, or choose another method"):
-        _checked(Suffix())
+        _check_package(Suffix())

@@ -246,6 +246,17 @@ async def test_many_who_ask_at_once_cause_one_look() -> None:
     assert looks == 1
 
 
+async def test_a_look_that_fails_leaves_what_was_known(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("app.speculation.acceptance.FRESH_SECONDS", 0.0)
+    answers: list[dict[str, Acceptance]] = [{"alpha": Acceptance(1, 4, 2)}]
+
+    async def look() -> dict[str, Acceptance]:
+        return answers.pop()  # raises the second time
+
+    recent = RecentAcceptance(look)
+    assert await recent.of("alpha") == await recent.of("alpha") == Acceptance(1, 4, 2)
+
+
 async def test_the_card_shows_how_a_model_speculates_and_how_well(
     client: httpx.AsyncClient, registry: Registry
 ) -> None:

@@ -104,7 +104,7 @@ def vision_entry(chat_entry: dict[str, Any]) -> dict[str, Any]:
 
 def speculating_entry(chat_entry: dict[str, Any]) -> dict[str, Any]:
     """pocket-chat, which leaves to `auto` how it speculates."""
-    changes = {"id": "pocket-chat-fast", "speculation": "auto", "resources": {"num_cpus": 0.05}}
+    changes = {"id": "pocket-fast", "speculation": "auto", "resources": {"num_cpus": 0.05}}
     return copy.deepcopy(chat_entry) | changes
 
 

@@ -129,7 +129,7 @@ class _Tuning:
             TimeElapsedColumn(),
         )  # fmt: skip
         total = sum(len(enough(self.prompts, concurrency)) for concurrency in self.concurrencies)
-        with Progress(*columns, console=self.console, transient=True) as progress:
+        with Progress(*columns, console=self.console, transient=True, disable=not self.console.is_terminal) as progress:
             task = progress.add_task(f"{head}: starting the engine", total=total)
 
             def on_event(event: dict[str, Any]) -> bool:

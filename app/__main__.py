@@ -13,6 +13,7 @@ from app.keys import command as key_command
 from app.keys.file import KeyFile
 from app.parameters import page as parameters_page
 from app.project import PROJECT_FOLDER
+from app.tuning import command as tune_command
 
 DOCS = PROJECT_FOLDER / "docs"
 PAGES = {DOCS / "parameters.md": parameters_page.page, DOCS / "engines.md": engines_page.page}
@@ -34,6 +35,7 @@ def main(arguments: list[str] | None = None) -> int:
     docs.set_defaults(run=lambda _: _write_docs())
 
     key_command.add_to(commands)
+    tune_command.add_to(commands)
 
     options = parser.parse_args(arguments)
     try:

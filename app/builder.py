@@ -13,6 +13,7 @@ from app.ingress import IngressReplica
 from app.model_entry import ModelEntry
 from app.routing import Routing
 from app.scaling import Scale
+from app.speculation.methods import to_wire
 from deployments.embeddings import EmbeddingsReplica
 from deployments.images import ImagesReplica
 from deployments.speech import EspeakReplica
@@ -37,19 +38,16 @@ PREFIX_ROUTER = "app.prefix_router:PrefixRouter"
 HEALTH_CHECK_PERIOD_S = 5
 HEALTH_CHECK_TIMEOUT_S = 10
 
-# Set for every replica; a model entry's `env` may override it. No engine reports its use to anybody.
-REPLICA_ENV = {"VLLM_NO_USAGE_STATS": "1", "DO_NOT_TRACK": "1", "HF_HUB_DISABLE_TELEMETRY": "1"}
-
 
 def build(args: dict[str, Any]) -> Application:
     """The application of the configuration `args`. Raises ConfigError."""
     config = parse_config(args)
-    models = {entry.id: model_deployment(entry).bind(*_init_args(entry)) for entry in config.models}
-    return ingress_deployment(config).bind(models)
+    return ingress_deployment(config).bind({entry.id: _bound(entry) for entry in config.models})
 
 
-def _init_args(entry: ModelEntry) -> tuple[Any, ...]:
-    return (entry.id, entry.location(), entry.engine_kwargs)
+def _bound(entry: ModelEntry) -> Application:
+    speculation = {} if entry.speculation == "off" else {"speculation": to_wire(entry.speculation)}
+    return model_deployment(entry).bind(entry.id, entry.location(), entry.engine_kwargs, **speculation)
 
 
 def model_deployment(entry: ModelEntry) -> Deployment:
@@ -57,7 +55,7 @@ def model_deployment(entry: ModelEntry) -> Deployment:
     scale = entry.scale
     options: dict[str, Any] = {
         "name": entry.id,
-        "ray_actor_options": entry.resources.actor_options() | {"runtime_env": {"env_vars": REPLICA_ENV | entry.env}},
+        "ray_actor_options": entry.resources.actor_options() | {"runtime_env": {"env_vars": entry.environment()}},
         "max_ongoing_requests": scale.max_ongoing_requests,
         "max_queued_requests": scale.max_queued_requests,
         "health_check_period_s": HEALTH_CHECK_PERIOD_S,

@@ -40,6 +40,7 @@ from app.routes import (
     match,
     needs_key,
 )
+from app.speculation.acceptance import Acceptance
 from app.streaming import relay_bytes, relay_events
 from deployments.protocol import RequestHead
 
@@ -82,6 +83,7 @@ class Gateway:
         image_store: ImageStore,
         metrics: Metrics,
         metrics_page: Callable[[], Awaitable[bytes]],
+        acceptance: Callable[[str], Awaitable[Acceptance]],
     ) -> None:
         self._limits = config.limits
         self._images = ImageLoader(config.input_images, config.limits.max_body_bytes)
@@ -93,6 +95,7 @@ class Gateway:
         self._image_store = image_store
         self._metrics = metrics
         self._metrics_page = metrics_page
+        self._acceptance = acceptance
         self._handlers: dict[str, Handler] = {
             **{one.route.path: partial(self._generate, one) for one in GENERATIONS},
             KEPT_IMAGE.path: self._kept_image,
@@ -233,7 +236,11 @@ class Gateway:
 
     async def _model_card(self, call: Call) -> None:
         model = self._registry.resolve(call.match.model_id, call.match.pipeline, call.caller)
-        await _json(call.reply, model.card() | {"portico": model.profile.card()})
+        card = model.profile.card()
+        if model.profile.speculation is not None:
+            acceptance = await self._acceptance(model.entry.id)
+            card["speculation"] = model.profile.speculation | acceptance.card()
+        await _json(call.reply, model.card() | {"portico": card})
 
     async def _health(self, call: Call) -> None:
         await _json(call.reply, {"status": "ok"})

@@ -19,11 +19,12 @@ from app.gateway import Gateway
 from app.image_store import ImageStore
 from app.keys import KeyRing
 from app.metrics import RayMetrics
-from app.metrics_page import metrics_page
+from app.metrics_page import acceptance_now, metrics_page
 from app.profile_store import ClusterProfiles
 from app.readiness import Watch
 from app.registry import Registry
 from app.relay import HandleRelay
+from app.speculation.acceptance import RecentAcceptance
 
 logger = logging.getLogger("portico.ingress")
 
@@ -93,9 +94,9 @@ class IngressReplica:
             logger.exception("the changed configuration cannot be used; the one before stays")
 
     async def _follow(self, config: Config) -> None:
-        await asyncio.to_thread(serve_settings.require_fit, config)
         keys = await asyncio.to_thread(KeyRing, config.keys, config.key_path())
         image_store = await asyncio.to_thread(ImageStore, config.kept_images)
+        await asyncio.to_thread(serve_settings.require_fit, config)
         app_name = serve.get_replica_context().app_name
         routed = {entry.id: entry.routing for entry in (self._config or config).models}
         for entry in config.models:  # a handle keeps the router that it has
@@ -117,6 +118,7 @@ class IngressReplica:
             image_store=image_store,
             metrics=self._metrics,
             metrics_page=metrics_page,
+            acceptance=RecentAcceptance(acceptance_now).of,
         )
         self._config, self._registry, self._budgets = config, registry, budgets
         self._keep("watch", watch.run())

@@ -14,9 +14,13 @@ from app.project import in_project
 from app.resources import Resources
 from app.routing import Routing
 from app.scaling import Mode, Scale, Scaling, resolve
+from app.speculation.methods import ENGINE_ARGUMENTS, Speculation, to_wire
 
 # Parts of the routes themselves: as the id of a model, each would make a path mean two things.
 ROUTE_WORDS = frozenset({"chat", "responses", "embeddings", "images", "audio", "models", "completions"})
+
+# Of every process that holds an engine; an entry's `env` may override it. No engine reports its use to anybody.
+ENGINE_ENV = {"VLLM_NO_USAGE_STATS": "1", "DO_NOT_TRACK": "1", "HF_HUB_DISABLE_TELEMETRY": "1"}
 
 Capability = Literal[
     "chat", "embeddings", "images", "transcriptions", "speech", "tools", "vision", "audio", "video", "reasoning"
@@ -42,6 +46,9 @@ class ModelEntry(Strict):
     engine_kwargs: dict[str, Any] = Field(
         {}, description="the engine's own options; those of vllm are the arguments of `vllm serve`, with underscores"
     )
+    speculation: Speculation = Field(
+        "off", description="off, auto, or a method with its options; for vllm's chat models"
+    )
     capabilities: dict[Capability, bool] = Field({}, description="instead of what is found in the model")
     chat_template_kwargs: list[str] = Field([], description="variables of the chat template that clients may set")
 
@@ -50,6 +57,22 @@ class ModelEntry(Strict):
         able = engines_of(self.task)
         if self.engine not in able:
             raise ValueError(f"{self.engine} does not do the task {self.task}; {' or '.join(able)} does")
+        return self
+
+    @pydantic.model_validator(mode="after")
+    def _speculation_has_its_place(self) -> Self:
+        if self.speculation == "off":
+            return self
+        if (self.engine, self.task) != ("vllm", "chat"):
+            raise ValueError(
+                f"speculation: only chat models of vllm speculate, and {self.id} is for {self.task} on {self.engine}; "
+                "remove it"
+            )
+        if twice := sorted(ENGINE_ARGUMENTS & set(self.engine_kwargs)):
+            raise ValueError(
+                f"speculation: engine_kwargs.{twice[0]} is set too; keep one of them. `speculation` is checked before "
+                "the start, the other is vLLM's own and knows more methods"
+            )
         return self
 
     @pydantic.field_validator("engine_kwargs")
@@ -82,8 +105,20 @@ class ModelEntry(Strict):
     @cached_property
     def identity(self) -> str:
         """A digest of what the replicas run. Where it changes, they are others, and so may be what they can do."""
-        parts = (self.id, self.task, self.engine, self.location(), self.env, self.engine_kwargs)
+        parts = (
+            self.id,
+            self.task,
+            self.engine,
+            self.location(),
+            self.env,
+            self.engine_kwargs,
+            to_wire(self.speculation),
+        )
         return hashlib.sha256(orjson.dumps(parts, option=orjson.OPT_SORT_KEYS, default=str)).hexdigest()
+
+    def environment(self) -> dict[str, str]:
+        """The environment variables of the model's replicas."""
+        return ENGINE_ENV | self.env
 
     def location(self) -> str:
         """`source` as an engine takes it: a hub name, or an absolute path."""

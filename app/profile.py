@@ -15,6 +15,7 @@ class Profile:
     limits: dict[str, int] = field(default_factory=dict)  # context_length, vocabulary_size, max_logprobs, ...
     template_kwargs: frozenset[str] = frozenset()  # variables of the chat template that a client may set
     voices: tuple[str, ...] = ()  # names of the voices that it speaks with
+    speculation: dict[str, Any] | None = None  # how it drafts: method, num_speculative_tokens, ...; none: it does not
 
     def limit(self, name: str) -> int | None:
         """One of the limits; `last_token_id` follows from the size of the vocabulary."""

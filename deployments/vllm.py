@@ -7,6 +7,7 @@ from typing import Any, ClassVar
 import orjson
 
 from app.autoscaling import KV_CACHE_USAGE
+from app.speculation.methods import from_wire
 from deployments.dialect import Dialect
 from deployments.protocol import CHAT_ROUTE, RESPONSES_ROUTE, RequestHead, ResponseHead, ResponseItem
 from deployments.replica import answer
@@ -28,10 +29,14 @@ class VllmReplica:
     warm_up_route: ClassVar[str]
 
     # Serve awaits a constructor; the type checker knows only plain ones.
-    async def __init__(self, model_id: str, source: str, engine_kwargs: dict[str, Any]) -> None:  # type: ignore[misc]
+    async def __init__(  # type: ignore[misc]
+        self, model_id: str, source: str, engine_kwargs: dict[str, Any], speculation: str | dict[str, Any] = "off"
+    ) -> None:
         self._model_id = model_id
         self._dialects = self.dialects()
-        self._engine: VllmEngine = await start_engine(model_id, source, engine_kwargs | self.arguments)
+        self._engine: VllmEngine = await start_engine(
+            model_id, source, engine_kwargs | self.arguments, from_wire(speculation)
+        )
         self.prepare()
         await self._warm_up()
 

@@ -6,17 +6,24 @@ and `OnlineRenderer` gains `reasoning_effort_map`. Building the server applicati
 """
 
 import argparse
+import copy
 import dataclasses
 import difflib
+import logging
 import re
 import sys
 import types
-from typing import Any
+from pathlib import Path
+from typing import Any, get_args
 
 import pydantic
 
 from app.profile import Profile
+from app.speculation.choice import Choice, Facts, choose
+from app.speculation.methods import Method, Word
 from deployments.vllm_errors import validation_error
+
+logger = logging.getLogger("portico.vllm")
 
 # What a model entry may not set: the gateway owns the door, and nothing a client sends may run or name code or files.
 RESERVED_ARGUMENTS = frozenset(
@@ -48,12 +55,20 @@ class VllmEngine:
     """A running vLLM engine and the ASGI application that serves it."""
 
     def __init__(
-        self, engine: Any, app: Any, arguments: argparse.Namespace, usage: dict[int, float] | None = None
+        self,
+        engine: Any,
+        app: Any,
+        arguments: argparse.Namespace,
+        *,
+        usage: dict[int, float] | None = None,
+        choice: Choice | None = None,
     ) -> None:
+        """`usage` is filled by a logger of the engine; `choice` is what `speculation: auto` came to, if it was said."""
         self.app = app
-        self._kv_cache_usage = {} if usage is None else usage  # filled by a logger of the engine
+        self._kv_cache_usage = {} if usage is None else usage
         self._engine = engine
         self._arguments = arguments
+        self._choice = choice
 
     async def check_health(self) -> None:
         """Raise where the engine is dead; it never comes back by itself."""
@@ -79,7 +94,8 @@ class VllmEngine:
             "reasoning": bool(self._arguments.structured_outputs_config.reasoning_parser),
         }
         lacks = {name: NOT_IN_TEMPLATE for name in ("reasoning_effort", "verbosity") if name not in variables}
-        if self._engine.vllm_config.speculative_config is not None:
+        speculation = _speculation(self._engine.vllm_config.speculative_config, self._choice)
+        if speculation is not None:
             lacks |= dict.fromkeys(("logit_bias", "min_p"), NOT_WITH_SPECULATION)
         return Profile(
             engine="vllm",
@@ -90,6 +106,7 @@ class VllmEngine:
                 "vocabulary_size": model.get_vocab_size(),
                 "max_logprobs": model.max_logprobs,
             },
+            speculation=speculation,
         )
 
     def kv_cache_usage(self) -> float:
@@ -117,7 +134,9 @@ def _embedding_profile(model: Any) -> Profile:
     )
 
 
-async def start_engine(model_id: str, source: str, engine_kwargs: dict[str, Any]) -> VllmEngine:
+async def start_engine(
+    model_id: str, source: str, engine_kwargs: dict[str, Any], speculation: Word | Method = "off"
+) -> VllmEngine:
     """Start an engine on the model at `source` (a folder or a hub name) and build vLLM's own server application on it.
 
     `engine_kwargs` are the arguments of `vllm serve`, with underscores; nested configurations are plain mappings.
@@ -134,6 +153,11 @@ async def start_engine(model_id: str, source: str, engine_kwargs: dict[str, Any]
     engine_args = AsyncEngineArgs(
         model=source, served_model_name=[model_id], allowed_media_domains=NOTHING_TO_FETCH, **engine_values
     )
+    choice = _choice(model_id, source, engine_args) if speculation == "auto" else None
+    method = choice.method if choice else speculation
+    if isinstance(method, Method):
+        _check_package(method)
+        engine_args.speculative_config = method.speculative_config()
     frontend_args = frontend_class(**frontend_values)
     usage: dict[int, float] = {}
     loggers = [RayPrometheusStatLogger, _kv_cache_logger(usage)]
@@ -148,7 +172,7 @@ async def start_engine(model_id: str, source: str, engine_kwargs: dict[str, Any]
     _report_validation_errors_as_data(app)
     if engine_args.structured_outputs_config.disable_any_whitespace:
         _bound_whitespace_of_tool_calls()
-    return VllmEngine(engine, app, arguments, usage)
+    return VllmEngine(engine, app, arguments, usage=usage, choice=choice)
 
 
 def _kv_cache_logger(usage: dict[int, float]) -> Any:
@@ -167,6 +191,75 @@ def _kv_cache_logger(usage: dict[int, float]) -> Any:
             pass
 
     return KvCacheLogger
+
+
+def _choice(model_id: str, source: str, engine_args: Any) -> Choice:
+    """What `speculation: auto` comes to for the model at `source`."""
+    choice = choose(_facts(source, engine_args.create_model_config().hf_config), _is_there)
+    # A warning, so that it is seen: it decides how fast the model is, and nobody wrote it down.
+    logger.warning("%s speculates by %s: %s", model_id, choice.method.method, choice.reason)
+    return choice
+
+
+def _facts(source: str, config: Any) -> Facts:
+    """What `speculation: auto` asks of the model at `source`; `config` is transformers' own. Nothing is loaded."""
+    text = config.get_text_config()
+    return Facts(
+        name=Path(source).name,
+        hidden_size=getattr(text, "hidden_size", 0),
+        layers=getattr(text, "num_hidden_layers", 0),
+        mtp_tokens=_mtp_tokens(config),
+    )
+
+
+def _mtp_tokens(config: Any) -> int:
+    """How many tokens the model's own heads draft, as vLLM itself finds it; 0 where it has none that vLLM runs."""
+    from vllm.config.speculative import MTPModelTypes, SpeculativeConfig
+
+    if config.model_type == "deepseek_v41":  # vLLM takes it for one of them, and then refuses it
+        return 0
+    try:
+        found = SpeculativeConfig.hf_config_override(copy.deepcopy(config))
+    except Exception:  # how vLLM says that a checkpoint comes without; of several kinds
+        return 0
+    return (getattr(found, "n_predict", None) or 0) if found.model_type in get_args(MTPModelTypes) else 0
+
+
+def _is_there(model: str) -> bool:
+    """Whether a checkpoint can be had: on this machine, or from the hub."""
+    from vllm.transformers_utils.repo_utils import file_or_path_exists
+
+    try:
+        return bool(file_or_path_exists(model, "config.json", None))
+    except Exception:  # no network, or no right to it: `auto` then takes something else
+        return False
+
+
+def _check_package(method: Method) -> None:
+    """Raises EngineArgumentError where a method needs a package that is not there."""
+    from vllm.utils.import_utils import has_arctic_inference
+
+    if method.method == "suffix" and not has_arctic_inference():
+        raise EngineArgumentError(
+            "speculation: suffix needs the package arctic-inference, which is not installed here. Install "
+            "arctic-inference==0.1.1, or choose another method, such as ngram."
+        )
+
+
+def _speculation(config: Any, choice: Choice | None) -> dict[str, Any] | None:
+    """How the engine speculates, for the model's card; `config` is vLLM's own, with what it filled in."""
+    if config is None:
+        return None
+    tiers = config.num_speculative_tokens_per_batch_size
+    drafts = config.model if config.uses_draft_kv_cache() and config.method != "mtp" else None
+    found = {
+        "method": config.method,
+        "model": drafts and (Path(drafts).name if Path(drafts).is_absolute() else drafts),  # no path leaves the machine
+        "num_speculative_tokens": config.num_speculative_tokens,
+        "num_speculative_tokens_per_batch_size": tiers and [list(tier) for tier in tiers],
+        "chosen_because": choice and choice.reason,
+    }
+    return {name: value for name, value in found.items() if value is not None}
 
 
 def _load_template(given: str | None) -> str | None:

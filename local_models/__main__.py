@@ -1,6 +1,6 @@
 """`python -m local_models [NAME ...]`: make the models that are not there yet, beside this file.
 
-Without names: those that local.yaml serves.
+Without names: those that local.yaml serves, and the draft model of its chat model.
 """
 
 import shutil
@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from local_models.chat import make_chat_model
+from local_models.chat import make_chat_model, make_draft_model
 from local_models.checker import make_checker
 from local_models.embed import make_embedding_model
 from local_models.image import make_flux, make_stable_diffusion
@@ -18,10 +18,11 @@ from local_models.vision import make_vision_model
 from local_models.whisper import make_whisper_model
 
 FOLDER = Path(__file__).parent
-SERVED = ("pocket-chat", "pocket-embed", "pocket-image", "pocket-whisper")
+SERVED = ("pocket-chat", "pocket-draft", "pocket-embed", "pocket-image", "pocket-whisper")
 MAKERS: dict[str, Callable[[Path], None]] = {
     "pocket-chat": make_chat_model,
     "pocket-checker": make_checker,
+    "pocket-draft": make_draft_model,
     "pocket-embed": make_embedding_model,
     "pocket-flux": make_flux,
     "pocket-image": make_stable_diffusion,

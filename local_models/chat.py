@@ -5,6 +5,7 @@ request then takes the same way through tokenizer, template, scheduler, sampler 
 """
 
 from pathlib import Path
+from typing import Any
 
 # Enough text for a byte-level tokenizer to learn some merges; what it says does not matter.
 CORPUS = [
@@ -53,10 +54,30 @@ def make_tokenizer(folder: Path, special_tokens: list[str], shown_tokens: list[s
 
 def make_chat_model(folder: Path) -> None:
     """Write the model, its tokenizer and its configuration into `folder` (about 0.5 MB, always the same bytes)."""
+    _make_tokenizer(folder)
+    _chat_model().save_pretrained(folder)
+
+
+def make_draft_model(folder: Path) -> None:
+    """Write `pocket-draft`, which drafts for `pocket-chat`: the same model without its last layer.
+
+    So it often says what the whole model says, and not always.
+    """
+    _make_tokenizer(folder)
+    model = _chat_model()
+    model.model.layers = model.model.layers[:-1]
+    model.config.num_hidden_layers = len(model.model.layers)
+    model.save_pretrained(folder)
+
+
+def _make_tokenizer(folder: Path) -> None:
+    make_tokenizer(folder, SPECIAL_TOKENS, [], Path(__file__).with_name("chat_template.jinja").read_text())
+
+
+def _chat_model() -> Any:
     import torch
     from transformers import LlamaConfig, LlamaForCausalLM
 
-    make_tokenizer(folder, SPECIAL_TOKENS, [], Path(__file__).with_name("chat_template.jinja").read_text())
     torch.manual_seed(SEED)
     config = LlamaConfig(
         vocab_size=VOCAB_SIZE,
@@ -73,4 +94,4 @@ def make_chat_model(folder: Path) -> None:
         eos_token_id=SPECIAL_TOKENS.index("<|im_end|>"),
         dtype="float32",
     )
-    LlamaForCausalLM(config).save_pretrained(folder)
+    return LlamaForCausalLM(config)

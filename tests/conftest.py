@@ -1,5 +1,6 @@
-"""The running service, shared by every test that needs one: `python -m app serve` on a copy of local.yaml, which has a
-second model: it takes images, thinks before it answers, and cannot call tools.
+"""The running service, shared by every test that needs one: `python -m app serve` on a copy of local.yaml.
+
+It has two more language models: one takes images, thinks before it answers, and cannot call tools; one speculates.
 """
 
 import copy
@@ -102,6 +103,12 @@ def vision_entry(chat_entry: dict[str, Any]) -> dict[str, Any]:
     return entry
 
 
+def speculating_entry(chat_entry: dict[str, Any]) -> dict[str, Any]:
+    """pocket-chat, which leaves to `auto` how it speculates."""
+    changes = {"id": "pocket-fast", "speculation": "auto", "resources": {"num_cpus": 0.05}}
+    return copy.deepcopy(chat_entry) | changes
+
+
 def flux_entry(image_entry: dict[str, Any]) -> dict[str, Any]:
     """pocket-flux, run as local.yaml runs its image model, with a safety checker."""
     entry = copy.deepcopy(image_entry)
@@ -161,7 +168,8 @@ def service(image_server: ImageServer, tmp_path_factory: pytest.TempPathFactory)
     args = content["applications"][0]["args"]
     models = args["models"]
     painter = entry_of(models, "pocket-image")
-    models += [vision_entry(entry_of(models, "pocket-chat")), flux_entry(painter)]
+    speaker = entry_of(models, "pocket-chat")
+    models += [vision_entry(speaker), speculating_entry(speaker), flux_entry(painter)]
     painter["engine_kwargs"]["quality"]["high"] = 2000  # so that work lasts long enough to be given up
     args["input_images"] = {"allowed_domains": [image_server.host], "allowed_networks": ["127.0.0.0/8"]} | IMAGE_BOUNDS
     folder = tmp_path_factory.mktemp("service")

@@ -10,6 +10,7 @@ from tests.conftest import Service
 
 MODEL = "pocket-chat"
 VISION_MODEL = "pocket-vision"
+SPECULATING_MODEL = "pocket-fast"
 EMBEDDING_MODEL = "pocket-embed"
 IMAGE_MODEL = "pocket-image"
 FLUX_MODEL = "pocket-flux"

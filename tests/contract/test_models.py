@@ -10,6 +10,7 @@ from tests.contract.conftest import (
     FLUX_MODEL,
     IMAGE_MODEL,
     MODEL,
+    SPECULATING_MODEL,
     SPEECH_MODEL,
     TRANSCRIPTION_MODEL,
     VISION_MODEL,
@@ -22,6 +23,7 @@ EVERY = {
     FLUX_MODEL,
     TRANSCRIPTION_MODEL,
     SPEECH_MODEL,
+    SPECULATING_MODEL,
     VISION_MODEL,
 }
 COUNTED = ('reason="unknown_url",route="unknown"', 'kind="completion",model="pocket-chat"', "ray_vllm_")

@@ -17,6 +17,7 @@ from app.keys import LOCAL_KEY, KeyRing, hash_key, public_id
 from app.metrics import NoMetrics
 from app.profile import Profile
 from app.registry import Readiness, Registry
+from app.speculation.acceptance import Acceptance
 from deployments.protocol import RequestHead, ResponseHead, ResponseItem, ResponseTail
 
 SCOPED_KEY = "sk-portico-scoped000000-" + "s" * 43
@@ -102,6 +103,9 @@ def make_gateway(relay: StandInRelay, registry: Registry, tmp_path: Path) -> Cal
     async def page() -> bytes:
         return b"# nothing\n"
 
+    async def acceptance(model_id: str) -> Acceptance:
+        return Acceptance(drafts=10, draft_tokens=40, accepted_tokens=30)
+
     def make(config: Config | None = None) -> Gateway:
         config = config or parse_config(config_args())
         return Gateway(
@@ -114,6 +118,7 @@ def make_gateway(relay: StandInRelay, registry: Registry, tmp_path: Path) -> Cal
             image_store=ImageStore(KeptImages(location=str(tmp_path))),
             metrics=NoMetrics(),
             metrics_page=page,
+            acceptance=acceptance,
         )
 
     return make

@@ -30,6 +30,17 @@ def engine_of(template: str | None, speculation: Any = None, **model: Any) -> An
     )
 
 
+def drafting(model: str = "org/small", tiers: Any = None) -> Any:
+    """As much of vLLM's own configuration as is shown."""
+    return SimpleNamespace(
+        method="draft_model",
+        model=model,
+        uses_draft_kv_cache=lambda: True,
+        num_speculative_tokens=4,
+        num_speculative_tokens_per_batch_size=tiers,
+    )
+
+
 def profile_of(engine: Any, tool_call_parser: str | None = None, reasoning_parser: str | None = None) -> Any:
     arguments: Any = SimpleNamespace(
         chat_template=None,
@@ -73,8 +84,20 @@ def test_what_the_template_does_not_read_is_lacking() -> None:
 
 
 def test_speculation_forbids_logit_bias_and_min_p() -> None:
-    lacks = profile_of(engine_of(TEMPLATE, speculation=object())).lacks
+    lacks = profile_of(engine_of(TEMPLATE, speculation=drafting())).lacks
     assert lacks["logit_bias"] == lacks["min_p"] == NOT_WITH_SPECULATION
+
+
+def test_how_the_engine_speculates_is_found_and_no_path_leaves_the_machine() -> None:
+    assert profile_of(engine_of(TEMPLATE)).speculation is None
+    for model, shown in (("/secret/place/small", "small"), ("org/small", "org/small")):
+        found = profile_of(engine_of(TEMPLATE, speculation=drafting(model=model, tiers=[(1, 8, 4), (9, 9, 0)])))
+        assert found.speculation == {
+            "method": "draft_model",
+            "model": shown,
+            "num_speculative_tokens": 4,
+            "num_speculative_tokens_per_batch_size": [[1, 8, 4], [9, 9, 0]],
+        }
 
 
 def test_the_configuration_overrides_single_capabilities() -> None:

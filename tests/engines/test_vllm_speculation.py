@@ -1,0 +1,134 @@
+"""Speculative decoding in real vLLM engines on CPU: the same answers as without it, with drafts that are accepted."""
+
+import json
+import os
+import subprocess
+import sys
+from typing import Any
+
+import pytest
+
+from app.config import read_serve_config
+from app.project import PROJECT_FOLDER
+from tests.contract.weather import SCHEMA, assert_fits
+
+TIERS = [[1, 1, 4], [2, 3, 2], [4, 16, 0]]
+SPECULATIONS: dict[str, Any] = {
+    "off": "off",
+    "ngram": {"method": "ngram", "num_speculative_tokens": 4, "num_speculative_tokens_per_batch_size": TIERS},
+    "draft_model": {
+        "method": "draft_model",
+        "model": "./local_models/pocket-draft",
+        "num_speculative_tokens": 4,
+        "num_speculative_tokens_per_batch_size": TIERS,
+    },
+}
+TOOL = {"type": "function", "function": {"name": "get_weather", "description": "The weather.", "parameters": SCHEMA}}
+SPECULATING = [name for name in SPECULATIONS if name != "off"]
+
+
+def chat(text: str, **settings: Any) -> dict[str, Any]:
+    return {"messages": [{"role": "user", "content": text}], "temperature": 0, "max_tokens": 80} | settings
+
+
+# Left to itself the model says one token again and again. A penalty makes its greedy text vary, against its drafts.
+REPETITIVE = chat("The quick brown fox", ignore_eos=True)
+VARIED = [
+    chat(text, ignore_eos=True, frequency_penalty=0.2) for text in ("The quick brown fox", "A gateway", "0 1 2 3")
+]
+CROWD = [chat(f"{number} jumps over", ignore_eos=True, frequency_penalty=0.1) for number in range(8)]
+FORMED = [
+    chat("The weather?", max_tokens=300, response_format={
+        "type": "json_schema", "json_schema": {"name": "weather", "schema": SCHEMA}}),
+    chat("The weather?", max_tokens=600, tools=[TOOL], tool_choice="required", temperature=1, seed=1),
+]  # fmt: skip
+ROUNDS = [[REPETITIVE], *([one] for one in VARIED), VARIED, CROWD, *([one] for one in FORMED)]
+ALONE, TOGETHER, IN_A_CROWD, JSON, TOOLS = range(4), 4, 5, 6, 7
+
+
+@pytest.fixture(scope="module")
+def found() -> dict[str, Any]:
+    """By speculation: the profile, and the answers to each round."""
+    _, config = read_serve_config(PROJECT_FOLDER / "serve_configs" / "local.yaml")
+    (entry,) = [model for model in config.models if model.id == "pocket-chat"]
+    asked = {
+        "source": entry.location(),
+        "engine_kwargs": entry.engine_kwargs,
+        "speculations": SPECULATIONS,
+        "rounds": ROUNDS,
+    }
+    result = subprocess.run(
+        [sys.executable, "-m", "tests.engines.vllm_speakers"],
+        input=json.dumps(asked),
+        env=os.environ | entry.env,
+        cwd=PROJECT_FOLDER,
+        capture_output=True,
+        text=True,
+        timeout=400,
+        check=False,
+    )
+    assert result.returncode == 0, result.stderr[-3000:]
+    told: dict[str, Any] = json.loads(result.stdout.rstrip().rpartition("\n")[2])
+    return told
+
+
+def messages(told: dict[str, Any], number: int) -> list[Any]:
+    return [answer["choices"][0]["message"] for answer in told["rounds"][number]]
+
+
+def counts(told: dict[str, Any], number: int) -> dict[str, int]:
+    """What vLLM counted in a round: steps, drafted and accepted tokens."""
+    names = ("num_spec_steps", "num_draft_tokens", "num_accepted_draft_tokens")
+    each = [answer.get("metrics", {}).get("speculative_decoding", {}) for answer in told["rounds"][number]]
+    return {name: sum(one.get(name, 0) for one in each) for name in names}
+
+
+@pytest.mark.parametrize("name", SPECULATING)
+def test_greedy_answers_are_the_same_alone_and_together(found: Any, name: str) -> None:
+    for number in (*ALONE, TOGETHER, IN_A_CROWD):
+        assert messages(found[name], number) == messages(found["off"], number)
+    varied = {message["content"] for number in ALONE for message in messages(found["off"], number)}
+    assert len(varied) == len(ALONE), "the texts are all different, so that equal ones mean something"
+
+
+@pytest.mark.parametrize("name", SPECULATING)
+def test_drafts_are_accepted_and_rejected(found: Any, name: str) -> None:
+    repetitive = counts(found[name], 0)
+    assert repetitive["num_accepted_draft_tokens"] > 0.8 * repetitive["num_draft_tokens"] > 0
+    tokens = found[name]["rounds"][0][0]["usage"]["completion_tokens"]
+    assert repetitive["num_spec_steps"] < tokens / 2, "fewer steps than tokens"
+    varied = [counts(found[name], number) for number in (1, 2, 3)]
+    drafted, accepted = (sum(one[key] for one in varied) for key in ("num_draft_tokens", "num_accepted_draft_tokens"))
+    assert 0 < accepted < drafted
+
+
+@pytest.mark.parametrize("name", SPECULATING)
+def test_the_draft_length_falls_with_the_batch_and_is_off_in_a_crowd(found: Any, name: str) -> None:
+    def length(number: int) -> float:
+        told = counts(found[name], number)
+        return told["num_draft_tokens"] / max(1, told["num_spec_steps"])
+
+    assert length(0) > 2
+    assert length(TOGETHER) < 2.5  # 2, and more for the last request once it is alone
+    tokens = sum(answer["usage"]["completion_tokens"] for answer in found[name]["rounds"][IN_A_CROWD])
+    assert counts(found[name], IN_A_CROWD)["num_draft_tokens"] < 0.1 * tokens
+
+
+@pytest.mark.parametrize("name", SPECULATIONS)
+def test_structured_output_and_tool_calls_still_fit(found: Any, name: str) -> None:
+    (message,) = messages(found[name], JSON)
+    assert_fits(json.loads(message["content"]))
+    (message,) = messages(found[name], TOOLS)
+    (call,) = message["tool_calls"]
+    assert call["function"]["name"] == "get_weather"
+    assert_fits(json.loads(call["function"]["arguments"]))
+
+
+def test_what_it_forbids_and_how_it_speculates_is_found(found: Any) -> None:
+    assert found["off"]["profile"]["speculation"] is None
+    assert "min_p" not in found["off"]["profile"]["lacks"]
+    for name in SPECULATING:
+        assert {"logit_bias", "min_p"} <= set(found[name]["profile"]["lacks"])
+    shared = {"num_speculative_tokens": 4, "num_speculative_tokens_per_batch_size": TIERS}
+    assert found["ngram"]["profile"]["speculation"] == {"method": "ngram"} | shared
+    assert found["draft_model"]["profile"]["speculation"] == {"method": "draft_model", "model": "pocket-draft"} | shared

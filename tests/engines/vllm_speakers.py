@@ -1,0 +1,50 @@
+"""vLLM chat replicas for the tests, one after the other, in a process of their own.
+
+Run with the environment of local.yaml's chat model. Reads a JSON object from stdin: `source`, `engine_kwargs`,
+`speculations` by name, and `rounds`, each a list of chat bodies that are asked at once. Writes, by the same names, the
+profile and the answers to each round: an answer is a body or an error.
+"""
+
+import asyncio
+import json
+import sys
+from typing import Any
+
+import orjson
+
+from deployments.protocol import CHAT_ROUTE, RequestHead
+from deployments.vllm import VllmChatReplica
+
+HEAD = RequestHead(CHAT_ROUTE, "test", include_usage=False, echo={})
+COUNTED = {"per_request_spec_decode_metrics": "summary"}  # legal for a speculating engine only
+
+
+async def asked(
+    source: str, engine_kwargs: dict[str, Any], speculation: Any, rounds: list[list[dict[str, Any]]]
+) -> dict[str, Any]:
+    replica = VllmChatReplica.__new__(VllmChatReplica)
+    counted = {} if speculation == "off" else COUNTED
+    await replica.__init__("speaker", source, engine_kwargs | counted, speculation)  # type: ignore[misc]
+
+    async def ask(request: dict[str, Any]) -> dict[str, Any]:
+        body = orjson.dumps({"model": "speaker"} | request)
+        (item,) = [item async for item in replica.handle(HEAD, body)]
+        return json.loads(item.body) if item.body else {"error": item.error}
+
+    answers = [await asyncio.gather(*map(ask, one)) for one in rounds]
+    profile = await replica.describe()
+    replica._engine.shutdown()
+    return {"profile": profile | {key: sorted(profile[key]) for key in ("capabilities", "template_kwargs")},
+            "rounds": answers}  # fmt: skip
+
+
+async def all_of(
+    source: str, engine_kwargs: dict[str, Any], speculations: dict[str, Any], rounds: list[list[dict[str, Any]]]
+) -> dict[str, Any]:
+    return {name: await asked(source, engine_kwargs, one, rounds) for name, one in speculations.items()}
+
+
+if __name__ == "__main__":
+    result = asyncio.run(all_of(**json.load(sys.stdin)))
+    print("\n" + json.dumps(result))
+    sys.stdout.flush()

@@ -186,7 +186,7 @@ def _loaded(source: str, options: DiffusersOptions) -> Any:
         one.disable_progress_bar()
     device = options.device or ("cuda" if torch.cuda.is_available() else "cpu")
     dtype = options.dtype if options.dtype != "auto" else ("float32" if device == "cpu" else "bfloat16")
-    arguments: dict[str, Any] = {"torch_dtype": getattr(torch, dtype)}
+    arguments: dict[str, Any] = {"dtype": getattr(torch, dtype)}
     arguments |= {name: value for name in ("variant", "revision") if (value := getattr(options, name)) is not None}
     if options.quantization is not None:
         with _named("quantization"):

@@ -11,7 +11,7 @@ from app.ingress import IngressReplica
 from app.model_entry import ModelEntry
 from deployments.embeddings import EmbeddingsReplica
 from deployments.images import ImagesReplica
-from deployments.speech import EspeakReplica
+from deployments.speech import BarkReplica, EspeakReplica, QwenTtsReplica, VitsReplica, XttsReplica
 from deployments.transcriptions import TranscriptionsReplica
 from deployments.vllm import VllmChatReplica
 from deployments.vllm_embeddings import VllmEmbeddingsReplica
@@ -24,6 +24,10 @@ REPLICAS: dict[tuple[str, str], Any] = {
     ("diffusers", "images"): ImagesReplica,
     ("faster-whisper", "transcriptions"): TranscriptionsReplica,
     ("espeak-ng", "speech"): EspeakReplica,
+    ("vits", "speech"): VitsReplica,
+    ("bark", "speech"): BarkReplica,
+    ("xtts", "speech"): XttsReplica,
+    ("qwen3-tts", "speech"): QwenTtsReplica,
 }
 INGRESS_NAME = "gateway"
 HEALTH_CHECK_PERIOD_S = 5
@@ -46,7 +50,7 @@ def _model_deployment(entry: ModelEntry) -> Application:
     actor_options: dict[str, Any] = {
         "num_cpus": resources.num_cpus,
         "num_gpus": resources.num_gpus,
-        "runtime_env": {"env_vars": REPLICA_ENV | entry.env},
+        "runtime_env": {"env_vars": REPLICA_ENV | entry.environment()},
     }
     if resources.accelerator_type is not None:
         actor_options["accelerator_type"] = resources.accelerator_type

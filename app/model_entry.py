@@ -1,5 +1,6 @@
 """One model of the configuration: what clients call it, which engine runs it, and with what."""
 
+import os
 from typing import Annotated, Any, Literal, Self
 
 import pydantic
@@ -30,6 +31,10 @@ class ModelEntry(Strict):
     scaling: Scaling = Scaling()
     resources: Resources = Resources()
     env: dict[str, str] = Field({}, description="environment variables of the replicas")
+    packages: list[Annotated[str, StringConstraints(pattern=r"^\.?/[^:]+$")]] = Field(
+        [],
+        description="folders of packages, absolute or beginning with ./, that the replicas prefer to the common ones",
+    )
     engine_kwargs: dict[str, Any] = Field(
         {}, description="the engine's own options; those of vllm are the arguments of `vllm serve`, with underscores"
     )
@@ -56,6 +61,11 @@ class ModelEntry(Strict):
         if value in ROUTE_WORDS:
             raise ValueError(f"{value!r} is a part of the routes; choose another id")
         return value
+
+    def environment(self) -> dict[str, str]:
+        """The environment variables of its replicas."""
+        path = [*map(in_project, self.packages), *filter(None, [self.env.get("PYTHONPATH")])]
+        return self.env | ({"PYTHONPATH": os.pathsep.join(path)} if path else {})
 
     def location(self) -> str:
         """`source` as an engine takes it: a hub name, or an absolute path."""

@@ -93,8 +93,7 @@ def vision_entry(chat_entry: dict[str, Any]) -> dict[str, Any]:
     """pocket-vision, run as local.yaml runs its chat model."""
     entry = copy.deepcopy(chat_entry)
     entry |= {"id": "pocket-vision", "source": "./local_models/pocket-vision"}
-    folders = [PROJECT_FOLDER / ".venv" / "vision", PROJECT_FOLDER / "tests" / "cpu_vision"]
-    entry["env"]["PYTHONPATH"] = os.pathsep.join(map(str, folders))
+    entry["packages"] = ["./.venv/vision", "./tests/cpu_vision"]
     for name in ("enable_auto_tool_choice", "tool_call_parser"):
         del entry["engine_kwargs"][name]
     entry["engine_kwargs"]["reasoning_parser"] = "deepseek_r1"

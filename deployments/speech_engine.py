@@ -1,6 +1,7 @@
 """What every speech engine offers the speech deployment, whatever model is behind it."""
 
-from collections.abc import Callable, Generator, Mapping
+from collections.abc import Callable, Generator, Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any, NamedTuple, Protocol
 
 from deployments.audio_encoding import Samples
@@ -8,6 +9,10 @@ from deployments.audio_encoding import Samples
 
 class VoiceError(ValueError):
     """The configuration names a voice, or a model, that the engine cannot speak with."""
+
+
+class PackagesError(ImportError):
+    """The engine's own packages are not there, or not whole."""
 
 
 class GivenUp(Exception):
@@ -55,6 +60,18 @@ class SpeechEngine(Protocol):
         then GivenUp is raised.
         """
         ...
+
+
+@contextmanager
+def own_packages(lock: str) -> Iterator[None]:
+    """Imports from a folder of packages of its own. Raises PackagesError, which says how to come by it."""
+    try:
+        yield
+    except ImportError as error:
+        raise PackagesError(
+            f"{error}. Install locks/{lock}.txt in a folder and name it under `packages` of the model's entry: "
+            "see docs/speech.md"
+        ) from error
 
 
 def chosen(named: Mapping[str, Any], known: Mapping[Any, Any], called: str = "speaker") -> dict[str, Any]:

@@ -73,7 +73,7 @@ class EspeakEngine:
         )
         if failed:
             raise RuntimeError("eSpeak NG did not take the text")
-        if self._pieces:
+        if any(map(np.any, self._pieces)):  # marks alone become a moment of silence
             yield np.concatenate(self._pieces)
 
     def _choose(self, voice: str) -> None:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Generator
 
 from app.engines.speech import QwenTtsOptions
 from deployments.audio_encoding import Samples
-from deployments.speech_engine import Utterance, VoiceError, chosen
+from deployments.speech_engine import Utterance, VoiceError, chosen, own_packages
 from deployments.speech_torch import device_of, has_words, seeded, stoppable
 
 KIND = "custom_voice"
@@ -22,7 +22,9 @@ class QwenTtsEngine:
     def __init__(self, source: str, options: QwenTtsOptions) -> None:
         """Load the model at `source`, a folder or a hub name. Raises VoiceError."""
         import torch
-        from qwen_tts import Qwen3TTSModel
+
+        with own_packages("qwen-tts"):
+            from qwen_tts import Qwen3TTSModel
 
         given = {} if options.revision is None else {"revision": options.revision}
         dtype = options.dtype if options.dtype == "auto" else getattr(torch, options.dtype)

@@ -12,7 +12,7 @@ from typing import Any
 from app.engines.speech import XttsOptions
 from app.project import in_project
 from deployments.audio_encoding import Samples
-from deployments.speech_engine import Utterance, VoiceError
+from deployments.speech_engine import Utterance, VoiceError, own_packages
 from deployments.speech_torch import device_of, has_words, seeded, stoppable
 
 NO_INSTRUCTIONS = "the model takes no instructions; a recording of the voice decides how it speaks"
@@ -26,8 +26,9 @@ class XttsEngine:
 
     def __init__(self, source: str, options: XttsOptions) -> None:
         """Load the model at `source`, a folder or a hub name. Raises VoiceError."""
-        from TTS.tts.configs.xtts_config import XttsConfig
-        from TTS.tts.models.xtts import Xtts
+        with own_packages("xtts"):
+            from TTS.tts.configs.xtts_config import XttsConfig
+            from TTS.tts.models.xtts import Xtts
 
         folder = _folder(source, options.revision)
         config = XttsConfig()

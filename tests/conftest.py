@@ -113,6 +113,15 @@ def flux_entry(image_entry: dict[str, Any]) -> dict[str, Any]:
     return entry
 
 
+def voice_entry(speech_entry: dict[str, Any], engine: str) -> dict[str, Any]:
+    """pocket-vits or pocket-bark, run as local.yaml runs its own voice."""
+    entry = copy.deepcopy(speech_entry)
+    environment = {"HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1", "PYTHONWARNINGS": "ignore", "TQDM_DISABLE": "1"}
+    entry |= {"id": f"pocket-{engine}", "engine": engine, "source": f"./local_models/pocket-{engine}"}
+    entry |= {"env": environment, "engine_kwargs": {"device": "cpu", "max_characters": 500}}
+    return entry
+
+
 def entry_of(models: list[dict[str, Any]], model_id: str) -> dict[str, Any]:
     return next(entry for entry in models if entry["id"] == model_id)
 
@@ -133,6 +142,7 @@ def service(image_server: ImageServer, tmp_path_factory: pytest.TempPathFactory)
     models = args["models"]
     painter = entry_of(models, "pocket-image")
     models += [vision_entry(entry_of(models, "pocket-chat")), flux_entry(painter)]
+    models += [voice_entry(entry_of(models, "pocket-speech"), engine) for engine in ("vits", "bark")]
     painter["engine_kwargs"]["quality"]["high"] = 2000  # so that work lasts long enough to be given up
     args["input_images"] = {"allowed_domains": [image_server.host], "allowed_networks": ["127.0.0.0/8"]} | IMAGE_BOUNDS
     folder = tmp_path_factory.mktemp("service")

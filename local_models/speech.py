@@ -11,6 +11,20 @@ from local_models.chat import SEED
 
 SPEAKERS = 3
 PRESETS = ("v2/en_speaker_0", "v2/en_speaker_1")
+SMALL_VITS: dict[str, Any] = {
+    "hidden_size": 16,
+    "num_hidden_layers": 1,
+    "ffn_dim": 32,
+    "flow_size": 16,
+    "spectrogram_bins": 33,
+    "upsample_initial_channel": 32,
+    "prior_encoder_num_flows": 1,
+    "prior_encoder_num_wavenet_layers": 1,
+    "posterior_encoder_num_wavenet_layers": 1,
+    "duration_predictor_filter_channels": 16,
+    "resblock_kernel_sizes": [3],
+    "resblock_dilation_sizes": [[1, 3]],
+}
 LETTERS = " abcdefghijklmnopqrstuvwxyz'-"
 # Bark's vocabularies are fixed: its models find each other's tokens by their numbers.
 SEMANTIC_TOKENS = 10_000
@@ -20,8 +34,8 @@ CODES, CODEBOOKS, COARSE_CODEBOOKS = 1024, 8, 2
 SECONDS = 0.5  # of sound for each sentence
 
 
-def make_vits_model(folder: Path) -> None:
-    """Write a VITS of three speakers into `folder`."""
+def make_vits_model(folder: Path, small: bool = True) -> None:
+    """Write a VITS of three speakers into `folder`; the benchmark makes one of a real model's size."""
     import torch
     from transformers import VitsConfig, VitsModel, VitsTokenizer
 
@@ -31,21 +45,10 @@ def make_vits_model(folder: Path) -> None:
     VitsTokenizer(str(folder / "vocab.json"), phonemize=False).save_pretrained(folder)
     config = VitsConfig(
         vocab_size=len(vocabulary),
-        hidden_size=16,
-        num_hidden_layers=1,
-        ffn_dim=32,
-        flow_size=16,
-        spectrogram_bins=33,
         use_stochastic_duration_prediction=False,
         num_speakers=SPEAKERS,
         speaker_embedding_size=16,
-        upsample_initial_channel=32,
-        prior_encoder_num_flows=1,
-        prior_encoder_num_wavenet_layers=1,
-        posterior_encoder_num_wavenet_layers=1,
-        duration_predictor_filter_channels=16,
-        resblock_kernel_sizes=[3],
-        resblock_dilation_sizes=[[1, 3]],
+        **(SMALL_VITS if small else {}),
     )
     model = VitsModel(config)
     with torch.no_grad():

@@ -29,7 +29,8 @@ TEXT = (
     "The gateway reads the request once, and checks what it may say. Some numbers are too large, so they are made "
     "smaller, and the answer tells. Then the request goes to a replica that has room for it. "
     "The replica speaks sentence by sentence, and each of them leaves as soon as it is there. "
-    "Nobody waits for the last word to hear the first. When the sound ends, the gateway counts what was said, and rests."
+    "Nobody waits for the last word to hear the first. "
+    "When the sound ends, the gateway counts what was said, and rests."
 )
 ENVIRONMENT = {"HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "2", "PYTHONWARNINGS": "ignore", "TQDM_DISABLE": "1"}
 STAND_IN = "./tests/cpu_torchaudio"

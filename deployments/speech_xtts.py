@@ -12,6 +12,7 @@ from typing import Any
 from app.engines.speech import XttsOptions
 from app.project import in_project
 from deployments.audio_encoding import Samples
+from deployments.sentences import sentences
 from deployments.speech_engine import Utterance, VoiceError, own_packages
 from deployments.speech_torch import device_of, has_words, seeded, stoppable
 
@@ -66,17 +67,21 @@ class XttsEngine:
         """A piece for every `chunk_tokens`. The model keeps its place in one sentence, so none may begin in between."""
         if not has_words(utterance.text):
             return
+        language = utterance.language or self._options.language
         latents, embedding = self._voices[utterance.voice]
         with seeded(utterance.seed), stoppable([self._model.gpt.gpt_inference], given_up):
-            for sound in self._model.inference_stream(
-                utterance.text,
-                utterance.language or self._options.language,
-                latents,
-                embedding,
-                stream_chunk_size=self._options.chunk_tokens,
-                **self._sampling,
-            ):
-                yield sound.float().cpu().numpy()
+            for part in self._parts(utterance.text, language):
+                for sound in self._model.inference_stream(
+                    part, language, latents, embedding, stream_chunk_size=self._options.chunk_tokens, **self._sampling
+                ):
+                    yield sound.float().cpu().numpy()
+
+    def _parts(self, text: str, language: str) -> list[str]:
+        """`text`, cut where it is more tokens than the model reads: numbers are spelled out, and become long."""
+        tokens = self._model.tokenizer.encode(text.strip().lower(), lang=language)
+        if len(tokens) < self._model.args.gpt_max_text_tokens or len(text) == 1:
+            return [text]
+        return [part for half in sentences(text, (len(text) + 1) // 2) for part in self._parts(half, language)]
 
     def _heard(self, named: dict[str, str]) -> dict[str, tuple[Any, Any]]:
         """What the model must know of each voice: from its list of speakers, or by listening to a recording."""

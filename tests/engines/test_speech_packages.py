@@ -56,6 +56,7 @@ REQUESTS: dict[str, dict[str, Any]] = {
     "faster": {"response_format": "pcm", "seed": 1, "speed": 2.0},
     "events": {"response_format": "pcm", "seed": 1, "stream_format": "sse"},
     "silent": {"input": "... !?"},
+    "numbers": {"response_format": "pcm", "seed": 1, "input": "12345678901234567890 " * 8},
 }
 
 
@@ -145,6 +146,10 @@ def test_events_end_with_the_usage(answers: dict[str, Any]) -> None:
 def test_what_holds_no_words_is_a_400(answers: dict[str, Any]) -> None:
     assert answers["silent"]["status"] == 400
     assert answers["silent"]["error"]["param"] == "input"
+
+
+def test_numbers_that_are_long_when_spelled_out_are_said(answers: dict[str, Any]) -> None:
+    assert seconds("pcm", sound(answers["numbers"])) > 0.3
 
 
 def test_the_profile_lists_voices_and_languages(told: dict[str, Any], engine: Engine) -> None:

@@ -6,16 +6,19 @@ BIN := $(VENV)/bin
 # torch's CPU build is not on the package index. Where pip does not know a place for it already, this is its home.
 TORCH_CPU_INDEX := https://download.pytorch.org/whl/cpu
 
-.PHONY: serve test check format lock clean
+.PHONY: serve test check format lock clean xtts qwen-tts
 .DELETE_ON_ERROR:
 
 serve: $(VENV)/models
 	@exec $(BIN)/python -m app serve serve_configs/local.yaml
 
-test: $(VENV)/models $(VENV)/test-models $(VENV)/dev $(VENV)/vision $(VENV)/clients/ready $(VENV)/node
+TESTED := $(VENV)/models $(VENV)/test-models $(VENV)/dev $(VENV)/vision $(VENV)/clients/ready $(VENV)/node \
+	$(VENV)/pocket-xtts $(VENV)/pocket-qwen-tts
+
+test: $(TESTED)
 	$(BIN)/python -m pytest
 
-check: $(VENV)/models $(VENV)/test-models $(VENV)/dev $(VENV)/vision $(VENV)/clients/ready $(VENV)/node
+check: $(TESTED)
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check --output-format concise .
 	$(BIN)/mypy
@@ -32,7 +35,7 @@ $(VENV)/models: $(wildcard local_models/*.py local_models/*.jinja) $(VENV)/servi
 	@touch $@
 
 $(VENV)/test-models: $(wildcard local_models/*.py) $(VENV)/service
-	$(BIN)/python -m local_models pocket-flux pocket-checker
+	$(BIN)/python -m local_models pocket-flux pocket-checker pocket-vits pocket-bark
 	@touch $@
 
 $(VENV)/dev: locks/dev.txt $(VENV)/service
@@ -43,6 +46,19 @@ $(VENV)/dev: locks/dev.txt $(VENV)/service
 $(VENV)/vision: locks/vision-cpu.txt local_models/vision.py local_models/vision_template.jinja $(VENV)/service
 	$(BIN)/uv pip install --quiet --no-deps --require-hashes --target $@ -r locks/vision-cpu.txt
 	$(BIN)/python -m local_models pocket-vision
+	@touch $@
+
+# Engines that want other packages than the common ones have a folder of their own, which `packages` of their entries
+# names: make xtts qwen-tts. See docs/speech.md.
+xtts qwen-tts: %: $(VENV)/%
+
+$(VENV)/xtts $(VENV)/qwen-tts: $(VENV)/%: locks/%.txt $(VENV)/service
+	$(BIN)/uv pip install --quiet --no-deps --require-hashes --target $@ -r $<
+	@touch $@
+
+# Their small models for the tests. The package index has no torchaudio for CPUs; the tests' stands in for it.
+$(VENV)/pocket-xtts $(VENV)/pocket-qwen-tts: $(VENV)/pocket-%: $(wildcard local_models/*.py) $(VENV)/%
+	PYTHONPATH=$(VENV)/$*:tests/cpu_torchaudio $(BIN)/python -W ignore -m local_models pocket-$*
 	@touch $@
 
 # The clients that the tests drive. Python's have an environment of their own: they want older packages than vLLM.
@@ -80,6 +96,8 @@ lock: $(VENV)/torch
 	$(COMPILE) locks/launcher.in -o locks/launcher.txt
 	$(COMPILE) locks/cuda12.in -o locks/cuda12.txt
 	$(COMPILE) --no-deps locks/vision-cpu.in -o locks/vision-cpu.txt
+	$(COMPILE) --no-deps locks/xtts.in -o locks/xtts.txt
+	$(COMPILE) --no-deps locks/qwen-tts.in -o locks/qwen-tts.txt
 	$(COMPILE) locks/clients.in -o locks/clients.txt
 	$(COMPILE) locks/dev.in -o locks/dev.txt
 	$(COMPILE) locks/uv.in -o locks/uv.txt

@@ -16,7 +16,7 @@ from app.scaling import Scale
 from app.speculation.methods import to_wire
 from deployments.embeddings import EmbeddingsReplica
 from deployments.images import ImagesReplica
-from deployments.speech import EspeakReplica
+from deployments.speech import BarkReplica, EspeakReplica, QwenTtsReplica, VitsReplica, XttsReplica
 from deployments.transcriptions import TranscriptionsReplica
 from deployments.vllm import VllmChatReplica
 from deployments.vllm_embeddings import VllmEmbeddingsReplica
@@ -29,6 +29,10 @@ REPLICAS: dict[tuple[str, str], Any] = {
     ("diffusers", "images"): ImagesReplica,
     ("faster-whisper", "transcriptions"): TranscriptionsReplica,
     ("espeak-ng", "speech"): EspeakReplica,
+    ("vits", "speech"): VitsReplica,
+    ("bark", "speech"): BarkReplica,
+    ("xtts", "speech"): XttsReplica,
+    ("qwen3-tts", "speech"): QwenTtsReplica,
 }
 INGRESS_NAME = "gateway"
 # By name: Serve imports them where they run, in the controller and beside each handle.

@@ -1,6 +1,7 @@
 """One model of the configuration: what clients call it, which engine runs it, and with what."""
 
 import hashlib
+import os
 from functools import cached_property
 from typing import Annotated, Any, Literal, Self
 
@@ -43,6 +44,10 @@ class ModelEntry(Strict):
     routing: Routing = Routing()
     resources: Resources = Resources()
     env: dict[str, str] = Field({}, description="environment variables of the replicas")
+    packages: list[Annotated[str, StringConstraints(pattern=r"^\.?/[^:]+$")]] = Field(
+        [],
+        description="folders of packages, absolute or beginning with ./, that the replicas prefer to the common ones",
+    )
     engine_kwargs: dict[str, Any] = Field(
         {}, description="the engine's own options; those of vllm are the arguments of `vllm serve`, with underscores"
     )
@@ -110,7 +115,7 @@ class ModelEntry(Strict):
             self.task,
             self.engine,
             self.location(),
-            self.env,
+            self.environment(),
             self.engine_kwargs,
             to_wire(self.speculation),
         )
@@ -118,7 +123,8 @@ class ModelEntry(Strict):
 
     def environment(self) -> dict[str, str]:
         """The environment variables of the model's replicas."""
-        return ENGINE_ENV | self.env
+        path = [*map(in_project, self.packages), *filter(None, [self.env.get("PYTHONPATH")])]
+        return ENGINE_ENV | self.env | ({"PYTHONPATH": os.pathsep.join(path)} if path else {})
 
     def location(self) -> str:
         """`source` as an engine takes it: a hub name, or an absolute path."""

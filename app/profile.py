@@ -16,6 +16,7 @@ class Profile:
     template_kwargs: frozenset[str] = frozenset()  # variables of the chat template that a client may set
     voices: tuple[str, ...] = ()  # names of the voices that it speaks with
     speculation: dict[str, Any] | None = None  # how it drafts: method, num_speculative_tokens, ...; none: it does not
+    languages: tuple[str, ...] = ()  # that a client may choose for it to speak, as codes or English names
 
     def limit(self, name: str) -> int | None:
         """One of the limits; `last_token_id` follows from the size of the vocabulary."""
@@ -33,13 +34,14 @@ class Profile:
 
     def card(self) -> dict[str, Any]:
         """The profile as a client sees it."""
+        speech = {"voices": list(self.voices), "languages": list(self.languages)}
         return {
             "engine": self.engine,
             "capabilities": sorted(self.capabilities),
             "unsupported": dict(sorted(self.lacks.items())),
             "limits": dict(sorted(self.limits.items())),
             "chat_template_kwargs": sorted(self.template_kwargs),
-        } | ({"voices": list(self.voices)} if self.voices else {})
+        } | {name: found for name, found in speech.items() if found}
 
     def to_wire(self) -> dict[str, Any]:
         """Plain data for the way from a replica to the gateway."""

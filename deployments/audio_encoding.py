@@ -38,9 +38,8 @@ FORMATS = {
 class AudioEncoder:
     """Makes one file, piece by piece. The pieces together are the file."""
 
-    def __init__(self, form: str, rate: int, tempo: float = 1.0) -> None:
-        """`form` is one of FORMATS; `rate` in Hz is that of the samples; `tempo` 2 is twice as fast, pitch kept."""
-        made = FORMATS[form]
+    def __init__(self, made: Format, rate: int, tempo: float = 1.0) -> None:
+        """`made` is one of FORMATS; `rate` in Hz is that of the samples; `tempo` 2 is twice as fast, pitch kept."""
         self._rate = rate
         self._time = 0
         self._sink = _Sink()
@@ -74,8 +73,12 @@ class AudioEncoder:
             self._filters.push(None)
             self._drain(self._filters)
         self._mux(None)
-        self._container.close()
+        self.close()
         return self._sink.take()
+
+    def close(self) -> None:
+        """Free it, finished or not. It may be closed again."""
+        self._container.close()
 
     def _drain(self, filters: Any) -> None:
         while True:

@@ -5,13 +5,13 @@ thread. Texts go to it as UTF-8 in memory, never to a program or a file.
 """
 
 import ctypes
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Generator, Mapping
 from typing import Any
 
 import numpy as np
 
 from deployments.audio_encoding import Samples
-from deployments.speech_engine import Utterance
+from deployments.speech_engine import Utterance, VoiceError
 
 # From espeak-ng/speak_lib.h.
 AUDIO_OUTPUT_SYNCHRONOUS = 2
@@ -25,12 +25,9 @@ BUFFER_MS = 200
 NO_INSTRUCTIONS = "this engine speaks by rules and takes no instructions"
 NO_LANGUAGE = "the language is the voice's"
 NO_CHANCE = "nothing in this engine is left to chance"
+LONGEST_SENTENCE = 300
 
 Callback = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.POINTER(ctypes.c_short), ctypes.c_int, ctypes.c_void_p)
-
-
-class VoiceError(ValueError):
-    """The configuration names a voice that eSpeak NG does not have."""
 
 
 class EspeakEngine:
@@ -59,7 +56,15 @@ class EspeakEngine:
     def lacks(self) -> dict[str, str]:
         return {"instructions": NO_INSTRUCTIONS, "language": NO_LANGUAGE, "seed": NO_CHANCE}
 
-    def speak(self, utterance: Utterance) -> Iterator[Samples]:
+    @property
+    def languages(self) -> list[str]:
+        return []
+
+    def longest_sentence(self, language: str | None) -> int:  # noqa: ARG002
+        return LONGEST_SENTENCE
+
+    def speak(self, utterance: Utterance, given_up: Callable[[], bool]) -> Generator[Samples]:  # noqa: ARG002
+        """One piece: the sound of a sentence is made in some milliseconds, much faster than anybody hears it."""
         self._choose(self._voices[utterance.voice])
         self._pieces = []
         text = utterance.text.replace("\0", " ").encode()
@@ -68,7 +73,8 @@ class EspeakEngine:
         )
         if failed:
             raise RuntimeError("eSpeak NG did not take the text")
-        yield from self._pieces
+        if any(map(np.any, self._pieces)):  # marks alone become a moment of silence
+            yield np.concatenate(self._pieces)
 
     def _choose(self, voice: str) -> None:
         if self._library.espeak_SetVoiceByName(voice.encode()):

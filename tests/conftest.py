@@ -95,8 +95,7 @@ def vision_entry(chat_entry: dict[str, Any]) -> dict[str, Any]:
     """pocket-vision, run as local.yaml runs its chat model."""
     entry = copy.deepcopy(chat_entry)
     entry |= {"id": "pocket-vision", "source": "./local_models/pocket-vision"}
-    folders = [PROJECT_FOLDER / ".venv" / "vision", PROJECT_FOLDER / "tests" / "cpu_vision"]
-    entry["env"]["PYTHONPATH"] = os.pathsep.join(map(str, folders))
+    entry["packages"] = ["./.venv/vision", "./tests/cpu_vision"]
     for name in ("enable_auto_tool_choice", "tool_call_parser"):
         del entry["engine_kwargs"][name]
     entry["engine_kwargs"]["reasoning_parser"] = "deepseek_r1"
@@ -119,6 +118,15 @@ def flux_entry(image_entry: dict[str, Any]) -> dict[str, Any]:
         "default_size": "64x64",
         "safety_checker": str(PROJECT_FOLDER / "local_models" / "pocket-checker"),
     }
+    return entry
+
+
+def voice_entry(speech_entry: dict[str, Any], engine: str) -> dict[str, Any]:
+    """pocket-vits or pocket-bark, run as local.yaml runs its own voice."""
+    entry = copy.deepcopy(speech_entry)
+    environment = {"HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1", "PYTHONWARNINGS": "ignore", "TQDM_DISABLE": "1"}
+    entry |= {"id": f"pocket-{engine}", "engine": engine, "source": f"./local_models/pocket-{engine}"}
+    entry |= {"env": environment, "engine_kwargs": {"device": "cpu", "max_characters": 500}}
     return entry
 
 
@@ -170,6 +178,7 @@ def service(image_server: ImageServer, tmp_path_factory: pytest.TempPathFactory)
     painter = entry_of(models, "pocket-image")
     speaker = entry_of(models, "pocket-chat")
     models += [vision_entry(speaker), speculating_entry(speaker), flux_entry(painter)]
+    models += [voice_entry(entry_of(models, "pocket-speech"), engine) for engine in ("vits", "bark")]
     painter["engine_kwargs"]["quality"]["high"] = 2000  # so that work lasts long enough to be given up
     args["input_images"] = {"allowed_domains": [image_server.host], "allowed_networks": ["127.0.0.0/8"]} | IMAGE_BOUNDS
     folder = tmp_path_factory.mktemp("service")

@@ -7,11 +7,21 @@ import pydantic
 from app.engines.diffusers import DiffusersOptions
 from app.engines.faster_whisper import TranscriberOptions
 from app.engines.sentence_transformers import EmbedderOptions
-from app.engines.speech import EspeakOptions
+from app.engines.speech import BarkOptions, EspeakOptions, QwenTtsOptions, VitsOptions, XttsOptions
 from app.fields import Strict, explain
 
 Task = Literal["chat", "embeddings", "images", "transcriptions", "speech"]
-EngineName = Literal["vllm", "sentence-transformers", "diffusers", "faster-whisper", "espeak-ng"]
+EngineName = Literal[
+    "vllm",
+    "sentence-transformers",
+    "diffusers",
+    "faster-whisper",
+    "espeak-ng",
+    "vits",
+    "bark",
+    "xtts",
+    "qwen3-tts",
+]
 
 
 class Engine(NamedTuple):
@@ -27,6 +37,10 @@ CATALOG: dict[EngineName, Engine] = {
     "diffusers": Engine(("images",), DiffusersOptions),
     "faster-whisper": Engine(("transcriptions",), TranscriberOptions),
     "espeak-ng": Engine(("speech",), EspeakOptions),
+    "vits": Engine(("speech",), VitsOptions),
+    "bark": Engine(("speech",), BarkOptions),
+    "xtts": Engine(("speech",), XttsOptions),
+    "qwen3-tts": Engine(("speech",), QwenTtsOptions),
 }
 
 

@@ -53,6 +53,26 @@ class Voice:
 
 
 @dataclass(frozen=True, slots=True)
+class SpokenLanguage:
+    """A language that the model speaks, read as the model calls it: by its code or by its English name."""
+
+    def read(self, value: Any, name: str, profile: Profile) -> Reading:
+        if not isinstance(value, str):
+            raise wrong_type(name, self.told())
+        named = value.strip().lower()
+        for called in (named, CODES_BY_NAME.get(named), LANGUAGES.get(named)):
+            if called in profile.languages:
+                return Reading(called)
+        raise wrong_value(name, "one of the model's languages: " + ", ".join(profile.languages))
+
+    def told(self) -> str:
+        return "a language that the model speaks, as a code such as `en` or an English name"
+
+    def schema(self) -> dict[str, Any]:
+        return {"type": "string"}
+
+
+@dataclass(frozen=True, slots=True)
 class File:
     """The content of a file; it comes as a part of a form, which knows nothing else of that name."""
 
@@ -147,7 +167,7 @@ SPEECH = Table(
         Parameter("speed", Number(0.25, 4.0), "1 is the voice's own."),
         Parameter("instructions", Text(0, MAX_SPEECH_CHARACTERS), "How to say it.", feature="instructions"),
         Parameter("stream_format", Choice(("audio", "sse")), "The sound itself, or events with it."),
-        Parameter("language", Text(2, 32), "Of the input.", feature="language"),
+        Parameter("language", SpokenLanguage(), "Of the input.", feature="language"),
         Parameter("seed", Number(0, 2**63 - 1, integer=True), "The same seed, the same sound.", feature="seed"),
         Parameter("user", Text(), "Written to the log.", Treatment.ACCEPT),
     )

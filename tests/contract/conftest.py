@@ -16,6 +16,8 @@ IMAGE_MODEL = "pocket-image"
 FLUX_MODEL = "pocket-flux"
 TRANSCRIPTION_MODEL = "pocket-whisper"
 SPEECH_MODEL = "pocket-speech"
+VITS_MODEL = "pocket-vits"
+BARK_MODEL = "pocket-bark"
 MESSAGES = [{"role": "user", "content": "Say something."}]
 NO_END = {"3": -100}  # the end-of-turn token, never chosen: an answer as long as its limit
 

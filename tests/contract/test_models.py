@@ -6,6 +6,7 @@ from typing import Any
 import httpx
 
 from tests.contract.conftest import (
+    BARK_MODEL,
     EMBEDDING_MODEL,
     FLUX_MODEL,
     IMAGE_MODEL,
@@ -14,6 +15,7 @@ from tests.contract.conftest import (
     SPEECH_MODEL,
     TRANSCRIPTION_MODEL,
     VISION_MODEL,
+    VITS_MODEL,
 )
 
 EVERY = {
@@ -25,6 +27,8 @@ EVERY = {
     SPEECH_MODEL,
     SPECULATING_MODEL,
     VISION_MODEL,
+    VITS_MODEL,
+    BARK_MODEL,
 }
 COUNTED = ('reason="unknown_url",route="unknown"', 'kind="completion",model="pocket-chat"', "ray_vllm_")
 

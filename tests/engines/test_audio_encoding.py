@@ -18,7 +18,7 @@ SOUND = (0.3 * np.sin(2 * np.pi * TONE * np.arange(RATE * SECONDS) / RATE)).asty
 
 def encoded(kind: str, speed: float = 1.0, pieces: int = 20) -> list[bytes]:
     """What leaves after each piece of the sound, and at its end."""
-    encoder = AudioEncoder(kind, RATE, speed)
+    encoder = AudioEncoder(FORMATS[kind], RATE, speed)
     return [*(encoder.encode(piece) for piece in np.array_split(SOUND, pieces)), encoder.finish()]
 
 
@@ -66,6 +66,6 @@ def test_a_wav_says_no_length_as_streams_do() -> None:
 
 @pytest.mark.parametrize("kind", FORMATS)
 def test_no_sound_is_still_a_file(kind: str) -> None:
-    encoder = AudioEncoder(kind, RATE)
+    encoder = AudioEncoder(FORMATS[kind], RATE)
     assert encoder.encode(np.zeros(0, np.float32)) == b""
     assert isinstance(encoder.finish(), bytes)

@@ -1,60 +1,165 @@
-"""Speech engines behind our interface."""
+"""Speech engines behind our interface: what all of them do, then what is particular to each."""
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 import pytest
 
-from app.engines.speech import ESPEAK_VOICES
-from deployments.speech_engine import SpeechEngine, Utterance
-from deployments.speech_espeak import EspeakEngine, VoiceError
+from app.engines.speech import ESPEAK_VOICES, BarkOptions, VitsOptions
+from app.project import in_project
+from deployments.speech_bark import BarkEngine
+from deployments.speech_engine import GivenUp, SpeechEngine, Utterance, VoiceError
+from deployments.speech_espeak import EspeakEngine
+from deployments.speech_vits import VitsEngine
 
 VOICES = {"alloy": "en-us", "nova": "en-us+f3", "klara": "de"}
+VITS, BARK = in_project("./local_models/pocket-vits"), in_project("./local_models/pocket-bark")
+LOADED: dict[str, Callable[[], SpeechEngine]] = {
+    "espeak-ng": lambda: EspeakEngine(VOICES),
+    "vits": lambda: VitsEngine(VITS, VitsOptions()),
+    "bark": lambda: BarkEngine(BARK, BarkOptions()),
+}
+
+
+@pytest.fixture(scope="module", params=LOADED)
+def engine(request: pytest.FixtureRequest) -> SpeechEngine:
+    return LOADED[request.param]()
 
 
 @pytest.fixture(scope="module")
-def engine() -> SpeechEngine:
-    return EspeakEngine(VOICES)
+def espeak() -> SpeechEngine:
+    return LOADED["espeak-ng"]()
 
 
-def spoken(engine: SpeechEngine, text: str, voice: str = "alloy") -> Any:
-    return np.concatenate([np.zeros(0, np.float32), *engine.speak(Utterance(text, voice))])
+@pytest.fixture(scope="module")
+def vits() -> SpeechEngine:
+    return LOADED["vits"]()
 
 
-def test_a_sentence_becomes_sound(engine: SpeechEngine) -> None:
-    sound = spoken(engine, "The quick brown fox jumps over the lazy dog.")
-    assert 1.5 < len(sound) / engine.sample_rate < 6
-    assert 0.01 < np.abs(sound).mean() < 0.5
-    assert np.abs(sound).max() <= 1
+@pytest.fixture(scope="module")
+def bark() -> SpeechEngine:
+    return LOADED["bark"]()
 
 
-def test_more_words_take_longer(engine: SpeechEngine) -> None:
-    one, two = spoken(engine, "A fox."), spoken(engine, "A fox, a boat, a gateway and a picture.")
-    assert len(two) > 2 * len(one)
+def spoken(engine: SpeechEngine, text: str, voice: str | None = None, seed: int | None = None) -> Any:
+    utterance = Utterance(text, voice or engine.voices[0], seed=seed)
+    return np.concatenate([np.zeros(0, np.float32), *engine.speak(utterance, lambda: False)])
 
 
-def test_voices_sound_different_and_the_first_is_the_usual_one(engine: SpeechEngine) -> None:
-    assert engine.voices == list(VOICES)
-    sounds = [spoken(engine, "Hello there.", voice) for voice in engine.voices]
-    assert len({sound.tobytes() for sound in sounds}) == len(VOICES)
+class TestEveryEngine:
+    def test_a_sentence_becomes_sound(self, engine: SpeechEngine) -> None:
+        sound = spoken(engine, "The quick brown fox jumps over the lazy dog.")
+        assert sound.dtype == np.float32
+        assert sound.ndim == 1
+        assert 0.3 < len(sound) / engine.sample_rate < 15
+        assert np.abs(sound).mean() > 0.01
+        assert np.abs(sound).max() <= 1
+
+    def test_its_voices_sound_different(self, engine: SpeechEngine) -> None:
+        sounds = [spoken(engine, "Hello there.", voice, seed=3) for voice in engine.voices]
+        assert len({sound.tobytes() for sound in sounds}) == len(engine.voices) > 1
+
+    @pytest.mark.parametrize("text", ["a\0b", "<speak>not markup</speak>", "[[not phonemes]]", "x" * 140])
+    def test_any_text_with_words_is_said(self, engine: SpeechEngine, text: str) -> None:
+        assert len(spoken(engine, text)) > 0
+
+    @pytest.mark.parametrize("text", ["...", "?!", "\u2026 \u2014"])
+    def test_a_text_without_words_is_no_failure(self, engine: SpeechEngine, text: str) -> None:
+        assert spoken(engine, text).dtype == np.float32
+
+    def test_a_sentence_that_is_closed_early_leaves_the_next_as_it_is(self, engine: SpeechEngine) -> None:
+        begun = engine.speak(Utterance("First.", engine.voices[0], seed=5), lambda: False)
+        next(begun)
+        begun.close()
+        assert len(spoken(engine, "Second.", seed=5)) > 0
+
+    def test_what_it_cannot_honour_it_says(self, engine: SpeechEngine) -> None:
+        assert engine.languages == []
+        assert {"language", "instructions"} <= set(engine.lacks)
 
 
-def test_a_voice_is_not_changed_by_another_before_it(engine: SpeechEngine) -> None:
-    """Its length stays; the library's state moves single samples."""
-    before = spoken(engine, "Hello there.")
-    spoken(engine, "Something else.", "klara")
-    assert len(spoken(engine, "Hello there.")) == pytest.approx(len(before), rel=0.02)
+class TestSeeds:
+    @pytest.fixture(scope="class", params=["vits", "bark"])
+    def random_engine(self, request: pytest.FixtureRequest) -> Any:
+        return request.getfixturevalue(request.param)
+
+    def test_a_seed_decides_the_sound(self, random_engine: SpeechEngine) -> None:
+        one, again, other = (spoken(random_engine, "Hello there.", seed=seed).tobytes() for seed in (1, 1, 2))
+        assert one == again != other
+
+    def test_without_one_every_sound_is_another(self, random_engine: SpeechEngine) -> None:
+        assert spoken(random_engine, "Hello there.").tobytes() != spoken(random_engine, "Hello there.").tobytes()
+
+    def test_it_changes_nobody_elses_chance(self, random_engine: SpeechEngine) -> None:
+        import torch
+
+        torch.manual_seed(11)
+        expected = torch.rand(3)
+        torch.manual_seed(11)
+        spoken(random_engine, "Hello there.", seed=1)
+        assert torch.equal(torch.rand(3), expected)
 
 
-@pytest.mark.parametrize("text", ["...", "🙂", "a\0b", "<speak>not markup</speak>", "[[not phonemes]]"])
-def test_any_text_can_be_said(engine: SpeechEngine, text: str) -> None:
-    assert spoken(engine, text).dtype == np.float32
+class TestEspeak:
+    def test_more_words_take_longer(self, espeak: SpeechEngine) -> None:
+        one, two = spoken(espeak, "A fox."), spoken(espeak, "A fox, a boat, a gateway and a picture.")
+        assert len(two) > 2 * len(one)
+
+    def test_a_voice_is_not_changed_by_another_before_it(self, espeak: SpeechEngine) -> None:
+        """Its length stays; the library's state moves single samples."""
+        before = spoken(espeak, "Hello there.")
+        spoken(espeak, "Something else.", "klara")
+        assert len(spoken(espeak, "Hello there.")) == pytest.approx(len(before), rel=0.02)
+
+    def test_two_sentences_at_once_are_not_mixed(self, espeak: SpeechEngine) -> None:
+        """The library has one callback for the whole process; each sentence keeps its own sound."""
+        alone = [len(spoken(espeak, text)) for text in ("One, two, three.", "A much longer sentence about a gateway.")]
+        first = espeak.speak(Utterance("One, two, three.", "alloy"), lambda: False)
+        second = espeak.speak(Utterance("A much longer sentence about a gateway.", "alloy"), lambda: False)
+        begun = [next(first), next(second)]
+        lengths = [
+            len(begun[0]) + sum(map(len, first)),
+            len(begun[1]) + sum(map(len, second)),
+        ]
+        assert lengths == pytest.approx(alone, rel=0.02)
+
+    def test_a_voice_that_is_none_is_refused_at_the_start(self) -> None:
+        with pytest.raises(VoiceError, match="no voice 'nobody'"):
+            EspeakEngine({"alloy": "nobody"})
+
+    def test_the_usual_voices_are_all_there(self) -> None:
+        assert EspeakEngine(ESPEAK_VOICES).voices == list(ESPEAK_VOICES)
 
 
-def test_a_voice_that_is_none_is_refused_at_the_start() -> None:
-    with pytest.raises(VoiceError, match="no voice 'nobody'"):
-        EspeakEngine({"alloy": "nobody"})
+class TestVits:
+    def test_its_speakers_are_voices_by_number_or_by_the_names_of_the_configuration(self, vits: SpeechEngine) -> None:
+        assert vits.voices == ["0", "1", "2"]
+        named = VitsEngine(VITS, VitsOptions(voices={"alloy": 1}))
+        assert named.voices == ["alloy"]
+        assert spoken(named, "Hello.", "alloy", 7).tobytes() == spoken(vits, "Hello.", "1", 7).tobytes()
+
+    def test_a_speaker_that_is_none_is_refused_at_the_start(self) -> None:
+        with pytest.raises(VoiceError, match="voices: alloy: the model has no speaker 9; it has 0, 1, 2"):
+            VitsEngine(VITS, VitsOptions(voices={"alloy": 9}))
+
+    def test_letters_that_it_does_not_know_are_silent(self, vits: SpeechEngine) -> None:
+        assert len(spoken(vits, "\u4f60\u597d")) == 0
 
 
-def test_the_usual_voices_are_all_there() -> None:
-    assert EspeakEngine(ESPEAK_VOICES).voices == list(ESPEAK_VOICES)
+class TestBark:
+    def test_its_presets_are_voices(self, bark: SpeechEngine) -> None:
+        assert bark.voices == ["v2/en_speaker_0", "v2/en_speaker_1"]
+        assert BarkEngine(BARK, BarkOptions(voices={"nova": "v2/en_speaker_1"})).voices == ["nova"]
+
+    @pytest.mark.parametrize("preset", ["v2/en_speaker_9", "../../etc/passwd", "repo_or_path"])
+    def test_a_preset_that_is_none_is_refused_at_the_start(self, preset: str) -> None:
+        with pytest.raises(VoiceError, match="voices: nova: the model has no preset"):
+            BarkEngine(BARK, BarkOptions(voices={"nova": preset}))
+
+    def test_it_stops_in_the_middle_of_a_sentence(self, bark: SpeechEngine) -> None:
+        steps = iter(range(1000))
+        with pytest.raises(GivenUp):
+            list(bark.speak(Utterance("Hello there.", bark.voices[0]), lambda: next(steps) >= 10))
+        assert next(steps) == 11
+        assert len(spoken(bark, "Hello there.")) > 0

@@ -41,6 +41,10 @@ def embedder(**options: Any) -> dict[str, Any]:
     return config_args(models=[entry(task="embeddings", engine="sentence-transformers", engine_kwargs=options)])
 
 
+def xtts(**options: Any) -> dict[str, Any]:
+    return config_args(models=[entry(task="speech", engine="xtts", engine_kwargs=options)])
+
+
 @pytest.mark.parametrize(
     ("args", "told"),
     [
@@ -57,6 +61,10 @@ def embedder(**options: Any) -> dict[str, Any]:
             "Legal are device, batch_size, matryoshka",
         ),
         (embedder(batch_size=0), "models[0].engine_kwargs: batch_size: Input should be greater than or equal to 1"),
+        (xtts(), "Coqui Public Model License, which permits non-commercial use only; read it at https://coqui.ai/cpml"),
+        (xtts(accept_license="mit"), "write `accept_license: cpml` where it permits yours"),
+        (config_args(models=[entry(packages=["site"])]), "models[0].packages[0]: String should match"),
+        (config_args(models=[entry(packages=["/a:/b"])]), "models[0].packages[0]: String should match"),
         (config_args(models=[entry(gpus=1)]), "models[0].gpus: there is no such field"),
         (config_args(models=[entry(resources={"num_gpus": 1.5})]), "neither a whole number of GPUs nor a fraction"),
         (config_args(models=[entry(scaling={"min_replicas": 2})]), "max_replicas (1) is under min_replicas (2)"),
@@ -86,6 +94,19 @@ def test_the_local_key_serves_loopback_only() -> None:
     check_local_key(config, "127.0.0.1")
     with pytest.raises(ConfigError, match="the local key is public"):
         check_local_key(config, "0.0.0.0")  # noqa: S104 - the very thing that is refused
+
+
+def test_a_license_that_is_accepted_lets_the_model_be() -> None:
+    assert parse_config(xtts(accept_license="cpml") | {"keys": KEYS}).models[0].engine == "xtts"
+
+
+def test_packages_of_its_own_come_before_what_the_replica_imports_otherwise() -> None:
+    args = config_args(
+        models=[entry(packages=["./own", "/opt/more"], env={"PYTHONPATH": "/last", "A": "1"})], keys=KEYS
+    )
+    environment = parse_config(args).models[0].environment()
+    assert environment == {"A": "1", "PYTHONPATH": f"{PROJECT_FOLDER / 'own'}:/opt/more:/last"}
+    assert parse_config(config_args(models=[entry()], keys=KEYS)).models[0].environment() == {}
 
 
 def test_a_source_is_a_hub_name_or_a_folder_of_the_project() -> None:

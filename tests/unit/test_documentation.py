@@ -1,11 +1,14 @@
 """What is written from the table: the page and the OpenAPI document."""
 
+import re
 from typing import Any
 
 import openapi_spec_validator
 import pytest
+import yaml
 
 from app.__main__ import PAGES
+from app.model_entry import ModelEntry
 from app.openapi import document
 from app.parameters.row import Treatment
 from app.project import PROJECT_FOLDER
@@ -22,6 +25,12 @@ def test_the_openapi_document_is_valid_and_describes_exactly_the_routes() -> Non
     openapi_spec_validator.validate(described)
     operations = {(method.upper(), path) for path, methods in described["paths"].items() for method in methods}
     assert operations == {(route.method, route.path) for route in ALL}
+
+
+def test_the_entries_that_the_page_on_speech_shows_are_legal() -> None:
+    page = (PROJECT_FOLDER / "docs" / "speech.md").read_text()
+    shown = [entry for block in re.findall(r"```yaml\n(.*?)```", page, re.DOTALL) for entry in yaml.safe_load(block)]
+    assert [ModelEntry.model_validate(entry).engine for entry in shown] == ["bark", "qwen3-tts", "xtts"]
 
 
 def test_every_module_has_its_line() -> None:

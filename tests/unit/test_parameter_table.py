@@ -32,6 +32,7 @@ ABLE = Profile(
         **{f"{quality}_steps": 8 for quality in QUALITIES},
     },
     template_kwargs=frozenset({"enable_thinking"}),
+    languages=("en", "german"),
 )
 TOOL = {"type": "function", "function": {"name": "f", "parameters": {"type": "object"}}}
 BASE: dict[str, Any] = {"messages": [{"role": "user", "content": "hi"}]}
@@ -72,7 +73,7 @@ LEGAL: dict[str, dict[str, list[Any]]] = {
     "embeddings": {"input": ["a", ["a", "b"], [1, 2, 3], [[1], [2, 3]]]},
     "images": {"size": ["auto", "64x128"]},
     "transcriptions": {"file": [b"RIFF"], "language": ["en", "yue"]},
-    "speech": {"input": ["Hi."], "voice": ["alloy"]},
+    "speech": {"input": ["Hi."], "voice": ["alloy"], "language": ["en", "german"]},
 }
 BESIDE_TRANSCRIPTIONS = {"timestamp_granularities": {"response_format": "verbose_json"}}
 BESIDE_IMAGES: dict[str, dict[str, Any]] = {
@@ -353,6 +354,17 @@ def test_what_is_no_size_is_a_400(size: str) -> None:
     with pytest.raises(ApiError) as caught:
         adjusted("images", size=size)
     assert (caught.value.status, caught.value.param) == (400, "size")
+
+
+@pytest.mark.parametrize(("asked", "read"), [("EN", "en"), ("English", "en"), ("de", "german"), ("german", "german")])
+def test_a_language_is_read_as_the_model_calls_it(asked: str, read: str) -> None:
+    assert adjusted("speech", language=asked).kept["language"] == read
+
+
+def test_a_language_that_the_model_does_not_speak_is_a_400_that_lists_those_it_does() -> None:
+    with pytest.raises(ApiError, match="one of the model's languages: en, german") as caught:
+        adjusted("speech", language="fr")
+    assert (caught.value.status, caught.value.param) == (400, "language")
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,1 @@
+"""What qwen-tts imports; see kaldi.py."""

@@ -1,0 +1,63 @@
+"""One speech replica for the tests, in a process of its own with packages of its own.
+
+Reads a JSON object from stdin, with `engine`, `source`, `engine_kwargs` and `requests`; writes one with `profile` and
+`answers`: each a status, an error, the content type, and the pieces as base64.
+"""
+
+import asyncio
+import base64
+import json
+import sys
+from contextlib import aclosing
+from typing import Any
+
+import orjson
+
+from app.builder import REPLICAS
+from deployments.protocol import SPEECH_ROUTE, RequestHead, ResponseHead, ResponseTail
+
+HEAD = RequestHead(SPEECH_ROUTE, "4f0c9e4c-0000-4000-8000-000000000000", include_usage=False, echo={})
+
+
+async def answer(replica: Any, request: dict[str, Any]) -> dict[str, Any]:
+    told: dict[str, Any] = {"pieces": []}
+    async with aclosing(replica.handle(HEAD, orjson.dumps(request))) as items:
+        async for item in items:
+            match item:
+                case ResponseHead():
+                    told |= {"status": item.status, "content_type": item.content_type, "error": item.error}
+                case ResponseTail():
+                    told |= {"usage": item.usage, "error": item.error}
+                case _:
+                    told["pieces"].append(base64.b64encode(item).decode())
+    return told
+
+
+async def given_up(replica: Any) -> float:
+    """Seconds until the engine is free after the client of a request in the middle of a sentence has left."""
+    asking = asyncio.create_task(answer(replica, {"input": "A sentence that nobody will hear, of many words."}))
+    await asyncio.sleep(0.05)
+    asking.cancel()
+    await asyncio.wait([asking])
+    start = asyncio.get_running_loop().time()
+    while replica.unfinished_sentences():
+        await asyncio.sleep(0.005)
+    return asyncio.get_running_loop().time() - start
+
+
+async def answers(engine: str, source: str, engine_kwargs: Any, requests: list[dict[str, Any]]) -> dict[str, Any]:
+    replica = REPLICAS[engine, "speech"]("speaker", source, engine_kwargs)
+    found = [await answer(replica, request) for request in requests]
+    profile = await replica.describe()
+    profile |= {key: sorted(profile[key]) for key in ("capabilities", "template_kwargs")}
+    return {"profile": profile, "answers": found, "given_up_s": await given_up(replica)}
+
+
+if __name__ == "__main__":
+    asked = json.load(sys.stdin)
+    try:
+        result = asyncio.run(answers(**asked))
+    except Exception as error:
+        result = {"refused": f"{type(error).__name__}: {error}"}
+    print("\n" + json.dumps(result))
+    sys.stdout.flush()

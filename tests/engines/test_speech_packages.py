@@ -1,0 +1,185 @@
+"""XTTS and Qwen3-TTS, really loaded with the packages of their own that `make xtts qwen-tts` installs."""
+
+import base64
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import pytest
+
+from app.project import PROJECT_FOLDER
+from tests.sounds import decoded, seconds
+
+MODELS = PROJECT_FOLDER / "local_models"
+STAND_IN = PROJECT_FOLDER / "tests" / "cpu_torchaudio"  # for torchaudio, which has no build for CPUs at hand
+TEXT = "Hello there. Who?"
+
+
+class Engine(NamedTuple):
+    name: str
+    packages: Path
+    source: Path
+    options: dict[str, Any]
+    voices: list[str]
+    language: str
+
+
+ENGINES = [
+    Engine(
+        "xtts",
+        PROJECT_FOLDER / ".venv" / "xtts",
+        MODELS / "pocket-xtts",
+        {"accept_license": "cpml", "chunk_tokens": 4, "device": "cpu"},
+        ["Ada", "Brian"],
+        "de",
+    ),
+    Engine(
+        "qwen3-tts",
+        PROJECT_FOLDER / ".venv" / "qwen-tts",
+        MODELS / "pocket-qwen-tts",
+        {"max_new_tokens": 6, "device": "cpu"},
+        ["ryan", "vivian"],
+        "german",
+    ),
+]
+REQUESTS: dict[str, dict[str, Any]] = {
+    **{kind: {"response_format": kind, "seed": 1} for kind in ("mp3", "opus", "aac", "flac", "wav", "pcm")},
+    "again": {"response_format": "pcm", "seed": 1},
+    "other seed": {"response_format": "pcm", "seed": 2},
+    "other voice": {"response_format": "pcm", "seed": 1, "voice": 1},
+    "other language": {"response_format": "pcm", "seed": 1, "language": True},
+    "instructed": {"response_format": "pcm", "seed": 1, "instructions": "Whisper."},
+    "faster": {"response_format": "pcm", "seed": 1, "speed": 2.0},
+    "events": {"response_format": "pcm", "seed": 1, "stream_format": "sse"},
+    "silent": {"input": "... !?"},
+    "numbers": {"response_format": "pcm", "seed": 1, "input": "12345678901234567890 " * 8},
+}
+
+
+def run(engine: Engine, requests: list[dict[str, Any]], **options: Any) -> dict[str, Any]:
+    asked = {
+        "engine": engine.name,
+        "source": str(engine.source),
+        "engine_kwargs": engine.options | options,
+        "requests": requests,
+    }
+    result = subprocess.run(
+        [sys.executable, "-m", "tests.engines.speaking"],
+        input=json.dumps(asked),
+        env=os.environ | {"PYTHONPATH": f"{engine.packages}:{STAND_IN}", "HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1"},
+        cwd=PROJECT_FOLDER,
+        capture_output=True,
+        text=True,
+        timeout=240,
+        check=False,
+    )
+    assert result.returncode == 0, result.stderr[-3000:]
+    told: dict[str, Any] = json.loads(result.stdout.rstrip().rpartition("\n")[2])
+    return told
+
+
+@pytest.fixture(scope="module", params=ENGINES, ids=lambda engine: engine.name)
+def engine(request: pytest.FixtureRequest) -> Engine:
+    engine: Engine = request.param
+    if not (engine.packages.exists() and engine.source.exists()):
+        pytest.skip(f"{engine.name}'s packages or its model are not there: `make test` makes them")
+    return engine
+
+
+@pytest.fixture(scope="module")
+def told(engine: Engine) -> dict[str, Any]:
+    def of(request: dict[str, Any]) -> dict[str, Any]:
+        asked = {"input": TEXT, "voice": engine.voices[0]} | request
+        if asked["voice"] == 1:
+            asked["voice"] = engine.voices[1]
+        if asked.get("language"):
+            asked["language"] = engine.language
+        return asked
+
+    found = run(engine, [of(request) for request in REQUESTS.values()])
+    assert "refused" not in found, found["refused"]
+    return found | {"answers": dict(zip(REQUESTS, found["answers"], strict=True))}
+
+
+@pytest.fixture(scope="module")
+def answers(told: dict[str, Any]) -> dict[str, Any]:
+    return dict(told["answers"])
+
+
+def sound(answer: dict[str, Any]) -> bytes:
+    assert (answer["status"], answer["error"]) == (200, None)
+    return b"".join(base64.b64decode(piece) for piece in answer["pieces"])
+
+
+def test_every_format_holds_the_whole_sound(answers: dict[str, Any]) -> None:
+    length = seconds("pcm", sound(answers["pcm"]))
+    assert length > 0.5
+    for kind in ("mp3", "opus", "aac", "flac", "wav"):
+        assert seconds(kind, sound(answers[kind])) == pytest.approx(length, rel=0.05, abs=0.09)
+    samples, _ = decoded("wav", sound(answers["wav"]))
+    assert np.abs(samples).max() > 0.05
+
+
+def test_a_seed_a_voice_and_a_language_decide_the_sound(answers: dict[str, Any]) -> None:
+    assert sound(answers["again"]) == sound(answers["pcm"])
+    for other in ("other seed", "other voice", "other language"):
+        assert sound(answers[other]) != sound(answers["pcm"]), other
+
+
+def test_speed_is_the_encoders(answers: dict[str, Any]) -> None:
+    assert seconds("pcm", sound(answers["faster"])) == pytest.approx(
+        seconds("pcm", sound(answers["pcm"])) / 2, rel=0.05
+    )
+
+
+def test_events_end_with_the_usage(answers: dict[str, Any]) -> None:
+    events = sound(answers["events"]).decode()
+    assert answers["events"]["content_type"].startswith("text/event-stream")
+    assert events.count("event: speech.audio.done") == 1
+    assert answers["events"]["usage"]["output_tokens"] > 0
+
+
+def test_what_holds_no_words_is_a_400(answers: dict[str, Any]) -> None:
+    assert answers["silent"]["status"] == 400
+    assert answers["silent"]["error"]["param"] == "input"
+
+
+def test_numbers_that_are_long_when_spelled_out_are_said(answers: dict[str, Any]) -> None:
+    assert seconds("pcm", sound(answers["numbers"])) > 0.3
+
+
+def test_the_profile_lists_voices_and_languages(told: dict[str, Any], engine: Engine) -> None:
+    assert told["profile"]["voices"] == engine.voices
+    assert engine.language in told["profile"]["languages"]
+
+
+def test_only_qwen_takes_instructions(told: dict[str, Any], engine: Engine, answers: dict[str, Any]) -> None:
+    if engine.name == "qwen3-tts":
+        assert "instructions" not in told["profile"]["lacks"]
+        assert sound(answers["instructed"]) != sound(answers["pcm"])
+    else:
+        assert "recording" in told["profile"]["lacks"]["instructions"]
+
+
+def test_a_sentence_that_nobody_waits_for_is_given_up(told: dict[str, Any]) -> None:
+    assert told["given_up_s"] < 30
+
+
+def test_xtts_sends_a_sentence_in_pieces(answers: dict[str, Any], engine: Engine) -> None:
+    if engine.name != "xtts":
+        pytest.skip("the package of Qwen3-TTS streams nothing within a sentence")
+    assert len(answers["pcm"]["pieces"]) > 4
+
+
+def test_a_voice_that_is_none_is_refused_at_the_start(engine: Engine) -> None:
+    assert "voices: alloy: " in run(engine, [], voices={"alloy": "nobody"})["refused"]
+
+
+def test_without_its_packages_the_engine_says_what_to_do(engine: Engine) -> None:
+    told = run(engine._replace(packages=STAND_IN), [])["refused"]
+    assert "packages" in told
+    assert "docs/speech.md" in told

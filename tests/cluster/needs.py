@@ -8,9 +8,8 @@ PROD, CONFIG = read_serve_config(PROJECT_FOLDER / "serve_configs" / "prod.yaml")
 
 
 def accelerator(model: ModelEntry) -> str:
-    """The GPU that its entry asks for, by Ray's name."""
-    assert model.resources.accelerator_type is not None
-    return model.resources.accelerator_type
+    """The GPU that its entry likes best, by Ray's name."""
+    return model.resources.accelerator_types[0]
 
 
 def models_by_accelerator() -> dict[str, list[ModelEntry]]:
@@ -22,9 +21,9 @@ def models_by_accelerator() -> dict[str, list[ModelEntry]]:
 
 def least_gpus(models: list[ModelEntry]) -> float:
     """GPUs that all of them need at once with as few replicas as they may have."""
-    return sum(model.resources.num_gpus * model.scaling.min_replicas for model in models)
+    return sum(model.resources.num_gpus * model.scale.min_replicas for model in models)
 
 
 def most_gpus(models: list[ModelEntry]) -> float:
     """And with as many."""
-    return sum(model.resources.num_gpus * model.scaling.max_replicas for model in models)
+    return sum(model.resources.num_gpus * model.scale.max_replicas for model in models)

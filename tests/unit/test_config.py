@@ -8,6 +8,7 @@ import pytest
 from app.config import parse_config, read_serve_config
 from app.fields import ConfigError
 from app.local_service import check_local_key
+from app.model_entry import ENGINE_ENV
 from app.project import PROJECT_FOLDER
 from tests.unit.conftest import config_args
 
@@ -105,8 +106,8 @@ def test_packages_of_its_own_come_before_what_the_replica_imports_otherwise() ->
         models=[entry(packages=["./own", "/opt/more"], env={"PYTHONPATH": "/last", "A": "1"})], keys=KEYS
     )
     environment = parse_config(args).models[0].environment()
-    assert environment == {"A": "1", "PYTHONPATH": f"{PROJECT_FOLDER / 'own'}:/opt/more:/last"}
-    assert parse_config(config_args(models=[entry()], keys=KEYS)).models[0].environment() == {}
+    assert environment == ENGINE_ENV | {"A": "1", "PYTHONPATH": f"{PROJECT_FOLDER / 'own'}:/opt/more:/last"}
+    assert parse_config(config_args(models=[entry()], keys=KEYS)).models[0].environment() == ENGINE_ENV
 
 
 def test_a_source_is_a_hub_name_or_a_folder_of_the_project() -> None:

@@ -51,7 +51,7 @@ def _up(value: float) -> int:
 
 
 class LoadPolicy:
-    """The policy as Serve calls it: `policy_function` of an autoscaling configuration."""
+    """The policy as Serve calls it: `policy_function` of a deployment's autoscaling configuration."""
 
     def __init__(self, kv_cache_target: float = 1.0) -> None:
         self._kv_cache_target = kv_cache_target
@@ -74,3 +74,18 @@ class LoadPolicy:
             self._kv_cache_target,
         )
         return decide(load, bounds), {}
+
+
+class ApplicationPolicy:
+    """The same for all models of an application: its `autoscaling_policy` in the Serve config file.
+
+    Serve 2.60 forgets all deployments' autoscaling when an application without such a policy is built anew, and takes
+    up again only those that changed. With it, a model that an update leaves alone goes on scaling.
+    """
+
+    def __call__(self, contexts: dict[Any, Any]) -> tuple[dict[Any, int], dict[Any, dict[str, Any]]]:
+        """`contexts` are Serve's AutoscalingContexts by deployment; each has its own policy's options in its config."""
+        return {
+            deployment: LoadPolicy(**context.config.policy.policy_kwargs)(context)[0]
+            for deployment, context in contexts.items()
+        }, {}

@@ -29,6 +29,7 @@ class ScaledService:
 
     def __init__(self, service: Service, content: dict[str, Any], folder: Path) -> None:
         self.service = service
+        self._address = service.ray_address
         self.content = content
         self._folder = folder
 
@@ -78,7 +79,7 @@ class ScaledService:
 
     def _cluster(self, command: str, *rest: str) -> str:
         return subprocess.run(
-            [sys.executable, "-m", "tests.scaling.cluster", command, self.service.ray_address, *rest],
+            [sys.executable, "-m", "tests.scaling.cluster", command, self._address, *rest],
             cwd=PROJECT_FOLDER,
             capture_output=True,
             text=True,

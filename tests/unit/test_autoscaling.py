@@ -1,14 +1,19 @@
 """The autoscaling policy: situations and what they ask for, and what holds in all of them."""
 
 import math
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
+import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.autoscaling import Bounds, Load, LoadPolicy, decide
+from app.autoscaling import ApplicationPolicy, Bounds, Load, LoadPolicy, decide
+from app.config import APPLICATION_POLICY, read_serve_config
+from app.fields import ConfigError
+from app.project import PROJECT_FOLDER
 
 FLEX = Bounds(min_replicas=0, max_replicas=8, target_ongoing_requests=10, kv_cache_target=0.9)
 ACTIVE = FLEX._replace(min_replicas=1)
@@ -96,6 +101,8 @@ def test_the_policy_reads_serve_s_context() -> None:
         config=SimpleNamespace(get_target_ongoing_requests=lambda: 10.0),
     )
     assert LoadPolicy(kv_cache_target=0.9)(context) == (3, {})
+    context.config.policy = SimpleNamespace(policy_kwargs={"kv_cache_target": 0.1})
+    assert ApplicationPolicy()({"alpha": context}) == ({"alpha": 3}, {})
     context.total_queued_requests = context.aggregated_metrics = None
     assert LoadPolicy()(context) == (2, {})
 
@@ -129,3 +136,32 @@ def test_serve_wraps_the_policy_with_delays_and_wakes_at_once() -> None:
         return policy(context)[0]
 
     assert (ask(0, 1), ask(1, 0), ask(1, 1000), ask(0, 0)) == (1, 1, 1, 0)
+
+
+def test_an_application_of_ours_has_the_policy_that_an_update_does_not_forget() -> None:
+    """Serve's controller: building an application anew drops the states of deployments, unless it has a policy."""
+    from ray.serve._private.autoscaling_state import AutoscalingStateManager, _resolve_policy_callable
+    from ray.serve.autoscaling_policy import _apply_app_level_autoscaling_config
+    from ray.serve.config import AutoscalingPolicy
+
+    policy = AutoscalingPolicy(policy_function=APPLICATION_POLICY)
+    manager = AutoscalingStateManager()
+    manager.register_application("portico", policy)
+    assert manager.should_autoscale_application("portico")
+    assert _apply_app_level_autoscaling_config(_resolve_policy_callable(policy))({}) == ({}, {})
+
+
+def test_a_file_whose_models_scale_must_name_that_policy(tmp_path: Path) -> None:
+    content = yaml.safe_load((PROJECT_FOLDER / "serve_configs" / "local.yaml").read_text())
+    path = tmp_path / "serve.yaml"
+    application = content["applications"][0]
+    del application["autoscaling_policy"]
+    path.write_text(yaml.safe_dump(content))
+    read_serve_config(path)  # none of its models scales
+    application["args"]["models"][0]["mode"] = "flex"
+    path.write_text(yaml.safe_dump(content))
+    with pytest.raises(ConfigError, match="autoscaling_policy: models of this file scale"):
+        read_serve_config(path)
+    application["autoscaling_policy"] = {"policy_function": APPLICATION_POLICY}
+    path.write_text(yaml.safe_dump(content))
+    read_serve_config(path)

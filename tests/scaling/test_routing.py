@@ -41,8 +41,8 @@ def routed(scaled: ScaledService) -> Any:
         before = scaled.replicas(CHAT)
         scaled.entry(CHAT)["routing"] = {"policy": policy} | ({"max_imbalance": 2} if policy == "prefix" else {})
         scaled.deploy()
-        time.sleep(2)  # the gateway is told of it a moment later
         scaled.wait_settled()
+        time.sleep(1)  # a new handle hears of the model's replicas a moment later
         assert scaled.replicas(CHAT) == before
 
     yield route

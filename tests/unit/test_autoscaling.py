@@ -1,6 +1,7 @@
 """The autoscaling policy: situations and what they ask for, and what holds in all of them."""
 
 import math
+import time
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -11,9 +12,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from app.autoscaling import ApplicationPolicy, Bounds, Load, LoadPolicy, decide
-from app.config import APPLICATION_POLICY, read_serve_config
+from app.builder import model_deployment
+from app.config import APPLICATION_POLICY, parse_config, read_serve_config
 from app.fields import ConfigError
 from app.project import PROJECT_FOLDER
+from tests.unit.conftest import config_args
 
 FLEX = Bounds(min_replicas=0, max_replicas=8, target_ongoing_requests=10, kv_cache_target=0.9)
 ACTIVE = FLEX._replace(min_replicas=1)
@@ -112,10 +115,6 @@ def test_serve_wraps_the_policy_with_delays_and_wakes_at_once() -> None:
     from ray.serve._private.autoscaling_state import _resolve_policy_callable
     from ray.serve.autoscaling_policy import _apply_autoscaling_config
 
-    from app.builder import model_deployment
-    from app.config import parse_config
-    from tests.unit.conftest import config_args
-
     entry = {"id": "a", "task": "chat", "engine": "vllm", "source": "x", "mode": "flex", "scaling": {"max_replicas": 4}}
     model = parse_config(config_args(models=[entry], keys=[{"id": "a" * 12, "sha256": "0" * 64}])).models[0]
     config = model_deployment(model)._deployment_config.autoscaling_config
@@ -138,24 +137,71 @@ def test_serve_wraps_the_policy_with_delays_and_wakes_at_once() -> None:
     assert (ask(0, 1), ask(1, 0), ask(1, 1000), ask(0, 0)) == (1, 1, 1, 0)
 
 
-def test_an_application_of_ours_has_the_policy_that_an_update_does_not_forget() -> None:
-    """Serve's controller: building an application anew drops the states of deployments, unless it has a policy."""
-    from ray.serve._private.autoscaling_state import AutoscalingStateManager, _resolve_policy_callable
-    from ray.serve.autoscaling_policy import _apply_app_level_autoscaling_config
-    from ray.serve.config import AutoscalingPolicy
+class Controller:
+    """The part of Serve's controller that scales, with one sleeping model of ours and one gateway that asks for it."""
 
-    policy = AutoscalingPolicy(policy_function=APPLICATION_POLICY)
-    manager = AutoscalingStateManager()
-    manager.register_application("portico", policy)
-    assert manager.should_autoscale_application("portico")
-    assert _apply_app_level_autoscaling_config(_resolve_policy_callable(policy))({}) == ({}, {})
+    def __init__(self) -> None:
+        from ray.serve._private.autoscaling_state import AutoscalingStateManager
+        from ray.serve._private.common import DeploymentID
+        from ray.serve._private.deployment_info import DeploymentInfo
+
+        entry = {"id": "a", "task": "speech", "engine": "espeak-ng", "source": "espeak-ng", "mode": "flex"}
+        keys = [{"id": "a" * 12, "sha256": "0" * 64}]
+        deployment = model_deployment(parse_config(config_args(models=[entry], keys=keys)).models[0])
+        config = deployment._deployment_config
+        self.id = DeploymentID("a", "portico")
+        self.manager = AutoscalingStateManager()
+        info = DeploymentInfo(config, deployment._replica_config, 0, "", version=config.version)
+        self.started = self.manager.register_deployment(self.id, info, 0)
+
+    def build(self, policy: str | None) -> None:
+        """What happens when an application with or without a policy of its own has been built, as an update does."""
+        from ray.serve.config import AutoscalingPolicy
+
+        if policy is None:
+            self.manager.deregister_application("portico")
+        else:
+            self.manager.register_application("portico", AutoscalingPolicy(policy_function=policy))
+
+    def asked(self, requests: int) -> None:
+        from ray.serve._private.common import DeploymentHandleSource, HandleMetricReport, TimeStampedValue
+
+        now = time.time()
+        waiting = [TimeStampedValue(now - 1, requests), TimeStampedValue(now, requests)]
+        report = HandleMetricReport(self.id, "h", "actor", DeploymentHandleSource.REPLICA, waiting, {}, now)
+        self.manager._app_autoscaling_states["portico"].record_request_metrics_for_handle(report)
+
+    def decides(self, target: int) -> int:
+        return int(self.manager.get_decision_num_replicas("portico", {self.id: target})[self.id])
+
+
+class TestInServesController:
+    def test_a_model_starts_once_and_then_wakes_for_a_request(self) -> None:
+        controller = Controller()
+        controller.build(APPLICATION_POLICY)
+        assert controller.started == 1
+        assert controller.decides(0) == 0
+        controller.asked(1)
+        assert controller.decides(0) == 1
+
+    def test_after_an_update_that_leaves_it_alone_it_still_wakes(self) -> None:
+        controller = Controller()
+        controller.build(APPLICATION_POLICY)
+        controller.build(APPLICATION_POLICY)
+        controller.asked(1)
+        assert controller.decides(0) == 1
+
+    def test_without_a_policy_of_the_application_serve_forgets_it(self) -> None:
+        """Why the file must name one. Where this fails, Serve has mended it, and the line may go."""
+        controller = Controller()
+        controller.build(None)
+        assert not controller.manager.should_autoscale_deployment(controller.id)
 
 
 def test_a_file_whose_models_scale_must_name_that_policy(tmp_path: Path) -> None:
     content = yaml.safe_load((PROJECT_FOLDER / "serve_configs" / "local.yaml").read_text())
     path = tmp_path / "serve.yaml"
     application = content["applications"][0]
-    del application["autoscaling_policy"]
     path.write_text(yaml.safe_dump(content))
     read_serve_config(path)  # none of its models scales
     application["args"]["models"][0]["mode"] = "flex"

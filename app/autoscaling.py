@@ -50,27 +50,33 @@ def _up(value: float) -> int:
     return math.ceil(value - 1e-6)
 
 
-class LoadPolicy:
-    """The policy as Serve calls it: `policy_function` of an autoscaling configuration."""
+class ApplicationPolicy:
+    """The policy as Serve calls it, for all models at once: `autoscaling_policy` of an application.
 
-    def __init__(self, kv_cache_target: float = 1.0) -> None:
-        self._kv_cache_target = kv_cache_target
+    Not one for each deployment: Serve 2.60 forgets the autoscaling of all deployments when an application without a
+    policy of its own is built anew, and takes up again only those that changed. With one, a model that an update leaves
+    alone goes on scaling.
+    """
 
-    def __call__(self, context: Any) -> tuple[int, dict[str, Any]]:
-        """`context` is Serve's AutoscalingContext."""
-        requests, queued = context.total_num_requests, context.total_queued_requests or 0.0
-        usage = (context.aggregated_metrics or {}).get(KV_CACHE_USAGE, {})
-        load = Load(
-            context.current_num_replicas,
-            context.target_num_replicas,
-            max(0.0, requests - queued),
-            queued,
-            tuple(usage.values()),
-        )
-        bounds = Bounds(
-            context.capacity_adjusted_min_replicas,
-            context.capacity_adjusted_max_replicas,
-            context.config.get_target_ongoing_requests(),
-            self._kv_cache_target,
-        )
-        return decide(load, bounds), {}
+    def __call__(self, contexts: dict[Any, Any]) -> tuple[dict[Any, int], dict[Any, dict[str, Any]]]:
+        """`contexts` are Serve's AutoscalingContexts by deployment. Returns the replicas of each, and no state."""
+        return {deployment: _decide_on(context) for deployment, context in contexts.items()}, {}
+
+
+def _decide_on(context: Any) -> int:
+    requests, queued = context.total_num_requests, context.total_queued_requests or 0.0
+    usage = (context.aggregated_metrics or {}).get(KV_CACHE_USAGE, {})
+    load = Load(
+        context.current_num_replicas,
+        context.target_num_replicas,
+        max(0.0, requests - queued),
+        queued,
+        tuple(usage.values()),
+    )
+    bounds = Bounds(
+        context.capacity_adjusted_min_replicas,
+        context.capacity_adjusted_max_replicas,
+        context.config.get_target_ongoing_requests(),
+        **context.config.policy.policy_kwargs,  # the model's own, from the builder
+    )
+    return decide(load, bounds)

@@ -35,8 +35,7 @@ REPLICAS: dict[tuple[str, str], Any] = {
     ("qwen3-tts", "speech"): QwenTtsReplica,
 }
 INGRESS_NAME = "gateway"
-# By name: Serve imports them where they run, in the controller and beside each handle.
-POLICY = "app.autoscaling:LoadPolicy"
+# By name: Serve imports them where they run, beside each handle.
 SESSION_ROUTER = "ray.serve.experimental.consistent_hash_router:ConsistentHashRouter"
 PREFIX_ROUTER = "app.prefix_router:PrefixRouter"
 HEALTH_CHECK_PERIOD_S = 5
@@ -89,7 +88,8 @@ def _autoscaling(scale: Scale) -> AutoscalingConfig:
             downscale_to_zero_delay_s=scale.downscale_to_zero_delay_s,
             look_back_period_s=scale.look_back_s,
             metrics_interval_s=scale.metrics_interval_s,
-            policy=AutoscalingPolicy(policy_function=POLICY, policy_kwargs={"kv_cache_target": scale.kv_cache_target}),
+            # No function: what decides is the application's policy, which reads these.
+            policy=AutoscalingPolicy(policy_kwargs={"kv_cache_target": scale.kv_cache_target}),
         )
 
 

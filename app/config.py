@@ -16,6 +16,8 @@ from app.keys.entry import KeyEntry
 from app.model_entry import ModelEntry
 from app.project import in_project
 
+# What stands in a Serve config file beside `args`, so that updates leave the autoscaling of other models alone.
+APPLICATION_POLICY = "app.autoscaling:ApplicationPolicy"
 DOMAIN = r"^(\*\.)?[A-Za-z0-9-]{1,63}(\.[A-Za-z0-9-]{1,63}){0,8}(:[0-9]{1,5})?$"
 
 
@@ -180,10 +182,17 @@ def read_serve_config(path: Path) -> tuple[dict[str, Any], Config]:
     try:
         with path.open("rb") as file:  # from a file, YAML's errors name the line without repeating it
             content = yaml.safe_load(file)
-        applications = content["applications"]
-        args = applications[0]["args"]
+        application = content["applications"][0]
+        args = application["args"]
     except (OSError, yaml.YAMLError) as error:
         raise ConfigError(f"{path}: {error}") from None
     except (KeyError, IndexError, TypeError):
         raise ConfigError(f"{path}: there is no `applications[0].args`") from None
-    return content, parse_config(args)
+    config = parse_config(args)
+    policy = (application.get("autoscaling_policy") or {}).get("policy_function")
+    if policy != APPLICATION_POLICY and any(not model.scale.is_fixed for model in config.models):
+        raise ConfigError(
+            f"applications[0].autoscaling_policy: models of this file scale, so it must be {{policy_function: "
+            f"{APPLICATION_POLICY!r}}}. Without it Serve would no longer scale those that an update leaves alone"
+        )
+    return content, config

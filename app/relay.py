@@ -79,6 +79,7 @@ class HandleRelay:
                     raise upstream_error() from None
                 continue
             except BaseException:
+                starting.add_done_callback(_forget)  # that it ends in an error now is no news
                 starting.cancel()
                 answer.close()
                 raise
@@ -135,6 +136,11 @@ def _now() -> float:
 
 def _still_starting() -> ApiError:
     return ApiError("model_starting", "This model was asleep and is starting. Retry after a pause.", param="model")
+
+
+def _forget(task: "asyncio.Task[None]") -> None:
+    if not task.cancelled():
+        task.exception()
 
 
 async def _first_of(*tasks: "asyncio.Task[Any]", until: float) -> None:

@@ -14,6 +14,7 @@ from typing import Any
 import httpx
 import yaml
 
+from app.config import APPLICATION_POLICY
 from app.keys import LOCAL_KEY
 from app.project import PROJECT_FOLDER
 
@@ -34,7 +35,10 @@ def serving(*entries: dict[str, Any]) -> Iterator[str]:
     """Serve the models of `entries` at the URL that is given, until the end of the block."""
     content = yaml.safe_load(LOCAL_CONFIG.read_text())
     content["http_options"]["port"] = PORT
-    content["applications"][0]["args"]["models"] = list(entries)
+    application = content["applications"][0]
+    application["args"]["models"] = list(entries)
+    if any(entry.get("mode") == "flex" for entry in entries):
+        application["autoscaling_policy"] = {"policy_function": APPLICATION_POLICY}
     with tempfile.TemporaryDirectory(prefix="portico-") as folder:
         config = Path(folder) / "serve.yaml"
         config.write_text(yaml.safe_dump(content))

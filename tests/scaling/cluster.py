@@ -2,7 +2,7 @@
 
 In a process of its own, so that pytest's stays without Ray.
 
-    status ADDRESS         prints the deployments: {name: {"status": ..., "replicas": {id: state}}}
+    status ADDRESS         prints deployments and the application: {name: {"status": ..., "replicas": {id: state}}}
     deploy ADDRESS FILE    deploys a config file as `serve deploy` does, and does not wait
     ongoing ADDRESS NAME   prints how many requests each replica of a deployment works on
     stats ADDRESS NAME     prints what a replica of a deployment tells the autoscaler
@@ -25,8 +25,9 @@ NAMESPACE = "serve"
 
 
 def status() -> dict[str, Any]:
-    deployments = _get_global_client().get_serve_details()["applications"][APP]["deployments"]
-    return {
+    application = _get_global_client().get_serve_details()["applications"][APP]
+    deployments = application["deployments"]
+    return {APP: {"status": application["status"], "replicas": {}}} | {
         name: {
             "status": one["status"],
             "replicas": {replica["replica_id"]: replica["state"] for replica in one["replicas"]},

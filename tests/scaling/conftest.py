@@ -13,6 +13,7 @@ import httpx
 import pytest
 import yaml
 
+from app.config import APPLICATION_POLICY
 from app.keys import LOCAL_KEY
 from app.project import PROJECT_FOLDER
 from tests.conftest import Service, entry_of, launched
@@ -29,6 +30,7 @@ class ScaledService:
 
     def __init__(self, service: Service, content: dict[str, Any], folder: Path) -> None:
         self.service = service
+        self._address = service.ray_address
         self.content = content
         self._folder = folder
 
@@ -42,7 +44,7 @@ class ScaledService:
         self._cluster("deploy", str(path))
 
     def status(self) -> dict[str, Any]:
-        """Serve's deployments: their statuses, and their replicas' states by id."""
+        """Of each deployment, and of the application by its own name: the status, and the replicas' states by id."""
         status: dict[str, Any] = json.loads(self._cluster("status"))
         return status
 
@@ -74,11 +76,12 @@ class ScaledService:
         self.wait(lambda status: status[model_id]["status"] == "HEALTHY" and not status[model_id]["replicas"])
 
     def wait_settled(self) -> dict[str, Any]:
-        return self.wait(lambda status: all(one["status"] == "HEALTHY" for one in status.values()))
+        """Wait until what was deployed last is what runs."""
+        return self.wait(is_settled)
 
     def _cluster(self, command: str, *rest: str) -> str:
         return subprocess.run(
-            [sys.executable, "-m", "tests.scaling.cluster", command, self.service.ray_address, *rest],
+            [sys.executable, "-m", "tests.scaling.cluster", command, self._address, *rest],
             cwd=PROJECT_FOLDER,
             capture_output=True,
             text=True,
@@ -97,6 +100,7 @@ def scaled(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ScaledService]:
     for sleeper, wake_timeout_s in ((embed, 0.5), (speech, WAKE_SECONDS)):
         sleeper |= {"mode": "flex", "scaling": SOON | {"wake_timeout_s": wake_timeout_s}}
     args["models"] = [chat, embed, speech]
+    content["applications"][0]["autoscaling_policy"] = {"policy_function": APPLICATION_POLICY}
     folder = tmp_path_factory.mktemp("scaled")
     with launched(content, folder, folder / "none") as service:
         yield ScaledService(service, content, folder)
@@ -107,6 +111,10 @@ def client(scaled: ScaledService) -> Iterator[httpx.Client]:
     headers = {"authorization": f"Bearer {LOCAL_KEY}"}
     with httpx.Client(base_url=scaled.service.base_url, headers=headers, timeout=90) as client:
         yield client
+
+
+def is_settled(status: dict[str, Any]) -> bool:
+    return all(one["status"] in ("HEALTHY", "RUNNING") for one in status.values())
 
 
 def speak(client: httpx.Client) -> httpx.Response:

@@ -6,7 +6,7 @@ import time
 
 import httpx
 
-from tests.scaling.conftest import CHAT, EMBED, SPEECH, ScaledService, listed, speak
+from tests.scaling.conftest import CHAT, EMBED, SPEECH, ScaledService, is_settled, listed, speak
 
 INGRESS = "gateway"
 LONG_STREAM = {
@@ -43,13 +43,7 @@ def test_one_changed_entry_restarts_that_model_only_and_cuts_no_stream(
         scaled.entry(SPEECH)["env"] = {"PORTICO_TEST": "changed"}
         scaled.deploy()
         received += pieces
-    after = scaled.wait(
-        lambda status: (
-            all(one["status"] == "HEALTHY" for one in status.values())
-            and before[SPEECH].isdisjoint(status[SPEECH]["replicas"])
-        )
-    )
-    time.sleep(1)
+    after = scaled.wait(lambda status: is_settled(status) and before[SPEECH].isdisjoint(status[SPEECH]["replicas"]))
     stop.set()
     asking.join()
     assert b"".join(received).rstrip().endswith(b"data: [DONE]"), "the stream was cut"

@@ -1,14 +1,30 @@
 """The autoscaling policy: situations and what they ask for, and what holds in all of them."""
 
 import math
+import time
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
+from unittest.mock import patch
 
 import pytest
+import yaml
 from hypothesis import given
 from hypothesis import strategies as st
+from ray.serve._private.common import (
+    DeploymentHandleSource,
+    DeploymentID,
+    HandleMetricReport,
+    ReplicaID,
+    TimeStampedValue,
+)
 
-from app.autoscaling import Bounds, Load, LoadPolicy, decide
+from app.autoscaling import ApplicationPolicy, Bounds, Load, decide
+from app.builder import model_deployment
+from app.config import APPLICATION_POLICY, parse_config, read_serve_config
+from app.fields import ConfigError
+from app.project import PROJECT_FOLDER
+from tests.unit.conftest import config_args
 
 FLEX = Bounds(min_replicas=0, max_replicas=8, target_ongoing_requests=10, kv_cache_target=0.9)
 ACTIVE = FLEX._replace(min_replicas=1)
@@ -84,7 +100,7 @@ def test_more_work_never_asks_for_fewer(load: Load, bounds: Bounds, more: float)
     assert decide(load._replace(ongoing=load.ongoing + more), bounds) >= decide(load, bounds)
 
 
-def test_the_policy_reads_serve_s_context() -> None:
+def test_the_policy_reads_serve_s_contexts() -> None:
     context: Any = SimpleNamespace(
         current_num_replicas=2,
         target_num_replicas=2,
@@ -93,39 +109,95 @@ def test_the_policy_reads_serve_s_context() -> None:
         aggregated_metrics={"kv_cache_usage": {"a": 0.1, "b": 0.2}},
         capacity_adjusted_min_replicas=1,
         capacity_adjusted_max_replicas=8,
-        config=SimpleNamespace(get_target_ongoing_requests=lambda: 10.0),
+        config=SimpleNamespace(
+            get_target_ongoing_requests=lambda: 10.0, policy=SimpleNamespace(policy_kwargs={"kv_cache_target": 0.9})
+        ),
     )
-    assert LoadPolicy(kv_cache_target=0.9)(context) == (3, {})
-    context.total_queued_requests = context.aggregated_metrics = None
-    assert LoadPolicy()(context) == (2, {})
+    assert ApplicationPolicy()({"alpha": context, "beta": context}) == ({"alpha": 3, "beta": 3}, {})
+    context.total_queued_requests = None
+    context.config.policy.policy_kwargs["kv_cache_target"] = 0.05
+    assert ApplicationPolicy()({"alpha": context}) == ({"alpha": 6}, {})
+    context.aggregated_metrics = None
+    assert ApplicationPolicy()({"alpha": context}) == ({"alpha": 2}, {})
 
 
-def test_serve_wraps_the_policy_with_delays_and_wakes_at_once() -> None:
-    """The controller's own wrapper around our class: nothing is decided before its delay, but for a wake."""
-    from ray.serve._private.autoscaling_state import _resolve_policy_callable
-    from ray.serve.autoscaling_policy import _apply_autoscaling_config
+class Controller:
+    """The part of Serve's controller that scales, with one sleeping model of ours and one gateway that asks for it."""
 
-    from app.builder import model_deployment
-    from app.config import parse_config
-    from tests.unit.conftest import config_args
+    def __init__(self) -> None:
+        from ray.serve._private.autoscaling_state import AutoscalingStateManager
+        from ray.serve._private.deployment_info import DeploymentInfo
 
-    entry = {"id": "a", "task": "chat", "engine": "vllm", "source": "x", "mode": "flex", "scaling": {"max_replicas": 4}}
-    model = parse_config(config_args(models=[entry], keys=[{"id": "a" * 12, "sha256": "0" * 64}])).models[0]
-    config = model_deployment(model)._deployment_config.autoscaling_config
-    policy = _apply_autoscaling_config(_resolve_policy_callable(config.policy))
+        entry = {"id": "a", "task": "speech", "engine": "espeak-ng", "source": "espeak-ng", "mode": "flex"}
+        keys = [{"id": "a" * 12, "sha256": "0" * 64}]
+        deployment = model_deployment(parse_config(config_args(models=[entry], keys=keys)).models[0])
+        config = deployment._deployment_config
+        self.id = DeploymentID("a", "portico")
+        self.manager = AutoscalingStateManager()
+        info = DeploymentInfo(config, deployment._replica_config, 0, "", version=config.version)
+        self.started = self.manager.register_deployment(self.id, info, 0)
 
-    def ask(replicas: int, requests: float) -> Any:
-        context = SimpleNamespace(
-            current_num_replicas=replicas,
-            target_num_replicas=replicas,
-            total_num_requests=requests,
-            total_queued_requests=0.0,
-            aggregated_metrics={},
-            capacity_adjusted_min_replicas=0,
-            capacity_adjusted_max_replicas=4,
-            config=config,
-            policy_state={},
-        )
-        return policy(context)[0]
+    def build(self, policy: str | None) -> None:
+        """What happens when an application with or without a policy of its own has been built, as an update does."""
+        from ray.serve.config import AutoscalingPolicy
 
-    assert (ask(0, 1), ask(1, 0), ask(1, 1000), ask(0, 0)) == (1, 1, 1, 0)
+        if policy is None:
+            self.manager.deregister_application("portico")
+        else:
+            self.manager.register_application("portico", AutoscalingPolicy(policy_function=policy))
+
+    def asked(self, requests: int) -> None:
+        now = time.time()
+        waiting = [TimeStampedValue(now - 1, requests), TimeStampedValue(now, requests)]
+        report = HandleMetricReport(self.id, "h", "actor", DeploymentHandleSource.REPLICA, waiting, {}, now)
+        self.manager._app_autoscaling_states["portico"].record_request_metrics_for_handle(report)
+
+    def decides(self, target: int) -> int:
+        return int(self.manager.get_decision_num_replicas("portico", {self.id: target})[self.id])
+
+
+class TestInServesController:
+    def test_a_model_starts_once_and_then_wakes_for_a_request(self) -> None:
+        controller = Controller()
+        controller.build(APPLICATION_POLICY)
+        assert controller.started == 1
+        assert controller.decides(0) == 0
+        controller.asked(1)
+        assert controller.decides(0) == 1
+
+    def test_an_idle_model_keeps_its_replica_until_the_delay_is_over(self) -> None:
+        controller = Controller()
+        controller.build(APPLICATION_POLICY)
+        controller.manager.update_running_replica_ids(controller.id, [ReplicaID("r", controller.id)])
+        assert [controller.decides(1) for _ in range(3)] == [1, 1, 1]
+        later = time.time() + 301
+        with patch("ray.serve.autoscaling_policy.time.time", lambda: later):
+            assert controller.decides(1) == 0
+
+    def test_after_an_update_that_leaves_it_alone_it_still_wakes(self) -> None:
+        controller = Controller()
+        controller.build(APPLICATION_POLICY)
+        controller.build(APPLICATION_POLICY)
+        controller.asked(1)
+        assert controller.decides(0) == 1
+
+    def test_without_a_policy_of_the_application_serve_forgets_it(self) -> None:
+        """Why the file must name one. Where this fails, Serve has mended it, and the line may go."""
+        controller = Controller()
+        controller.build(None)
+        assert not controller.manager.should_autoscale_deployment(controller.id)
+
+
+def test_a_file_whose_models_scale_must_name_that_policy(tmp_path: Path) -> None:
+    content = yaml.safe_load((PROJECT_FOLDER / "serve_configs" / "local.yaml").read_text())
+    path = tmp_path / "serve.yaml"
+    application = content["applications"][0]
+    path.write_text(yaml.safe_dump(content))
+    read_serve_config(path)  # none of its models scales
+    application["args"]["models"][0]["mode"] = "flex"
+    path.write_text(yaml.safe_dump(content))
+    with pytest.raises(ConfigError, match="autoscaling_policy: models of this file scale"):
+        read_serve_config(path)
+    application["autoscaling_policy"] = {"policy_function": APPLICATION_POLICY}
+    path.write_text(yaml.safe_dump(content))
+    read_serve_config(path)

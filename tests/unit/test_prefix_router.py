@@ -5,65 +5,28 @@ from collections import Counter
 from typing import Any
 
 import pytest
-from ray.serve._private.common import DeploymentHandleSource, DeploymentID, ReplicaID, RequestMetadata
-from ray.serve._private.request_router.common import PendingRequest
+from ray.serve._private.common import DeploymentHandleSource
 
 from app.prefix_router import PrefixRouter
 from deployments.protocol import RequestHead
+from tests.routed import DEPLOYMENT, Replica
+from tests.routed import Routed as Pool
 
-DEPLOYMENT = DeploymentID("alpha", "portico")
 MAX_ONGOING = 4
-
-
-class Replica:
-    """As much of Serve's RunningReplica as a router uses."""
-
-    def __init__(self, name: str) -> None:
-        self.replica_id = ReplicaID(name, DEPLOYMENT)
-        self.max_ongoing_requests = MAX_ONGOING
-        self.ongoing = 0
-
-    async def get_queue_len(self, *, deadline_s: float) -> int:
-        return self.ongoing
 
 
 def head(*prefix: int) -> RequestHead:
     return RequestHead("/v1/chat/completions", "id", include_usage=False, echo={}, prefix=prefix)
 
 
-class Routed:
-    """A router and its replicas; `send` is what Serve's handle does with a request."""
+class Routed(Pool):
+    """Ours, over replicas that only wait."""
 
     def __init__(self, names: str, **options: Any) -> None:
-        self.router = PrefixRouter(DEPLOYMENT, DeploymentHandleSource.REPLICA, use_replica_queue_len_cache=True)
-        self.router.initialize_state(**options)
-        self.replicas = {name: Replica(name) for name in names}
-        self.router.update_replicas(list(self.replicas.values()))
-        self.sent = 0
+        super().__init__(PrefixRouter, names, MAX_ONGOING, **options)
 
-    async def send(self, *args: Any, seconds: float = 0.0) -> str:
-        self.sent += 1
-        metadata = RequestMetadata(request_id="r", internal_request_id=str(self.sent))
-        request = PendingRequest(args=list(args), kwargs={}, metadata=metadata)
-        retry = False
-        while True:
-            chosen = await self.router._choose_replica_for_request(request, is_retry=retry)
-            replica = self.replicas[chosen.replica_id.unique_id]
-            self.router.on_send_request(replica.replica_id)
-            await asyncio.sleep(0)
-            if accepted := replica.ongoing < MAX_ONGOING:
-                replica.ongoing += 1
-            self.router.on_new_queue_len_info(replica.replica_id, replica.ongoing)
-            if accepted:
-                break
-            retry = True  # a full replica refuses, and Serve routes the request again
-        self.router.on_request_routed(request, replica.replica_id, None)
-        try:
-            await asyncio.sleep(seconds)
-        finally:
-            replica.ongoing -= 1
-            self.router.decrement_queue_len_cache(replica.replica_id)
-        return replica.replica_id.unique_id
+    async def send(self, *args: Any, seconds: float = 0.0) -> str:  # type: ignore[override]
+        return await super().send(*args, work=lambda _: asyncio.sleep(seconds))
 
 
 @pytest.fixture
@@ -123,7 +86,7 @@ async def test_requests_wait_for_the_first_replica() -> None:
     sending = asyncio.create_task(routed.send(head(1, 1)))
     await asyncio.sleep(0.05)
     assert not sending.done()
-    routed.replicas["a"] = Replica("a")
+    routed.replicas["a"] = Replica("a", MAX_ONGOING)
     routed.router.update_replicas(list(routed.replicas.values()))
     assert await asyncio.wait_for(sending, 5) == "a"
 

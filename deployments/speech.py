@@ -113,8 +113,8 @@ class SpeechReplica:
                         spoken.append(len(samples))
                         if piece := await loop.run_in_executor(self._encoding, encoder.encode, samples):
                             yield piece
-            if sum(spoken):
-                yield await loop.run_in_executor(self._encoding, encoder.finish)
+            if sum(spoken) and (piece := await loop.run_in_executor(self._encoding, encoder.finish)):
+                yield piece
         finally:
             self._encoding.submit(encoder.close)
 

@@ -16,6 +16,7 @@ LANGUAGES = {"english": 68, "german": 69}
 # Of the talker: the codes of sound, then 1024 marks, of which it says only the end.
 VOCABULARY = CODES + 1024
 TALKER_SCALE, CODEC_SCALE = 25.0, 12.0
+EVENNESS, LOUDNESS = 0.1, 10.0
 MARKS = ["<|endoftext|>", "<|im_start|>", "<|im_end|>", "<tts_pad>", "<tts_text_bos>", "<tts_text_eod>"]
 
 
@@ -65,6 +66,10 @@ def make_qwen_tts_model(folder: Path) -> None:
     )
     model = Qwen3TTSForConditionalGeneration(config)
     _enlarge(model, TALKER_SCALE)
+    with torch.no_grad():  # so that the one token that is the speaker matters: all are heard alike, and loudly
+        for block in model.talker.model.layers:
+            block.self_attn.q_norm.weight.fill_(EVENNESS)
+            block.self_attn.o_proj.weight.mul_(LOUDNESS)
     model.save_pretrained(folder)
     path = folder / "config.json"
     saved = json.loads(path.read_text())

@@ -12,7 +12,7 @@ SPEAKERS = ("Ada", "Brian")
 LANGUAGES = ["en", "de", "zh-cn"]
 WIDTH = 64
 LATENTS = 32
-AUDIO_TOKENS = 12  # at most, of a sentence: half a second
+AUDIO_TOKENS = 8  # at most, of a sentence: a third of a second
 
 
 def make_xtts_model(folder: Path) -> None:

@@ -56,7 +56,7 @@ REQUESTS: dict[str, dict[str, Any]] = {
     "faster": {"response_format": "pcm", "seed": 1, "speed": 2.0},
     "events": {"response_format": "pcm", "seed": 1, "stream_format": "sse"},
     "silent": {"input": "... !?"},
-    "numbers": {"response_format": "pcm", "seed": 1, "input": "12345678901234567890 " * 8},
+    "numbers": {"response_format": "pcm", "seed": 1, "input": "12345678901234567890 " * 3},
 }
 
 
@@ -74,7 +74,7 @@ def run(engine: Engine, requests: list[dict[str, Any]], **options: Any) -> dict[
         cwd=PROJECT_FOLDER,
         capture_output=True,
         text=True,
-        timeout=240,
+        timeout=280,
         check=False,
     )
     assert result.returncode == 0, result.stderr[-3000:]
@@ -169,10 +169,10 @@ def test_a_sentence_that_nobody_waits_for_is_given_up(told: dict[str, Any]) -> N
     assert told["given_up_s"] < 30
 
 
-def test_xtts_sends_a_sentence_in_pieces(answers: dict[str, Any], engine: Engine) -> None:
-    if engine.name != "xtts":
-        pytest.skip("the package of Qwen3-TTS streams nothing within a sentence")
-    assert len(answers["pcm"]["pieces"]) > 4
+def test_a_sentence_leaves_in_as_many_pieces_as_it_is_made_in(answers: dict[str, Any], engine: Engine) -> None:
+    """XTTS speaks as it goes; the package of Qwen3-TTS makes a sentence at once. The text has two."""
+    pieces = len(answers["pcm"]["pieces"])
+    assert pieces > 4 if engine.name == "xtts" else pieces == 2
 
 
 def test_a_voice_that_is_none_is_refused_at_the_start(engine: Engine) -> None:

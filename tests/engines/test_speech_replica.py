@@ -148,6 +148,7 @@ class TestAnswers:
         told = [orjson.loads(event.partition(b"data: ")[2]) for event in events]
         assert [one["type"] for one in told] == ["speech.audio.delta"] * (len(told) - 1) + ["speech.audio.done"]
         assert all(event.startswith(b"event: " + one["type"].encode()) for event, one in zip(events, told, strict=True))
+        assert all(one["audio"] for one in told[:-1])
         sound = b"".join(base64.b64decode(one["audio"]) for one in told[:-1])
         assert seconds("pcm", sound) == pytest.approx(5 * WORD_SECONDS, rel=0.05)
         assert told[-1]["usage"] == {"input_tokens": 7, "output_tokens": 25, "total_tokens": 32}

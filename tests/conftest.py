@@ -126,6 +126,7 @@ def voice_entry(speech_entry: dict[str, Any], engine: str) -> dict[str, Any]:
     entry = copy.deepcopy(speech_entry)
     environment = {"HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1", "PYTHONWARNINGS": "ignore", "TQDM_DISABLE": "1"}
     entry |= {"id": f"pocket-{engine}", "engine": engine, "source": f"./local_models/pocket-{engine}"}
+    entry["resources"] = {"num_cpus": 0.05}  # two cores are shared by all of them
     entry |= {"env": environment, "engine_kwargs": {"device": "cpu", "max_characters": 500}}
     return entry
 

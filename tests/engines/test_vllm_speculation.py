@@ -40,7 +40,8 @@ CROWD = [chat(f"{number} jumps over", ignore_eos=True, frequency_penalty=0.1) fo
 FORMED = [
     chat("The weather?", max_tokens=300, response_format={
         "type": "json_schema", "json_schema": {"name": "weather", "schema": SCHEMA}}),
-    chat("The weather?", max_tokens=600, tools=[TOOL], tool_choice="required", temperature=1, seed=1),
+    chat("The weather?", max_tokens=600, tools=[TOOL], tool_choice="required", parallel_tool_calls=False,
+         temperature=1, seed=1),
 ]  # fmt: skip
 ROUNDS = [[REPETITIVE], *([one] for one in VARIED), VARIED, CROWD, *([one] for one in FORMED)]
 ALONE, TOGETHER, IN_A_CROWD, JSON, TOOLS = range(4), 4, 5, 6, 7

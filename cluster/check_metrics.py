@@ -22,8 +22,6 @@ from app.project import PROJECT_FOLDER
 RULES = PROJECT_FOLDER / "cluster" / "prometheus-rules.yaml"
 DASHBOARD = PROJECT_FOLDER / "cluster" / "grafana-dashboard.json"
 
-# Named before the service exports them. Empty it when it does.
-NOT_YET = frozenset({"ray_portico_speculation_acceptance_rate", "ray_portico_speculation_mean_accepted_length"})
 # What no single machine without a GPU can show -> where it is looked for instead.
 ELSEWHERE = {
     "ray_portico_budget_bank_away": "only several gateway replicas have it: tests/cluster/test_three_nodes.py",
@@ -92,7 +90,7 @@ def faults(there: Labels) -> list[str]:
     told = []
     for place, expression in expressions().items():
         for name, labels in used(expression).items():
-            if name in NOT_YET or (name in ELSEWHERE and name not in there):
+            if name in ELSEWHERE and name not in there:
                 continue
             if name not in there:
                 told.append(f"{place}: there is no metric {name}")

@@ -154,6 +154,7 @@ def test_all_models_fit_at_their_least_and_at_their_most(name: str, models: list
     assert least_gpus(models) <= group["minReplicas"] * per_pod
     assert most_gpus(models) <= group["maxReplicas"] * per_pod
     assert group["minReplicas"] <= group["replicas"] <= group["maxReplicas"]
+    assert CONFIG.cluster.gpus[name] == group["maxReplicas"] * per_pod, "the inventory of prod.yaml is of other groups"
 
 
 def test_a_gateway_replica_fits_beside_others_without_a_gpu() -> None:

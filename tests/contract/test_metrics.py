@@ -9,7 +9,7 @@ import pytest
 from app.__main__ import main
 from cluster.check_metrics import exported, faults
 from tests.conftest import Service
-from tests.contract.conftest import MESSAGES, MODEL
+from tests.contract.conftest import MESSAGES, MODEL, SPECULATING_MODEL
 
 CHAT = "/v1/chat/completions"
 EXPORT_SECONDS = 60  # Ray's metrics reach the page every few seconds
@@ -25,9 +25,10 @@ def poor_key(service: Service, capsys: pytest.CaptureFixture[str]) -> str:
 def test_alerts_and_dashboard_name_metrics_and_labels_that_the_service_has(
     service: Service, http: httpx.Client, poor_key: str
 ) -> None:
-    # The traffic that makes them appear: a stream of text, an error, a spent budget.
-    streamed = http.post(CHAT, json={"model": MODEL, "messages": MESSAGES, "max_tokens": 8, "stream": True})
-    assert streamed.text.endswith("data: [DONE]\n\n")
+    # The traffic that makes them appear: streams of text, one of them drafted, an error, a spent budget.
+    for model in (MODEL, SPECULATING_MODEL):
+        streamed = http.post(CHAT, json={"model": model, "messages": MESSAGES, "max_tokens": 64, "stream": True})
+        assert streamed.text.endswith("data: [DONE]\n\n")
     assert http.post(CHAT, json={"model": "nobody", "messages": MESSAGES}).status_code == 404
     statuses: list[int] = []
     deadline = time.monotonic() + 20

@@ -104,8 +104,7 @@ def vision_entry(chat_entry: dict[str, Any]) -> dict[str, Any]:
 
 def speculating_entry(chat_entry: dict[str, Any]) -> dict[str, Any]:
     """pocket-chat, which leaves to `auto` how it speculates."""
-    changes = {"id": "pocket-fast", "speculation": "auto", "resources": {"num_cpus": 0.05}}
-    return copy.deepcopy(chat_entry) | changes
+    return copy.deepcopy(chat_entry) | {"id": "pocket-fast", "speculation": "auto"}
 
 
 def flux_entry(image_entry: dict[str, Any]) -> dict[str, Any]:
@@ -126,7 +125,6 @@ def voice_entry(speech_entry: dict[str, Any], engine: str) -> dict[str, Any]:
     entry = copy.deepcopy(speech_entry)
     environment = {"HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1", "PYTHONWARNINGS": "ignore", "TQDM_DISABLE": "1"}
     entry |= {"id": f"pocket-{engine}", "engine": engine, "source": f"./local_models/pocket-{engine}"}
-    entry["resources"] = {"num_cpus": 0.05}  # two cores are shared by all of them
     entry |= {"env": environment, "engine_kwargs": {"device": "cpu", "max_characters": 500}}
     return entry
 
@@ -172,7 +170,7 @@ def launched(content: dict[str, Any], folder: Path, key_file: Path) -> Iterator[
 
 @pytest.fixture(scope="session")
 def service(image_server: ImageServer, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
-    """local.yaml with a vision model."""
+    """local.yaml, with models of the tests beside its own."""
     content = yaml.safe_load((PROJECT_FOLDER / "serve_configs" / "local.yaml").read_text())
     args = content["applications"][0]["args"]
     models = args["models"]
@@ -180,6 +178,8 @@ def service(image_server: ImageServer, tmp_path_factory: pytest.TempPathFactory)
     speaker = entry_of(models, "pocket-chat")
     models += [vision_entry(speaker), speculating_entry(speaker), flux_entry(painter)]
     models += [voice_entry(entry_of(models, "pocket-speech"), engine) for engine in ("vits", "bark")]
+    for entry in models:
+        entry["resources"] = {"num_cpus": 0.1}  # all of them share few cores
     painter["engine_kwargs"]["quality"]["high"] = 2000  # so that work lasts long enough to be given up
     args["input_images"] = {"allowed_domains": [image_server.host], "allowed_networks": ["127.0.0.0/8"]} | IMAGE_BOUNDS
     folder = tmp_path_factory.mktemp("service")

@@ -73,8 +73,8 @@ class Watch:
             logger.warning("Serve did not say how the models are; asking again", exc_info=True)
             return
         application = status.applications.get(self._app_name)
-        if application is None:
-            return
+        if application is None or not application.deployments:
+            return  # while Serve builds an update it names no deployments; those that run go on
         self._deployments = application.deployments
         for model in self._registry.unsettled():
             self._start_to_learn(model)

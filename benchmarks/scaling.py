@@ -10,6 +10,7 @@ benchmarks/scaling.png.
 import argparse
 import csv
 import json
+import os
 import subprocess
 import sys
 import threading
@@ -32,14 +33,14 @@ PLOT = CSV.with_suffix(".png")
 
 MODELS = ("pocket-speech", "pocket-embed", "pocket-whisper", "pocket-image", "pocket-chat")
 CLIENTS = 6
-LOAD_SECONDS = 15.0
+LOAD_SECONDS = 8.0
 ASLEEP_SECONDS = 120.0
 SCALING = {
     "max_replicas": 2,
     "target_ongoing_requests": 2,
     "upscale_delay_s": 1,
-    "downscale_delay_s": 5,
-    "downscale_to_zero_delay_s": 10,
+    "downscale_delay_s": 3,
+    "downscale_to_zero_delay_s": 6,
     "look_back_s": 2,
     "wake_timeout_s": 300,
 }
@@ -121,7 +122,10 @@ class Sampler:
         self.rows: list[list[Any]] = []
         self._load = load
         self._process = subprocess.Popen(  # noqa: S603 - our own command
-            [sys.executable, "-m", "benchmarks.scaling", "--sample", address], stdout=subprocess.PIPE, text=True
+            [sys.executable, "-m", "benchmarks.scaling", "--sample", address],
+            env=os.environ | {"RAY_AUTH_MODE": "token"},  # a cluster that Ray starts by itself asks for a token
+            stdout=subprocess.PIPE,
+            text=True,
         )
         self._thread = threading.Thread(target=self._read, daemon=True)
         self._thread.start()

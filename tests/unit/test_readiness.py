@@ -45,11 +45,12 @@ class World:
         self.handle, self.profiles = Handle(), Profiles()
         self.deployment = SimpleNamespace(status="UPDATING", replica_states={})
         self.looks = 0
+        self.building = False
         monkeypatch.setattr("app.readiness.serve.status", self._status)
 
     def _status(self) -> Any:
         self.looks += 1
-        app = SimpleNamespace(deployments={"alpha": self.deployment})
+        app = SimpleNamespace(deployments={} if self.building else {"alpha": self.deployment})
         return SimpleNamespace(applications={"portico": app})
 
     def gateway(self, before: Registry | None = None, **changes: Any) -> tuple[Registry, Watch]:
@@ -151,6 +152,15 @@ async def test_a_model_that_does_not_answer_keeps_no_other_from_being_seen(world
     assert await asyncio.wait_for(watch.ask_whether_up("alpha"), 5)
     assert readiness(registry) is Readiness.STARTING
     answers.set()
+
+
+async def test_while_serve_builds_an_update_and_names_no_deployment_all_stays_as_it_was(world: World) -> None:
+    registry, watch = world.gateway()
+    world.is_now("HEALTHY", 1)
+    await look(watch)
+    world.building = True
+    await look(watch)
+    assert (readiness(registry), watch.is_up("alpha")) == (Readiness.VERIFIED, True)
 
 
 async def test_many_who_ask_at_once_ask_serve_once(world: World) -> None:

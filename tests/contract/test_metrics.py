@@ -27,7 +27,8 @@ def test_alerts_and_dashboard_name_metrics_and_labels_that_the_service_has(
 ) -> None:
     # The traffic that makes them appear: streams of text, one of them drafted, an error, a spent budget.
     for model in (MODEL, SPECULATING_MODEL):
-        streamed = http.post(CHAT, json={"model": model, "messages": MESSAGES, "max_tokens": 64, "stream": True})
+        body = {"model": model, "messages": MESSAGES, "temperature": 0, "max_tokens": 200, "ignore_eos": True}
+        streamed = http.post(CHAT, json=body | {"stream": True})  # it repeats itself, and so is drafted by n-grams
         assert streamed.text.endswith("data: [DONE]\n\n")
     assert http.post(CHAT, json={"model": "nobody", "messages": MESSAGES}).status_code == 404
     statuses: list[int] = []

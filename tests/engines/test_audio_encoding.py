@@ -1,14 +1,12 @@
 """Sound as files: what is encoded piece by piece decodes again to the same length and the same tone."""
 
-import io
 from typing import Any
 
-import av
 import numpy as np
 import pytest
 
 from deployments.audio_encoding import FORMATS, AudioEncoder
-from deployments.audio_encoding import RATE as USUAL_RATE
+from tests.sounds import decoded
 
 RATE = 22_050
 SECONDS = 3
@@ -20,16 +18,6 @@ def encoded(kind: str, speed: float = 1.0, pieces: int = 20) -> list[bytes]:
     """What leaves after each piece of the sound, and at its end."""
     encoder = AudioEncoder(FORMATS[kind], RATE, speed)
     return [*(encoder.encode(piece) for piece in np.array_split(SOUND, pieces)), encoder.finish()]
-
-
-def decoded(kind: str, data: bytes) -> tuple[Any, int]:
-    """Samples and their rate."""
-    if kind == "pcm":
-        return np.frombuffer(data, "<i2").astype(np.float32) / 32768, USUAL_RATE
-    with av.open(io.BytesIO(data)) as container:
-        resampler = av.AudioResampler("flt", "mono")
-        frames = [out for frame in container.decode(audio=0) for out in resampler.resample(frame)]
-    return np.concatenate([frame.to_ndarray()[0] for frame in frames]), frames[0].sample_rate
 
 
 def tone_of(samples: Any, rate: int) -> float:

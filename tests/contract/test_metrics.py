@@ -12,7 +12,7 @@ from tests.conftest import Service
 from tests.contract.conftest import MESSAGES, MODEL, SPECULATING_MODEL
 
 CHAT = "/v1/chat/completions"
-EXPORT_SECONDS = 60  # Ray's metrics reach the page every few seconds
+EXPORT_SECONDS = 120  # Ray's metrics reach the page every ten seconds, and later where a machine is busy
 
 
 @pytest.fixture

@@ -4,6 +4,8 @@ In a process of its own, so that pytest's stays without Ray.
 
     status ADDRESS         prints deployments and the application: {name: {"status": ..., "replicas": {id: state}}}
     deploy ADDRESS FILE    deploys a config file as `serve deploy` does, and does not wait
+    ongoing ADDRESS NAME   prints how many requests each replica of a deployment works on
+    stats ADDRESS NAME     prints what a replica of a deployment tells the autoscaler
     kill ADDRESS NAME      kills the replicas of a deployment
 """
 
@@ -14,6 +16,7 @@ from typing import Any
 
 import ray
 import yaml
+from ray import serve
 from ray.serve.context import _get_global_client
 from ray.serve.schema import ServeDeploySchema
 
@@ -46,6 +49,11 @@ def main(command: str, address: str, rest: str = "") -> None:
     elif command == "deploy":
         content = yaml.safe_load(Path(rest).read_text())
         _get_global_client().deploy_apps(ServeDeploySchema.model_validate(content), _blocking=False)
+    elif command == "ongoing":
+        print(json.dumps(ray.get([one.get_num_ongoing_requests.remote() for one in replicas(rest)])))
+    elif command == "stats":
+        handle = serve.get_deployment_handle(rest, APP)
+        print(json.dumps(handle.record_autoscaling_stats.remote().result()))
     elif command == "kill":
         for one in replicas(rest):
             ray.kill(one, no_restart=True)

@@ -1,4 +1,4 @@
-"""A service of its own, with models that sleep soon. These tests change its configuration."""
+"""A service of its own: models that sleep soon, two replicas of pocket-chat. These tests change its configuration."""
 
 import copy
 import json
@@ -51,6 +51,16 @@ class ScaledService:
     def replicas(self, model_id: str) -> set[str]:
         return {name for name, state in self.status()[model_id]["replicas"].items() if state == "RUNNING"}
 
+    def ongoing(self, model_id: str) -> list[int]:
+        """How many requests each replica works on."""
+        ongoing: list[int] = json.loads(self._cluster("ongoing", model_id))
+        return ongoing
+
+    def stats(self, model_id: str) -> dict[str, float]:
+        """What one of its replicas tells the autoscaler."""
+        stats: dict[str, float] = json.loads(self._cluster("stats", model_id))
+        return stats
+
     def kill(self, deployment: str) -> None:
         self._cluster("kill", deployment)
 
@@ -85,7 +95,8 @@ def scaled(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ScaledService]:
     content = yaml.safe_load((PROJECT_FOLDER / "serve_configs" / "local.yaml").read_text())
     args = content["applications"][0]["args"]
     chat, embed, speech = (copy.deepcopy(entry_of(args["models"], name)) for name in (CHAT, EMBED, SPEECH))
-    chat["routing"] = {"policy": "prefix"}
+    chat["scaling"] = {"min_replicas": 2, "max_replicas": 2, "max_ongoing_requests": 8}
+    chat["routing"] = {"policy": "prefix", "max_imbalance": 2}
     for sleeper, wake_timeout_s in ((embed, 0.5), (speech, WAKE_SECONDS)):
         sleeper |= {"mode": "flex", "scaling": SOON | {"wake_timeout_s": wake_timeout_s}}
     args["models"] = [chat, embed, speech]

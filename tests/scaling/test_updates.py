@@ -76,14 +76,3 @@ def test_a_model_that_is_added_is_served_by_the_same_gateway_and_one_that_is_rem
         time.sleep(0.3)
     assert client.post("/audio/speech", json=body).status_code == 404
     assert scaled.replicas(INGRESS) == gateway
-
-
-def test_another_routing_is_followed_without_a_restart(scaled: ScaledService, client: httpx.Client) -> None:
-    before = scaled.replicas(CHAT)
-    scaled.entry(CHAT)["routing"] = {"policy": "session"}
-    scaled.deploy()
-    scaled.wait_settled()
-    body = {"model": CHAT, "messages": [{"role": "user", "content": "hi"}], "max_tokens": 2}
-    for headers in ({}, {"x-session-id": "one"}):
-        assert client.post("/chat/completions", json=body, headers=headers).status_code == 200
-    assert scaled.replicas(CHAT) == before

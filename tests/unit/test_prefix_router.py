@@ -9,8 +9,8 @@ from ray.serve._private.common import DeploymentHandleSource
 
 from app.prefix_router import PrefixRouter
 from deployments.protocol import RequestHead
-from tests.routed import DEPLOYMENT, Replica
-from tests.routed import Routed as Pool
+from tests.unit.routed import DEPLOYMENT, Replica
+from tests.unit.routed import Routed as Pool
 
 MAX_ONGOING = 4
 

@@ -3,6 +3,7 @@
 `serve run` on a Ray cluster with the variables of cluster/serve.env, Ray's token, and models that are cheap to start.
 """
 
+import contextlib
 import csv
 import io
 import json
@@ -47,6 +48,19 @@ ASK = {
 }
 
 
+def end(process: psutil.Process) -> None:
+    """Kill it, unless it has ended meanwhile: with its parent, for one."""
+    with contextlib.suppress(psutil.NoSuchProcess):
+        process.kill()
+
+
+def command_line(process: psutil.Process) -> str:
+    try:
+        return " ".join(process.cmdline())
+    except psutil.NoSuchProcess:
+        return ""
+
+
 @dataclass
 class Node:
     """One node: its id, the process that is its raylet, the port of its HAProxy."""
@@ -61,10 +75,10 @@ class Node:
     def kill(self) -> None:
         """As if the machine had lost its power."""
         for process in self.processes():
-            process.kill()
+            end(process)
 
     def runs(self, name: str) -> bool:
-        return any(name in " ".join(process.cmdline()) for process in self.processes())
+        return any(name in command_line(process) for process in self.processes())
 
     def models(self) -> list[str]:
         return [name for name in (EMBED, SPEECH) if self.runs(f"ServeReplica:portico:{name}")]
@@ -150,7 +164,7 @@ def nodes() -> Iterator[ThreeNodes]:
     finally:
         for one in started:
             for process in [*one.children(recursive=True), one] if one.is_running() else []:
-                process.kill()
+                end(process)
         shutil.rmtree(folder, ignore_errors=True)
 
 

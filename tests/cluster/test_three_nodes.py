@@ -41,6 +41,7 @@ IMPATIENT = {
     "RAY_SERVE_PROXY_HEALTH_CHECK_TIMEOUT_S": "120",
     "RAY_DEDUP_LOGS": "0",
 }
+READY_IN_A_ROW = 8
 EMBED, SPEECH = "pocket-embed", "pocket-speech"
 ASK = {
     EMBED: ("/v1/embeddings", {"model": EMBED, "input": ["a fox", "a gateway"]}),
@@ -169,16 +170,18 @@ def nodes() -> Iterator[ThreeNodes]:
 
 
 def wait_ready(nodes: ThreeNodes, node: Node, seconds: float = START_SECONDS) -> None:
+    """Wait until every gateway replica says that all models are up; the node's HAProxy asks them in turn."""
     deadline = time.monotonic() + seconds
-    while time.monotonic() < deadline:
+    in_a_row = 0
+    while in_a_row < READY_IN_A_ROW:
+        assert time.monotonic() < deadline, nodes.log.read_text()[-5000:]
         assert nodes.service.is_running(), nodes.log.read_text()[-5000:]
         try:
-            if httpx.get(f"http://127.0.0.1:{node.port}/ready", timeout=5).status_code == 200:
-                return
+            ready = httpx.get(f"http://127.0.0.1:{node.port}/ready", timeout=5).status_code == 200
         except httpx.TransportError:
-            pass
-        time.sleep(0.5)
-    raise TimeoutError(nodes.log.read_text()[-5000:])
+            ready = False
+        in_a_row = in_a_row + 1 if ready else 0
+        time.sleep(0.1 if ready else 0.5)
 
 
 def test_gateway_replicas_and_models_are_spread_and_the_head_has_no_work(nodes: ThreeNodes) -> None:

@@ -14,7 +14,6 @@ import urllib.error
 import urllib.request
 from pathlib import Path
 from types import FrameType
-from typing import Any
 
 import orjson
 import psutil
@@ -22,6 +21,7 @@ import psutil
 from app.config import Config, read_serve_config
 from app.fields import ConfigError
 from app.keys import LOCAL_KEY, KeyRing, hash_key
+from app.model_entry import ModelEntry
 
 POLL_SECONDS = 0.5
 STOP_SECONDS = 40  # for Serve to drain and Ray to stop; what is left then is killed
@@ -45,7 +45,7 @@ def serve(path: Path) -> int:
     child = subprocess.Popen(command, start_new_session=True, env=_environment())  # noqa: S603 - no shell, no input
     try:
         if _wait_until_ready(child, host, port):
-            print(_banner(config, host, port), flush=True)
+            print(banner(config, host, port), flush=True)
         return child.wait()
     except KeyboardInterrupt:
         print("\nStopping ...", flush=True)
@@ -115,25 +115,28 @@ def _message(body: bytes) -> str:
         return "the service is starting."
 
 
-def _banner(config: Config, host: str, port: int) -> str:
+def banner(config: Config, host: str, port: int) -> str:
     base_url = f"http://{host}:{port}/v1"
     local = any(key.sha256 == hash_key(LOCAL_KEY) for key in config.keys)
     key = LOCAL_KEY if local else "YOUR_KEY"
-    models = [model.id for model in config.models]
-    body: dict[str, Any] = {
-        "model": models[0],
-        "messages": [{"role": "user", "content": "Hello!"}],
-        "max_tokens": 32,
-        "stream": True,
-    }
     return (
         f"\nPortico is ready.\n"
         f"  Base URL  {base_url}\n"
         f"  API key   {LOCAL_KEY if local else 'one of those you made'}\n"
-        f"  Models    {', '.join(models)}\n\n"
-        f"curl -N {base_url}/chat/completions -H 'Authorization: Bearer {key}' -d '{orjson.dumps(body).decode()}'\n\n"
+        f"  Models    {', '.join(model.id for model in config.models)}\n\n"
+        f"curl {base_url}{_first_request(config.models)} -H 'Authorization: Bearer {key}'\n\n"
         f"Ctrl-C stops it.\n"
     )
+
+
+def _first_request(models: list[ModelEntry]) -> str:
+    """What follows the base URL in a curl line: a chat if one can be had, else the list of models."""
+    chat = next((model.id for model in models if model.task == "chat"), None)
+    if chat is None:
+        return "/models"
+    message = {"role": "user", "content": "Hello!"}
+    body = orjson.dumps({"model": chat, "messages": [message], "max_tokens": 32, "stream": True}).decode()
+    return f"/chat/completions -N -d '{body}'"
 
 
 def _stop(child: subprocess.Popen[bytes]) -> None:

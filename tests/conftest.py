@@ -14,7 +14,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -141,7 +141,7 @@ def image_server() -> Iterator[ImageServer]:
 
 @contextmanager
 def launched(content: dict[str, Any], folder: Path, key_file: Path) -> Iterator[Service]:
-    """`content` as `make serve` runs it, on a free port and a Ray cluster of its own."""
+    """`content` as `make serve` runs it, on a free port and a Ray cluster of its own. It may not be ready yet."""
     port = free_port()
     content["http_options"]["port"] = port
     config = folder / "local.yaml"
@@ -158,18 +158,16 @@ def launched(content: dict[str, Any], folder: Path, key_file: Path) -> Iterator[
         )
     running = Service(port, process, folder / "log", key_file)
     try:
-        running.wait_ready()
         yield running
         assert running.stop() == [], "Ctrl-C left processes behind"
     finally:
-        if process.poll() is None:  # it did not get ready, or does not stop
+        if process.poll() is None:  # it does not stop
             for started in [*running.processes(), psutil.Process(process.pid)]:
                 started.kill()
         shutil.rmtree(ray_folder, ignore_errors=True)
 
 
-@pytest.fixture(scope="session")
-def service(image_server: ImageServer, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
+def local_service(folder: Path, image_server: ImageServer) -> AbstractContextManager[Service]:
     """local.yaml, with models of the tests beside its own."""
     content = yaml.safe_load((PROJECT_FOLDER / "serve_configs" / "local.yaml").read_text())
     args = content["applications"][0]["args"]
@@ -182,12 +180,28 @@ def service(image_server: ImageServer, tmp_path_factory: pytest.TempPathFactory)
         entry["resources"] = {"num_cpus": 0.1}  # all of them share few cores
     painter["engine_kwargs"]["quality"]["high"] = 2000  # so that work lasts long enough to be given up
     args["input_images"] = {"allowed_domains": [image_server.host], "allowed_networks": ["127.0.0.0/8"]} | IMAGE_BOUNDS
-    folder = tmp_path_factory.mktemp("service")
     key_file = folder / "keys.json"
     main(["keys", "create", "--file", str(key_file), "--name", "first"])
     args["key_file"] = str(key_file)
-    with launched(content, folder, key_file) as running:
-        yield running
+    return launched(content, folder, key_file)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def begun(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service | None]:
+    """The shared service, begun before the first test where any needs it: it takes minutes, on a core of its own."""
+    if not any("service" in getattr(item, "fixturenames", ()) for item in request.session.items):
+        yield None
+        return
+    with local_service(tmp_path_factory.mktemp("service"), request.getfixturevalue("image_server")) as service:
+        yield service
+
+
+@pytest.fixture(scope="session")
+def service(begun: Service | None) -> Service:
+    """local.yaml with models of the tests beside its own, ready."""
+    assert begun, "the tests of this session were not known to need it"
+    begun.wait_ready()
+    return begun
 
 
 @pytest.fixture(scope="session")

@@ -58,7 +58,7 @@ def end(process: psutil.Process) -> None:
 def command_line(process: psutil.Process) -> str:
     try:
         return " ".join(process.cmdline())
-    except psutil.NoSuchProcess:
+    except psutil.Error:
         return ""
 
 
@@ -165,6 +165,9 @@ def nodes() -> Iterator[ThreeNodes]:
     finally:
         for one in started:
             for process in [*one.children(recursive=True), one] if one.is_running() else []:
+                end(process)
+        for process in psutil.process_iter():  # a HAProxy that another has replaced is nobody's child
+            if str(folder) in command_line(process):
                 end(process)
         shutil.rmtree(folder, ignore_errors=True)
 

@@ -1,12 +1,13 @@
-"""Asks and tells the Serve of a running service: `python -m tests.scaling.cluster COMMAND ADDRESS ...`.
+"""Asks and tells the Serve of a running service: `python -m tests.scaling.cluster ADDRESS`.
 
-In a process of its own, so that pytest's stays without Ray.
+In a process of its own, so that pytest's stays without Ray. Each line that it reads is a command, as a JSON list; each
+is answered by a line of JSON:
 
-    status ADDRESS         prints deployments and the application: {name: {"status": ..., "replicas": {id: state}}}
-    deploy ADDRESS FILE    deploys a config file as `serve deploy` does, and does not wait
-    ongoing ADDRESS NAME   prints how many requests each replica of a deployment works on
-    stats ADDRESS NAME     prints what a replica of a deployment tells the autoscaler
-    kill ADDRESS NAME      kills the replicas of a deployment
+    status            deployments and the application: {name: {"status": ..., "replicas": {id: state}}}
+    deploy FILE       deploys a config file as `serve deploy` does, and does not wait
+    ongoing NAME      how many requests each replica of a deployment works on
+    stats NAME        what a replica of a deployment tells the autoscaler
+    kill NAME         kills the replicas of a deployment
 """
 
 import json
@@ -36,28 +37,40 @@ def status() -> dict[str, Any]:
     }
 
 
+def deploy(file: str) -> None:
+    content = yaml.safe_load(Path(file).read_text())
+    _get_global_client().deploy_apps(ServeDeploySchema.model_validate(content), _blocking=False)
+
+
 def replicas(deployment: str) -> list[Any]:
     names = [one["name"] for one in ray.util.list_named_actors(all_namespaces=True)]
     begin = f"SERVE_REPLICA::{APP}#{deployment}#"
     return [ray.get_actor(name, namespace=NAMESPACE) for name in names if name.startswith(begin)]
 
 
-def main(command: str, address: str, rest: str = "") -> None:
+def ongoing(deployment: str) -> list[int]:
+    counts: list[int] = ray.get([one.get_num_ongoing_requests.remote() for one in replicas(deployment)])
+    return counts
+
+
+def stats(deployment: str) -> Any:
+    return serve.get_deployment_handle(deployment, APP).record_autoscaling_stats.remote().result()
+
+
+def kill(deployment: str) -> None:
+    for one in replicas(deployment):
+        ray.kill(one, no_restart=True)
+
+
+COMMANDS = {"status": status, "deploy": deploy, "ongoing": ongoing, "stats": stats, "kill": kill}
+
+
+def main(address: str) -> None:
     ray.init(address=address, namespace=NAMESPACE, logging_level="error", log_to_driver=False)
-    if command == "status":
-        print(json.dumps(status()))
-    elif command == "deploy":
-        content = yaml.safe_load(Path(rest).read_text())
-        _get_global_client().deploy_apps(ServeDeploySchema.model_validate(content), _blocking=False)
-    elif command == "ongoing":
-        print(json.dumps(ray.get([one.get_num_ongoing_requests.remote() for one in replicas(rest)])))
-    elif command == "stats":
-        handle = serve.get_deployment_handle(rest, APP)
-        print(json.dumps(handle.record_autoscaling_stats.remote().result()))
-    elif command == "kill":
-        for one in replicas(rest):
-            ray.kill(one, no_restart=True)
+    for line in sys.stdin:
+        name, *rest = json.loads(line)
+        print(json.dumps(COMMANDS[name](*rest)), flush=True)
 
 
 if __name__ == "__main__":
-    main(*sys.argv[1:])
+    main(sys.argv[1])

@@ -6,6 +6,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -25,14 +26,38 @@ WAKE_SECONDS = 60
 SETTLE_SECONDS = 90
 
 
+class Cluster:
+    """The process that talks with the service's Serve: see tests/scaling/cluster.py."""
+
+    def __init__(self, address: str) -> None:
+        self._process = subprocess.Popen(
+            [sys.executable, "-m", "tests.scaling.cluster", address],
+            cwd=PROJECT_FOLDER,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+
+    def ask(self, *command: str) -> Any:
+        assert self._process.stdin
+        assert self._process.stdout
+        print(json.dumps(command), file=self._process.stdin, flush=True)
+        answer = self._process.stdout.readline()
+        assert answer, f"the process that talks with Serve ended at {command}"
+        return json.loads(answer)
+
+    def close(self) -> None:
+        self._process.communicate()
+
+
 class ScaledService:
     """The running service, its configuration, and what its Serve says of it."""
 
-    def __init__(self, service: Service, content: dict[str, Any], folder: Path) -> None:
+    def __init__(self, service: Service, content: dict[str, Any], folder: Path, cluster: Cluster) -> None:
         self.service = service
-        self._address = service.ray_address
         self.content = content
         self._folder = folder
+        self._cluster = cluster
 
     def entry(self, model_id: str) -> dict[str, Any]:
         """A model's entry in the configuration; change it and `deploy`."""
@@ -41,11 +66,11 @@ class ScaledService:
     def deploy(self) -> None:
         path = self._folder / "changed.yaml"
         path.write_text(yaml.safe_dump(self.content))
-        self._cluster("deploy", str(path))
+        self._cluster.ask("deploy", str(path))
 
     def status(self) -> dict[str, Any]:
         """Of each deployment, and of the application by its own name: the status, and the replicas' states by id."""
-        status: dict[str, Any] = json.loads(self._cluster("status"))
+        status: dict[str, Any] = self._cluster.ask("status")
         return status
 
     def replicas(self, model_id: str) -> set[str]:
@@ -53,16 +78,16 @@ class ScaledService:
 
     def ongoing(self, model_id: str) -> list[int]:
         """How many requests each replica works on."""
-        ongoing: list[int] = json.loads(self._cluster("ongoing", model_id))
+        ongoing: list[int] = self._cluster.ask("ongoing", model_id)
         return ongoing
 
     def stats(self, model_id: str) -> dict[str, float]:
         """What one of its replicas tells the autoscaler."""
-        stats: dict[str, float] = json.loads(self._cluster("stats", model_id))
+        stats: dict[str, float] = self._cluster.ask("stats", model_id)
         return stats
 
     def kill(self, deployment: str) -> None:
-        self._cluster("kill", deployment)
+        self._cluster.ask("kill", deployment)
 
     def wait(self, true: Callable[[dict[str, Any]], bool], seconds: float = SETTLE_SECONDS) -> dict[str, Any]:
         """Wait until `true` of the status, and return that."""
@@ -79,16 +104,6 @@ class ScaledService:
         """Wait until what was deployed last is what runs."""
         return self.wait(is_settled)
 
-    def _cluster(self, command: str, *rest: str) -> str:
-        return subprocess.run(
-            [sys.executable, "-m", "tests.scaling.cluster", command, self._address, *rest],
-            cwd=PROJECT_FOLDER,
-            capture_output=True,
-            text=True,
-            check=True,
-            timeout=60,
-        ).stdout
-
 
 @pytest.fixture(scope="session")
 def scaled(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ScaledService]:
@@ -103,7 +118,9 @@ def scaled(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ScaledService]:
     content["applications"][0]["autoscaling_policy"] = {"policy_function": APPLICATION_POLICY}
     folder = tmp_path_factory.mktemp("scaled")
     with launched(content, folder, folder / "none") as service:
-        yield ScaledService(service, content, folder)
+        service.wait_ready()
+        with closing(Cluster(service.ray_address)) as cluster:
+            yield ScaledService(service, content, folder, cluster)
 
 
 @pytest.fixture(scope="session")

@@ -82,6 +82,7 @@ def test_a_hot_prefix_spills_to_the_other_replica(scaled: ScaledService, client:
     try:
         while min(ongoing := scaled.ongoing(CHAT)) == 0:
             assert time.monotonic() < deadline, f"all requests went to one replica: {ongoing}"
+            time.sleep(0.2)
         assert 0 < scaled.stats(CHAT)["kv_cache_usage"] <= 1
     finally:
         stop.set()

@@ -1,0 +1,29 @@
+"""What `python -m app serve` prints once it is ready."""
+
+import shlex
+
+import pytest
+
+from app.config import parse_config
+from app.keys import LOCAL_KEY
+from app.local_service import banner
+from tests.unit.conftest import config_args
+
+VOICE = {"id": "voice", "task": "speech", "engine": "espeak-ng", "source": "./voice"}
+TALKER = {"id": "talker", "task": "chat", "engine": "vllm", "source": "./talker"}
+
+
+@pytest.mark.parametrize(
+    ("models", "path", "asks"),
+    [([VOICE, TALKER], "/chat/completions", '"model":"talker"'), ([VOICE], "/models", "")],
+    ids=["a chat model is asked, wherever it stands", "without one, the models are listed"],
+)
+def test_its_curl_line_suits_the_models(models: list[dict[str, str]], path: str, asks: str) -> None:
+    args = config_args(models=models)
+    del args["keys"][1]  # it may use one of the other models only
+    text = banner(parse_config(args), "127.0.0.1", 8000)
+    command, url, *rest = shlex.split(next(line for line in text.splitlines() if line.startswith("curl")))
+    assert (command, url) == ("curl", f"http://127.0.0.1:8000/v1{path}")
+    assert f"Authorization: Bearer {LOCAL_KEY}" in rest
+    assert asks in " ".join(rest)
+    assert ", ".join(model["id"] for model in models) in text

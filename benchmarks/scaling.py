@@ -1,10 +1,10 @@
 """Models that sleep, wake, grow and sleep again under a scripted load: python -m benchmarks.scaling [MODEL ...]
 
 Serves the models of local.yaml in mode flex with short times, and takes one after the other through 0 -> 1 -> N -> 0:
-one request while it sleeps, then several clients that ask as fast as they are answered, then nobody. Replicas are
-counted as Serve's controller has them. Every answer that is not a 200 is a lost request. Writes benchmarks/scaling.csv
-(what happened when), benchmarks/scaling_from_zero.csv (the time to the first answer of each engine) and
-benchmarks/scaling.png.
+one request while it sleeps, then several clients that ask as fast as they are answered until N replicas have run for a
+while, then nobody. Replicas are counted as Serve's controller has them. Every answer that is not a 200 is a lost
+request. Writes benchmarks/scaling.csv (what happened when), benchmarks/scaling_from_zero.csv (the time to the first
+answer of each engine) and benchmarks/scaling.png.
 """
 
 import argparse
@@ -33,10 +33,11 @@ PLOT = CSV.with_suffix(".png")
 
 MODELS = ("pocket-speech", "pocket-embed", "pocket-whisper", "pocket-image", "pocket-chat")
 CLIENTS = 6
-LOAD_SECONDS = 8.0
-ASLEEP_SECONDS = 120.0
+REPLICAS = 2
+AT_FULL_SCALE_SECONDS = 5.0
+SETTLE_SECONDS = 120.0
 SCALING = {
-    "max_replicas": 2,
+    "max_replicas": REPLICAS,
     "target_ongoing_requests": 2,
     "upscale_delay_s": 1,
     "downscale_delay_s": 3,
@@ -90,20 +91,25 @@ class Load:
         self._add(model, under_way=-1, answered=int(good), lost=int(not good))
         return time.perf_counter() - start
 
-    def ask_for(self, model: str, seconds: float) -> None:
+    @contextmanager
+    def clients(self, model: str) -> Iterator[None]:
         """Several clients, each as fast as it is answered."""
-        end = time.monotonic() + seconds
+        stop = threading.Event()
 
         def work() -> None:
             with self.client() as client:
-                while time.monotonic() < end:
+                while not stop.is_set():
                     self.ask(model, client)
 
         clients = [threading.Thread(target=work) for _ in range(CLIENTS)]
         for one in clients:
             one.start()
-        for one in clients:
-            one.join()
+        try:
+            yield
+        finally:
+            stop.set()
+            for one in clients:
+                one.join()
 
     def client(self) -> httpx.Client:
         return httpx.Client(base_url=self._url, headers=HEADERS, timeout=400)
@@ -139,7 +145,7 @@ class Sampler:
                 self.rows.append([round(time.monotonic() - start, 1), model, replicas, *counts.values()])
 
     def wait(self, model: str, replicas: int) -> None:
-        deadline = time.monotonic() + ASLEEP_SECONDS
+        deadline = time.monotonic() + SETTLE_SECONDS
         while self.replicas.get(model) != replicas:
             if time.monotonic() > deadline or self._process.poll() is not None:
                 raise TimeoutError(f"{model} has not {replicas} replicas but {self.replicas.get(model)}")
@@ -188,7 +194,9 @@ def measure(models: list[str]) -> tuple[list[list[Any]], list[list[Any]]]:
             for model in models:
                 sampler.wait(model, 0)
                 seconds = load.ask(model, client)
-                load.ask_for(model, LOAD_SECONDS)
+                with load.clients(model):
+                    sampler.wait(model, REPLICAS)
+                    time.sleep(AT_FULL_SCALE_SECONDS)
                 sampler.wait(model, 0)
                 counts = load.counts[model]
                 most = max(row[2] for row in sampler.rows if row[1] == model)

@@ -21,8 +21,8 @@ class Generation:
 
     route: Route
     engine_body: Callable[[dict[str, Any], str], bytes]  # (legal request, model id) -> the engine's body
-    images: Callable[[dict[str, Any]], Iterator[ImageSlot]]  # where a legal request has images
     failure_event: Callable[[ApiError, bytes, int], bytes]  # (error, first piece, events so far) -> the last event
+    images: Callable[[dict[str, Any]], Iterator[ImageSlot]] = lambda _: iter(())  # where a legal request has images
     echoed: tuple[str, ...] = ()  # accepted parameters that the answer repeats
     characters: Callable[[dict[str, Any]], int] | None = None  # of a legal request, where they are what is counted
     makes_text: bool = True  # so that its answer costs tokens, as many as it may
@@ -33,37 +33,22 @@ class Generation:
 
 
 GENERATIONS = (
-    Generation(CHAT, chat.engine_body, messages.images, chat.failure_event, ("metadata",)),
+    Generation(CHAT, chat.engine_body, chat.failure_event, messages.images, echoed=("metadata",)),
     Generation(
         RESPONSES,
         responses.engine_body,
-        response_parameters.images,
         responses.failure_event,
-        ("metadata", "safety_identifier", "prompt_cache_key"),
+        response_parameters.images,
+        echoed=("metadata", "safety_identifier", "prompt_cache_key"),
     ),
-    Generation(EMBEDDINGS, embeddings.engine_body, lambda _: iter(()), chat.failure_event, makes_text=False),
-    Generation(
-        IMAGES,
-        images.engine_body,
-        lambda _: iter(()),
-        images.failure_event,
-        makes_text=False,
-        answer_tokens=images.answer_tokens,
-    ),
+    Generation(EMBEDDINGS, embeddings.engine_body, chat.failure_event, makes_text=False),
+    Generation(IMAGES, images.engine_body, images.failure_event, makes_text=False, answer_tokens=images.answer_tokens),
     Generation(
         TRANSCRIPTIONS,
         transcriptions.engine_body,
-        lambda _: iter(()),
         transcriptions.failure_event,
         makes_text=False,
         read=transcriptions.read,
     ),
-    Generation(
-        SPEECH,
-        speech.engine_body,
-        lambda _: iter(()),
-        speech.failure_event,
-        makes_text=False,
-        characters=speech.characters,
-    ),
+    Generation(SPEECH, speech.engine_body, speech.failure_event, makes_text=False, characters=speech.characters),
 )

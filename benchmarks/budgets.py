@@ -101,7 +101,7 @@ async def main() -> None:
         except Exception as error:
             print(f"throttled-py, {store}: not measured ({type(error).__name__})")
     with CSV.open("w", newline="") as file:
-        writer = csv.DictWriter(file, rows[0])
+        writer = csv.DictWriter(file, rows[0], lineterminator="\n")
         writer.writeheader()
         writer.writerows(rows)
     for row in rows:

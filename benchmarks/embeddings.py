@@ -112,7 +112,7 @@ def main() -> None:
     rows = asyncio.run(measure(options.size, options.words, options.seconds, options.rounds))
     head = ["model", "tokens_per_text", "way", "requests", "texts_per_second", "percent_of_direct_batch_of_32"]
     with CSV.open("w", newline="") as file:
-        csv.writer(file).writerows([head, *rows])
+        csv.writer(file, lineterminator="\n").writerows([head, *rows])
     for row in [head, *rows]:
         print(*row, sep=", ")
 

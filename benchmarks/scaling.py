@@ -229,7 +229,7 @@ def plot(rows: list[list[Any]], models: list[str]) -> None:
 
 def write(path: Path, header: list[str], rows: list[list[Any]]) -> None:
     with path.open("w", newline="") as file:
-        csv.writer(file).writerows([header, *rows])
+        csv.writer(file, lineterminator="\n").writerows([header, *rows])
 
 
 def main() -> None:

@@ -78,7 +78,7 @@ def main() -> None:
     entry = next(model for model in config.models if model.id == MODEL)
     found = [row for text in TEXTS for row in rows(entry, text, options)]
     with CSV.open("w", newline="") as file:
-        csv.writer(file).writerows([HEAD, *found])
+        csv.writer(file, lineterminator="\n").writerows([HEAD, *found])
     for row in [HEAD, *found]:
         print(*row, sep=", ")
 

@@ -38,6 +38,9 @@ INGRESS_NAME = "gateway"
 # By name: Serve imports them where they run, beside each handle.
 SESSION_ROUTER = "ray.serve.experimental.consistent_hash_router:ConsistentHashRouter"
 PREFIX_ROUTER = "app.prefix_router:PrefixRouter"
+# Of glibc: a body of megabytes gets pages of its own, which go back when it is done with. Else the heap grows by each
+# that comes while another is there, and keeps what it has.
+INGRESS_ENV = {"MALLOC_MMAP_THRESHOLD_": str(2**20)}
 HEALTH_CHECK_PERIOD_S = 5
 HEALTH_CHECK_TIMEOUT_S = 10
 
@@ -45,16 +48,20 @@ HEALTH_CHECK_TIMEOUT_S = 10
 def build(args: dict[str, Any]) -> Application:
     """The application of the configuration `args`. Raises ConfigError."""
     config = parse_config(args)
-    return ingress_deployment(config).bind({entry.id: _bound(entry) for entry in config.models})
+    return ingress_deployment(config).bind({entry.id: _bound(entry, config) for entry in config.models})
 
 
-def _bound(entry: ModelEntry) -> Application:
+def _bound(entry: ModelEntry, config: Config) -> Application:
     speculation = {} if entry.speculation == "off" else {"speculation": to_wire(entry.speculation)}
-    return model_deployment(entry).bind(entry.id, entry.location(), entry.engine_kwargs, **speculation)
+    deployment = model_deployment(entry, has_room=config.has_room_for_one_more(entry))
+    return deployment.bind(entry.id, entry.location(), entry.engine_kwargs, **speculation)
 
 
-def model_deployment(entry: ModelEntry) -> Deployment:
-    """One deployment per model, named after it, with a version of its own: a change of one entry restarts that one."""
+def model_deployment(entry: ModelEntry, *, has_room: bool = False) -> Deployment:
+    """One deployment per model, named after it, with a version of its own: a change of one entry restarts that one.
+
+    `has_room` says whether the cluster can run one replica more while an update goes on.
+    """
     scale = entry.scale
     options: dict[str, Any] = {
         "name": entry.id,
@@ -64,7 +71,7 @@ def model_deployment(entry: ModelEntry) -> Deployment:
         "health_check_period_s": HEALTH_CHECK_PERIOD_S,
         "health_check_timeout_s": HEALTH_CHECK_TIMEOUT_S,
         "graceful_shutdown_timeout_s": scale.drain_timeout_s,
-        "max_surge_percent": scale.surge,
+        "max_surge_percent": scale.surge_percent(has_room=has_room),
     }
     if scale.is_fixed:
         options["num_replicas"] = scale.min_replicas
@@ -112,7 +119,11 @@ def ingress_deployment(config: Config) -> Deployment:
         num_replicas=ingress.replicas,
         max_ongoing_requests=ingress.max_ongoing_requests,
         max_queued_requests=ingress.max_queued_requests,
-        ray_actor_options={"num_cpus": ingress.num_cpus},
+        ray_actor_options={
+            "num_cpus": ingress.num_cpus,
+            "label_selector": ingress.label_selector,
+            "runtime_env": {"env_vars": INGRESS_ENV},
+        },
         graceful_shutdown_timeout_s=ingress.drain_timeout_s,
         user_config=config.model_dump(mode="json"),
     )

@@ -23,10 +23,10 @@ class Cluster(Strict):
 
 
 class Need(NamedTuple):
-    """What one model needs at the least."""
+    """What one model needs."""
 
     model_id: str
-    replicas: int  # that always run; none in mode flex
+    replicas: int  # that run at once; none where a model has its turn
     num_gpus: float  # each
     accelerator_types: list[str]  # where they may run; empty: anywhere
 
@@ -48,6 +48,16 @@ def check_fit(cluster: Cluster, needs: Iterable[Need]) -> None:
         _check_sum(sorted(types), has, [need for need in bound if need.replicas])
         for need in bound:  # a model of mode flex has its turn beside those that always run
             _check_sum(sorted(types), has, [n for n in bound if n.replicas or n == need])
+
+
+def has_room(cluster: Cluster, needs: Iterable[Need], model_id: str) -> bool:
+    """Whether one more replica of a model fits beside all of `needs`; false where the inventory is not known."""
+    one_more = [need._replace(replicas=need.replicas + (need.model_id == model_id)) for need in needs]
+    try:
+        check_fit(cluster, one_more)
+    except ValueError:
+        return False
+    return bool(cluster.gpus)
 
 
 def _check_sum(types: list[str], has: int, needs: list[Need]) -> None:

@@ -10,7 +10,7 @@ import pydantic
 import yaml
 from pydantic import Field, StringConstraints
 
-from app.cluster import Cluster, Need, check_fit
+from app.cluster import Cluster, Need, check_fit, has_room
 from app.fields import ConfigError, PositiveFloat, PositiveInt, Strict, explain, refuse_twice
 from app.keys.entry import KeyEntry
 from app.model_entry import ModelEntry
@@ -27,6 +27,7 @@ class Limits(Strict):
     max_body_bytes: PositiveInt = 32 * 1024 * 1024
     max_file_bytes: PositiveInt = Field(25 * 1024 * 1024, description="of a recording to transcribe")
     body_pause_timeout_s: PositiveFloat = Field(60, description="without a byte of a body that is still coming")
+    body_timeout_s: PositiveFloat = Field(600, description="until a body is there whole")
     first_byte_timeout_s: PositiveFloat = 600
     wake_timeout_s: PositiveFloat = Field(
         60, description="how long a request waits for a model that was scaled to zero; then it is told to come back"
@@ -88,6 +89,9 @@ class Ingress(Strict):
 
     replicas: PositiveInt = 1
     num_cpus: float = Field(0.1, ge=0, description="what Ray reserves for each")
+    label_selector: dict[str, str] = Field(
+        {}, description="labels of the nodes where they may run; empty: any node that has room"
+    )
     max_ongoing_requests: PositiveInt = Field(1000, description="open requests and streams per replica")
     max_queued_requests: PositiveInt = Field(1000, description="per proxy, waiting for a replica")
     drain_timeout_s: float = Field(
@@ -150,14 +154,12 @@ class Config(Strict):
 
     @pydantic.model_validator(mode="after")
     def _models_fit_the_cluster(self) -> Self:
-        check_fit(
-            self.cluster,
-            [
-                Need(model.id, model.scale.min_replicas, model.resources.num_gpus, model.resources.accelerator_types)
-                for model in self.models
-            ],
-        )
+        check_fit(self.cluster, [_need(model, model.scale.min_replicas) for model in self.models])
         return self
+
+    def has_room_for_one_more(self, model: ModelEntry) -> bool:
+        """Whether one replica of `model` more fits into the cluster when all models have as many as they may."""
+        return has_room(self.cluster, [_need(one, one.scale.max_replicas) for one in self.models], model.id)
 
     def wake_timeouts_s(self) -> dict[str, float]:
         """How long a request waits for each model that may sleep."""
@@ -167,6 +169,10 @@ class Config(Strict):
     def key_path(self) -> Path | None:
         """Where the key file is."""
         return None if self.key_file is None else Path(in_project(self.key_file))
+
+
+def _need(model: ModelEntry, replicas: int) -> Need:
+    return Need(model.id, replicas, model.resources.num_gpus, model.resources.accelerator_types)
 
 
 def parse_config(args: dict[str, Any]) -> Config:

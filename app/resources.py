@@ -8,7 +8,8 @@ from pydantic import Field
 
 from app.fields import Strict
 
-# A label that Ray gives every node with accelerators.
+# A label that Ray gives every node with accelerators. Autoscalers know it of nodes that do not run yet, where their
+# group or node type declares it; of Ray's resource for an accelerator type KubeRay's know nothing.
 ACCELERATOR_LABEL = "ray.io/accelerator-type"
 # vLLM's arguments that multiply to the GPUs of one engine.
 PARALLEL_SIZES = ("tensor_parallel_size", "pipeline_parallel_size", "data_parallel_size")
@@ -47,16 +48,14 @@ class Resources(Strict):
     def actor_options(self) -> dict[str, Any]:
         """The part of Serve's `ray_actor_options` that says where a replica runs.
 
-        One accelerator is a condition of Ray's own; of several the first is a label, the others its fallbacks.
+        The first accelerator is a condition on the node's label, the others are its fallbacks.
         """
         options: dict[str, Any] = {"num_cpus": self.num_cpus, "num_gpus": self.num_gpus}
-        if self.accelerator_type is not None:
-            options["accelerator_type"] = self.accelerator_type
-        if self.accelerators:
-            first, *others = ({ACCELERATOR_LABEL: name} for name in self.accelerators)
-            options["label_selector"] = first
-            if others:
-                options["fallback_strategy"] = [{"label_selector": other} for other in others]
+        selectors = [{"label_selector": {ACCELERATOR_LABEL: name}} for name in self.accelerator_types]
+        if selectors:
+            options |= selectors[0]
+        if len(selectors) > 1:
+            options["fallback_strategy"] = selectors[1:]
         return options
 
     def check_engine(self, engine: str, engine_kwargs: dict[str, Any]) -> None:
@@ -88,4 +87,9 @@ class Resources(Strict):
                 f"engine_kwargs.gpu_memory_utilization: {share:g} of the GPU's memory is more than the share that is "
                 f"reserved (num_gpus {self.num_gpus:g}), so the models on one GPU would not fit. Give at most "
                 f"{self.num_gpus:g}, or raise num_gpus"
+            )
+        if engine_kwargs.get("kv_cache_memory_bytes") is not None:
+            raise ValueError(
+                "engine_kwargs.kv_cache_memory_bytes: with it vLLM no longer keeps to gpu_memory_utilization, and this "
+                f"model shares a GPU (num_gpus {self.num_gpus:g}). Remove it"
             )

@@ -45,7 +45,9 @@ TASKS: dict[Task, TaskDefaults] = {
     "transcriptions": TaskDefaults(4, 8, 32),
     "speech": TaskDefaults(2, 4, 32),
 }
-SURGE_WITHOUT_GPUS = 100  # percent: an update starts the new replicas first. A spare GPU is seldom there, a core is
+# Percent of the replicas that an update starts before it stops old ones: all where only cores are needed, one replica
+# (Serve rounds up) where a GPU is to spare, none where it may have to wait for one for ever.
+SURGE_WITHOUT_GPUS, SURGE_BY_ONE, NO_SURGE = 100, 1, 0
 
 
 class Scaling(Strict):
@@ -84,7 +86,7 @@ class Scaling(Strict):
         ge=0,
         le=100,
         description="percent of the replicas that an update starts before it stops old ones; left out: 100 without "
-        "GPUs, 0 with",
+        "GPUs; with them one replica where the inventory has a GPU to spare, else 0",
     )
 
 
@@ -105,11 +107,15 @@ class Scale:
     look_back_s: float
     metrics_interval_s: float
     drain_timeout_s: float
-    surge: int
+    surge: int | None  # none: it depends on what else runs in the cluster
 
     @property
     def is_fixed(self) -> bool:
         return self.min_replicas == self.max_replicas
+
+    def surge_percent(self, *, has_room: bool) -> int:
+        """`surge`, where it depends on whether one replica more has room beside all others."""
+        return _or(self.surge, SURGE_BY_ONE if has_room else NO_SURGE)
 
 
 def resolve(scaling: Scaling, mode: Mode, task: Task, engine_kwargs: dict[str, Any], num_gpus: float) -> Scale:
@@ -134,7 +140,7 @@ def resolve(scaling: Scaling, mode: Mode, task: Task, engine_kwargs: dict[str, A
         look_back_s=scaling.look_back_s,
         metrics_interval_s=min(usual.metrics_interval_s, scaling.look_back_s / 2),
         drain_timeout_s=scaling.drain_timeout_s,
-        surge=_or(scaling.surge, 0 if num_gpus else SURGE_WITHOUT_GPUS),
+        surge=_or(scaling.surge, None if num_gpus else SURGE_WITHOUT_GPUS),
     )
     for fault in _contradictions(scale, scaling, mode):
         raise ValueError(f"scaling.{fault}")

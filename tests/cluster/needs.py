@@ -1,5 +1,8 @@
 """What the models of prod.yaml need of machines, for the tests of Kubernetes' groups and of the clouds' node types."""
 
+from typing import Any
+
+from app.builder import ingress_deployment, model_deployment
 from app.config import read_serve_config
 from app.model_entry import ModelEntry
 from app.project import PROJECT_FOLDER
@@ -17,6 +20,18 @@ def models_by_accelerator() -> dict[str, list[ModelEntry]]:
     for model in CONFIG.models:
         found.setdefault(accelerator(model), []).append(model)
     return found
+
+
+def model_options(model: ModelEntry) -> dict[str, Any]:
+    """What Serve asks of Ray for one of its replicas."""
+    options: dict[str, Any] = model_deployment(model).ray_actor_options
+    return options
+
+
+def gateway_options() -> dict[str, Any]:
+    """And for a replica of the gateway."""
+    options: dict[str, Any] = ingress_deployment(CONFIG).ray_actor_options
+    return options
 
 
 def least_gpus(models: list[ModelEntry]) -> float:

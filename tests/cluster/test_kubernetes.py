@@ -1,6 +1,7 @@
 """The Kubernetes manifests: every object fits its schema, and all of them fit together and the configuration."""
 
 import json
+import subprocess
 import tomllib
 from pathlib import Path
 from typing import Any
@@ -9,10 +10,21 @@ import jsonschema
 import kubernetes_validate
 import pytest
 import yaml
+from ray.autoscaler._private.kuberay.autoscaling_config import _generate_available_node_types_from_ray_cr_spec
 
 from app.project import PROJECT_FOLDER
 from cluster import rayservice
-from tests.cluster.needs import CONFIG, PROD, accelerator, least_gpus, models_by_accelerator, most_gpus
+from tests.cluster.growth import machines_for
+from tests.cluster.needs import (
+    CONFIG,
+    PROD,
+    accelerator,
+    gateway_options,
+    least_gpus,
+    model_options,
+    models_by_accelerator,
+    most_gpus,
+)
 
 FOLDER = PROJECT_FOLDER / "cluster" / "kuberay"
 SCHEMA = json.loads(Path(__file__).with_name("schemas").joinpath("rayservice.json").read_text())
@@ -121,6 +133,23 @@ def test_the_serve_variables_are_the_image_s_own() -> None:
         assert [one["name"] for one in container.get("env", []) if one["name"].startswith("RAY_")] == []
 
 
+@pytest.mark.parametrize("container", CONTAINERS, ids=[group.get("groupName", "head") for group in GROUPS])
+def test_ray_is_started_as_the_operator_says(container: dict[str, Any], tmp_path: Path) -> None:
+    """The operator's command is shell: `ray start --head --redis-password=$REDIS_PASSWORD --resources='{"a": 1}'`."""
+    ray = tmp_path / "ray"
+    ray.write_text('#!/bin/sh\nprintf "%s\\n" "$@"\n')
+    ray.chmod(0o755)
+    variables = {
+        "PATH": f"{tmp_path}:/usr/bin:/bin",
+        "REDIS_PASSWORD": "secret",
+        "KUBERAY_GEN_RAY_START_CMD": """ray start  --redis-password=$REDIS_PASSWORD  --resources='{"a": 1}' """,
+    }
+    _, *shell = container["command"]
+    command = ["/bin/" + shell[0], *shell[1:], *container["args"]]
+    told = subprocess.run(command, env=variables, capture_output=True, text=True, check=True).stdout
+    assert told.splitlines() == ["start", "--redis-password=secret", '--resources={"a": 1}']
+
+
 def test_the_head_has_no_work_and_survives() -> None:
     assert RAY["headGroupSpec"]["rayStartParams"]["num-cpus"] == "0"
     redis = OBJECTS["Service", "portico-redis"]
@@ -155,6 +184,18 @@ def test_all_models_fit_at_their_least_and_at_their_most(name: str, models: list
     assert most_gpus(models) <= group["maxReplicas"] * per_pod
     assert group["minReplicas"] <= group["replicas"] <= group["maxReplicas"]
     assert CONFIG.cluster.gpus[name] == group["maxReplicas"] * per_pod, "the inventory of prod.yaml is of other groups"
+
+
+@pytest.mark.parametrize("model", CONFIG.models, ids=lambda model: model.id)
+def test_the_autoscaler_starts_a_pod_of_the_right_group_for_a_model(model: Any) -> None:
+    replicas = [model_options(model)] * model.scale.max_replicas
+    (group,) = machines_for(_generate_available_node_types_from_ray_cr_spec(RAY), replicas)
+    assert group == accelerator(model).lower()
+
+
+def test_the_autoscaler_starts_pods_without_a_gpu_for_the_gateway() -> None:
+    node_types = _generate_available_node_types_from_ray_cr_spec(RAY)
+    assert set(machines_for(node_types, [gateway_options()] * CONFIG.ingress.replicas)) == {"gateway"}
 
 
 def test_a_gateway_replica_fits_beside_others_without_a_gpu() -> None:

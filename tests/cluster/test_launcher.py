@@ -1,5 +1,6 @@
 """The files for Ray's cluster launcher: Ray takes them, they fit the configuration, and open nothing."""
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -8,7 +9,16 @@ import yaml
 from ray.autoscaler._private.util import prepare_config, validate_config
 
 from app.project import PROJECT_FOLDER
-from tests.cluster.needs import CONFIG, accelerator, models_by_accelerator, most_gpus
+from app.resources import ACCELERATOR_LABEL
+from tests.cluster.growth import machines_for
+from tests.cluster.needs import (
+    CONFIG,
+    accelerator,
+    gateway_options,
+    model_options,
+    models_by_accelerator,
+    most_gpus,
+)
 
 # The cloud -> what its machines have in place of an accelerator of prod.yaml, as its header says.
 INSTEAD = {"aws": {}, "gcp": {"L40S": "RTX-PRO-6000"}}
@@ -68,11 +78,19 @@ def test_what_the_configuration_names_is_there(path: Path) -> None:
         assert any(place.startswith(folder + "/") for folder in mounted), place
 
 
+@by_cloud
+def test_a_new_file_system_is_given_to_the_image_s_user(path: Path) -> None:
+    image = (PROJECT_FOLDER / "cluster" / "Dockerfile").read_text()
+    assert "USER 1000:1000" in image
+    *_, mount, owner = read(path)["initialization_commands"]
+    assert mount.endswith(" /mnt/shared")
+    assert owner == "sudo chown 1000:1000 /mnt/shared"
+
+
 def machine_with(path: Path, accelerator: str) -> dict[str, Any]:
-    name = INSTEAD[path.stem].get(accelerator, accelerator)
+    labels = {ACCELERATOR_LABEL: INSTEAD[path.stem].get(accelerator, accelerator)}
     types = read(path)["available_node_types"].values()
-    (machine,) = [one for one in types if f"accelerator_type:{name}" in one["resources"]]
-    assert machine["labels"] == {"ray.io/accelerator-type": name}
+    (machine,) = [one for one in types if one.get("labels") == labels]
     return machine
 
 
@@ -82,6 +100,22 @@ def test_every_model_has_machines_that_it_fits_on(path: Path, model: Any) -> Non
     machine = machine_with(path, accelerator(model))
     assert machine["resources"]["GPU"] >= model.resources.num_gpus
     assert machine["resources"]["CPU"] >= model.resources.num_cpus
+
+
+@by_cloud
+@pytest.mark.parametrize("model", CONFIG.models, ids=lambda model: model.id)
+def test_the_autoscaler_starts_the_right_machine_for_a_model(path: Path, model: Any) -> None:
+    options = json.dumps(model_options(model))
+    for there, here in INSTEAD[path.stem].items():
+        options = options.replace(f'"{there}"', f'"{here}"')
+    (machine,) = machines_for(read(path)["available_node_types"], [json.loads(options)])
+    assert read(path)["available_node_types"][machine] == machine_with(path, accelerator(model))
+
+
+@by_cloud
+def test_the_autoscaler_starts_machines_without_a_gpu_for_the_gateway(path: Path) -> None:
+    node_types = read(path)["available_node_types"]
+    assert set(machines_for(node_types, [gateway_options()] * CONFIG.ingress.replicas)) == {"gateway"}
 
 
 @by_cloud

@@ -28,6 +28,7 @@ import yaml
 
 from app.keys import LOCAL_KEY
 from app.project import PROJECT_FOLDER
+from tests.cluster.three_nodes import GATEWAY_LABEL
 from tests.conftest import entry_of, free_port
 
 START_SECONDS = 200
@@ -126,7 +127,7 @@ def config(port: int) -> dict[str, Any]:
     args["models"] = [entry_of(args["models"], name) for name in ASK]
     for model in args["models"]:
         model["resources"] = {"num_cpus": 0.3}
-    args["ingress"] = {"replicas": 2, "num_cpus": 0.6}
+    args["ingress"] = {"replicas": 2, "num_cpus": 0.6, "label_selector": GATEWAY_LABEL}
     return content
 
 

@@ -15,15 +15,16 @@ from ray.cluster_utils import Cluster
 from tests.conftest import free_port
 
 WORKER_CPUS = 1
+GATEWAY_LABEL = {"portico.io/role": "gateway"}
 
 
 class Machine:
     """What one node must not share with the others of this machine: HAProxy's ports and files."""
 
-    def __init__(self, name: str, http_port: int, cpus: int) -> None:
+    def __init__(self, name: str, http_port: int, cpus: int, labels: dict[str, str]) -> None:
         folder = Path(os.environ["RAY_TMPDIR"]) / name
         folder.mkdir()
-        self.cpus = cpus
+        self.cpus, self.labels = cpus, labels
         self.http_port = http_port
         self.variables = {
             "RAY_SERVE_WORKER_PROXY_HTTP_PORT": str(http_port),
@@ -37,7 +38,9 @@ class Machine:
         }
 
     def join(self, cluster: Cluster) -> None:
-        node = cluster.add_node(num_cpus=self.cpus, env_vars=self.variables, include_dashboard=False)
+        node = cluster.add_node(
+            num_cpus=self.cpus, labels=self.labels, env_vars=self.variables, include_dashboard=False
+        )
         (raylet,) = node.all_processes["raylet"]
         told = {"address": cluster.address, "node": node.node_id, "raylet": raylet.process.pid, "port": self.http_port}
         print(json.dumps(told), flush=True)
@@ -45,9 +48,9 @@ class Machine:
 
 def main(port: int) -> None:
     cluster = Cluster()
-    Machine("h", port, 0).join(cluster)
-    Machine("a", free_port(), WORKER_CPUS).join(cluster)
-    last = Machine("b", free_port(), WORKER_CPUS)
+    Machine("h", port, 0, {}).join(cluster)
+    Machine("a", free_port(), WORKER_CPUS, GATEWAY_LABEL).join(cluster)
+    last = Machine("b", free_port(), WORKER_CPUS, GATEWAY_LABEL)
     last.join(cluster)
     for _ in sys.stdin:
         last.join(cluster)

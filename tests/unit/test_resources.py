@@ -6,8 +6,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from app.builder import model_deployment
 from app.cluster import least_gpus
+from app.config import parse_config
 from app.fields import ConfigError
+from app.resources import ACCELERATOR_LABEL
+from tests.unit.conftest import config_args
 from tests.unit.test_scaling import entry, parse
 
 
@@ -32,6 +36,26 @@ def test_what_fits_its_reservation_loads(fitting: dict[str, Any]) -> None:
 
 
 @pytest.mark.parametrize(
+    ("accelerators", "where"),
+    [
+        ({}, {}),
+        ({"accelerator_type": "H100"}, {"label_selector": {ACCELERATOR_LABEL: "H100"}}),
+        (
+            {"accelerators": ["H200", "H100"]},
+            {
+                "label_selector": {ACCELERATOR_LABEL: "H200"},
+                "fallback_strategy": [{"label_selector": {ACCELERATOR_LABEL: "H100"}}],
+            },
+        ),
+    ],
+    ids=["any", "one", "the first that there is"],
+)
+def test_where_a_replica_runs_goes_by_the_node_s_label(accelerators: dict[str, Any], where: dict[str, Any]) -> None:
+    (model,) = parse(vllm(num_gpus=1, **accelerators))
+    assert model.resources.actor_options() == {"num_cpus": 1, "num_gpus": 1} | where
+
+
+@pytest.mark.parametrize(
     ("model", "told"),
     [
         (vllm(num_gpus=1, kwargs={"tensor_parallel_size": 2}), "tensor_parallel_size (2) takes 2. Set num_gpus to 2"),
@@ -49,6 +73,10 @@ def test_what_fits_its_reservation_loads(fitting: dict[str, Any]) -> None:
             vllm(num_gpus=0.25, kwargs={"gpu_memory_utilization": 0.9}),
             "engine_kwargs.gpu_memory_utilization: 0.9 of the GPU's memory is more than the share that is reserved "
             "(num_gpus 0.25)",
+        ),
+        (
+            vllm(num_gpus=0.5, kwargs={"gpu_memory_utilization": 0.5, "kv_cache_memory_bytes": "30G"}),
+            "engine_kwargs.kv_cache_memory_bytes: with it vLLM no longer keeps to gpu_memory_utilization",
         ),
         (vllm(accelerator_type="H100"), "H100 is asked for, and num_gpus is 0"),
         (vllm(num_gpus=1, accelerator_type="H100", accelerators=["H200"]), "both given; keep one"),
@@ -110,6 +138,24 @@ class TestTheCluster:
     def test_models_that_sleep_take_turns(self) -> None:
         sleepers = [vllm(name, num_gpus=1) | {"mode": "flex"} for name in "abc"]
         assert len(parse(*sleepers, cluster={"gpus": {"H100": 1}})) == 3
+
+
+@pytest.mark.parametrize(
+    ("gpus", "room"),
+    [({"L40S": 3}, False), ({"L40S": 4}, True), ({"L40S": 3, "H100": 9}, False), ({}, False)],
+    ids=["none to spare", "one to spare", "one of another kind to spare", "no inventory"],
+)
+def test_an_update_starts_a_replica_first_where_the_inventory_has_room_for_it(gpus: dict[str, int], room: bool) -> None:
+    models = [
+        vllm("a", num_gpus=1, accelerator_type="L40S") | {"scaling": {"max_replicas": 2}},
+        vllm("b", num_gpus=1, accelerator_type="L40S") | {"mode": "flex"},
+    ]
+    keys = [{"id": "a" * 12, "sha256": "0" * 64}]
+    config = parse_config(config_args(models=models, keys=keys, cluster={"gpus": gpus}))
+    assert [config.has_room_for_one_more(model) for model in config.models] == [room, room]
+    (model, _) = config.models
+    deployment = model_deployment(model, has_room=room)
+    assert deployment._deployment_config.max_surge_percent == int(room)  # percent, and Serve rounds up
 
 
 @given(st.lists(st.sampled_from([0.1, 0.25, 0.3, 0.5, 0.6, 0.75, 1, 2, 4]), max_size=12))

@@ -97,8 +97,9 @@ def test_a_default_target_never_exceeds_what_a_replica_takes() -> None:
 
 
 def test_an_update_starts_new_replicas_first_where_no_gpu_must_be_spare() -> None:
-    assert of_task("speech").scale.surge == 100
-    assert of_task("images", resources={"num_gpus": 1}).scale.surge == 0
+    assert of_task("speech").scale.surge_percent(has_room=False) == 100
+    assert of_task("images", resources={"num_gpus": 1}).scale.surge_percent(has_room=False) == 0
+    assert of_task("images", resources={"num_gpus": 1}).scale.surge_percent(has_room=True) == 1  # rounded up to one
 
 
 @pytest.mark.parametrize(

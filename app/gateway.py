@@ -128,6 +128,8 @@ class Gateway:
         except Exception:
             logger.exception("request %s failed", reply.request_id)
             if reply.started:
+                if reply.reason == "ok":
+                    reply.reason = internal_error().code
                 raise  # the server cuts the connection: a failure must not look like an end
             await reply.error(internal_error())
         finally:
@@ -149,10 +151,11 @@ class Gateway:
 
     async def _generate(self, generation: Generation, call: Call) -> None:
         reply = call.reply
-        receive = impatient(reply.clock.outside(call.receive), self._limits.body_pause_timeout_s)
+        receive = impatient(reply.clock.outside(call.receive), self._limits)
         request = await generation.read(receive, call.headers, self._limits)
+        reply.model_id = self._registry.named(request.get("model"), call.match.pipeline)
+        reply.makes_text = generation.makes_text
         model = self._registry.resolve(request.get("model"), call.match.pipeline, call.caller)
-        reply.model_id, reply.makes_text = model.entry.id, generation.makes_text
         admission, estimate = await self._admit(generation, call, model, request)
         try:
             await self._answer(generation, call, model, request)

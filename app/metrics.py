@@ -39,6 +39,9 @@ class RayMetrics:
         self._overhead = Histogram(
             "portico_overhead_seconds", "The gateway's own time up to the first byte.", SECONDS, labels
         )
+        self._first_token = Histogram(
+            "portico_time_to_first_token_seconds", "Time to the first token of a stream of text.", SECONDS, labels
+        )
         self._inter_token = Histogram(
             "portico_inter_token_seconds",
             "Mean time between the tokens of a stream of text, once for each stream.",
@@ -64,6 +67,8 @@ class RayMetrics:
         if reply.first_byte_s is not None:
             self._first_byte.observe(reply.first_byte_s, labels)
             self._overhead.observe(reply.overhead_s, labels)
+        if (seconds := reply.first_token_s()) is not None:
+            self._first_token.observe(seconds, labels)
         if (seconds := reply.inter_token_s()) is not None:
             self._inter_token.observe(seconds, labels)
         for kind, tokens in reply.tokens().items():

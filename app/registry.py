@@ -111,6 +111,11 @@ class Registry:
             raise ApiError("model_starting", "This model is starting. Retry after a pause.", param="model")
         return model
 
+    def named(self, asked: object, pipeline: str | None) -> str | None:
+        """The id of the configured model that a request names, whether or not it may be used now."""
+        model_id = pipeline or asked
+        return model_id if isinstance(model_id, str) and model_id in self._models else None
+
     def resolve(self, asked: object, pipeline: str | None, key: KeyEntry) -> Model:
         """The model that a request means: `asked` is its field `model`, `pipeline` the one its path names."""
         if pipeline is not None:

@@ -111,6 +111,10 @@ class Reply:
         named = {"prompt": ("prompt_tokens", "input_tokens"), "completion": ("completion_tokens", "output_tokens")}
         return {kind: usage[name] for kind, names in named.items() for name in names if name in usage}
 
+    def first_token_s(self) -> float | None:
+        """Time to the first token of a streamed text; None for anything else, such as an answer that comes whole."""
+        return self.first_byte_s if self.makes_text and self.streamed else None
+
     def inter_token_s(self) -> float | None:
         """Mean time between the tokens of a streamed text that ended well; None for anything else."""
         tokens = self.tokens().get("completion", 0)

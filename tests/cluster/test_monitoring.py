@@ -63,9 +63,9 @@ def test_promtool_takes_the_rules() -> None:
 def test_the_dashboard_shows_what_it_is_for() -> None:
     names = set().union(*(used(expression) for expression in expressions().values()))
     for part in (
-        "portico_requests_total", "portico_first_byte_seconds", "portico_inter_token_seconds", "num_requests_waiting",
-        "queued_queries", "portico_tokens_total", "budget_refusals", "spec_decode", "replica_healthy",
-        "gpus_utilization",
+        "portico_requests_total", "portico_time_to_first_token_seconds", "portico_inter_token_seconds",
+        "num_requests_waiting", "queued_queries", "portico_tokens_total", "budget_refusals", "spec_decode",
+        "replica_healthy", "gpus_utilization",
     ):  # fmt: skip
         assert any(part in name for name in names), part
 

@@ -11,6 +11,7 @@ from app.metrics_page import merge
 from app.readiness import readiness_of
 from app.registry import Readiness
 from app.reply import Reply
+from deployments.protocol import EVENT_STREAM, ResponseHead
 from tests.unit.conftest import chat
 
 NODE = """# HELP ray_portico_requests_total Requests.
@@ -76,6 +77,51 @@ def test_the_time_between_tokens_is_a_stream_s_mean_after_its_first(
     for name, value in (stream | reply).items():
         setattr(one, name, value)
     assert one.inter_token_s() == (None if seconds is None else pytest.approx(seconds))
+
+
+@pytest.mark.parametrize(
+    ("reply", "seconds"), [({}, 2.0), ({"streamed": False}, None), ({"makes_text": False}, None)], ids=str
+)
+def test_the_time_to_the_first_token_is_a_stream_s_only(reply: dict[str, Any], seconds: float | None) -> None:
+    one = Reply(None, {})  # type: ignore[arg-type]
+    for name, value in ({"makes_text": True, "streamed": True, "first_byte_s": 2.0} | reply).items():
+        setattr(one, name, value)
+    assert one.first_token_s() == seconds
+
+
+async def logged(caplog: Any, client: Any, body: dict[str, Any]) -> dict[str, Any]:
+    """The line in the access log of one request."""
+    access_log.logger.propagate = True
+    with caplog.at_level("INFO", logger="portico.access"):
+        await client.post("/v1/chat/completions", json=body)
+    line: dict[str, Any] = json.loads(next(r for r in caplog.records if r.name == "portico.access").getMessage())
+    return line
+
+
+@pytest.mark.parametrize(
+    ("model", "readiness", "told"),
+    [
+        ("alpha", Readiness.STARTING, ("alpha", 503, "model_starting")),
+        ("alpha", Readiness.FAILED, ("alpha", 404, "model_not_found")),
+        ("gpt-4o", Readiness.VERIFIED, (None, 404, "model_not_found")),
+        (["alpha"], Readiness.VERIFIED, (None, 400, "invalid_type")),
+    ],
+    ids=str,
+)
+async def test_a_refused_request_counts_for_the_configured_model_that_it_names(
+    client: Any, registry: Any, caplog: Any, model: Any, readiness: Readiness, told: tuple[Any, ...]
+) -> None:
+    registry.update({"alpha": readiness})
+    line = await logged(caplog, client, chat(model=model))
+    assert (line["model"], line["status"], line["reason"]) == told
+
+
+async def test_a_fault_in_the_midst_of_a_stream_is_none_that_is_ok(client: Any, relay: Any, caplog: Any) -> None:
+    relay.items = [ResponseHead(200, EVENT_STREAM), b"data: {}\n\n", RuntimeError("a fault")]
+    with pytest.raises(RuntimeError):
+        await logged(caplog, client, chat(stream=True))
+    (line,) = [json.loads(r.getMessage()) for r in caplog.records if r.name == "portico.access"]
+    assert (line["status"], line["reason"]) == (200, "internal_error")
 
 
 async def test_a_request_leaves_one_json_line_without_prompt_or_key(client: Any, caplog: Any) -> None:

@@ -11,9 +11,11 @@ from ray import serve
 from app.errors import ApiError
 from deployments.embedder import Embedded, Embedder, Job, shortened
 from deployments.embedding_input import inputs_of
+from deployments.health import Health
 from deployments.protocol import RequestHead, ResponseHead
 
 MAX_INPUTS_PER_BATCH = 256
+TRIAL = Job(["ready?"])
 
 
 def _inputs_in(jobs: list[Job]) -> int:
@@ -28,7 +30,8 @@ class EmbeddingsReplica:
         self._model_id = model_id
         self._embedder = Embedder(source, engine_kwargs)
         self._unfinished = 0
-        self._embedder.embed([Job(["ready?"])])
+        self._health = Health(self._try_out)
+        self._embedder.embed([TRIAL])
 
     async def handle(self, _: RequestHead, body: bytes) -> AsyncIterator[ResponseHead]:
         """Answer one request, always with a whole answer. Closing this generator stops the work after a batch."""
@@ -49,6 +52,10 @@ class EmbeddingsReplica:
         """What the model can do: a `Profile` as plain data."""
         return self._embedder.profile().to_wire()
 
+    async def check_health(self) -> None:
+        """Raises EngineBrokenError."""
+        self._health.check()
+
     def unfinished_requests(self) -> int:
         """Requests in the batch that is under way."""
         return self._unfinished
@@ -58,12 +65,22 @@ class EmbeddingsReplica:
         max_batch_size=MAX_INPUTS_PER_BATCH, batch_wait_timeout_s=0, batch_size_fn=_inputs_in
     )
     async def _embed(self, jobs: list[Job]) -> list[Embedded | ApiError]:
+        return await self.embed(jobs)
+
+    async def embed(self, jobs: list[Job]) -> list[Embedded | ApiError]:
+        """One batch, off the event loop."""
         self._unfinished = len(jobs)
         try:
             loop = asyncio.get_running_loop()
             return await loop.run_in_executor(self._embedder.thread, self._embedder.embed, jobs)
+        except Exception:
+            self._health.suspect()
+            raise
         finally:
             self._unfinished = 0
+
+    async def _try_out(self) -> None:
+        await asyncio.get_running_loop().run_in_executor(self._embedder.thread, self._embedder.embed, [TRIAL])
 
     def _answer(self, result: Embedded, asked: dict[str, Any], usage: dict[str, int]) -> bytes:
         vectors = shortened(result.vectors, asked.get("dimensions"))

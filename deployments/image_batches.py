@@ -1,11 +1,14 @@
 """Pictures that wait: those of one shape are made together, and what nobody waits for any more is not made."""
 
 import asyncio
+import logging
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, NamedTuple
 
 from deployments.diffusion import DiffusionModel, Picture, Shape, Stopped
+
+logger = logging.getLogger("portico.images")
 
 
 class Seen(NamedTuple):
@@ -50,6 +53,10 @@ class ImageBatches:
         """Pictures that are painted or wait for it."""
         return len(self._painting) + len(self._waiting)
 
+    async def try_out(self) -> None:
+        """Make the picture of the start once more, in its turn. Raises what the model raises."""
+        await asyncio.get_running_loop().run_in_executor(self._thread, self._model.warm_up)
+
     async def _work(self) -> None:
         loop = asyncio.get_running_loop()
         while batch := self._next():
@@ -79,8 +86,13 @@ class ImageBatches:
                 raise Stopped
             if not any(done in job.shown_after and job.wanted for job in batch):
                 return
-            for job, image in zip(batch, self._judged(preview()), strict=False):  # no previews: nothing to show
-                if done in job.shown_after:
+            try:
+                previews = self._judged(preview())
+            except Exception:  # it is one client's, and the batch is everybody's
+                logger.exception("an unfinished picture could not be shown")
+                return
+            for job, image in zip(batch, previews, strict=False):  # no previews: nothing to show
+                if done in job.shown_after and image is not None:  # whether it is blocked, the finished one decides
                     tell(job, Seen(image, job.shown_after.index(done)))
 
         try:

@@ -15,6 +15,7 @@ from app.engines.diffusers import DiffusersOptions
 from app.errors import ApiError, upstream_error
 from app.image_tokens import image_tokens
 from deployments.diffusion import DiffusionModel, Picture, Shape
+from deployments.health import Health
 from deployments.image_batches import ImageBatches, Job, Seen
 from deployments.image_encoding import encoded
 from deployments.protocol import EVENT_STREAM, Clamp, RequestHead, ResponseHead, ResponseItem, ResponseTail
@@ -37,6 +38,7 @@ class ImagesReplica:
         self._model = await asyncio.to_thread(DiffusionModel, source, self._options)
         await asyncio.to_thread(self._model.warm_up)
         self._batches = ImageBatches(self._model)
+        self._health = Health(self._batches.try_out)
         self._counting = ThreadPoolExecutor(1, thread_name_prefix="tokenizer")
 
     async def handle(self, request: RequestHead, body: bytes) -> AsyncIterator[ResponseItem]:
@@ -67,6 +69,7 @@ class ImagesReplica:
             yield ResponseTail(error=error.to_wire()) if started else ResponseHead(error.status, error=error.to_wire())
         except Exception:
             logger.exception("the pipeline failed request %s", request.request_id)
+            self._health.suspect()
             wire = upstream_error().to_wire()
             yield ResponseTail(error=wire) if started else ResponseHead(502, error=wire)
         finally:
@@ -78,6 +81,10 @@ class ImagesReplica:
     async def describe(self) -> dict[str, Any]:
         """What the model can do: a `Profile` as plain data."""
         return self._model.profile().to_wire()
+
+    async def check_health(self) -> None:
+        """Raises EngineBrokenError."""
+        self._health.check()
 
     def unfinished_requests(self) -> int:
         """Pictures that are painted or wait for it."""

@@ -22,6 +22,7 @@ from app.engines.speech import (
 from app.errors import ApiError, upstream_error
 from app.profile import Profile
 from deployments.audio_encoding import FORMATS, AudioEncoder, Format
+from deployments.health import Health
 from deployments.protocol import EVENT_STREAM, RequestHead, ResponseHead, ResponseItem, ResponseTail
 from deployments.sentences import sentences
 from deployments.speaker import Speaker
@@ -52,7 +53,9 @@ class SpeechReplica:
             raise VoiceError(f"default_voice {self._usual_voice!r} is not one of {', '.join(self._engine.voices)}")
         # One thread for all encoders: each is used and closed in turn, and never by two threads at once.
         self._encoding = ThreadPoolExecutor(1, thread_name_prefix="encoder")
-        self._speaker.try_out(Utterance(TRIAL, self._usual_voice))
+        trial = Utterance(TRIAL, self._usual_voice)
+        self._health = Health(lambda: asyncio.to_thread(self._speaker.try_out, trial))
+        self._speaker.try_out(trial)
 
     def load(self, source: str, options: Any) -> SpeechEngine:
         """The engine. Called in the thread that will use it."""
@@ -81,6 +84,7 @@ class SpeechReplica:
             yield ResponseTail(usage)
         except Exception:
             logger.exception("the engine failed request %s", request.request_id)
+            self._health.suspect()
             wire = upstream_error().to_wire()
             yield ResponseTail(error=wire) if started else ResponseHead(502, error=wire)
 
@@ -95,6 +99,10 @@ class SpeechReplica:
             languages=tuple(self._engine.languages),
         )
         return profile.to_wire()
+
+    async def check_health(self) -> None:
+        """Raises EngineBrokenError."""
+        self._health.check()
 
     def unfinished_sentences(self) -> int:
         """Sentences that are spoken or wait for it."""

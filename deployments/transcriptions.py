@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import AsyncGenerator, Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import aclosing
+from contextlib import AsyncExitStack, aclosing
 from typing import Any, TypeVar
 
 import orjson
@@ -11,10 +11,13 @@ import orjson
 from app.errors import ApiError
 from deployments import transcript_formats as formats
 from deployments.audio_decoding import Recording
+from deployments.health import Health
 from deployments.protocol import EVENT_STREAM, RequestHead, ResponseHead, ResponseItem, ResponseTail, split
 from deployments.transcriber import Asked, Found, Transcriber
 from deployments.transcript import Transcript
 
+# A recording that is decoded within this takes no place among those that are in memory: it is small, and soon done.
+SHORT_SECONDS = 60
 TIMED = ("srt", "vtt", "verbose_json")
 END = object()
 
@@ -45,6 +48,7 @@ class TranscriptionsReplica:
         # Steps wait here in the order they came, so that recordings take turns whatever their length.
         self._workers = Workers(options.num_workers)
         self._room = asyncio.Semaphore(options.max_recordings)
+        self._health = Health(lambda: asyncio.to_thread(self._transcriber.try_out))
         self._transcriber.try_out()
 
     async def handle(self, _: RequestHead, body: bytes) -> AsyncGenerator[ResponseItem]:
@@ -53,7 +57,7 @@ class TranscriptionsReplica:
         asked = orjson.loads(fields)
         recording = Recording(content, self._transcriber.options.max_audio_seconds)
         try:
-            async with self._room, aclosing(self._found(recording, asked)) as found:
+            async with aclosing(self._found(recording, asked)) as found:
                 if asked.get("stream"):
                     async with aclosing(_streamed(found, recording)) as items:
                         async for item in items:
@@ -62,6 +66,13 @@ class TranscriptionsReplica:
                     yield await _whole(found, recording, asked)
         except ApiError as error:  # before the first segment: a recording is decoded before it is transcribed
             yield ResponseHead(error.status, error=error.to_wire())
+        except Exception:
+            self._health.suspect()
+            raise
+
+    async def check_health(self) -> None:
+        """Raises EngineBrokenError."""
+        self._health.check()
 
     async def describe(self) -> dict[str, Any]:
         """What the model can do: a `Profile` as plain data."""
@@ -73,8 +84,12 @@ class TranscriptionsReplica:
 
     async def _found(self, recording: Recording, asked: dict[str, Any]) -> AsyncGenerator[Found]:
         steps = self._transcriber.transcribe(recording, _asked(asked))
-        async with aclosing(in_steps(self._workers, steps)) as results:
+        has_place = False
+        async with AsyncExitStack() as place, aclosing(in_steps(self._workers, steps)) as results:
             async for result in results:
+                if recording.seconds > SHORT_SECONDS and not has_place:
+                    await place.enter_async_context(self._room)
+                    has_place = True
                 if result is not None:
                     yield result
 

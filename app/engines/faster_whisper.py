@@ -25,7 +25,9 @@ class TranscriberOptions(Strict):
                               "the weights were saved")  # fmt: skip
     cpu_threads: int = Field(0, ge=0, description="of each worker; 0: OMP_NUM_THREADS, or 4")
     num_workers: PositiveInt = Field(1, description="windows that are transcribed at the same time")
-    max_recordings: PositiveInt = Field(4, description="in memory at once; they take turns, the others wait")
+    max_recordings: PositiveInt = Field(
+        4, description="longer than a minute, in memory at once; they take turns, other long ones wait"
+    )
     # How a recording is read.
     profile: Literal["auto", "accurate", "fast"] = Field(
         "auto",

@@ -9,7 +9,8 @@ from app.errors import ApiError
 from app.project import PROJECT_FOLDER
 from deployments.embedder import Embedded, Embedder, Job, shortened
 from deployments.embedding_input import MAX_CHARACTERS_PER_TOKEN, MAX_TOKENS, tokens_of
-from deployments.embeddings import MAX_INPUTS_PER_BATCH, _inputs_in
+from deployments.embeddings import MAX_INPUTS_PER_BATCH, EmbeddingsReplica, _inputs_in
+from tests.engines.health import until_replaced
 
 SOURCE = str(PROJECT_FOLDER / "local_models" / "pocket-embed")
 
@@ -131,3 +132,17 @@ def test_a_shortened_vector_has_length_one_again() -> None:
 def test_whether_vectors_may_be_shortened_is_the_operator_s_to_say() -> None:
     assert "dimensions" in Embedder(SOURCE, {}).profile().lacks
     assert "dimensions" not in Embedder(SOURCE, {"matryoshka": True}).profile().lacks
+
+
+async def test_an_engine_that_fails_its_trial_too_is_replaced(monkeypatch: pytest.MonkeyPatch) -> None:
+    replica = EmbeddingsReplica("pocket-embed", SOURCE, {"device": "cpu"})
+    assert len(await replica.embed([Job(["the fox"])])) == 1
+    await replica.check_health()
+
+    def lost(_: Any) -> Any:
+        raise RuntimeError("the GPU is lost")
+
+    monkeypatch.setattr(replica._embedder, "embed", lost)
+    with pytest.raises(RuntimeError, match="the GPU is lost"):
+        await replica.embed([Job(["the fox"])])
+    await until_replaced(replica)

@@ -19,6 +19,7 @@ from deployments.audio_encoding import FORMATS, Samples
 from deployments.protocol import SPEECH_ROUTE, RequestHead, ResponseHead, ResponseTail
 from deployments.speech import SpeechReplica
 from deployments.speech_engine import GivenUp, Utterance, VoiceError
+from tests.engines.health import until_replaced
 from tests.sounds import seconds
 
 HEAD = RequestHead(SPEECH_ROUTE, "4f0c9e4c-0000-4000-8000-000000000000", include_usage=False, echo={})
@@ -59,6 +60,11 @@ class FakeEngine:
                 yield np.sin(np.arange(int(RATE * WORD_SECONDS)) * 0.2).astype(np.float32) * np.float32(0.3)
         finally:
             self.closed += 1
+
+
+def broken(*_: Any) -> Generator[Samples]:
+    raise RuntimeError("the GPU is lost")
+    yield
 
 
 class FakeReplica(SpeechReplica):
@@ -194,6 +200,16 @@ class TestFailures:
         assert pieces
         assert not any(b"speech.audio.done" in piece for piece in pieces)
         assert tail.error["code"] == "upstream_error"
+
+    async def test_after_a_failure_the_engine_s_trial_says_whether_the_replica_is_replaced(
+        self, replica: FakeReplica, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        await answered(replica, "fail")  # a bad text
+        await until(lambda: replica.engine.words == ["Ready"])
+        await replica.check_health()
+        monkeypatch.setattr(replica.engine, "speak", broken)
+        await answered(replica)
+        await until_replaced(replica)
 
     async def test_after_a_failure_the_next_request_is_served(self, replica: FakeReplica) -> None:
         await answered(replica, "fail")

@@ -29,6 +29,7 @@ from deployments.transcriber import (
 )
 from deployments.transcript import Segment
 from deployments.transcriptions import TranscriptionsReplica, in_steps
+from tests.engines.health import until_replaced
 from tests.recordings import TEXT, encoded, silence, voice
 
 SOURCE = str(PROJECT_FOLDER / "local_models" / "pocket-whisper")
@@ -196,6 +197,10 @@ class TestSteps:
         assert made == [0]
 
 
+def lost(*_: Any) -> Any:
+    raise RuntimeError("the GPU is lost")
+
+
 class TestReplica:
     async def answer(self, replica: TranscriptionsReplica, content: bytes, **asked: Any) -> list[Any]:
         return [item async for item in replica.handle(HEAD, join(orjson.dumps(asked), content))]
@@ -239,6 +244,27 @@ class TestReplica:
             assert isinstance(await anext(items), ResponseHead)
             await items.aclose()
         assert len(await self.answer(replica, SHORT)) == 1
+
+    async def test_a_short_recording_does_not_wait_for_long_ones(self, replica: TranscriptionsReplica) -> None:
+        long = join(orjson.dumps({"stream": True}), LONG)
+        under_way = [replica.handle(HEAD, long) for _ in range(4)]  # as many as may be in memory
+        for items in under_way:
+            assert isinstance(await anext(items), ResponseHead)
+        another = asyncio.create_task(self.answer(replica, LONG))
+        async with asyncio.timeout(30):
+            assert len(await self.answer(replica, SHORT)) == 1
+        assert not another.done()
+        for items in under_way:
+            await items.aclose()
+        (head,) = await another
+        assert head.status == 200
+
+    async def test_an_engine_that_fails_its_trial_too_is_replaced(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        replica = TranscriptionsReplica("pocket-whisper", SOURCE, OPTIONS)
+        monkeypatch.setattr(replica._transcriber, "_part", lost)
+        with pytest.raises(RuntimeError, match="the GPU is lost"):
+            await self.answer(replica, SHORT)
+        await until_replaced(replica)
 
     async def test_it_says_what_it_can(self, replica: TranscriptionsReplica) -> None:
         profile = await replica.describe()

@@ -17,15 +17,20 @@ class ClientGone(Exception):
     """The client left before its body was complete."""
 
 
-def impatient(receive: Receive, seconds: float) -> Receive:
-    """`receive` for as long as pieces come: after `seconds` without one, the request ends with a `timeout`."""
+def impatient(receive: Receive, limits: Limits) -> Receive:
+    """`receive` for as long as pieces come; a body that pauses, or does not end, ends the request with a `timeout`."""
+    now = asyncio.get_running_loop().time
+    deadline = now() + limits.body_timeout_s
 
     async def receiving() -> Any:
+        seconds = min(limits.body_pause_timeout_s, deadline - now())
         try:
             async with asyncio.timeout(seconds):
                 return await receive()
         except TimeoutError:
             told = f"Nothing of the body came for {seconds:g} s. Send the request again, without a pause."
+            if seconds < limits.body_pause_timeout_s:
+                told = f"The body did not come whole within {limits.body_timeout_s:g} s. Send less of it, or faster."
             raise ApiError("timeout", told) from None
 
     return receiving

@@ -4,8 +4,8 @@ from collections.abc import Callable
 from typing import Any
 
 from app.errors import ApiError
+from app.parameters.embeddings import MAX_TOKENS, too_many_tokens
 
-MAX_TOKENS = 300_000  # of one request, all texts together
 # No text that somebody reads has so many. What has more is refused uncounted: counting 30 MB takes a minute and
 # seven gigabytes.
 MAX_CHARACTERS_PER_TOKEN = 64
@@ -38,12 +38,7 @@ def tokens_of(inputs: list[Input], tokenize: Tokenize, limit: int, vocabulary_si
                 return _too_long(f"`input.{index}` has {len(one)} tokens; the model takes {limit}", f"input.{index}")
         total += sum(map(len, found))
         if total > MAX_TOKENS:
-            return ApiError(
-                "context_length_exceeded",
-                f"The inputs have more than {MAX_TOKENS} tokens together, which is the limit of a request. Send them "
-                "in several.",
-                param="input",
-            )
+            return too_many_tokens("input")
         ids += found
     return ids
 

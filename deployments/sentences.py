@@ -14,13 +14,13 @@ PAUSES = (re.compile(r"[,;:]\s+|[\uff0c\uff1b\uff1a\u3001]"), re.compile(r"\s+")
 def sentences(text: str, longest: int = LONGEST) -> list[str]:
     """The sentences of `text`, none of them blank or longer than `longest` characters. Joined they say all of it."""
     found: list[str] = []
-    joined = ""
+    parts: list[str] = []
     for part in _split(text):
-        joined = f"{joined} {part}" if joined else part
-        if not SHORT_FORMS.search(joined):
-            found.append(joined)
-            joined = ""
-    found += [joined] if joined else []
+        parts.append(part)
+        if not SHORT_FORMS.search(part):
+            found.append(" ".join(parts))
+            parts = []
+    found += [" ".join(parts)] if parts else []
     return [piece for sentence in found for piece in _cut(sentence, longest)]
 
 

@@ -3,11 +3,13 @@
 from dataclasses import dataclass
 from typing import Any
 
+from app.errors import ApiError
 from app.parameters.kinds import Choice, Number, Reading, Text, wrong_type, wrong_value
 from app.parameters.row import Parameter, Table, Treatment
 from app.profile import Profile
 
 MAX_INPUTS = 2048
+MAX_TOKENS = 300_000  # of one request, all inputs together
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,7 +23,11 @@ class Texts:
             raise wrong_type(name, self.told())
         if not 1 <= len(value) <= MAX_INPUTS and not _is_token(value[0] if value else None):
             raise wrong_value(name, self.told())
+        if tokens_together(value) > MAX_TOKENS:  # before anybody looks at each
+            raise too_many_tokens(name)
         kind = type(value[0])
+        if kind is int and _are_tokens(value):
+            return Reading(value)
         for index, item in enumerate(value):
             place = f"{name}.{index}"
             if type(item) is not kind:
@@ -46,8 +52,23 @@ class Texts:
             raise wrong_type(place, "a string, a token id, or an array of token ids")
         if not item:
             raise wrong_value(place, "a string or an array that is not empty")
-        if isinstance(item, list) and not all(map(_is_token, item)):
+        if isinstance(item, list) and not _are_tokens(item):
             raise wrong_type(place, "an array of token ids, each an integer that is 0 or more")
+
+
+def tokens_together(inputs: list[Any]) -> int:
+    """How many token ids are in `inputs`: in its arrays, or in itself."""
+    return len(inputs) if _is_token(inputs[0]) else sum(len(one) for one in inputs if isinstance(one, list))
+
+
+def too_many_tokens(name: str) -> ApiError:
+    told = f"The inputs have more than {MAX_TOKENS} tokens together, the limit of a request. Send them in several."
+    return ApiError("context_length_exceeded", told, param=name)
+
+
+def _are_tokens(values: list[Any]) -> bool:
+    """Quickly, for hundreds of thousands."""
+    return set(map(type, values)) == {int} and min(values) >= 0
 
 
 def _is_token(value: Any) -> bool:

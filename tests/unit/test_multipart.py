@@ -6,7 +6,8 @@ from typing import Any
 import pytest
 from ray.exceptions import TaskCancelledError
 
-from app.body import ClientGone, impatient
+from app.body import ClientGone, impatient, read_body
+from app.config import Limits
 from app.errors import ApiError
 from app.multipart import MAX_FIELD_BYTES, MAX_FIELDS, MAX_OTHER_BYTES, Form, read_form
 from app.parameters.audio import TRANSCRIPTIONS
@@ -128,7 +129,17 @@ async def test_a_body_that_pauses_for_too_long_ends() -> None:
         return {}
 
     with pytest.raises(ApiError, match="Nothing of the body came") as caught:
-        await read_form(impatient(pause, 0.01), HEADERS, "file", LIMIT)
+        await read_form(impatient(pause, Limits(body_pause_timeout_s=0.01)), HEADERS, "file", LIMIT)
+    assert (caught.value.status, caught.value.code) == (504, "timeout")
+
+
+async def test_a_body_that_trickles_for_too_long_ends() -> None:
+    async def trickle() -> dict[str, Any]:
+        await asyncio.sleep(0.01)
+        return {"type": "http.request", "body": b"-", "more_body": True}
+
+    with pytest.raises(ApiError, match="The body did not come whole within") as caught:
+        await read_body(impatient(trickle, Limits(body_timeout_s=0.1)), {}, LIMIT)
     assert (caught.value.status, caught.value.code) == (504, "timeout")
 
 
@@ -139,7 +150,7 @@ async def test_a_body_that_comes_slowly_is_read() -> None:
         await asyncio.sleep(0.01)
         return await stream()
 
-    assert (await read_form(impatient(slowly, 5), HEADERS, "file", LIMIT)).file == FILE
+    assert (await read_form(impatient(slowly, Limits(body_pause_timeout_s=5)), HEADERS, "file", LIMIT)).file == FILE
 
 
 @pytest.mark.parametrize("told", [{"type": "http.disconnect"}, TaskCancelledError()], ids=["asgi", "serve"])

@@ -31,6 +31,8 @@ from local_models import checker
 from tests.images import IMAGE_BOUNDS, ImageServer
 
 START_SECONDS = 400
+# Metrics reach the page in two seconds, not in ten.
+SETTINGS = {"PYTHONUNBUFFERED": "1", "RAY_metrics_report_interval_ms": "2000"}
 
 # A cluster that Ray starts by itself asks for a token; a driver that joins it by address sends one only if told so,
 # and Ray reads this before its first use.
@@ -152,7 +154,7 @@ def launched(content: dict[str, Any], folder: Path, key_file: Path) -> Iterator[
         process = subprocess.Popen(
             [sys.executable, "-u", "-m", "app", "serve", str(config)],
             cwd=PROJECT_FOLDER,
-            env=environment | {"RAY_TMPDIR": str(ray_folder), "PYTHONUNBUFFERED": "1"},
+            env=environment | SETTINGS | {"RAY_TMPDIR": str(ray_folder)},
             stdout=log,
             stderr=subprocess.STDOUT,
         )

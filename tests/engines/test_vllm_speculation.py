@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
@@ -50,17 +51,23 @@ ALONE, TOGETHER, IN_A_CROWD, JSON, TOOLS = range(4), 4, 5, 6, 7
 @pytest.fixture(scope="module")
 def found() -> dict[str, Any]:
     """By speculation: the profile, and the answers to each round."""
+    with ThreadPoolExecutor() as pool:  # an engine starts on one core, and there are several
+        return dict(zip(SPECULATIONS, pool.map(asked, SPECULATIONS.values()), strict=True))
+
+
+def asked(speculation: Any) -> Any:
+    """What an engine that speculates in this way answers."""
     _, config = read_serve_config(PROJECT_FOLDER / "serve_configs" / "local.yaml")
     (entry,) = [model for model in config.models if model.id == "pocket-chat"]
-    asked = {
+    request = {
         "source": entry.location(),
         "engine_kwargs": entry.engine_kwargs,
-        "speculations": SPECULATIONS,
+        "speculation": speculation,
         "rounds": ROUNDS,
     }
     result = subprocess.run(
-        [sys.executable, "-m", "tests.engines.vllm_speakers"],
-        input=json.dumps(asked),
+        [sys.executable, "-m", "tests.engines.vllm_speaker"],
+        input=json.dumps(request),
         env=os.environ | entry.env,
         cwd=PROJECT_FOLDER,
         capture_output=True,
@@ -69,8 +76,7 @@ def found() -> dict[str, Any]:
         check=False,
     )
     assert result.returncode == 0, result.stderr[-3000:]
-    told: dict[str, Any] = json.loads(result.stdout.rstrip().rpartition("\n")[2])
-    return told
+    return json.loads(result.stdout.rstrip().rpartition("\n")[2])
 
 
 def messages(told: dict[str, Any], number: int) -> list[Any]:

@@ -1,8 +1,8 @@
-"""vLLM chat replicas for the tests, one after the other, in a process of their own.
+"""A vLLM chat replica for the tests, in a process of its own.
 
 Run with the environment of local.yaml's chat model. Reads a JSON object from stdin: `source`, `engine_kwargs`,
-`speculations` by name, and `rounds`, each a list of chat bodies that are asked at once. Writes, by the same names, the
-profile and the answers to each round: an answer is a body or an error.
+`speculation`, and `rounds`, each a list of chat bodies that are asked at once. Writes the profile and the answers to
+each round: an answer is a body or an error.
 """
 
 import asyncio
@@ -38,13 +38,7 @@ async def asked(
             "rounds": answers}  # fmt: skip
 
 
-async def all_of(
-    source: str, engine_kwargs: dict[str, Any], speculations: dict[str, Any], rounds: list[list[dict[str, Any]]]
-) -> dict[str, Any]:
-    return {name: await asked(source, engine_kwargs, one, rounds) for name, one in speculations.items()}
-
-
 if __name__ == "__main__":
-    result = asyncio.run(all_of(**json.load(sys.stdin)))
+    result = asyncio.run(asked(**json.load(sys.stdin)))
     print("\n" + json.dumps(result))
     sys.stdout.flush()

@@ -15,6 +15,7 @@ from ray.serve._private import constants
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from app.config import Config
+from app.engines.diffusers import DiffusersOptions
 from app.fields import ConfigError
 
 logger = logging.getLogger("portico.serve_settings")
@@ -97,15 +98,28 @@ def _of_replicas(settings: ServeSettings, config: Config) -> list[str]:
         faults.append(
             _fault("throughput_optimized", settings, f"{settings.ha_proxy:d}", "as RAY_SERVE_ENABLE_HA_PROXY is")
         )
-    limits = config.limits
-    name, largest = max(
-        ("max_body_bytes", limits.max_body_bytes), ("max_file_bytes", limits.max_file_bytes), key=lambda pair: pair[1]
-    )
+    what, largest = max(_messages(config).items(), key=lambda pair: pair[1])
     needed = largest + ENVELOPE_BYTES
     if settings.grpc_between_replicas and settings.grpc_message_bytes < needed:
-        why = f"for a body of limits.{name} ({largest}) is one message between replicas"
+        why = f"for {what} ({largest} bytes) is one message between replicas"
         faults.append(_fault("grpc_message_bytes", settings, f"{needed} or more", why))
     return faults
+
+
+def _messages(config: Config) -> dict[str, int]:
+    """What may go from replica to replica at once, and its bytes at the most."""
+    limits = config.limits
+    answers = {
+        f"an answer of {model.id}, its max_images of max_pixels,": DiffusersOptions.model_validate(
+            model.engine_kwargs
+        ).largest_answer_bytes()
+        for model in config.models
+        if model.engine == "diffusers"
+    }
+    return answers | {
+        "a body of limits.max_body_bytes": limits.max_body_bytes,
+        "a body of limits.max_file_bytes": limits.max_file_bytes,
+    }
 
 
 def _of_haproxy(settings: ServeSettings, config: Config) -> list[str]:

@@ -15,6 +15,7 @@ from deployments.latents import decoded
 from deployments.safety import SafetyChecker
 
 WARM_UP_STEPS = 2
+COMPILED_SHAPES = 64
 USUAL_SIDE = 1024
 SAME_PICTURE = 2.0  # of 255, the mean difference of a preview of the last latents from the picture itself
 TOKENIZERS = ("tokenizer", "tokenizer_2", "tokenizer_3", "prior_tokenizer")
@@ -244,7 +245,11 @@ def _speed_up(pipe: Any, options: DiffusersOptions) -> None:
         with _named("cache"):
             denoiser.enable_cache(FirstBlockCacheConfig(threshold=options.cache.threshold))
     if options.compile is not None:
+        import torch._dynamo
+
         asked = options.compile
+        # Each shape is a compilation where `dynamic` is false, and beyond torch's own eight it would be a failure.
+        torch._dynamo.config.recompile_limit = COMPILED_SHAPES
         with _named("compile"):
             compile_ = denoiser.compile_repeated_blocks if asked.scope == "repeated_blocks" else denoiser.compile
             compile_(fullgraph=asked.fullgraph, mode=asked.mode, dynamic=asked.dynamic)

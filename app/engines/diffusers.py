@@ -82,6 +82,10 @@ class DiffusersOptions(Strict):
         sides = SIDES.fullmatch(self.default_size) if self.default_size else None
         return (int(sides[1]), int(sides[2])) if sides else None
 
+    def largest_answer_bytes(self) -> int:
+        """All images of a request as base64 of what cannot be compressed: four bytes for a pixel's three colours."""
+        return 4 * self.max_images * self.max_pixels
+
     def steps_of(self, quality: str | None) -> int | None:
         """Steps for a quality that a client asks for; None where the entry has none for it."""
         return next((steps for name, steps in self.quality.items() if name == quality), None)

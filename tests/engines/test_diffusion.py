@@ -252,6 +252,3 @@ def test_a_compiled_pipeline_makes_the_same_picture() -> None:
     plain = paint(load("pocket-flux"), picture(1))[0]
     compiled = paint(load("pocket-flux", compile={"scope": "repeated_blocks"}), picture(1))[0]
     assert np.abs(plain - compiled).max() <= 2 * ROUNDING
-
-
-# The replica: requests in, OpenAI's shapes out.

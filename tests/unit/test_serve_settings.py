@@ -43,7 +43,7 @@ def test_production_as_it_should_be() -> None:
         ({"throughput_optimized": False}, "RAY_SERVE_THROUGHPUT_OPTIMIZED is 0 and must be 1, as RAY_SERVE_ENABLE_HA"),
         (
             {"grpc_message_bytes": 4194304},
-            "RAY_SERVE_REPLICA_GRPC_MAX_MESSAGE_LENGTH is 4194304 and must be 34603008 or",
+            "RAY_SERVE_REPLICA_GRPC_MAX_MESSAGE_LENGTH is 4194304 and must be 68157440 or",
         ),
         (
             {"haproxy_binary": ""},
@@ -65,6 +65,16 @@ def test_production_as_it_should_be() -> None:
 def test_a_mix_is_named(change: dict[str, Any], fault: str) -> None:
     (told,) = faults_of(replace(GOOD, **change), PROD)
     assert told.startswith(fault)
+
+
+def test_the_largest_body_or_answer_is_one_message() -> None:
+    no_images = PROD.model_copy(update={"models": [one for one in PROD.models if one.task != "images"]})
+    (of_a_body,) = faults_of(replace(GOOD, grpc_message_bytes=1), no_images)
+    assert "must be 34603008 or more, for a body of limits.max_body_bytes (33554432 bytes) is one mess" in of_a_body
+    painter = next(one for one in PROD.models if one.task == "images")
+    many = painter.model_copy(update={"engine_kwargs": painter.engine_kwargs | {"max_images": 10}})
+    (of_an_answer,) = faults_of(GOOD, PROD.model_copy(update={"models": [many]}))
+    assert "for an answer of flux-schnell, its max_images of max_pixels, (167772160 bytes) is" in of_an_answer
 
 
 def test_throughput_without_haproxy_is_a_mix() -> None:

@@ -131,6 +131,8 @@ class IngressReplica:
         same = before is not None and (before.ingress.replicas, before.budgets) == (number, config.budgets)
         if same and self._budgets is not None:
             return self._budgets  # with all that was granted
+        if self._budgets is not None:
+            self._keep("budgets before", self._budgets.close())  # what they hold goes back to the shared account
         if number == 1:
             return ExactBudgets()
         budgets = LeasedBudgets(ActorLink(config.budgets.snapshot), number)

@@ -1,9 +1,11 @@
 """The gateway's replica follows its configuration, and keeps the one before where it cannot."""
 
+import asyncio
 from typing import Any
 
 import pytest
 
+from app.config import parse_config
 from app.fields import ConfigError
 from app.ingress import IngressReplica
 from tests.unit.conftest import config_args
@@ -41,3 +43,18 @@ async def test_a_change_to_what_cannot_be_used_leaves_the_gateway_as_it_is(tmp_p
     replica._gateway = before
     await replica.reconfigure(config_args(key_file=str(tmp_path / "none.json"), keys=[]))
     assert replica._gateway is before
+
+
+@pytest.mark.parametrize(("replicas", "gone"), [(2, False), (1, True)], ids=["the same number", "another number"])
+async def test_budgets_stay_or_give_everything_back(replicas: int, gone: bool) -> None:
+    class Budgets:
+        closed = False
+
+        async def close(self) -> None:
+            self.closed = True
+
+    replica, before = IngressReplica({}), Budgets()
+    replica._config, replica._budgets = parse_config(config_args(ingress={"replicas": 2})), before
+    after = replica._budgets_of(parse_config(config_args(ingress={"replicas": replicas})))
+    await asyncio.sleep(0)
+    assert (after is not before, before.closed) == (gone, gone)

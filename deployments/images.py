@@ -14,6 +14,8 @@ import pybase64
 from app.engines.diffusers import DiffusersOptions
 from app.errors import ApiError, upstream_error
 from app.image_tokens import image_tokens
+from app.parameters.adjust import refuse_changes
+from app.parameters.adjustments import Adjustment
 from deployments.diffusion import DiffusionModel, Picture, Shape
 from deployments.health import Health
 from deployments.image_batches import ImageBatches, Job, Seen
@@ -93,7 +95,8 @@ class ImagesReplica:
     async def _read_prompts(self, asked: dict[str, Any], strict: bool) -> tuple[int, tuple[Clamp, ...]]:
         """The tokens that are read, and which prompts are cut, where the operator lets them be. Raises ApiError."""
         loop, limit = asyncio.get_running_loop(), self._model.prompt_limit
-        read, cut = 0, []
+        read = 0
+        cut: list[Clamp] = []
         for name in PROMPTS:
             if not asked.get(name):
                 continue
@@ -101,10 +104,12 @@ class ImagesReplica:
             read += min(tokens, limit)
             if tokens <= limit:
                 continue
-            if self._options.long_prompts == "refuse" or strict:
+            if self._options.long_prompts == "refuse":
                 told = f"`{name}` has {tokens} tokens; the model reads {limit}. Shorten it."
                 raise ApiError("context_length_exceeded", told, param=name)
             cut.append((name, tokens, limit))
+        if strict:
+            refuse_changes([Adjustment(name, "clamp", tokens, limit) for name, tokens, limit in cut])
         return read, tuple(cut)
 
     def _jobs(self, asked: dict[str, Any]) -> list[Job]:

@@ -74,7 +74,7 @@ def adjust(table: Table, request: dict[str, Any], profile: Profile) -> Adjusted:
             made[name] = [Adjustment(name, "clamp", first, after)]
     adjustments = tuple(one for name in request for one in made.get(name, ()))
     if strict:
-        _refuse(adjustments)
+        refuse_changes(adjustments)
     return Adjusted(kept, accepted, adjustments)
 
 
@@ -107,7 +107,7 @@ def lacking(capability: str, name: str) -> ApiError:
     )
 
 
-def _refuse(adjustments: tuple[Adjustment, ...]) -> None:
+def refuse_changes(adjustments: Sequence[Adjustment]) -> None:
     """Under strict_params: one 400 that names all clamps and drops. What is ignored by contract is no fault."""
     changed = [one for one in adjustments if one.action != "ignore"]
     if changed:

@@ -148,7 +148,8 @@ async def test_a_prompt_that_is_too_long_is_refused_or_cut_as_the_entry_says() -
     (head,) = await items(cutting, prompt=long)
     assert (head.status, head.clamped) == (200, (("prompt", 302, 77),))
     (head,) = await items(cutting, prompt=long, strict=True)
-    assert head.status == 422
+    assert (head.status, head.error["param"]) == (400, "prompt")
+    assert "`strict_params` is set, and `prompt` would become 77" in head.error["message"]
     (head,) = await items(cutting, negative_prompt=long)
     assert (head.status, head.clamped) == (200, (("negative_prompt", 302, 77),))
 

@@ -14,7 +14,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -31,8 +31,7 @@ from local_models import checker
 from tests.images import IMAGE_BOUNDS, ImageServer
 
 START_SECONDS = 400
-# Metrics reach the page in two seconds, not in ten.
-SETTINGS = {"PYTHONUNBUFFERED": "1", "RAY_metrics_report_interval_ms": "2000"}
+UNTIL_UNUSED = pytest.StashKey[ExitStack]()
 
 # A cluster that Ray starts by itself asks for a token; a driver that joins it by address sends one only if told so,
 # and Ray reads this before its first use.
@@ -143,7 +142,7 @@ def image_server() -> Iterator[ImageServer]:
 
 @contextmanager
 def launched(content: dict[str, Any], folder: Path, key_file: Path) -> Iterator[Service]:
-    """`content` as `make serve` runs it, on a free port and a Ray cluster of its own. It may not be ready yet."""
+    """`content` as `make serve` runs it, on a free port and a Ray cluster of its own."""
     port = free_port()
     content["http_options"]["port"] = port
     config = folder / "local.yaml"
@@ -154,22 +153,24 @@ def launched(content: dict[str, Any], folder: Path, key_file: Path) -> Iterator[
         process = subprocess.Popen(
             [sys.executable, "-u", "-m", "app", "serve", str(config)],
             cwd=PROJECT_FOLDER,
-            env=environment | SETTINGS | {"RAY_TMPDIR": str(ray_folder)},
+            env=environment | {"RAY_TMPDIR": str(ray_folder), "PYTHONUNBUFFERED": "1"},
             stdout=log,
             stderr=subprocess.STDOUT,
         )
     running = Service(port, process, folder / "log", key_file)
     try:
+        running.wait_ready()
         yield running
         assert running.stop() == [], "Ctrl-C left processes behind"
     finally:
-        if process.poll() is None:  # it does not stop
+        if process.poll() is None:  # it did not get ready, or does not stop
             for started in [*running.processes(), psutil.Process(process.pid)]:
                 started.kill()
         shutil.rmtree(ray_folder, ignore_errors=True)
 
 
-def local_service(folder: Path, image_server: ImageServer) -> AbstractContextManager[Service]:
+@pytest.fixture(scope="session")
+def service(image_server: ImageServer, tmp_path_factory: pytest.TempPathFactory, until_unused: ExitStack) -> Service:
     """local.yaml, with models of the tests beside its own."""
     content = yaml.safe_load((PROJECT_FOLDER / "serve_configs" / "local.yaml").read_text())
     args = content["applications"][0]["args"]
@@ -182,28 +183,32 @@ def local_service(folder: Path, image_server: ImageServer) -> AbstractContextMan
         entry["resources"] = {"num_cpus": 0.1}  # all of them share few cores
     painter["engine_kwargs"]["quality"]["high"] = 2000  # so that work lasts long enough to be given up
     args["input_images"] = {"allowed_domains": [image_server.host], "allowed_networks": ["127.0.0.0/8"]} | IMAGE_BOUNDS
+    folder = tmp_path_factory.mktemp("service")
     key_file = folder / "keys.json"
     main(["keys", "create", "--file", str(key_file), "--name", "first"])
     args["key_file"] = str(key_file)
-    return launched(content, folder, key_file)
-
-
-@pytest.fixture(scope="session", autouse=True)
-def begun(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service | None]:
-    """The shared service, begun before the first test where any needs it: it takes minutes, on a core of its own."""
-    if not any("service" in getattr(item, "fixturenames", ()) for item in request.session.items):
-        yield None
-        return
-    with local_service(tmp_path_factory.mktemp("service"), request.getfixturevalue("image_server")) as service:
-        yield service
+    return until_unused.enter_context(launched(content, folder, key_file))
 
 
 @pytest.fixture(scope="session")
-def service(begun: Service | None) -> Service:
-    """local.yaml with models of the tests beside its own, ready."""
-    assert begun, "the tests of this session were not known to need it"
-    begun.wait_ready()
-    return begun
+def until_unused(request: pytest.FixtureRequest) -> Iterator[ExitStack]:
+    """Ends what it holds after the last test that needs the shared service: idle, it still takes much of a core."""
+    with ExitStack() as stack:
+        request.config.stash[UNTIL_UNUSED] = stack
+        yield stack
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_runtest_teardown(item: pytest.Item, nextitem: pytest.Item | None) -> None:
+    stack = item.config.stash.get(UNTIL_UNUSED, None)
+    if stack is not None and nextitem is not None and item is _last_user(item.session):
+        stack.close()
+
+
+def _last_user(session: pytest.Session) -> pytest.Item | None:
+    """The last test that needs the shared service."""
+    users = (item for item in reversed(session.items) if "service" in getattr(item, "fixturenames", ()))
+    return next(users, None)
 
 
 @pytest.fixture(scope="session")

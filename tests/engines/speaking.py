@@ -1,7 +1,8 @@
 """One speech replica for the tests, in a process of its own with packages of its own.
 
-Reads a JSON object from stdin, with `engine`, `source`, `engine_kwargs` and `requests`; writes one with `profile` and
-`answers`: each a status, an error, the content type, and the pieces as base64.
+Reads a JSON object from stdin, with `engine`, `source`, `engine_kwargs`, `requests`, and `wrong` options; writes one
+with `profile`, with `answers`, each a status, an error, the content type, and the pieces as base64, and with what is
+said of the wrong options.
 """
 
 import asyncio
@@ -45,12 +46,24 @@ async def given_up(replica: Any) -> float:
     return asyncio.get_running_loop().time() - start
 
 
-async def answers(engine: str, source: str, engine_kwargs: Any, requests: list[dict[str, Any]]) -> dict[str, Any]:
+def refusal(engine: str, source: str, engine_kwargs: Any) -> str:
+    """What a replica with options that it cannot have says at its start."""
+    try:
+        REPLICAS[engine, "speech"]("speaker", source, engine_kwargs)
+    except Exception as error:
+        return f"{type(error).__name__}: {error}"
+    return ""
+
+
+async def answers(
+    engine: str, source: str, engine_kwargs: Any, requests: list[dict[str, Any]], wrong: dict[str, Any]
+) -> dict[str, Any]:
     replica = REPLICAS[engine, "speech"]("speaker", source, engine_kwargs)
     found = [await answer(replica, request) for request in requests]
     profile = await replica.describe()
     profile |= {key: sorted(profile[key]) for key in ("capabilities", "template_kwargs")}
-    return {"profile": profile, "answers": found, "given_up_s": await given_up(replica)}
+    told = {"profile": profile, "answers": found, "given_up_s": await given_up(replica)}
+    return told | {"wrong": await asyncio.to_thread(refusal, engine, source, engine_kwargs | wrong)}
 
 
 if __name__ == "__main__":

@@ -117,10 +117,8 @@ def scaled(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ScaledService]:
     args["models"] = [chat, embed, speech]
     content["applications"][0]["autoscaling_policy"] = {"policy_function": APPLICATION_POLICY}
     folder = tmp_path_factory.mktemp("scaled")
-    with launched(content, folder, folder / "none") as service:
-        service.wait_ready()
-        with closing(Cluster(service.ray_address)) as cluster:
-            yield ScaledService(service, content, folder, cluster)
+    with launched(content, folder, folder / "none") as service, closing(Cluster(service.ray_address)) as cluster:
+        yield ScaledService(service, content, folder, cluster)
 
 
 @pytest.fixture(scope="session")

@@ -150,7 +150,7 @@ def assert_bounded(outcome: Outcome, limit: int) -> None:
 async def test_each_key_gets_what_one_exact_bucket_would_give(gateways: Gateways) -> None:
     await gateways.load_all(share=1, seconds=3)  # first requests open connections
     await asyncio.sleep(7)  # until every burst is there again
-    outcomes = await gateways.load_all(share=1.5, seconds=45)
+    outcomes = await gateways.load_all(share=1.5, seconds=30)
     for limit, outcome in zip(LIMITS, outcomes, strict=True):
         assert outcome.others == []
         # Each request was decided somewhere between the two moments.

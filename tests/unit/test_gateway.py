@@ -305,3 +305,15 @@ async def test_what_the_model_cannot_is_dropped_and_said(client: Any, registry: 
     response = await client.post("/v1/embeddings", json={"model": "alpha", "input": "a fox", "dimensions": 16})
     assert response.headers["x-param-adjustments"] == f'dimensions;action=drop;reason="{lacks["dimensions"]}"'
     assert "dimensions" not in json.loads(relay.sent[0][2])
+
+
+@pytest.mark.parametrize(
+    "tokens", [[1] * 300_001, [[1] * 200_000, [2] * 100_001]], ids=["in one array", "in several arrays"]
+)
+async def test_too_many_token_ids_are_counted_and_not_looked_at(
+    client: Any, registry: Any, relay: Any, tokens: list[Any]
+) -> None:
+    registry.learn("alpha", Profile("sentence-transformers", frozenset({"embeddings"}), {}, {"context_length": 256}))
+    response = await client.post("/v1/embeddings", json={"model": "alpha", "input": tokens})
+    assert_error(response, 422, "invalid_request_error", "context_length_exceeded", "input")
+    assert relay.sent == []

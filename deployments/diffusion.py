@@ -47,6 +47,9 @@ class Picture(NamedTuple):
     seed: int
 
 
+TRIAL = Picture("ready?", "", 0)
+
+
 class Stopped(Exception):
     """Raised by a watcher to stop a pipeline at once."""
 
@@ -86,11 +89,15 @@ class DiffusionModel:
                 except Exception:  # whatever a pipeline of an unknown family makes of it
                     self._shows = False
 
-        (picture,) = self.paint(shape, [Picture("ready?", "", 0)], watch)
+        (picture,) = self.paint(shape, [TRIAL], watch)
         if picture.size != self.default_sides:
             asked, painted = ("x".join(map(str, sides)) for sides in (self.default_sides, picture.size))
             raise PipelineError(f"it painted {painted} where {asked} was asked; set default_size and size_multiple")
         self._shows = bool(previews) and _same(previews[0], picture)
+
+    def try_out(self) -> None:
+        """Make a small picture for nobody, as at the start. Blocks. Raises what the pipeline raises."""
+        self.paint(Shape(*self.default_sides, WARM_UP_STEPS, negative=False), [TRIAL], lambda *_: None)
 
     def profile(self) -> Profile:
         """What the pipeline and its options make possible."""

@@ -54,8 +54,8 @@ class ImageBatches:
         return len(self._painting) + len(self._waiting)
 
     async def try_out(self) -> None:
-        """Make the picture of the start once more, in its turn. Raises what the model raises."""
-        await asyncio.get_running_loop().run_in_executor(self._thread, self._model.warm_up)
+        """Make a small picture for nobody, in its turn. Raises what the model raises."""
+        await asyncio.get_running_loop().run_in_executor(self._thread, self._model.try_out)
 
     async def _work(self) -> None:
         loop = asyncio.get_running_loop()

@@ -66,17 +66,8 @@ class Service:
         """Everything that it has started on this machine."""
         return psutil.Process(self.process.pid).children(recursive=True)
 
-    def wait_ready(self, seconds: float = START_SECONDS) -> None:
-        deadline = time.monotonic() + seconds
-        while time.monotonic() < deadline:
-            assert self.process.poll() is None, f"the service ended:\n{self.output[-5000:]}"
-            try:
-                if httpx.get(f"http://127.0.0.1:{self.port}/ready", timeout=5).status_code == 200:
-                    return
-            except httpx.TransportError:
-                pass
-            time.sleep(0.5)
-        raise TimeoutError(f"the service is not ready after {seconds} s:\n{self.output[-5000:]}")
+    def wait_ready(self) -> None:
+        wait_ready(self.port, self.process, self.log, START_SECONDS)
 
     def stop(self) -> list[str]:
         """Ctrl-C. Returns what is left running."""
@@ -84,6 +75,20 @@ class Service:
         self.process.send_signal(signal.SIGINT)
         assert self.process.wait(60) == 0
         return [process.name() for process in started if process.is_running() and process.status() != "zombie"]
+
+
+def wait_ready(port: int, process: subprocess.Popen[bytes] | psutil.Popen, log: Path, seconds: float) -> None:
+    """Wait until the service that `process` runs at `port` says that it is ready; it writes to `log`."""
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        assert process.poll() is None, f"the service ended:\n{log.read_text()[-5000:]}"
+        try:
+            if httpx.get(f"http://127.0.0.1:{port}/ready", timeout=5).status_code == 200:
+                return
+        except httpx.TransportError:
+            pass
+        time.sleep(0.5)
+    raise TimeoutError(f"the service is not ready after {seconds} s:\n{log.read_text()[-5000:]}")
 
 
 def free_port() -> int:

@@ -144,9 +144,11 @@ def test_ray_is_started_as_the_operator_says(container: dict[str, Any], tmp_path
         "REDIS_PASSWORD": "secret",
         "KUBERAY_GEN_RAY_START_CMD": """ray start  --redis-password=$REDIS_PASSWORD  --resources='{"a": 1}' """,
     }
-    _, *shell = container["command"]
-    command = ["/bin/" + shell[0], *shell[1:], *container["args"]]
-    told = subprocess.run(command, env=variables, capture_output=True, text=True, check=True).stdout
+    profile, *shell = container["command"]
+    here = profile.replace("/opt/portico", str(PROJECT_FOLDER))
+    told = subprocess.run(
+        [here, *shell, *container["args"]], env=variables, capture_output=True, text=True, check=True
+    ).stdout
     assert told.splitlines() == ["start", "--redis-password=secret", '--resources={"a": 1}']
 
 

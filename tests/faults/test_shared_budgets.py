@@ -20,7 +20,7 @@ import pytest
 from app.budgets.bucket import Bucket, burst_of
 from app.keys import hash_key
 from app.project import PROJECT_FOLDER
-from tests.conftest import free_port
+from tests.conftest import free_port, wait_ready
 
 LIMITS = (12, 20, 30, 30, 40, 60, 60, 90, 120, 300)  # requests a minute, of ten keys
 BODY = {"model": "alpha", "messages": [{"role": "user", "content": "hi"}]}
@@ -109,20 +109,9 @@ def gateways() -> Iterator[Gateways]:
             command, cwd=PROJECT_FOLDER, env=environment | SETTINGS | {"RAY_TMPDIR": str(folder)}, stdout=log,
             stderr=subprocess.STDOUT,
         )  # fmt: skip
-    url = f"http://127.0.0.1:{port}"
     try:
-        deadline = time.monotonic() + START_SECONDS
-        while time.monotonic() < deadline:
-            assert process.is_running(), (folder / "log").read_text()[-5000:]
-            try:
-                if httpx.get(f"{url}/ready", timeout=2).status_code == 200:
-                    break
-            except httpx.TransportError:
-                pass
-            time.sleep(0.5)
-        else:
-            raise TimeoutError((folder / "log").read_text()[-5000:])
-        yield Gateways(url, process)
+        wait_ready(port, process, folder / "log", START_SECONDS)
+        yield Gateways(f"http://127.0.0.1:{port}", process)
     finally:
         for started in [*process.children(recursive=True), process]:
             started.kill()

@@ -4,16 +4,16 @@ import argparse
 import sys
 from pathlib import Path
 
-from app import local_service
-from app.config import read_serve_config
-from app.engines import page as engines_page
-from app.fields import ConfigError
+from app.commands import docs_engines as engines_page
+from app.commands import docs_parameters as parameters_page
+from app.commands import keys as key_command
+from app.commands import serve as local_service
+from app.commands.tune import command as tune_command
+from app.config.service import read_serve_config
 from app.keys import KeyRing
-from app.keys import command as key_command
 from app.keys.file import KeyFile
-from app.parameters import page as parameters_page
-from app.project import PROJECT_FOLDER
-from app.tuning import command as tune_command
+from contract.fields import ConfigError
+from contract.project import PROJECT_FOLDER
 
 DOCS = PROJECT_FOLDER / "docs"
 PAGES = {DOCS / "parameters.md": parameters_page.page, DOCS / "engines.md": engines_page.page}

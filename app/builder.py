@@ -7,19 +7,19 @@ from ray import serve
 from ray.serve import Application, Deployment
 from ray.serve.config import AutoscalingConfig, AutoscalingPolicy, RequestRouterConfig
 
-from app.config import Config, parse_config
-from app.deployment_version import with_version
-from app.ingress import IngressReplica
-from app.model_entry import ModelEntry
-from app.routing import Routing
-from app.scaling import Scale
-from app.speculation.methods import to_wire
-from deployments.embeddings import EmbeddingsReplica
-from deployments.images import ImagesReplica
-from deployments.speech import BarkReplica, EspeakReplica, QwenTtsReplica, VitsReplica, XttsReplica
-from deployments.transcriptions import TranscriptionsReplica
-from deployments.vllm import VllmChatReplica
-from deployments.vllm_embeddings import VllmEmbeddingsReplica
+from app.config.model_entry import ModelEntry
+from app.config.routing import Routing
+from app.config.scaling import Scale
+from app.config.service import Config, parse_config
+from app.serving.deployment_version import with_version
+from app.serving.ingress import IngressReplica
+from contract.speculation import to_wire
+from deployments.images.deployment import ImagesReplica
+from deployments.sentence_transformers.deployment import EmbeddingsReplica
+from deployments.speech.deployment import BarkReplica, EspeakReplica, QwenTtsReplica, VitsReplica, XttsReplica
+from deployments.transcriptions.deployment import TranscriptionsReplica
+from deployments.vllm.deployment import VllmChatReplica
+from deployments.vllm.embeddings import VllmEmbeddingsReplica
 
 # What a model entry's (engine, task) is run by.
 REPLICAS: dict[tuple[str, str], Any] = {
@@ -37,7 +37,7 @@ REPLICAS: dict[tuple[str, str], Any] = {
 INGRESS_NAME = "gateway"
 # By name: Serve imports them where they run, beside each handle.
 SESSION_ROUTER = "ray.serve.experimental.consistent_hash_router:ConsistentHashRouter"
-PREFIX_ROUTER = "app.prefix_router:PrefixRouter"
+PREFIX_ROUTER = "app.upstream.prefix_router:PrefixRouter"
 # Of glibc: a body of megabytes gets pages of its own, which go back when it is done with. Else the heap grows by each
 # that comes while another is there, and keeps what it has.
 INGRESS_ENV = {"MALLOC_MMAP_THRESHOLD_": str(2**20)}

@@ -9,9 +9,9 @@ from typing import Any
 
 from starlette.middleware import Middleware
 
-from app.body import Receive
-from app.errors import ApiError, internal_error
-from app.reply import Send, request_id_from
+from app.http.body import Receive
+from app.http.reply import Send, request_id_from
+from contract.errors import ApiError, internal_error
 
 REQUEST_ID = b"x-request-id"
 # Serve's own controls, which are not a client's to set.

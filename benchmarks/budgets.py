@@ -17,9 +17,9 @@ import ray
 from app.budgets.account import Terms
 from app.budgets.actor import ActorLink
 from app.budgets.admission import Budgets
-from app.budgets.bank import Ask, Join
 from app.budgets.exact import ExactBudgets
 from app.budgets.leased import LeasedBudgets
+from app.budgets.store import Ask, Join
 
 CSV = Path(__file__).with_suffix(".csv")
 PER_MINUTE = 600_000_000

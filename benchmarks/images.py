@@ -25,9 +25,9 @@ from typing import Any, NamedTuple
 import httpx
 import torch
 
-from app.engines.diffusers import DiffusersOptions
 from benchmarks.service import HEADERS, local_entry, serving
-from deployments.diffusion import DiffusionModel, Picture, Shape
+from contract.options.diffusers import DiffusersOptions
+from deployments.images.pipeline import DiffusionModel, Picture, Shape
 from local_models.image import FluxSize, make_flux
 
 CSV = Path(__file__).with_suffix(".csv")

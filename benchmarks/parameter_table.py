@@ -13,12 +13,12 @@ from typing import Any
 
 import orjson
 
-from app.body import parse_object
-from app.chat import engine_body
+from app.endpoints.chat import engine_body
+from app.endpoints.chat_parameters import CHAT
+from app.http.body import parse_object
 from app.parameters.adjust import adjust
 from app.parameters.adjustments import header_value
-from app.parameters.chat import CHAT
-from app.profile import Profile
+from contract.profile import Profile
 
 CSV = Path(__file__).with_suffix(".csv")
 SIZES_KB = (1, 10, 220)

@@ -14,9 +14,9 @@ from typing import Any
 import httpx
 import yaml
 
-from app.config import APPLICATION_POLICY
+from app.config.service import APPLICATION_POLICY
 from app.keys import LOCAL_KEY
-from app.project import PROJECT_FOLDER
+from contract.project import PROJECT_FOLDER
 
 LOCAL_CONFIG = PROJECT_FOLDER / "serve_configs" / "local.yaml"
 HEADERS = {"authorization": f"Bearer {LOCAL_KEY}"}

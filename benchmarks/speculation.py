@@ -16,13 +16,13 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from app.config import read_serve_config
-from app.model_entry import ModelEntry
-from app.speculation.methods import DraftModel, Method, Ngram, Word
-from app.tuning.candidates import name_of
-from app.tuning.engine import Level, measure
-from app.tuning.workload import Prompt
+from app.commands.tune.candidates import name_of
+from app.commands.tune.engine import Level, measure
+from app.commands.tune.workload import Prompt
+from app.config.model_entry import ModelEntry
+from app.config.service import read_serve_config
 from benchmarks.service import LOCAL_CONFIG
+from contract.speculation import DraftModel, Method, Ngram, Word
 from local_models.chat import CORPUS
 
 CSV = Path(__file__).with_suffix(".csv")

@@ -20,9 +20,9 @@ from pathlib import Path
 import httpx
 import orjson
 
-from app.config import read_serve_config
+from app.config.service import read_serve_config
 from app.keys import LOCAL_KEY
-from app.project import PROJECT_FOLDER
+from contract.project import PROJECT_FOLDER
 
 CSV = Path(__file__).with_suffix(".csv")
 LOCAL_CONFIG = PROJECT_FOLDER / "serve_configs" / "local.yaml"

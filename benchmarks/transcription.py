@@ -19,9 +19,9 @@ from typing import Any
 
 import httpx
 
-from app.engines.faster_whisper import VoiceDetection
 from benchmarks.service import HEADERS, local_entry, serving
-from deployments.audio_decoding import Recording
+from contract.options.faster_whisper import VoiceDetection
+from deployments.transcriptions.audio_decoding import Recording
 from local_models.whisper import make_whisper_model
 from tests.recordings import encoded, repeated, voice
 

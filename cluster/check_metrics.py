@@ -17,7 +17,7 @@ import yaml
 from prometheus_client.parser import text_string_to_metric_families
 from promql_parser import AggregateExpr, BinaryExpr, MatrixSelector, VectorSelector
 
-from app.project import PROJECT_FOLDER
+from contract.project import PROJECT_FOLDER
 
 RULES = PROJECT_FOLDER / "cluster" / "prometheus-rules.yaml"
 DASHBOARD = PROJECT_FOLDER / "cluster" / "grafana-dashboard.json"

@@ -7,7 +7,7 @@ import sys
 
 import yaml
 
-from app.project import PROJECT_FOLDER
+from contract.project import PROJECT_FOLDER
 
 CONFIG = PROJECT_FOLDER / "serve_configs" / "prod.yaml"
 MANIFEST = PROJECT_FOLDER / "cluster" / "kuberay" / "rayservice.yaml"

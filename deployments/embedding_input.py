@@ -3,8 +3,8 @@
 from collections.abc import Callable
 from typing import Any
 
-from app.errors import ApiError
-from app.parameters.embeddings import MAX_TOKENS, too_many_tokens
+from app.endpoints.embeddings_parameters import MAX_TOKENS, too_many_tokens
+from contract.errors import ApiError
 
 # No text that somebody reads has so many. What has more is refused uncounted: counting 30 MB takes a minute and
 # seven gigabytes.

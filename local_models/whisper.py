@@ -9,7 +9,7 @@ import shutil
 from pathlib import Path
 from typing import Any
 
-from app.engines.whisper_languages import LANGUAGES
+from contract.options.whisper_languages import LANGUAGES
 from local_models.chat import CORPUS, SEED
 
 TEXT_TOKENS = 300

@@ -26,7 +26,7 @@ import yaml
 
 from app.__main__ import main
 from app.keys import LOCAL_KEY
-from app.project import PROJECT_FOLDER
+from contract.project import PROJECT_FOLDER
 from local_models import checker
 from tests.images import IMAGE_BOUNDS, ImageServer
 

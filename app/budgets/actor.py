@@ -12,9 +12,9 @@ import orjson
 import ray
 from ray.exceptions import ActorDiedError, RayActorError, RayError
 
-from app.budgets.bank import Answer, Ask, Bank, Held, Join, Report
 from app.budgets.leased import BankAwayError
-from app.private_folder import private_folder
+from app.budgets.store import Answer, Ask, Bank, Held, Join, Report
+from contract.private_folder import private_folder
 
 logger = logging.getLogger("portico.budgets")
 

@@ -3,7 +3,7 @@
 from typing import Protocol
 
 from app.budgets.account import Refusal, Standing, Terms
-from app.errors import ApiError
+from contract.errors import ApiError
 
 SECOND = 10**9
 

@@ -13,9 +13,9 @@ from typing import Protocol
 
 from app.budgets.account import Account, Refusal, Standing, Terms
 from app.budgets.admission import refused
-from app.budgets.bank import LEASE, SECOND, Answer, Ask, Held, Join, Report, slice_is_worth
 from app.budgets.bucket import MINUTE, burst_of
 from app.budgets.exact import Clock
+from app.budgets.store import LEASE, SECOND, Answer, Ask, Held, Join, Report, slice_is_worth
 
 PATIENCE = 10 * SECOND  # how long a request waits for a bank that is away or has restarted
 POLL = SECOND // 4  # between two questions to a bank that is away

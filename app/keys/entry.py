@@ -6,8 +6,8 @@ from typing import Annotated
 
 from pydantic import AfterValidator, AwareDatetime, Field, StringConstraints
 
-from app.fields import ModelId, PositiveInt, Strict
 from app.keys.form import PUBLIC_ID_LENGTH
+from contract.fields import ModelId, PositiveInt, Strict
 
 
 class State(StrEnum):

@@ -14,9 +14,9 @@ from typing import NamedTuple
 
 import pydantic
 
-from app.fields import ConfigError, Strict, explain, refuse_twice
 from app.keys.entry import KeyEntry
 from app.keys.form import LOCAL_KEY, hash_key
+from contract.fields import ConfigError, Strict, explain, refuse_twice
 
 
 class Version(NamedTuple):

@@ -5,9 +5,9 @@ from typing import Any
 
 import pydantic
 
-from app.fields import explain
 from app.keys.entry import KeyEntry, State
 from app.keys.form import hash_key, new_key, public_id
+from contract.fields import explain
 
 Keys = dict[str, KeyEntry]
 

@@ -7,12 +7,12 @@ from collections.abc import Callable, Iterable
 from datetime import datetime
 from pathlib import Path
 
-from app.errors import ApiError
-from app.fields import ConfigError
 from app.keys import moments
 from app.keys.entry import KeyEntry, State
 from app.keys.file import KeyFile, Version
 from app.keys.form import KEY_FORM, KEY_PREFIX, hash_key
+from contract.errors import ApiError
+from contract.fields import ConfigError
 
 logger = logging.getLogger("portico.keys")
 

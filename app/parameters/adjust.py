@@ -4,11 +4,11 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from app.errors import ApiError
 from app.parameters.adjustments import MAX_NAME_LENGTH, Adjustment
 from app.parameters.kinds import UNKNOWN, Flag
 from app.parameters.row import Dropped, Parameter, Table, Treatment, missing
-from app.profile import Profile
+from contract.errors import ApiError
+from contract.profile import Profile
 
 RESERVED_PREFIX = "runinfra"
 STRICT = "strict_params"

@@ -4,11 +4,11 @@ from typing import Any
 
 import orjson
 
-from app.errors import ApiError
 from app.parameters.adjust import STRICT
 from app.parameters.adjustments import MAX_NAME_LENGTH
 from app.parameters.kinds import Flag, Items, Kind, Number, Text
 from app.parameters.row import Table
+from contract.errors import ApiError
 
 WORDS = {"true": True, "false": False}
 

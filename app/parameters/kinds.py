@@ -4,8 +4,8 @@ import math
 from dataclasses import dataclass
 from typing import Any, NamedTuple, Protocol
 
-from app.errors import ApiError
-from app.profile import Profile
+from contract.errors import ApiError
+from contract.profile import Profile
 
 Bound = float | str | None  # a number, the name of one of the model's limits, or none
 

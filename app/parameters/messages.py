@@ -17,7 +17,7 @@ from app.parameters.parts import (
     text_part,
 )
 from app.parameters.row import missing
-from app.profile import Profile
+from contract.profile import Profile
 
 ROLES = ("developer", "system", "user", "assistant", "tool", "function")
 AUDIO_FORMATS = ("wav", "mp3", "flac", "ogg")

@@ -6,7 +6,7 @@ from typing import Any
 
 from app.parameters.adjust import lacking
 from app.parameters.kinds import UNKNOWN, wrong_type, wrong_value
-from app.profile import Profile
+from contract.profile import Profile
 
 DETAILS = ("auto", "low", "high", "original")
 

@@ -5,9 +5,9 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any, NamedTuple
 
-from app.errors import ApiError
 from app.parameters.kinds import Anything, Kind
-from app.profile import Profile
+from contract.errors import ApiError
+from contract.profile import Profile
 
 
 class Treatment(StrEnum):

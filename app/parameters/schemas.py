@@ -6,7 +6,7 @@ import jsonschema
 import orjson
 import regex
 
-from app.errors import ApiError
+from contract.errors import ApiError
 
 MAX_BYTES = 64 * 1024
 MAX_DEPTH = 32

@@ -4,11 +4,11 @@ import re
 from dataclasses import dataclass
 from typing import Any
 
-from app.errors import ApiError
 from app.parameters.kinds import Reading, wrong_type, wrong_value
 from app.parameters.row import missing
 from app.parameters.schemas import check_schema
-from app.profile import Profile
+from contract.errors import ApiError
+from contract.profile import Profile
 
 MAX_TOOLS = 128
 NAME = re.compile(r"[A-Za-z0-9_-]{1,64}")

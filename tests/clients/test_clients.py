@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from app.keys import LOCAL_KEY
-from app.project import PROJECT_FOLDER
+from contract.project import PROJECT_FOLDER
 from tests.conftest import Service
 
 HERE = Path(__file__).parent

@@ -3,9 +3,9 @@
 from typing import Any
 
 from app.builder import ingress_deployment, model_deployment
-from app.config import read_serve_config
-from app.model_entry import ModelEntry
-from app.project import PROJECT_FOLDER
+from app.config.model_entry import ModelEntry
+from app.config.service import read_serve_config
+from contract.project import PROJECT_FOLDER
 
 PROD, CONFIG = read_serve_config(PROJECT_FOLDER / "serve_configs" / "prod.yaml")
 

@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 import yaml
 
-from app.project import PROJECT_FOLDER
-from app.serve_settings import VARIABLES
+from app.serving.serve_settings import VARIABLES
+from contract.project import PROJECT_FOLDER
 
 CLUSTER = PROJECT_FOLDER / "cluster"
 DOCKERFILE = CLUSTER / "Dockerfile"
@@ -74,7 +74,7 @@ def test_what_is_copied_is_enough_to_build_the_application(tmp_path: Path) -> No
                 shutil.copy(source, place)
     folder = tmp_path / "opt" / "portico"
     program = (
-        "import yaml, app.builder, app.local_service; "
+        "import yaml, app.builder, app.commands.serve; "
         "args = yaml.safe_load(open('serve_configs/prod.yaml'))['applications'][0]['args']; "
         "print(app.builder.__file__, app.builder.build(args)._bound_deployment.name)"
     )
@@ -133,7 +133,8 @@ def test_the_profile_sets_what_the_file_says_and_the_path_of_the_wrapper() -> No
 
 def test_the_profile_passes_the_start_up_check_of_prod_yaml() -> None:
     check = (
-        "from app import serve_settings as s; from app.config import read_serve_config as r; from pathlib import Path;"
+        "from app.serving import serve_settings as s; from app.config.service import read_serve_config as r;"
+        "from pathlib import Path;"
         "print(s.faults_of(s.read(), r(Path('serve_configs/prod.yaml'))[1]))"
     )
     command = [CLUSTER / "with-profile", sys.executable, "-c", check]

@@ -12,8 +12,8 @@ import pytest
 import yaml
 from ray.autoscaler._private.kuberay.autoscaling_config import _generate_available_node_types_from_ray_cr_spec
 
-from app.project import PROJECT_FOLDER
 from cluster import rayservice
+from contract.project import PROJECT_FOLDER
 from tests.cluster.growth import machines_for
 from tests.cluster.needs import (
     CONFIG,

@@ -8,8 +8,8 @@ import pytest
 import yaml
 from ray.autoscaler._private.util import prepare_config, validate_config
 
-from app.project import PROJECT_FOLDER
-from app.resources import ACCELERATOR_LABEL
+from app.config.resources import ACCELERATOR_LABEL
+from contract.project import PROJECT_FOLDER
 from tests.cluster.growth import machines_for
 from tests.cluster.needs import (
     CONFIG,

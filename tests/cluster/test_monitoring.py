@@ -15,9 +15,9 @@ import pytest
 import yaml
 from ray.dashboard.modules.reporter import reporter_agent
 
-from app.project import PROJECT_FOLDER
 from cluster import check_metrics
 from cluster.check_metrics import DASHBOARD, RULES, expressions, faults, used
+from contract.project import PROJECT_FOLDER
 
 ALERTS = [rule for group in yaml.safe_load(RULES.read_text())["groups"] for rule in group["rules"]]
 PANELS = [panel for panel in orjson.loads(DASHBOARD.read_bytes())["panels"] if panel["type"] != "row"]

@@ -18,7 +18,7 @@ import pytest
 import yaml
 from ray._private import ray_constants
 
-from app.project import PROJECT_FOLDER
+from contract.project import PROJECT_FOLDER
 from tests.cluster.test_image import instructions
 from tests.conftest import free_port
 

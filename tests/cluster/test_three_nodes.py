@@ -27,7 +27,7 @@ import pytest
 import yaml
 
 from app.keys import LOCAL_KEY
-from app.project import PROJECT_FOLDER
+from contract.project import PROJECT_FOLDER
 from tests.cluster.three_nodes import GATEWAY_LABEL
 from tests.conftest import entry_of, free_port
 

@@ -5,9 +5,9 @@ from collections import Counter
 
 import httpx
 
-from app.config import read_serve_config
+from app.config.service import read_serve_config
 from app.keys import LOCAL_KEY
-from app.project import PROJECT_FOLDER
+from contract.project import PROJECT_FOLDER
 from tests.conftest import Service
 from tests.contract.conftest import MESSAGES, MODEL
 from tests.unit.conftest import assert_error

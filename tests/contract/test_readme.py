@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 import yaml
 
+from app.config.model_entry import ModelEntry
 from app.keys import LOCAL_KEY
-from app.model_entry import ModelEntry
-from app.project import PROJECT_FOLDER
+from contract.project import PROJECT_FOLDER
 from tests.clients.test_clients import CLIENTS_PYTHON, needs_node
 from tests.conftest import Service
 

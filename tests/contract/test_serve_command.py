@@ -5,7 +5,7 @@ import shlex
 import subprocess
 
 from app.keys import LOCAL_KEY
-from app.project import PROJECT_FOLDER
+from contract.project import PROJECT_FOLDER
 from tests.conftest import Service
 
 

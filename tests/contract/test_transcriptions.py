@@ -10,8 +10,8 @@ import openai
 import pytest
 from openai.types.audio import TranscriptionTextDeltaEvent, TranscriptionTextDoneEvent, TranscriptionVerbose
 
-from app.engines.whisper_languages import LANGUAGES
 from app.keys import LOCAL_KEY
+from contract.options.whisper_languages import LANGUAGES
 from tests.conftest import Service
 from tests.contract.conftest import MESSAGES, MODEL, TRANSCRIPTION_MODEL
 from tests.images import PNG

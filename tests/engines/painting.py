@@ -1,6 +1,6 @@
 """How the small pipelines are run in the tests."""
 
-from app.project import PROJECT_FOLDER
+from contract.project import PROJECT_FOLDER
 
 MODELS = PROJECT_FOLDER / "local_models"
 OPTIONS = {"device": "cpu", "steps": 4, "default_size": "64x64"}

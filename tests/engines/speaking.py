@@ -15,7 +15,7 @@ from typing import Any
 import orjson
 
 from app.builder import REPLICAS
-from deployments.protocol import SPEECH_ROUTE, RequestHead, ResponseHead, ResponseTail
+from contract.protocol import SPEECH_ROUTE, RequestHead, ResponseHead, ResponseTail
 
 HEAD = RequestHead(SPEECH_ROUTE, "4f0c9e4c-0000-4000-8000-000000000000", include_usage=False, echo={})
 

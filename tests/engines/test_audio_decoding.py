@@ -6,8 +6,8 @@ import tracemalloc
 import numpy as np
 import pytest
 
-from app.errors import ApiError
-from deployments.audio_decoding import SAMPLE_RATE, SLICE_SECONDS, Recording
+from contract.errors import ApiError
+from deployments.transcriptions.audio_decoding import SAMPLE_RATE, SLICE_SECONDS, Recording
 from tests.images import PNG
 from tests.recordings import FORMATS, PLAYLIST, SESSION, TEXT, encoded, long_silence, silence, voice
 

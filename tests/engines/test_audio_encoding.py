@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from deployments.audio_encoding import FORMATS, AudioEncoder
+from deployments.speech.audio_encoding import FORMATS, AudioEncoder
 from tests.sounds import decoded
 
 RATE = 22_050

@@ -10,8 +10,8 @@ import torch
 from diffusers import DDPMScheduler, IFPipeline, UNet2DConditionModel
 from transformers import T5Config, T5EncoderModel
 
-from app.engines.diffusers import DiffusersOptions
-from deployments.diffusion import DiffusionModel, Picture, PipelineError, Shape, Stopped, _prompt_limit
+from contract.options.diffusers import DiffusersOptions
+from deployments.images.pipeline import DiffusionModel, Picture, PipelineError, Shape, Stopped, _prompt_limit
 from local_models.image import _t5_tokenizer
 from tests.engines.painting import MODELS, OPTIONS, ROUNDING
 

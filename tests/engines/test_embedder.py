@@ -5,11 +5,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-from app.errors import ApiError
-from app.project import PROJECT_FOLDER
-from deployments.embedder import Embedded, Embedder, Job, shortened
+from contract.errors import ApiError
+from contract.project import PROJECT_FOLDER
 from deployments.embedding_input import MAX_CHARACTERS_PER_TOKEN, MAX_TOKENS, tokens_of
-from deployments.embeddings import MAX_INPUTS_PER_BATCH, EmbeddingsReplica, _inputs_in
+from deployments.sentence_transformers.deployment import MAX_INPUTS_PER_BATCH, EmbeddingsReplica, _inputs_in
+from deployments.sentence_transformers.embedder import Embedded, Embedder, Job, shortened
 from tests.engines.health import until_replaced
 
 SOURCE = str(PROJECT_FOLDER / "local_models" / "pocket-embed")

@@ -10,8 +10,8 @@ import orjson
 import pytest
 from PIL import Image
 
-from deployments.images import ImagesReplica
-from deployments.protocol import IMAGES_ROUTE, RequestHead, ResponseHead, ResponseTail
+from contract.protocol import IMAGES_ROUTE, RequestHead, ResponseHead, ResponseTail
+from deployments.images.deployment import ImagesReplica
 from local_models import checker
 from tests.engines.health import until_replaced
 from tests.engines.painting import MODELS, OPTIONS, ROUNDING

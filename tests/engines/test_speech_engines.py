@@ -6,12 +6,12 @@ from typing import Any
 import numpy as np
 import pytest
 
-from app.engines.speech import ESPEAK_VOICES, BarkOptions, VitsOptions
-from app.project import in_project
-from deployments.speech_bark import BarkEngine
-from deployments.speech_engine import GivenUp, SpeechEngine, Utterance, VoiceError
-from deployments.speech_espeak import EspeakEngine
-from deployments.speech_vits import VitsEngine
+from contract.options.speech import ESPEAK_VOICES, BarkOptions, VitsOptions
+from contract.project import in_project
+from deployments.speech.bark import BarkEngine
+from deployments.speech.engine import GivenUp, SpeechEngine, Utterance, VoiceError
+from deployments.speech.espeak import EspeakEngine
+from deployments.speech.vits import VitsEngine
 
 VOICES = {"alloy": "en-us", "nova": "en-us+f3", "klara": "de"}
 VITS, BARK = in_project("./local_models/pocket-vits"), in_project("./local_models/pocket-bark")

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import pytest
 
-from app.project import PROJECT_FOLDER
+from contract.project import PROJECT_FOLDER
 from tests.sounds import decoded, seconds
 
 MODELS = PROJECT_FOLDER / "local_models"

@@ -12,13 +12,12 @@ import numpy as np
 import orjson
 import pytest
 
-from app.engines.speech import SpeechOptions
-from app.profile import Profile
-from deployments import audio_encoding
-from deployments.audio_encoding import FORMATS, Samples
-from deployments.protocol import SPEECH_ROUTE, RequestHead, ResponseHead, ResponseTail
-from deployments.speech import SpeechReplica
-from deployments.speech_engine import GivenUp, Utterance, VoiceError
+from contract.options.speech import SpeechOptions
+from contract.profile import Profile
+from contract.protocol import SPEECH_ROUTE, RequestHead, ResponseHead, ResponseTail
+from deployments.speech.audio_encoding import FORMATS, Samples
+from deployments.speech.deployment import SpeechReplica, audio_encoding
+from deployments.speech.engine import GivenUp, Utterance, VoiceError
 from tests.engines.health import until_replaced
 from tests.sounds import seconds
 

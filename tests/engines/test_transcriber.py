@@ -14,12 +14,13 @@ import pytest
 from transformers.models.whisper.tokenization_whisper import LANGUAGES as THEIR_LANGUAGES
 from transformers.models.whisper.tokenization_whisper import TO_LANGUAGE_CODE
 
-from app.engines.whisper_languages import CODES_BY_NAME, LANGUAGES
-from app.errors import ApiError
-from app.project import PROJECT_FOLDER
-from deployments.audio_decoding import SAMPLE_RATE, Recording
-from deployments.protocol import TRANSCRIPTIONS_ROUTE, RequestHead, ResponseHead, ResponseTail, join
-from deployments.transcriber import (
+from contract.errors import ApiError
+from contract.options.whisper_languages import CODES_BY_NAME, LANGUAGES
+from contract.project import PROJECT_FOLDER
+from contract.protocol import TRANSCRIPTIONS_ROUTE, RequestHead, ResponseHead, ResponseTail, join
+from deployments.transcriptions.audio_decoding import SAMPLE_RATE, Recording
+from deployments.transcriptions.deployment import TranscriptionsReplica, in_steps
+from deployments.transcriptions.transcriber import (
     CUT_WITHIN_SECONDS,
     PART_WINDOWS,
     WINDOW_SECONDS,
@@ -27,8 +28,7 @@ from deployments.transcriber import (
     Transcriber,
     quiet_cut,
 )
-from deployments.transcript import Segment
-from deployments.transcriptions import TranscriptionsReplica, in_steps
+from deployments.transcriptions.transcript import Segment
 from tests.engines.health import until_replaced
 from tests.recordings import TEXT, encoded, silence, voice
 

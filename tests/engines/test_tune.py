@@ -11,8 +11,8 @@ import psutil
 import pytest
 import yaml
 
-from app.project import PROJECT_FOLDER
-from app.speculation.methods import from_wire
+from contract.project import PROJECT_FOLDER
+from contract.speculation import from_wire
 
 DRAFT = "./local_models/pocket-draft"
 BLOCK = f"{{method: draft_model, model: {DRAFT}, num_speculative_tokens: 3}}"

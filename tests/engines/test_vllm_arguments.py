@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from deployments.vllm_adapter import EngineArgumentError, _frontend_args_class, _split
+from deployments.vllm.adapter import EngineArgumentError, _frontend_args_class, _split
 
 
 def split(**values: Any) -> tuple[dict[str, Any], dict[str, Any]]:

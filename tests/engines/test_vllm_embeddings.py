@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from app.config import read_serve_config
-from app.project import PROJECT_FOLDER
-from deployments.embedder import Embedded, Embedder, Job
+from app.config.service import read_serve_config
+from contract.project import PROJECT_FOLDER
+from deployments.sentence_transformers.embedder import Embedded, Embedder, Job
 
 SOURCE = str(PROJECT_FOLDER / "local_models" / "pocket-embed")
 TEXTS = ["the quick brown fox", "a gateway reads the request", "paris"]

@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from app.config import read_serve_config
-from app.project import PROJECT_FOLDER
+from app.config.service import read_serve_config
+from contract.project import PROJECT_FOLDER
 from tests.contract.weather import SCHEMA, assert_fits
 
 TIERS = [[1, 1, 4], [2, 3, 2], [4, 16, 0]]

@@ -9,10 +9,10 @@ from typing import Any, get_args
 
 import pytest
 
-from app.project import PROJECT_FOLDER
-from app.speculation.choice import Facts, choose, falling
-from app.speculation.methods import METHODS, DFlash, DraftModel, Eagle3, Method, Ngram, Suffix
-from deployments.vllm_adapter import EngineArgumentError, _check_package, _facts, _is_there
+from contract.project import PROJECT_FOLDER
+from contract.speculation import METHODS, DFlash, DraftModel, Eagle3, Method, Ngram, Suffix
+from deployments.vllm.adapter import EngineArgumentError, _check_package, _facts, _is_there
+from deployments.vllm.speculation_choice import Facts, choose, falling
 
 POCKET = PROJECT_FOLDER / "local_models" / "pocket-chat"
 # What makes the configuration of pocket-chat one of another kind.

@@ -11,8 +11,8 @@ from typing import Any
 
 import orjson
 
-from deployments.protocol import EMBEDDINGS_ROUTE, RequestHead
-from deployments.vllm_embeddings import VllmEmbeddingsReplica
+from contract.protocol import EMBEDDINGS_ROUTE, RequestHead
+from deployments.vllm.embeddings import VllmEmbeddingsReplica
 
 
 async def answers(source: str, engine_kwargs: dict[str, Any], requests: list[dict[str, Any]]) -> dict[str, Any]:

@@ -12,8 +12,8 @@ from typing import Any
 
 import orjson
 
-from deployments.protocol import CHAT_ROUTE, RequestHead
-from deployments.vllm import VllmChatReplica
+from contract.protocol import CHAT_ROUTE, RequestHead
+from deployments.vllm.deployment import VllmChatReplica
 
 HEAD = RequestHead(CHAT_ROUTE, "test", include_usage=False, echo={})
 COUNTED = {"per_request_spec_decode_metrics": "summary"}  # legal for a speculating engine only

@@ -19,7 +19,7 @@ import pytest
 
 from app.budgets.bucket import Bucket, burst_of
 from app.keys import hash_key
-from app.project import PROJECT_FOLDER
+from contract.project import PROJECT_FOLDER
 from tests.conftest import free_port, wait_ready
 
 LIMITS = (12, 20, 30, 30, 40, 60, 60, 90, 120, 300)  # requests a minute, of ten keys

@@ -12,9 +12,9 @@ import ray
 from ray import serve
 
 from app.builder import ingress_deployment
-from app.config import parse_config
-from app.profile import Profile
-from deployments.protocol import RequestHead, ResponseHead
+from app.config.service import parse_config
+from contract.profile import Profile
+from contract.protocol import RequestHead, ResponseHead
 
 USAGE = {"prompt_tokens": 1, "completion_tokens": 1, "total_tokens": 2}
 

@@ -14,9 +14,9 @@ import httpx
 import pytest
 import yaml
 
-from app.config import APPLICATION_POLICY
+from app.config.service import APPLICATION_POLICY
 from app.keys import LOCAL_KEY
-from app.project import PROJECT_FOLDER
+from contract.project import PROJECT_FOLDER
 from tests.conftest import Service, entry_of, launched
 
 CHAT, EMBED, SPEECH = "pocket-chat", "pocket-embed", "pocket-speech"

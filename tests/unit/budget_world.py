@@ -4,9 +4,9 @@ import asyncio
 from typing import Any
 
 from app.budgets.account import Terms
-from app.budgets.bank import Answer, Ask, Bank, Join, Report
 from app.budgets.leased import BankAwayError, LeasedBudgets
-from app.errors import ApiError
+from app.budgets.store import Answer, Ask, Bank, Join, Report
+from contract.errors import ApiError
 
 SECOND = 10**9
 KEY = "key000000000"

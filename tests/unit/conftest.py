@@ -9,16 +9,16 @@ import pytest
 
 from app.budgets.estimate import Estimator
 from app.budgets.exact import ExactBudgets
-from app.config import Config, KeptImages, parse_config
-from app.errors import ApiError
-from app.gateway import Gateway
-from app.image_store import ImageStore
+from app.config.service import Config, KeptImages, parse_config
+from app.gateway.application import Gateway
+from app.gateway.image_store import ImageStore
 from app.keys import LOCAL_KEY, KeyRing, hash_key, public_id
-from app.metrics import NoMetrics
-from app.profile import Profile
-from app.registry import Readiness, Registry
-from app.speculation.acceptance import Acceptance
-from deployments.protocol import RequestHead, ResponseHead, ResponseItem, ResponseTail
+from app.telemetry.acceptance import Acceptance
+from app.telemetry.metrics import NoMetrics
+from app.upstream.registry import Readiness, Registry
+from contract.errors import ApiError
+from contract.profile import Profile
+from contract.protocol import RequestHead, ResponseHead, ResponseItem, ResponseTail
 
 SCOPED_KEY = "sk-portico-scoped000000-" + "s" * 43
 

@@ -21,9 +21,9 @@ from ray.serve._private.common import (
 
 from app.autoscaling import ApplicationPolicy, Bounds, Load, decide
 from app.builder import model_deployment
-from app.config import APPLICATION_POLICY, parse_config, read_serve_config
-from app.fields import ConfigError
-from app.project import PROJECT_FOLDER
+from app.config.service import APPLICATION_POLICY, parse_config, read_serve_config
+from contract.fields import ConfigError
+from contract.project import PROJECT_FOLDER
 from tests.unit.conftest import config_args
 
 FLEX = Bounds(min_replicas=0, max_replicas=8, target_ongoing_requests=10, kv_cache_target=0.9)

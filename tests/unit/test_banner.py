@@ -4,9 +4,9 @@ import shlex
 
 import pytest
 
-from app.config import parse_config
+from app.commands.serve import banner
+from app.config.service import parse_config
 from app.keys import LOCAL_KEY
-from app.local_service import banner
 from tests.unit.conftest import config_args
 
 VOICE = {"id": "voice", "task": "speech", "engine": "espeak-ng", "source": "./voice"}

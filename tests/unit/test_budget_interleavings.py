@@ -8,10 +8,10 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from app.budgets.account import Terms
-from app.budgets.bank import LEASE, SESSION
 from app.budgets.bucket import MINUTE, Bucket, burst_of
 from app.budgets.leased import LeasedBudgets
-from app.errors import ApiError
+from app.budgets.store import LEASE, SESSION
+from contract.errors import ApiError
 from tests.unit.budget_world import KEY, SECOND, World, admitted
 
 LIMITS = (6, 60, 599, 3000)

@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 
 from app.budgets.actor import _read, _write
-from app.budgets.bank import Held
-from app.private_folder import private_folder
+from app.budgets.store import Held
+from contract.private_folder import private_folder
 
 
 @pytest.mark.parametrize("scheme", ["", "file://"])

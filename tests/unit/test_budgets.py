@@ -6,11 +6,11 @@ from typing import Any
 import pytest
 
 from app.budgets.account import Terms
-from app.budgets.bank import LEASE, SESSION, Ask, Held, Join, Report
 from app.budgets.bucket import MINUTE
 from app.budgets.exact import ExactBudgets
 from app.budgets.leased import LeasedBudgets
-from app.errors import ApiError
+from app.budgets.store import LEASE, SESSION, Ask, Held, Join, Report
+from contract.errors import ApiError
 from tests.unit.budget_world import KEY, SECOND, SlowWorld, World, admitted
 
 

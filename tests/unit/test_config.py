@@ -5,11 +5,11 @@ from typing import Any
 
 import pytest
 
-from app.config import parse_config, read_serve_config
-from app.fields import ConfigError
-from app.local_service import check_local_key
-from app.model_entry import ENGINE_ENV
-from app.project import PROJECT_FOLDER
+from app.commands.serve import check_local_key
+from app.config.model_entry import ENGINE_ENV
+from app.config.service import parse_config, read_serve_config
+from contract.fields import ConfigError
+from contract.project import PROJECT_FOLDER
 from tests.unit.conftest import config_args
 
 CONFIGS = sorted((PROJECT_FOLDER / "serve_configs").glob("*.yaml"))

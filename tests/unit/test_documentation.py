@@ -8,11 +8,11 @@ import pytest
 import yaml
 
 from app.__main__ import PAGES
-from app.model_entry import ModelEntry
-from app.openapi import document
+from app.config.model_entry import ModelEntry
+from app.endpoints.openapi import document
+from app.endpoints.routes import ALL, TABLES_BY_ROUTE
 from app.parameters.row import Treatment
-from app.project import PROJECT_FOLDER
-from app.routes import ALL, TABLES_BY_ROUTE
+from contract.project import PROJECT_FOLDER
 
 
 @pytest.mark.parametrize("path", PAGES, ids=lambda path: path.name)

@@ -7,11 +7,11 @@ from typing import Any
 
 import pytest
 
-from app.config import parse_config
-from app.errors import ApiError
-from app.profile import Profile
-from app.registry import Readiness
-from deployments.protocol import ResponseHead, ResponseTail
+from app.config.service import parse_config
+from app.upstream.registry import Readiness
+from contract.errors import ApiError
+from contract.profile import Profile
+from contract.protocol import ResponseHead, ResponseTail
 from tests.unit.conftest import SCOPED_KEY, assert_error, chat, client_of, config_args
 
 CHAT = "/v1/chat/completions"

@@ -8,12 +8,12 @@ import httpx
 import pytest
 
 from app.budgets.exact import ExactBudgets
-from app.config import parse_config
-from app.errors import ApiError
-from app.gateway import Gateway
+from app.config.service import parse_config
+from app.gateway.application import Gateway
 from app.keys import LOCAL_KEY, hash_key, public_id
-from app.profile import Profile
-from deployments.protocol import ResponseHead, ResponseTail
+from contract.errors import ApiError
+from contract.profile import Profile
+from contract.protocol import ResponseHead, ResponseTail
 from tests.unit.conftest import SCOPED_KEY, StandInRelay, assert_error, chat, client_of, config_args
 
 CHAT = "/v1/chat/completions"

@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from app.profile import Profile
-from deployments.protocol import ResponseHead, ResponseTail
+from contract.profile import Profile
+from contract.protocol import ResponseHead, ResponseTail
 from tests.unit.conftest import assert_error
 
 IMAGES = "/v1/images/generations"

@@ -5,10 +5,10 @@ from typing import Any
 import orjson
 import pytest
 
-from app.errors import upstream_error
-from app.profile import Profile
-from app.streaming import StreamBrokenError
-from deployments.protocol import EVENT_STREAM, ResponseHead, ResponseTail
+from app.gateway.streaming import StreamBrokenError
+from contract.errors import upstream_error
+from contract.profile import Profile
+from contract.protocol import EVENT_STREAM, ResponseHead, ResponseTail
 
 SPEECH = "/v1/audio/speech"
 VOICE = Profile(

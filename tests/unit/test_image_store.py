@@ -9,10 +9,10 @@ from typing import Any
 import orjson
 import pytest
 
-from app.config import KeptImages, parse_config
-from app.errors import ApiError
-from app.fields import ConfigError
-from app.image_store import ImageStore
+from app.config.service import KeptImages, parse_config
+from app.gateway.image_store import ImageStore
+from contract.errors import ApiError
+from contract.fields import ConfigError
 from tests.unit.conftest import config_args
 
 PICTURE = b"\x89PNG a picture"

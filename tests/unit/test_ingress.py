@@ -5,9 +5,9 @@ from typing import Any
 
 import pytest
 
-from app.config import parse_config
-from app.fields import ConfigError
-from app.ingress import IngressReplica
+from app.config.service import parse_config
+from app.serving.ingress import IngressReplica
+from contract.fields import ConfigError
 from tests.unit.conftest import config_args
 
 
@@ -27,7 +27,7 @@ async def told(replica: IngressReplica, scope: dict[str, Any]) -> list[dict[str,
 
 
 async def test_its_server_starts_and_stops_before_there_is_a_configuration(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("app.ingress.access_log.configure", lambda: None)  # it is of the whole process
+    monkeypatch.setattr("app.serving.ingress.access_log.configure", lambda: None)  # it is of the whole process
     sent = await told(IngressReplica({}), {"type": "lifespan"})
     assert [message["type"] for message in sent] == ["lifespan.startup.complete", "lifespan.shutdown.complete"]
 

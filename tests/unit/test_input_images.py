@@ -6,10 +6,10 @@ from typing import Any
 
 import pytest
 
-from app.config import InputImages
-from app.errors import ApiError
-from app.media import ImageLoader
+from app.config.service import InputImages
+from app.gateway.input_images import ImageLoader
 from app.parameters.parts import ImageSlot
+from contract.errors import ApiError
 from tests.images import IMAGE_BOUNDS, PNG, TOO_LARGE, TOO_MANY_PIXELS, ImageServer, data_url, image
 
 LOOPBACK = {"allowed_networks": ["127.0.0.0/8", "::1/128"]}

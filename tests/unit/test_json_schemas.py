@@ -4,8 +4,8 @@ from typing import Any
 
 import pytest
 
-from app.errors import ApiError
 from app.parameters.schemas import MAX_DEPTH, check_schema
+from contract.errors import ApiError
 
 
 def nested(depth: int) -> dict[str, Any]:

@@ -6,9 +6,9 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from app.errors import ApiError
 from app.keys import LOCAL_KEY, KeyEntry, KeyRing, hash_key, new_key, public_id
 from app.keys.form import BASE62, KEY_FORM
+from contract.errors import ApiError
 
 KEY = new_key()
 RING = KeyRing([KeyEntry(id=public_id(KEY), sha256=hash_key(KEY))])

@@ -12,10 +12,10 @@ from typing import Any
 
 import pytest
 
-from app.fields import ConfigError
 from app.keys import LOCAL_KEY, KeyEntry, hash_key
 from app.keys.file import KeyFile
-from app.project import PROJECT_FOLDER
+from contract.fields import ConfigError
+from contract.project import PROJECT_FOLDER
 
 HASH = "0123456789abcdef" * 4
 ONE, TWO = "one000000000", "two000000000"

@@ -11,12 +11,12 @@ from typing import Any
 
 import pytest
 
-from app.config import parse_config
-from app.errors import ApiError
-from app.fields import ConfigError
+from app.config.service import parse_config
 from app.keys import LOCAL_KEY, KeyEntry, KeyRing, hash_key, new_key, public_id
 from app.keys.file import KeyFile
 from app.keys.lifecycle import make, revoke, rotate
+from contract.errors import ApiError
+from contract.fields import ConfigError
 from tests.unit.conftest import assert_error, client_of, config_args
 from tests.unit.test_keys import UNKNOWN
 

@@ -6,12 +6,12 @@ from typing import Any
 import pytest
 from ray.exceptions import TaskCancelledError
 
-from app.body import ClientGone, impatient, read_body
-from app.config import Limits
-from app.errors import ApiError
-from app.multipart import MAX_FIELD_BYTES, MAX_FIELDS, MAX_OTHER_BYTES, Form, read_form
-from app.parameters.audio import TRANSCRIPTIONS
+from app.config.service import Limits
+from app.endpoints.audio_parameters import TRANSCRIPTIONS
+from app.http.body import ClientGone, impatient, read_body
+from app.http.multipart import MAX_FIELD_BYTES, MAX_FIELDS, MAX_OTHER_BYTES, Form, read_form
 from app.parameters.form import request_of
+from contract.errors import ApiError
 
 BOUNDARY = "x7MA4YWxk"
 HEADERS = {"content-type": f'multipart/form-data; boundary="{BOUNDARY}"'}

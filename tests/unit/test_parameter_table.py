@@ -8,15 +8,15 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from app.errors import ApiError
-from app.parameters import tables
+from app.endpoints import tables
+from app.endpoints.chat_parameters import CHAT, LogitBias
+from app.endpoints.images_parameters import QUALITIES
 from app.parameters.adjust import Adjusted, adjust
 from app.parameters.adjustments import header_value
-from app.parameters.chat import CHAT, LogitBias
-from app.parameters.images import QUALITIES
 from app.parameters.kinds import Anything, Choice, Flag, Items, Kind, Metadata, Number, Text
 from app.parameters.row import Parameter, Table, Treatment
-from app.profile import Profile
+from contract.errors import ApiError
+from contract.profile import Profile
 
 ABLE = Profile(
     engine="vllm",

@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 from ray.serve._private.common import DeploymentHandleSource
 
-from app.prefix_router import PrefixRouter
-from deployments.protocol import RequestHead
+from app.upstream.prefix_router import PrefixRouter
+from contract.protocol import RequestHead
 from tests.unit.routed import DEPLOYMENT, Replica
 from tests.unit.routed import Routed as Pool
 
@@ -96,7 +96,7 @@ async def test_serve_can_take_the_class_apart_and_put_it_together() -> None:
     from ray.serve.config import RequestRouterConfig
 
     config = RequestRouterConfig(
-        request_router_class="app.prefix_router:PrefixRouter", request_router_kwargs={"max_imbalance": 3}
+        request_router_class="app.upstream.prefix_router:PrefixRouter", request_router_kwargs={"max_imbalance": 3}
     )
     router = config.get_request_router_class()(DEPLOYMENT, DeploymentHandleSource.REPLICA)
     router.initialize_state(**config.request_router_kwargs)

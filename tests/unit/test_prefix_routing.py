@@ -6,9 +6,9 @@ from typing import Any
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.affinity import BLOCK_BYTES, MAX_BLOCKS, affinity, prefix_of
-from app.prefix_map import PrefixMap, two_of
-from app.routing import Routing
+from app.config.routing import Routing
+from app.upstream.affinity import BLOCK_BYTES, MAX_BLOCKS, affinity, prefix_of
+from app.upstream.prefix_map import PrefixMap, two_of
 
 SYSTEM = {"role": "system", "content": "You are helpful. " * 100}
 PREFIX = Routing(policy="prefix")

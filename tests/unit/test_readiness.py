@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
-from app.config import parse_config
-from app.readiness import Watch
-from app.registry import Readiness, Registry
+from app.config.service import parse_config
+from app.upstream.readiness import Watch
+from app.upstream.registry import Readiness, Registry
 from tests.unit.conftest import PROFILE, config_args
 
 
@@ -46,7 +46,7 @@ class World:
         self.deployment = SimpleNamespace(status="UPDATING", replica_states={})
         self.looks = 0
         self.building = False
-        monkeypatch.setattr("app.readiness.serve.status", self._status)
+        monkeypatch.setattr("app.upstream.readiness.serve.status", self._status)
 
     def _status(self) -> Any:
         self.looks += 1

@@ -7,9 +7,9 @@ import pytest
 from ray.exceptions import ActorDiedError, RayTaskError
 from ray.serve.exceptions import BackPressureError
 
-from app.errors import ApiError
-from app.relay import HandleRelay
-from deployments.protocol import RequestHead, ResponseHead, ResponseTail
+from app.upstream.relay import HandleRelay
+from contract.errors import ApiError
+from contract.protocol import RequestHead, ResponseHead, ResponseTail
 
 HEAD = RequestHead("/v1/chat/completions", "id", include_usage=False, echo={})
 DIED = ActorDiedError()

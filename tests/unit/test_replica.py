@@ -11,10 +11,10 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response, StreamingResponse
 from starlette.routing import Route
 
-from deployments.asgi import AsgiCall
-from deployments.protocol import RequestHead, ResponseHead, ResponseTail
-from deployments.replica import answer
-from deployments.vllm_chat import ChatDialect
+from contract.protocol import RequestHead, ResponseHead, ResponseTail
+from deployments.vllm.answer import answer
+from deployments.vllm.asgi import AsgiCall
+from deployments.vllm.chat import ChatDialect
 
 HEAD = RequestHead("/chat", "4f0c9e4c-0000-4000-8000-000000000000", include_usage=False, echo={})
 

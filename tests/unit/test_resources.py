@@ -7,10 +7,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from app.builder import model_deployment
-from app.cluster import least_gpus
-from app.config import parse_config
-from app.fields import ConfigError
-from app.resources import ACCELERATOR_LABEL
+from app.config.inventory import least_gpus
+from app.config.resources import ACCELERATOR_LABEL
+from app.config.service import parse_config
+from contract.fields import ConfigError
 from tests.unit.conftest import config_args
 from tests.unit.test_scaling import entry, parse
 

@@ -2,8 +2,8 @@
 
 import pytest
 
-from app.errors import ApiError
-from app.routes import CHAT, HEALTH, METRICS, MODEL_CARD, MODEL_LIST, READY, Match, match
+from app.endpoints.routes import CHAT, HEALTH, METRICS, MODEL_CARD, MODEL_LIST, READY, Match, match
+from contract.errors import ApiError
 
 
 @pytest.mark.parametrize(

@@ -7,14 +7,14 @@ from typing import Any
 import pytest
 from ray.serve.schema import DeploymentSchema, RayActorOptionsSchema
 
-from app.affinity import BLOCK_BYTES, MAX_BLOCKS
 from app.builder import model_deployment
-from app.config import Limits, parse_config
-from app.fields import ConfigError
-from app.model_entry import ModelEntry
-from app.prefix_map import USUAL_MAX_IMBALANCE, USUAL_REMEMBERED_BLOCKS
-from app.project import PROJECT_FOLDER
-from app.scaling import CHAT_PER_SEQUENCE, MODES, TASKS, VLLM_MAX_NUM_SEQS, Scaling
+from app.config.model_entry import ModelEntry
+from app.config.scaling import CHAT_PER_SEQUENCE, MODES, TASKS, VLLM_MAX_NUM_SEQS, Scaling
+from app.config.service import Limits, parse_config
+from app.upstream.affinity import BLOCK_BYTES, MAX_BLOCKS
+from app.upstream.prefix_map import USUAL_MAX_IMBALANCE, USUAL_REMEMBERED_BLOCKS
+from contract.fields import ConfigError
+from contract.project import PROJECT_FOLDER
 from tests.unit.conftest import config_args
 
 ENGINES = {
@@ -180,7 +180,7 @@ class TestWhatServeGets:
         [
             ("power_of_two", "ray.serve._private.request_router:PowerOfTwoChoicesRequestRouter"),
             ("session", "ray.serve.experimental.consistent_hash_router:ConsistentHashRouter"),
-            ("prefix", "app.prefix_router:PrefixRouter"),
+            ("prefix", "app.upstream.prefix_router:PrefixRouter"),
         ],
     )
     def test_a_policy_is_a_router(self, policy: str, router: str) -> None:

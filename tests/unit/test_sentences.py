@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from deployments.sentences import sentences
+from deployments.speech.sentences import sentences
 
 
 @pytest.mark.parametrize(

@@ -5,12 +5,12 @@ from typing import Any
 
 import pytest
 
-from app import serve_settings
-from app.config import read_serve_config
-from app.fields import ConfigError
-from app.ingress import IngressReplica
-from app.project import PROJECT_FOLDER
-from app.serve_settings import ServeSettings, differences, faults_of
+from app.config.service import read_serve_config
+from app.serving import serve_settings
+from app.serving.ingress import IngressReplica
+from app.serving.serve_settings import ServeSettings, differences, faults_of
+from contract.fields import ConfigError
+from contract.project import PROJECT_FOLDER
 
 PROD = read_serve_config(PROJECT_FOLDER / "serve_configs" / "prod.yaml")[1]
 LOCAL = read_serve_config(PROJECT_FOLDER / "serve_configs" / "local.yaml")[1]

@@ -9,15 +9,15 @@ import pytest
 import yaml
 
 from app.builder import build
-from app.config import parse_config
-from app.fields import ConfigError
-from app.metrics_page import merge
-from app.profile import Profile
-from app.project import PROJECT_FOLDER
-from app.registry import Registry
-from app.speculation.acceptance import Acceptance, RecentAcceptance, acceptance_by_model
-from app.speculation.choice import LARGEST_BATCH, TABLE, Facts, choose, falling
-from app.speculation.methods import METHODS, Method, from_wire, to_wire
+from app.config.service import parse_config
+from app.telemetry.acceptance import Acceptance, RecentAcceptance, acceptance_by_model
+from app.telemetry.metrics_page import merge
+from app.upstream.registry import Registry
+from contract.fields import ConfigError
+from contract.profile import Profile
+from contract.project import PROJECT_FOLDER
+from contract.speculation import METHODS, Method, from_wire, to_wire
+from deployments.vllm.speculation_choice import LARGEST_BATCH, TABLE, Facts, choose, falling
 from tests.unit.conftest import PROFILE, config_args
 from tests.unit.test_config import entry
 
@@ -247,7 +247,7 @@ async def test_many_who_ask_at_once_cause_one_look() -> None:
 
 
 async def test_a_look_that_fails_leaves_what_was_known(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("app.speculation.acceptance.FRESH_SECONDS", 0.0)
+    monkeypatch.setattr("app.telemetry.acceptance.FRESH_SECONDS", 0.0)
     answers: list[dict[str, Acceptance]] = [{"alpha": Acceptance(1, 4, 2)}]
 
     async def look() -> dict[str, Acceptance]:

@@ -7,11 +7,11 @@ from typing import Any
 
 import pytest
 
-from app.chat import failure_event
-from app.errors import ApiError, upstream_error
-from app.reply import Reply
-from app.streaming import relay_events
-from deployments.protocol import ResponseHead, ResponseTail
+from app.endpoints.chat import failure_event
+from app.gateway.streaming import relay_events
+from app.http.reply import Reply
+from contract.errors import ApiError, upstream_error
+from contract.protocol import ResponseHead, ResponseTail
 from tests.unit.conftest import StandInAnswer
 
 DONE = b"data: [DONE]\n\n"

@@ -6,12 +6,12 @@ from typing import Any
 
 import pytest
 
-from app import access_log
-from app.metrics_page import merge
-from app.readiness import readiness_of
-from app.registry import Readiness
-from app.reply import Reply
-from deployments.protocol import EVENT_STREAM, ResponseHead
+from app.http.reply import Reply
+from app.telemetry import access_log
+from app.telemetry.metrics_page import merge
+from app.upstream.readiness import readiness_of
+from app.upstream.registry import Readiness
+from contract.protocol import EVENT_STREAM, ResponseHead
 from tests.unit.conftest import chat
 
 NODE = """# HELP ray_portico_requests_total Requests.

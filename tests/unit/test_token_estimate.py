@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from tokenizers import Tokenizer
 
 from app.budgets.estimate import TOKENS_PER_IMAGE, Estimator
-from app.project import PROJECT_FOLDER
+from contract.project import PROJECT_FOLDER
 
 CONTEXT = 2048
 JSON: Any = st.recursive(

@@ -5,8 +5,8 @@ from typing import Any
 
 from openai.types.audio import Transcription, TranscriptionVerbose
 
-from deployments.transcript import Segment, Transcript, Word
-from deployments.transcript_formats import body, delta, done
+from deployments.transcriptions.formats import body, delta, done
+from deployments.transcriptions.transcript import Segment, Transcript, Word
 
 
 def segment(text: str, start: float, end: float, words: list[Word] | None = None) -> Segment:

@@ -8,13 +8,13 @@ import yaml
 from rich.console import Console
 
 from app.__main__ import main
-from app.config import parse_config
-from app.speculation.acceptance import Acceptance
-from app.speculation.methods import DraftModel, Ngram, from_wire
-from app.tuning import report
-from app.tuning.candidates import Candidate, candidates
-from app.tuning.engine import Level, Measured
-from app.tuning.workload import WorkloadError, enough, read_workload
+from app.commands.tune import report
+from app.commands.tune.candidates import Candidate, candidates
+from app.commands.tune.engine import Level, Measured
+from app.commands.tune.workload import WorkloadError, enough, read_workload
+from app.config.service import parse_config
+from app.telemetry.acceptance import Acceptance
+from contract.speculation import DraftModel, Ngram, from_wire
 from tests.unit.conftest import config_args
 from tests.unit.test_config import entry
 

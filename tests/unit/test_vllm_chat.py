@@ -5,9 +5,9 @@ from typing import Any
 
 import pytest
 
-from deployments.protocol import RequestHead
-from deployments.vllm_chat import ChatDialect
-from deployments.vllm_errors import validation_error
+from contract.protocol import RequestHead
+from deployments.vllm.chat import ChatDialect
+from deployments.vllm.errors import validation_error
 
 
 def vllm_error(message: str, param: str | None = None) -> bytes:

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from deployments.vllm_adapter import NOT_WITH_SPECULATION, VllmEngine
+from deployments.vllm.adapter import NOT_WITH_SPECULATION, VllmEngine
 
 TEMPLATE = "{% if tools %}{{ tools }}{% endif %}{{ messages }}{{ reasoning_effort }}"
 
@@ -53,7 +53,7 @@ def profile_of(engine: Any, tool_call_parser: str | None = None, reasoning_parse
 @pytest.fixture(autouse=True)
 def no_vllm(monkeypatch: pytest.MonkeyPatch) -> None:
     """The template is given here; loading one from a file is vLLM's."""
-    monkeypatch.setattr("deployments.vllm_adapter._load_template", lambda given: given)
+    monkeypatch.setattr("deployments.vllm.adapter._load_template", lambda given: given)
 
 
 def test_the_limits_are_the_model_s() -> None:

@@ -5,11 +5,11 @@ from typing import Any
 
 import pytest
 
-from app.errors import ApiError
-from app.responses import engine_body, failure_event
-from deployments.protocol import RequestHead, ResponseTail
-from deployments.replica import answer
-from deployments.vllm_responses import ResponsesDialect
+from app.endpoints.responses import engine_body, failure_event
+from contract.errors import ApiError
+from contract.protocol import RequestHead, ResponseTail
+from deployments.vllm.answer import answer
+from deployments.vllm.responses import ResponsesDialect
 from tests.unit.test_replica import streaming
 
 HEAD = RequestHead("/chat", "4f0c9e4c-0000-4000-8000-000000000000", include_usage=False, echo={"metadata": {"a": "b"}})

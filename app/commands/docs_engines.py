@@ -1,0 +1,64 @@
+"""docs/engines.md, written from the option models: `python -m app docs`."""
+
+import json
+from collections.abc import Iterator
+from typing import Any
+
+from contract.fields import Strict
+from contract.options.catalog import CATALOG
+
+INTRO = """# Engines and their options
+
+<!-- Written by `python -m app docs` from app/engines/. Do not edit by hand. -->
+
+What may stand under `engine_kwargs` of a model entry. A name or a value that is not legal stops the start, and
+`python -m app check FILE` says which. vLLM's are the arguments of `vllm serve`, with underscores; vLLM checks them.
+"""
+
+
+def page() -> str:
+    """The whole page."""
+    return INTRO + "".join(_section(name, engine.tasks, engine.options) for name, engine in CATALOG.items())
+
+
+def _section(name: str, tasks: tuple[str, ...], options: type[Strict] | None) -> str:
+    head = f"\n## {name}\n\nFor `task: {'` and `task: '.join(tasks)}`."
+    if options is None:
+        return f"{head}\n"
+    lines = [f"{head}\n", "| Option | Is | Default | |", "|---|---|---|---|", *_rows(options.model_json_schema())]
+    return "\n".join(lines) + "\n"
+
+
+def _rows(schema: dict[str, Any]) -> Iterator[str]:
+    kinds = schema.get("$defs", {})
+    for name, option in schema["properties"].items():
+        yield _row(name, option, kinds)
+    for kind, inner in kinds.items():
+        for name, option in inner.get("properties", {}).items():
+            yield _row(f"{kind}: {name}", option, kinds)
+
+
+def _row(name: str, option: dict[str, Any], kinds: dict[str, Any]) -> str:
+    default = f"`{json.dumps(option['default'])}`" if "default" in option else "required"
+    told = option.get("description", "").replace("|", "\\|")
+    return f"| `{name}` | {_kind(option, kinds)} | {'' if default == '`null`' else default} | {told} |"
+
+
+def _kind(option: dict[str, Any], kinds: dict[str, Any]) -> str:
+    """The type of an option in words, from its JSON Schema."""
+    if "enum" in option or "const" in option:
+        return " or ".join(f"`{value}`" for value in option.get("enum", [option.get("const")]))
+    if "$ref" in option:
+        name = option["$ref"].rpartition("/")[2]
+        return f"a {name}" if "properties" in kinds[name] else _kind(kinds[name], kinds)
+    if "anyOf" in option:
+        return " or ".join(_kind(one, kinds) for one in option["anyOf"] if one.get("type") != "null")
+    if option.get("type") == "array":
+        return f"a list, each {_kind(option.get('items', {}), kinds)}"
+    return {
+        "string": "text",
+        "integer": "a whole number",
+        "number": "a number",
+        "boolean": "true or false",
+        "object": "a mapping",
+    }.get(option.get("type", ""), "anything")

@@ -1,0 +1,158 @@
+"""`python -m app serve FILE`: runs `serve run FILE` in the foreground, says when it is ready, and stops all of it.
+
+`serve run` starts a Ray cluster on this machine where none is running. It prints no word when the models are up, and a
+second Ctrl-C during its clean-up leaves Ray's processes behind; both are mended here.
+"""
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from pathlib import Path
+from types import FrameType
+
+import orjson
+import psutil
+
+from app.config.model_entry import ModelEntry
+from app.config.service import Config, read_serve_config
+from app.keys import LOCAL_KEY, KeyRing, hash_key
+from contract.fields import ConfigError
+
+POLL_SECONDS = 0.5
+STOP_SECONDS = 40  # for Serve to drain and Ray to stop; what is left then is killed
+DEFAULT_HOST, DEFAULT_PORT = "127.0.0.1", 8000
+LOOPBACK_HOSTS = frozenset({"127.0.0.1", "::1", "localhost"})
+
+
+def serve(path: Path) -> int:
+    """Run the service of a Serve config file until it ends or is told to stop. Returns the exit status."""
+    content, config = read_serve_config(path)
+    options = content.get("http_options") or {}
+    host, port = options.get("host", DEFAULT_HOST), options.get("port", DEFAULT_PORT)
+    check_local_key(config, host)
+    KeyRing(config.keys, config.key_path())  # a key file that cannot be used is told here, not by a replica
+    _check_port(host, port)
+    command = [str(Path(sys.executable).with_name("serve")), "run", str(path)]
+    # Before the child starts: it would inherit that a signal is ignored, as shells arrange for background jobs.
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, _raise_interrupt)
+    # Its own session: Ctrl-C reaches this process only, which passes it on once.
+    child = subprocess.Popen(command, start_new_session=True, env=_environment())  # noqa: S603 - no shell, no input
+    try:
+        if _wait_until_ready(child, host, port):
+            print(banner(config, host, port), flush=True)
+        return child.wait()
+    except KeyboardInterrupt:
+        print("\nStopping ...", flush=True)
+        _stop(child)
+        return 0
+
+
+def check_local_key(config: Config, host: str) -> None:
+    """The key that everybody knows is good on loopback only. Raises ConfigError."""
+    known_to_all = hash_key(LOCAL_KEY)
+    if host not in LOOPBACK_HOSTS and any(key.sha256 == known_to_all for key in config.keys):
+        raise ConfigError(
+            f"keys: the local key is public, so it may not serve {host}. Remove it (`python -m app keys create` makes "
+            "a key), or set http_options.host to 127.0.0.1"
+        )
+
+
+def _environment() -> dict[str, str]:
+    return {"RAY_USAGE_STATS_ENABLED": "0"} | os.environ
+
+
+def _check_port(host: str, port: int) -> None:
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((host, port))
+        except OSError as error:
+            raise ConfigError(
+                f"http_options: {host}:{port} cannot be served ({error.strerror}). Stop what uses it, or choose "
+                "another port"
+            ) from None
+
+
+def _raise_interrupt(_: int, __: FrameType | None) -> None:
+    raise KeyboardInterrupt
+
+
+def _wait_until_ready(child: subprocess.Popen[bytes], host: str, port: int) -> bool:
+    """Wait for GET /ready to say yes; false where the service ended first. Says what it waits for."""
+    told = ""
+    while child.poll() is None:
+        state = _ask_ready(host, port)
+        if state is None:
+            return True
+        if state != told:
+            told = state
+            print(f"Waiting: {state}", flush=True)
+        time.sleep(POLL_SECONDS)
+    return False
+
+
+def _ask_ready(host: str, port: int) -> str | None:
+    """None where the service is ready, else what it says it waits for."""
+    try:
+        with urllib.request.urlopen(f"http://{host}:{port}/ready", timeout=5):
+            return None
+    except urllib.error.HTTPError as error:
+        return _message(error.read())
+    except OSError:
+        return "the service is starting."
+
+
+def _message(body: bytes) -> str:
+    try:
+        return str(orjson.loads(body)["error"]["message"])
+    except (orjson.JSONDecodeError, KeyError, TypeError):
+        return "the service is starting."
+
+
+def banner(config: Config, host: str, port: int) -> str:
+    base_url = f"http://{host}:{port}/v1"
+    local = any(key.sha256 == hash_key(LOCAL_KEY) for key in config.keys)
+    key = LOCAL_KEY if local else "YOUR_KEY"
+    return (
+        f"\nPortico is ready.\n"
+        f"  Base URL  {base_url}\n"
+        f"  API key   {LOCAL_KEY if local else 'one of those you made'}\n"
+        f"  Models    {', '.join(model.id for model in config.models)}\n\n"
+        f"curl {base_url}{_first_request(config.models)} -H 'Authorization: Bearer {key}'\n\n"
+        f"Ctrl-C stops it.\n"
+    )
+
+
+def _first_request(models: list[ModelEntry]) -> str:
+    """What follows the base URL in a curl line: a chat if one can be had, else the list of models."""
+    chat = next((model.id for model in models if model.task == "chat"), None)
+    if chat is None:
+        return "/models"
+    message = {"role": "user", "content": "Hello!"}
+    body = orjson.dumps({"model": chat, "messages": [message], "max_tokens": 32, "stream": True}).decode()
+    return f"/chat/completions -N -d '{body}'"
+
+
+def _stop(child: subprocess.Popen[bytes]) -> None:
+    """Stop the service and everything that it started on this machine."""
+    started = psutil.Process(child.pid).children(recursive=True)
+    child.send_signal(signal.SIGINT)
+    deadline = time.monotonic() + STOP_SECONDS
+    while time.monotonic() < deadline:
+        try:
+            child.wait(max(0.0, deadline - time.monotonic()))
+            break
+        except subprocess.TimeoutExpired:
+            child.kill()
+        except KeyboardInterrupt:
+            child.kill()  # asked twice: at once
+    _, alive = psutil.wait_procs(started, timeout=max(1.0, deadline - time.monotonic()) if child.returncode == 0 else 1)
+    for process in alive:
+        process.kill()
+    psutil.wait_procs(alive, timeout=5)

@@ -1,0 +1,1 @@
+"""The typed configuration: what `args` of a config file may hold."""

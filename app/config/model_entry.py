@@ -1,0 +1,131 @@
+"""One model of the configuration: what clients call it, which engine runs it, and with what."""
+
+import hashlib
+import os
+from functools import cached_property
+from typing import Annotated, Any, Literal, Self
+
+import orjson
+import pydantic
+from pydantic import Field, StringConstraints
+
+from app.config.resources import Resources
+from app.config.routing import Routing
+from app.config.scaling import Mode, Scale, Scaling, resolve
+from contract.fields import ModelId, Strict
+from contract.options.catalog import EngineName, Task, check_options, engines_of
+from contract.project import in_project
+from contract.speculation import ENGINE_ARGUMENTS, Speculation, to_wire
+
+# Parts of the routes themselves: as the id of a model, each would make a path mean two things.
+ROUTE_WORDS = frozenset({"chat", "responses", "embeddings", "images", "audio", "models", "completions"})
+
+# Of every process that holds an engine; an entry's `env` may override it. No engine reports its use to anybody.
+ENGINE_ENV = {"VLLM_NO_USAGE_STATS": "1", "DO_NOT_TRACK": "1", "HF_HUB_DISABLE_TELEMETRY": "1"}
+
+Capability = Literal[
+    "chat", "embeddings", "images", "transcriptions", "speech", "tools", "vision", "audio", "video", "reasoning"
+]
+
+
+class ModelEntry(Strict):
+    """One model: what clients call it, which engine runs it, and with what."""
+
+    id: ModelId
+    task: Task
+    engine: EngineName
+    source: Annotated[str, StringConstraints(min_length=1)] = Field(
+        description="a hub name, an absolute folder, or a folder of the project that begins with ./"
+    )
+    mode: Mode = Field(
+        "active", description="active: at least one replica, always; flex: none after five minutes without a request"
+    )
+    scaling: Scaling = Scaling()
+    routing: Routing = Routing()
+    resources: Resources = Resources()
+    env: dict[str, str] = Field({}, description="environment variables of the replicas")
+    packages: list[Annotated[str, StringConstraints(pattern=r"^\.?/[^:]+$")]] = Field(
+        [],
+        description="folders of packages, absolute or beginning with ./, that the replicas prefer to the common ones",
+    )
+    engine_kwargs: dict[str, Any] = Field(
+        {}, description="the engine's own options; those of vllm are the arguments of `vllm serve`, with underscores"
+    )
+    speculation: Speculation = Field(
+        "off", description="off, auto, or a method with its options; for vllm's chat models"
+    )
+    capabilities: dict[Capability, bool] = Field({}, description="instead of what is found in the model")
+    chat_template_kwargs: list[str] = Field([], description="variables of the chat template that clients may set")
+
+    @pydantic.model_validator(mode="after")
+    def _engine_has_the_task(self) -> Self:
+        able = engines_of(self.task)
+        if self.engine not in able:
+            raise ValueError(f"{self.engine} does not do the task {self.task}; {' or '.join(able)} does")
+        return self
+
+    @pydantic.model_validator(mode="after")
+    def _speculation_has_its_place(self) -> Self:
+        if self.speculation == "off":
+            return self
+        if (self.engine, self.task) != ("vllm", "chat"):
+            raise ValueError(
+                f"speculation: only chat models of vllm speculate, and {self.id} is for {self.task} on {self.engine}; "
+                "remove it"
+            )
+        if twice := sorted(ENGINE_ARGUMENTS & set(self.engine_kwargs)):
+            raise ValueError(
+                f"speculation: engine_kwargs.{twice[0]} is set too; keep one of them. `speculation` is checked before "
+                "the start, the other is vLLM's own and knows more methods"
+            )
+        return self
+
+    @pydantic.field_validator("engine_kwargs")
+    @classmethod
+    def _options_are_legal(cls, value: dict[str, Any], info: pydantic.ValidationInfo) -> dict[str, Any]:
+        if "engine" in info.data:  # it is not where the name itself is wrong
+            check_options(info.data["engine"], value)
+        return value
+
+    @pydantic.field_validator("id")
+    @classmethod
+    def _not_a_route_word(cls, value: str) -> str:
+        if value in ROUTE_WORDS:
+            raise ValueError(f"{value!r} is a part of the routes; choose another id")
+        return value
+
+    @pydantic.model_validator(mode="after")
+    def _parts_fit_together(self) -> Self:
+        self.resources.check_engine(self.engine, self.engine_kwargs)
+        if self.routing.policy == "prefix" and self.task != "chat":
+            raise ValueError(f"routing.policy: prefix is for the task chat, and this is {self.task}")
+        _ = self.scale
+        return self
+
+    @cached_property
+    def scale(self) -> Scale:
+        """`scaling`, with the defaults of the mode and the task."""
+        return resolve(self.scaling, self.mode, self.task, self.engine_kwargs, self.resources.num_gpus)
+
+    @cached_property
+    def identity(self) -> str:
+        """A digest of what the replicas run. Where it changes, they are others, and so may be what they can do."""
+        parts = (
+            self.id,
+            self.task,
+            self.engine,
+            self.location(),
+            self.environment(),
+            self.engine_kwargs,
+            to_wire(self.speculation),
+        )
+        return hashlib.sha256(orjson.dumps(parts, option=orjson.OPT_SORT_KEYS, default=str)).hexdigest()
+
+    def environment(self) -> dict[str, str]:
+        """The environment variables of the model's replicas."""
+        path = [*map(in_project, self.packages), *filter(None, [self.env.get("PYTHONPATH")])]
+        return ENGINE_ENV | self.env | ({"PYTHONPATH": os.pathsep.join(path)} if path else {})
+
+    def location(self) -> str:
+        """`source` as an engine takes it: a hub name, or an absolute path."""
+        return in_project(self.source)

@@ -1,0 +1,204 @@
+"""The configuration: one typed model of what stands under `args` of an application in `serve_configs/*.yaml`.
+
+A wrong file fails at once; the error names the field, what is wrong there and what is legal.
+"""
+
+from pathlib import Path
+from typing import Annotated, Any, Self
+
+import pydantic
+import yaml
+from pydantic import Field, StringConstraints
+
+from app.config.inventory import Cluster, Need, check_fit, has_room
+from app.config.model_entry import ModelEntry
+from app.keys.entry import KeyEntry
+from contract.fields import ConfigError, PositiveFloat, PositiveInt, Strict, explain, refuse_twice
+from contract.project import in_project
+
+# What stands in a Serve config file beside `args`, so that updates leave the autoscaling of other models alone.
+APPLICATION_POLICY = "app.autoscaling:ApplicationPolicy"
+DOMAIN = r"^(\*\.)?[A-Za-z0-9-]{1,63}(\.[A-Za-z0-9-]{1,63}){0,8}(:[0-9]{1,5})?$"
+
+
+class Limits(Strict):
+    """Bounds on one request."""
+
+    max_body_bytes: PositiveInt = 32 * 1024 * 1024
+    max_file_bytes: PositiveInt = Field(25 * 1024 * 1024, description="of a recording to transcribe")
+    body_pause_timeout_s: PositiveFloat = Field(60, description="without a byte of a body that is still coming")
+    body_timeout_s: PositiveFloat = Field(600, description="until a body is there whole")
+    first_byte_timeout_s: PositiveFloat = 600
+    wake_timeout_s: PositiveFloat = Field(
+        60, description="how long a request waits for a model that was scaled to zero; then it is told to come back"
+    )
+    ping_interval_s: PositiveFloat = 15
+
+
+class InputImages(Strict):
+    """Bounds on the images that chat and responses bring, and where from the gateway fetches those named by a URL."""
+
+    allowed_domains: list[Annotated[str, StringConstraints(pattern=DOMAIN, to_lower=True)]] = Field(
+        [],
+        description="hosts, `*.` before one for all under it, `:port` after one for another port than 80 and 443; "
+        "none: only data URLs",
+    )
+    allowed_networks: list[pydantic.IPvAnyNetwork] = Field(
+        [], description="private networks where such hosts may be; every public address is legal anyhow"
+    )
+    fetch_timeout_s: PositiveFloat = 10
+    max_per_request: PositiveInt = 32
+    max_bytes: PositiveInt = 20 * 1024 * 1024
+    max_pixels: PositiveInt = 50_000_000
+
+
+class KeptImages(Strict):
+    """Where images stay that clients ask for by URL."""
+
+    location: str | None = Field(
+        None,
+        description="a folder, or a URL that fsspec knows, that every ingress replica can reach; left out, with one "
+        "ingress replica: a folder among those for temporary files",
+    )
+    secret_file: str | None = Field(
+        None,
+        description="at least 32 random bytes that sign the URLs, the same on every node; left out, with one ingress "
+        "replica: made and kept in the location",
+    )
+    lifetime_s: PositiveFloat = Field(3600, description="of an image and its URL")
+    public_url: str | None = Field(
+        None, pattern=r"^https?://[^\s?#]+$", description="what URLs begin with; left out: http:// and the asked host"
+    )
+
+    def secret_path(self) -> Path | None:
+        return None if self.secret_file is None else Path(in_project(self.secret_file))
+
+
+class Budgets(Strict):
+    """The shared account of all keys' budgets. A single ingress replica keeps it by itself."""
+
+    snapshot: str | None = Field(
+        None,
+        description="where the shared account is written each second, as a path or a URL that fsspec knows; left out: "
+        "a file in the folder for temporary files",
+    )
+
+
+class Ingress(Strict):
+    """The gateway's own replicas. Their number is fixed; only models scale."""
+
+    replicas: PositiveInt = 1
+    num_cpus: float = Field(0.1, ge=0, description="what Ray reserves for each")
+    label_selector: dict[str, str] = Field(
+        {}, description="labels of the nodes where they may run; empty: any node that has room"
+    )
+    max_ongoing_requests: PositiveInt = Field(1000, description="open requests and streams per replica")
+    max_queued_requests: PositiveInt = Field(1000, description="per proxy, waiting for a replica")
+    drain_timeout_s: float = Field(
+        600, ge=0, description="how long a replica that is to stop may go on with what it has begun"
+    )
+
+
+class Config(Strict):
+    """The whole configuration of an application."""
+
+    models: Annotated[list[ModelEntry], Field(min_length=1)]
+    keys: list[KeyEntry] = Field([], description="keys that change with the configuration only")
+    key_file: str | None = Field(
+        None, description="an absolute path, or one in the project that begins with ./; followed while the service runs"
+    )
+    limits: Limits = Limits()
+    input_images: InputImages = InputImages()
+    kept_images: KeptImages = KeptImages()
+    budgets: Budgets = Budgets()
+    ingress: Ingress = Ingress()
+    cluster: Cluster = Cluster()
+
+    @pydantic.field_validator("key_file")
+    @classmethod
+    def _same_for_every_process(cls, value: str | None) -> str | None:
+        if value is not None and not value.startswith(("/", "./")):
+            raise ValueError(f"{value!r} is neither an absolute path nor one in the project that begins with ./")
+        return value
+
+    @pydantic.field_validator("models", "keys")
+    @classmethod
+    def _ids_are_unique(cls, entries: list[ModelEntry | KeyEntry]) -> list[ModelEntry | KeyEntry]:
+        refuse_twice(entry.id for entry in entries)
+        return entries
+
+    @pydantic.model_validator(mode="after")
+    def _pipelines_are_known(self) -> Self:
+        known = {model.id for model in self.models}
+        for key in self.keys:
+            if unknown := sorted(set(key.pipelines or []) - known):
+                raise ValueError(f"keys: {key.id} names the model {unknown[0]!r}, which is not in `models`")
+        return self
+
+    @pydantic.model_validator(mode="after")
+    def _somebody_may_ask(self) -> Self:
+        if not self.keys and self.key_file is None:
+            raise ValueError("keys: there are none, and no `key_file` is named; at least one of both must be there")
+        return self
+
+    @pydantic.model_validator(mode="after")
+    def _replicas_share_images(self) -> Self:
+        kept = self.kept_images
+        alone = self.ingress.replicas == 1 or all(model.task != "images" for model in self.models)
+        if not alone and (kept.location is None or kept.secret_file is None):
+            raise ValueError(
+                "kept_images: several ingress replicas serve images by URL, so `location` and `secret_file` must name "
+                "what all of them can read, such as s3://bucket/images and a secret that every node has"
+            )
+        return self
+
+    @pydantic.model_validator(mode="after")
+    def _models_fit_the_cluster(self) -> Self:
+        check_fit(self.cluster, [_need(model, model.scale.min_replicas) for model in self.models])
+        return self
+
+    def has_room_for_one_more(self, model: ModelEntry) -> bool:
+        """Whether one replica of `model` more fits into the cluster when all models have as many as they may."""
+        return has_room(self.cluster, [_need(one, one.scale.max_replicas) for one in self.models], model.id)
+
+    def wake_timeouts_s(self) -> dict[str, float]:
+        """How long a request waits for each model that may sleep."""
+        sleepers = [model for model in self.models if model.scale.min_replicas == 0]
+        return {model.id: model.scaling.wake_timeout_s or self.limits.wake_timeout_s for model in sleepers}
+
+    def key_path(self) -> Path | None:
+        """Where the key file is."""
+        return None if self.key_file is None else Path(in_project(self.key_file))
+
+
+def _need(model: ModelEntry, replicas: int) -> Need:
+    return Need(model.id, replicas, model.resources.num_gpus, model.resources.accelerator_types)
+
+
+def parse_config(args: dict[str, Any]) -> Config:
+    """The configuration in `args`, checked. Raises ConfigError."""
+    try:
+        return Config.model_validate(args)
+    except pydantic.ValidationError as error:
+        raise explain(error, "args") from None
+
+
+def read_serve_config(path: Path) -> tuple[dict[str, Any], Config]:
+    """A whole Serve config file: its content, and the configuration of its one application. Raises ConfigError."""
+    try:
+        with path.open("rb") as file:  # from a file, YAML's errors name the line without repeating it
+            content = yaml.safe_load(file)
+        application = content["applications"][0]
+        args = application["args"]
+    except (OSError, yaml.YAMLError) as error:
+        raise ConfigError(f"{path}: {error}") from None
+    except (KeyError, IndexError, TypeError):
+        raise ConfigError(f"{path}: there is no `applications[0].args`") from None
+    config = parse_config(args)
+    policy = (application.get("autoscaling_policy") or {}).get("policy_function")
+    if policy != APPLICATION_POLICY and any(not model.scale.is_fixed for model in config.models):
+        raise ConfigError(
+            f"applications[0].autoscaling_policy: models of this file scale, so it must be {{policy_function: "
+            f"{APPLICATION_POLICY!r}}}. Without it Serve would no longer scale those that an update leaves alone"
+        )
+    return content, config

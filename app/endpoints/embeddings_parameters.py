@@ -1,0 +1,86 @@
+"""The parameters of POST /v1/embeddings."""
+
+from dataclasses import dataclass
+from typing import Any
+
+from app.parameters.kinds import Choice, Number, Reading, Text, wrong_type, wrong_value
+from app.parameters.row import Parameter, Table, Treatment
+from contract.errors import ApiError
+from contract.profile import Profile
+
+MAX_INPUTS = 2048
+MAX_TOKENS = 300_000  # of one request, all inputs together
+
+
+@dataclass(frozen=True, slots=True)
+class Texts:
+    """A text, an array of texts, an array of token ids, or an array of such arrays; nothing of it empty."""
+
+    def read(self, value: Any, name: str, profile: Profile) -> Reading:
+        if isinstance(value, str):
+            return Text(1).read(value, name, profile)
+        if not isinstance(value, list):
+            raise wrong_type(name, self.told())
+        if not 1 <= len(value) <= MAX_INPUTS and not _is_token(value[0] if value else None):
+            raise wrong_value(name, self.told())
+        if tokens_together(value) > MAX_TOKENS:  # before anybody looks at each
+            raise too_many_tokens(name)
+        kind = type(value[0])
+        if kind is int and _are_tokens(value):
+            return Reading(value)
+        for index, item in enumerate(value):
+            place = f"{name}.{index}"
+            if type(item) is not kind:
+                raise wrong_type(place, "of the same type as the first")
+            if kind is int and not _is_token(item):
+                raise wrong_value(place, "a token id: 0 or more")
+            if kind is not int:
+                self._check(item, place)
+        return Reading(value)
+
+    def told(self) -> str:
+        return f"a string, up to {MAX_INPUTS} strings, token ids, or up to {MAX_INPUTS} arrays of token ids; none empty"
+
+    def schema(self) -> dict[str, Any]:
+        tokens = {"type": "array", "minItems": 1, "items": {"type": "integer"}}
+        text = {"type": "string", "minLength": 1}
+        arrays = [{"type": "array", "minItems": 1, "maxItems": MAX_INPUTS, "items": item} for item in (text, tokens)]
+        return {"anyOf": [text, tokens, *arrays]}
+
+    def _check(self, item: Any, place: str) -> None:
+        if not isinstance(item, (str, list)):
+            raise wrong_type(place, "a string, a token id, or an array of token ids")
+        if not item:
+            raise wrong_value(place, "a string or an array that is not empty")
+        if isinstance(item, list) and not _are_tokens(item):
+            raise wrong_type(place, "an array of token ids, each an integer that is 0 or more")
+
+
+def tokens_together(inputs: list[Any]) -> int:
+    """How many token ids are in `inputs`: in its arrays, or in itself."""
+    return len(inputs) if _is_token(inputs[0]) else sum(len(one) for one in inputs if isinstance(one, list))
+
+
+def too_many_tokens(name: str) -> ApiError:
+    told = f"The inputs have more than {MAX_TOKENS} tokens together, the limit of a request. Send them in several."
+    return ApiError("context_length_exceeded", told, param=name)
+
+
+def _are_tokens(values: list[Any]) -> bool:
+    """Quickly, for hundreds of thousands."""
+    return set(map(type, values)) == {int} and min(values) >= 0
+
+
+def _is_token(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and value >= 0
+
+
+EMBEDDINGS = Table(
+    rows=(
+        Parameter("model", Text(), "The id of a model. May be left out under /v1/{pipeline}/.", Treatment.GATEWAY),
+        Parameter("input", Texts(), "What to embed.", required=True, capability="embeddings"),
+        Parameter("encoding_format", Choice(("float", "base64")), "Numbers, or base64 of 32-bit floats."),
+        Parameter("dimensions", Number(1, "dimensions", integer=True), "Shorten the vectors.", feature="dimensions"),
+        Parameter("user", Text(), "Written to the log.", Treatment.ACCEPT),
+    )
+)

@@ -1,0 +1,1 @@
+"""The ASGI application: one way through for every route."""

@@ -1,0 +1,1 @@
+"""Bodies of requests and their responses, as HTTP has them."""

@@ -1,0 +1,1 @@
+"""What ties the gateway to Ray Serve."""

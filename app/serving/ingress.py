@@ -1,0 +1,154 @@
+"""The ingress deployment: the gateway inside a Serve replica."""
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable, Coroutine
+from typing import Any
+
+from ray import serve
+from ray.serve.handle import DeploymentHandle
+
+from app.budgets.actor import ActorLink
+from app.budgets.admission import Budgets
+from app.budgets.estimate import Estimator
+from app.budgets.exact import ExactBudgets
+from app.budgets.leased import LeasedBudgets
+from app.config.service import Config
+from app.gateway.application import Gateway
+from app.gateway.image_store import ImageStore
+from app.keys import KeyRing
+from app.serving import serve_settings
+from app.telemetry import access_log
+from app.telemetry.acceptance import RecentAcceptance
+from app.telemetry.metrics import RayMetrics
+from app.telemetry.metrics_page import acceptance_now, metrics_page
+from app.upstream.profile_store import ClusterProfiles
+from app.upstream.readiness import Watch
+from app.upstream.registry import Registry
+from app.upstream.relay import HandleRelay
+
+logger = logging.getLogger("portico.ingress")
+
+
+class _Application:
+    """An ASGI application that is an object: uvicorn takes a bound method for one of the old kind."""
+
+    def __init__(self, serve: Callable[..., Awaitable[None]]) -> None:
+        self._serve = serve
+
+    async def __call__(self, scope: dict[str, Any], receive: Any, send: Any) -> None:
+        await self._serve(scope, receive, send)
+
+
+class IngressReplica:
+    """Holds one gateway, and puts another in its place when the configuration changes.
+
+    A request stays with the gateway that took it, so an update cuts no stream. The number of replicas is fixed: a
+    change would make HAProxy drop long streams.
+    """
+
+    def __init__(self, handles: dict[str, Any]) -> None:
+        """`handles` makes the models a part of the application; those added later are found by their names."""
+        self._handles = handles
+        self._config: Config | None = None
+        self._gateway: Gateway | None = None
+        self._registry: Registry | None = None
+        self._budgets: Budgets | None = None
+        self._estimator = Estimator()
+        self._metrics = RayMetrics()
+        self._tasks: dict[str, asyncio.Task[None]] = {}
+
+    async def __serve_build_asgi_app__(self) -> Callable[..., Awaitable[None]]:
+        """Called by Serve once, on the loop that will serve the requests."""
+        access_log.configure()
+        return _Application(self.serve)
+
+    async def serve(self, scope: dict[str, Any], receive: Any, send: Any) -> None:
+        """The ASGI application: whatever gateway there is now."""
+        if scope["type"] == "lifespan":
+            await self._lifespan(receive, send)
+        elif self._gateway is not None:  # Serve configures a replica before it sends requests
+            await self._gateway(scope, receive, send)
+
+    async def _lifespan(self, receive: Any, send: Any) -> None:
+        """There is nothing to start; the server waits for both answers."""
+        while True:
+            message = await receive()
+            stopping = message["type"] == "lifespan.shutdown"
+            if stopping and self._budgets is not None:
+                await self._budgets.close()
+            await send({"type": f"{message['type']}.complete"})
+            if stopping:
+                return
+
+    async def reconfigure(self, config: dict[str, Any]) -> None:
+        """Called by Serve with the configuration: at the start, and at each change of it.
+
+        What cannot be followed, such as a key file that is not there, fails a start. Later it is logged, and what was
+        there before goes on: a replica that failed would be replaced by one that fails as well.
+        """
+        try:
+            await self._follow(Config.model_validate(config))
+        except Exception:
+            if self._gateway is None:
+                raise
+            logger.exception("the changed configuration cannot be used; the one before stays")
+
+    async def _follow(self, config: Config) -> None:
+        keys = await asyncio.to_thread(KeyRing, config.keys, config.key_path())
+        image_store = await asyncio.to_thread(ImageStore, config.kept_images)
+        await asyncio.to_thread(serve_settings.require_fit, config)
+        app_name = serve.get_replica_context().app_name
+        routed = {entry.id: entry.routing for entry in (self._config or config).models}
+        for entry in config.models:  # a handle keeps the router that it has
+            if entry.id not in self._handles or routed.get(entry.id, entry.routing) != entry.routing:
+                self._handles[entry.id] = DeploymentHandle(entry.id, app_name)  # Serve's function for it keeps a cache
+        handles = {entry.id: self._handles[entry.id] for entry in config.models}
+        registry = Registry(config.models, self._registry)
+        watch = Watch(registry, app_name, handles, ClusterProfiles(app_name))
+        relay = HandleRelay(handles, watch, config.wake_timeouts_s())
+        budgets = self._budgets_of(config)
+        self._load_tokenizers(config)
+        self._gateway = Gateway(
+            config,
+            keys,
+            relay,
+            registry,
+            budgets=budgets,
+            estimator=self._estimator,
+            image_store=image_store,
+            metrics=self._metrics,
+            metrics_page=metrics_page,
+            acceptance=RecentAcceptance(acceptance_now).of,
+        )
+        self._config, self._registry, self._budgets = config, registry, budgets
+        self._keep("watch", watch.run())
+        self._keep("keys", keys.follow())
+        self._keep("images", image_store.keep_swept())
+
+    def _budgets_of(self, config: Config) -> Budgets:
+        """Budgets of this replica alone, where it is the only one, else leased from the shared account."""
+        before, number = self._config, config.ingress.replicas
+        same = before is not None and (before.ingress.replicas, before.budgets) == (number, config.budgets)
+        if same and self._budgets is not None:
+            return self._budgets  # with all that was granted
+        if self._budgets is not None:
+            self._keep("budgets before", self._budgets.close())  # what they hold goes back to the shared account
+        if number == 1:
+            return ExactBudgets()
+        budgets = LeasedBudgets(ActorLink(config.budgets.snapshot), number)
+        self._keep("budgets", budgets.keep())
+        self._keep("figures of the bank", self._metrics.follow_bank(budgets))
+        return budgets
+
+    def _load_tokenizers(self, config: Config) -> None:
+        known = {(entry.id, entry.location()) for entry in (self._config.models if self._config else [])}
+        for entry in config.models:
+            if (entry.id, entry.location()) not in known:
+                self._keep(f"tokenizer of {entry.id}", self._estimator.load(entry.id, entry.location()))
+
+    def _keep(self, name: str, work: Coroutine[Any, Any, None]) -> None:
+        """Run `work` in the background, in place of what had its name before."""
+        if (old := self._tasks.get(name)) is not None:
+            old.cancel()
+        self._tasks[name] = asyncio.create_task(work)

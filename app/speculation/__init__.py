@@ -1,1 +1,0 @@
-"""Speculative decoding: how a model entry asks for it, what `auto` picks, and how well it works."""

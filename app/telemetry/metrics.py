@@ -1,0 +1,92 @@
+"""What the gateway counts. Labels come from closed sets: routes, configured models, statuses, reasons."""
+
+import asyncio
+from typing import Protocol
+
+from ray.util.metrics import Counter, Gauge, Histogram
+
+from app.budgets.leased import LeasedBudgets
+from app.http.reply import Reply
+
+BANK_SECONDS = 5.0  # between two looks at whether the bank answers
+SECONDS = [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300, 600]
+
+
+class Metrics(Protocol):
+    """Receives every finished request."""
+
+    def record(self, reply: Reply) -> None: ...
+
+
+class NoMetrics:
+    """For a gateway that runs without Ray."""
+
+    def record(self, reply: Reply) -> None:
+        pass
+
+
+class RayMetrics:
+    """Exports through Ray's metrics agent, which every node has and which outlives any replica."""
+
+    def __init__(self) -> None:
+        labels = ("route", "model")
+        self._requests = Counter(
+            "portico_requests", "Requests by status and reason (ok, an error's code, client_gone).",
+            (*labels, "status", "reason"),
+        )  # fmt: skip
+        self._seconds = Histogram("portico_request_seconds", "Whole time of a request.", SECONDS, labels)
+        self._first_byte = Histogram("portico_first_byte_seconds", "Time to the first byte.", SECONDS, labels)
+        self._overhead = Histogram(
+            "portico_overhead_seconds", "The gateway's own time up to the first byte.", SECONDS, labels
+        )
+        self._first_token = Histogram(
+            "portico_time_to_first_token_seconds", "Time to the first token of a stream of text.", SECONDS, labels
+        )
+        self._inter_token = Histogram(
+            "portico_inter_token_seconds",
+            "Mean time between the tokens of a stream of text, once for each stream.",
+            SECONDS,
+            labels,
+        )
+        self._bank_away = Gauge(
+            "portico_budget_bank_away", "1 where this gateway replica does not reach the shared account, else 0."
+        )
+        self._refused = Counter(
+            "portico_budget_refusals",
+            "Requests refused because a budget was spent, by what of it.",
+            ("key", "resource"),
+        )
+        self._key_requests = Counter("portico_key_requests", "Requests by the key's public id.", ("key",))
+        self._key_tokens = Counter("portico_key_tokens", "Tokens by the key's public id.", ("key", "kind"))
+        self._tokens = Counter("portico_tokens", "Tokens by kind (prompt, completion).", (*labels, "kind"))
+
+    def record(self, reply: Reply) -> None:
+        labels = {"route": reply.route, "model": reply.model_id or ""}
+        self._requests.inc(1, {**labels, "status": str(reply.status or 0), "reason": reply.reason})
+        self._seconds.observe(reply.clock.total(), labels)
+        if reply.first_byte_s is not None:
+            self._first_byte.observe(reply.first_byte_s, labels)
+            self._overhead.observe(reply.overhead_s, labels)
+        if (seconds := reply.first_token_s()) is not None:
+            self._first_token.observe(seconds, labels)
+        if (seconds := reply.inter_token_s()) is not None:
+            self._inter_token.observe(seconds, labels)
+        for kind, tokens in reply.tokens().items():
+            if tokens:
+                self._tokens.inc(tokens, {**labels, "kind": kind})
+        if reply.key_id is not None:
+            self._record_key(reply, reply.key_id)
+
+    def _record_key(self, reply: Reply, key: str) -> None:
+        self._key_requests.inc(1, {"key": key})
+        if reply.refused_resource is not None:
+            self._refused.inc(1, {"key": key, "resource": reply.refused_resource})
+        for kind, tokens in reply.tokens().items():
+            if tokens:
+                self._key_tokens.inc(tokens, {"key": key, "kind": kind})
+
+    async def follow_bank(self, budgets: LeasedBudgets) -> None:
+        """Show for as long as this process lives whether `budgets` reach the shared account."""
+        while True:
+            self._bank_away.set(float(budgets.bank_is_away))
+            await asyncio.sleep(BANK_SECONDS)

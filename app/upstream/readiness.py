@@ -1,0 +1,120 @@
+"""Asks Serve how the model deployments are and tells the registry."""
+
+import asyncio
+import logging
+from typing import Any
+
+from ray import serve
+
+from app.upstream.profile_store import ProfileStore
+from app.upstream.registry import Model, Readiness, Registry
+from contract.profile import Profile
+
+logger = logging.getLogger("portico.readiness")
+
+WATCH_SECONDS_STARTING = 0.5
+WATCH_SECONDS_READY = 5.0
+DESCRIBE_SECONDS = 30.0  # a replica answers at once, unless its queue is long
+
+# All replicas are of the newest version, or there is none: the model was scaled to zero, or wakes.
+SETTLED = frozenset({"HEALTHY", "UPSCALING", "DOWNSCALING"})
+
+
+def readiness_of(deployment: Any) -> Readiness:
+    """The readiness of one deployment from Serve's overview of it.
+
+    A replica runs only after its constructor, which answers a warm-up request. A settled deployment without replicas
+    has been up: every deployment starts with at least one.
+    """
+    if deployment.status in SETTLED or running_of(deployment) > 0:
+        return Readiness.VERIFIED
+    return Readiness.FAILED if deployment.status == "DEPLOY_FAILED" else Readiness.STARTING
+
+
+def running_of(deployment: Any) -> int:
+    """How many of its replicas take requests."""
+    return int(deployment.replica_states.get("RUNNING", 0))
+
+
+class Watch:
+    """Keeps a registry up to date."""
+
+    def __init__(self, registry: Registry, app_name: str, handles: dict[str, Any], profiles: ProfileStore) -> None:
+        self._registry = registry
+        self._app_name = app_name
+        self._handles = handles
+        self._profiles = profiles
+        self._looking: asyncio.Task[None] | None = None
+        self._deployments: dict[str, Any] = {}  # as they were last seen
+        self._learning: dict[str, asyncio.Task[None]] = {}
+
+    def is_up(self, model_id: str) -> bool:
+        """Whether a replica of the model runs, as far as is known here, without asking."""
+        return self._registry.is_up(model_id)
+
+    async def ask_whether_up(self, model_id: str) -> bool:
+        """Whether a replica of the model runs now. Many who ask at once ask Serve once."""
+        if self._looking is None or self._looking.done():
+            self._looking = asyncio.create_task(self.look())
+        await asyncio.shield(self._looking)
+        return self._registry.is_up(model_id)
+
+    async def run(self) -> None:
+        """Watch for as long as this process lives."""
+        while True:
+            await self.look()
+            await asyncio.sleep(WATCH_SECONDS_READY if self._registry.all_verified() else WATCH_SECONDS_STARTING)
+
+    async def look(self) -> None:
+        """Ask Serve once; what single models are then asked goes on in the background."""
+        try:
+            status = await asyncio.to_thread(serve.status)
+        except Exception:  # the controller may be restarting; what was known stays valid
+            logger.warning("Serve did not say how the models are; asking again", exc_info=True)
+            return
+        application = status.applications.get(self._app_name)
+        if application is None or not application.deployments:
+            return  # while Serve builds an update it names no deployments; those that run go on
+        self._deployments = application.deployments
+        for model in self._registry.unsettled():
+            self._start_to_learn(model)
+        self._tell()
+
+    async def learnt(self) -> None:
+        """Wait until every model that was asked has answered."""
+        await asyncio.gather(*self._learning.values())
+
+    def _tell(self) -> None:
+        self._registry.update(
+            {name: readiness_of(one) for name, one in self._deployments.items()},
+            {name: running_of(one) for name, one in self._deployments.items()},
+        )
+
+    def _start_to_learn(self, model: Model) -> None:
+        model_id, under_way = model.entry.id, self._learning.get(model.entry.id)
+        deployment = self._deployments.get(model_id)
+        if deployment is None or readiness_of(deployment) is not Readiness.VERIFIED:
+            return
+        settled = deployment.status in SETTLED
+        if not settled and model.known is not None:
+            return  # an update goes on, and either version may answer
+        if under_way is None or under_way.done():
+            learning = self._learn(model, settled=settled, asleep=running_of(deployment) == 0)
+            self._learning[model_id] = asyncio.create_task(learning)
+
+    async def _learn(self, model: Model, *, settled: bool, asleep: bool) -> None:
+        """Learn what a model can do: of a replica that runs, else as another gateway has learnt it."""
+        model_id, identity = model.entry.id, model.entry.identity
+        try:
+            kept = await self._profiles.get(model_id, identity) if asleep else None
+            if kept is None:
+                async with asyncio.timeout(DESCRIBE_SECONDS):
+                    told = await self._handles[model_id].describe.remote()
+                self._registry.learn(model_id, Profile.from_wire(told), settled=settled)
+                if settled:
+                    await self._profiles.put(model_id, identity, told)
+            else:
+                self._registry.learn(model_id, Profile.from_wire(kept))
+        except Exception:  # the replica died meanwhile, or has much to do
+            logger.warning("%s did not say what it can do; asking again", model_id, exc_info=True)
+        self._tell()

@@ -1,0 +1,140 @@
+"""Which models there are, which are up, and which one a request means."""
+
+import time
+from collections import Counter
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+from app.config.model_entry import ModelEntry
+from app.keys import KeyEntry
+from contract.errors import ApiError
+from contract.profile import Profile
+
+DEFAULT_MODEL = "default"  # what `model` may say under /v1/{pipeline}/
+
+
+class Readiness(StrEnum):
+    """How far a model's deployment is. Only a verified model is listed and served."""
+
+    STARTING = "starting"
+    VERIFIED = "verified"  # a replica has started and answered a warm-up request
+    FAILED = "failed"
+
+
+@dataclass
+class Model:
+    """One configured model and how it is now."""
+
+    entry: ModelEntry
+    readiness: Readiness = Readiness.STARTING
+    known: Profile | None = None  # what it can do; known before it is verified
+    is_settled: bool = False  # whether `known` is of what the entry says now, not of what an update is replacing
+    running: int = 0  # replicas; a verified model with none sleeps
+    found: Profile | None = None  # `known` as the replica told it
+    created: int = field(default_factory=lambda: int(time.time()))  # Unix seconds; when it was first verified
+
+    @property
+    def profile(self) -> Profile:
+        """What the model can do."""
+        if self.known is None:
+            raise RuntimeError(f"the profile of {self.entry.id} was asked before it was known")
+        return self.known
+
+    def card(self) -> dict[str, object]:
+        """The model as GET /v1/models shows it."""
+        return {"id": self.entry.id, "object": "model", "created": self.created, "owned_by": "portico"}
+
+
+class Registry:
+    """The models of the configuration. One task updates their readiness; requests only read it."""
+
+    def __init__(self, entries: list[ModelEntry], before: "Registry | None" = None) -> None:
+        """The models of a configuration; `before` is the registry of the one that it replaces."""
+        self._models = {entry.id: Model(entry) for entry in entries}
+        for model_id, old in (before._models if before else {}).items():
+            if (model := self._models.get(model_id)) is not None:
+                model.readiness, model.created, model.running = old.readiness, old.created, old.running
+                if old.found is not None:
+                    same = old.entry.identity == model.entry.identity
+                    self.learn(model_id, old.found, settled=old.is_settled and same)
+
+    def update(self, readiness: dict[str, Readiness], running: dict[str, int] | None = None) -> None:
+        """Take over what is known now; a model that is not in `readiness` is starting. `running` counts replicas."""
+        for model_id, model in self._models.items():
+            now = readiness.get(model_id, Readiness.STARTING)
+            model.running = (running or {}).get(model_id, 0)
+            if now is Readiness.VERIFIED and model.known is None:
+                now = Readiness.STARTING
+            if now is Readiness.VERIFIED and model.readiness is not Readiness.VERIFIED:
+                model.created = int(time.time())
+            model.readiness = now
+
+    def unsettled(self) -> list[Model]:
+        """The models whose profile is not known for sure."""
+        return [model for model in self._models.values() if not model.is_settled]
+
+    def is_up(self, model_id: str) -> bool:
+        """Whether a replica of the model runs, as far as is known here."""
+        return model_id in self._models and self._models[model_id].running > 0
+
+    def learn(self, model_id: str, profile: Profile, *, settled: bool = True) -> None:
+        """Take over what a replica says its model can do, and what the configuration says instead."""
+        model = self._models[model_id]
+        model.found, model.is_settled = profile, settled
+        model.known = profile.overridden(model.entry.capabilities.items(), model.entry.chat_template_kwargs)
+
+    def all_verified(self) -> bool:
+        return all(model.readiness is Readiness.VERIFIED for model in self._models.values())
+
+    def summary(self) -> str:
+        """How many models are how far, without their names."""
+        count = Counter(model.readiness for model in self._models.values())
+        told = ", ".join(f"{number} {readiness}" for readiness, number in sorted(count.items()))
+        return f"Of {len(self._models)} models: {told}."
+
+    def visible_to(self, key: KeyEntry) -> list[Model]:
+        """The verified models that `key` may use, in the order of the configuration."""
+        return [m for m in self._models.values() if m.readiness is Readiness.VERIFIED and may_use(key, m.entry.id)]
+
+    def lookup(self, model_id: str, key: KeyEntry) -> Model:
+        """The verified model of that id. Raises ApiError: 404 unknown or failed, 403 out of scope, 503 starting."""
+        model = self._models.get(model_id)
+        if model is None or model.readiness is Readiness.FAILED:
+            raise ApiError(
+                "model_not_found", "There is no model of this id here. GET /v1/models lists the ids.", param="model"
+            )
+        if not may_use(key, model_id):
+            raise ApiError(
+                "model_not_allowed", "This key may not use this model. GET /v1/models lists what it may use."
+            )
+        if model.readiness is Readiness.STARTING:
+            raise ApiError("model_starting", "This model is starting. Retry after a pause.", param="model")
+        return model
+
+    def named(self, asked: object, pipeline: str | None) -> str | None:
+        """The id of the configured model that a request names, whether or not it may be used now."""
+        model_id = pipeline or asked
+        return model_id if isinstance(model_id, str) and model_id in self._models else None
+
+    def resolve(self, asked: object, pipeline: str | None, key: KeyEntry) -> Model:
+        """The model that a request means: `asked` is its field `model`, `pipeline` the one its path names."""
+        if pipeline is not None:
+            model = self.lookup(pipeline, key)
+            if asked not in (None, DEFAULT_MODEL, pipeline):
+                raise ApiError(
+                    "invalid_value",
+                    f"This path serves the model {pipeline!r} only. Leave `model` out, or name that one.",
+                    param="model",
+                )
+            return model
+        if asked is None:
+            raise ApiError(
+                "missing_required_parameter", "`model` is missing. GET /v1/models lists the ids.", param="model"
+            )
+        if not isinstance(asked, str):
+            raise ApiError("invalid_type", "`model` must be a string.", param="model")
+        return self.lookup(asked, key)
+
+
+def may_use(key: KeyEntry, model_id: str) -> bool:
+    return key.pipelines is None or model_id in key.pipelines

@@ -1,0 +1,107 @@
+"""The options of the speech engines."""
+
+from collections.abc import Mapping
+from typing import Literal, Self
+
+import pydantic
+from pydantic import Field
+
+from contract.fields import PositiveInt, Strict
+
+# Names that OpenAI's clients know, and voices of eSpeak NG.
+ESPEAK_VOICES = {
+    "alloy": "en-us",
+    "ash": "en-us+m3",
+    "coral": "en-us+f2",
+    "fable": "en-gb-scotland",
+    "nova": "en-us+f3",
+}
+CPML = "cpml"
+CPML_NEEDED = (
+    "XTTS's weights are under the Coqui Public Model License, which permits non-commercial use only; read it at "
+    f"https://coqui.ai/cpml and write `accept_license: {CPML}` where it permits yours"
+)
+
+
+class SpeechOptions(Strict):
+    """What `engine_kwargs` of every speech engine may say."""
+
+    voices: Mapping[str, object] = Field({}, description="what clients call a voice, and what the engine calls it")
+    default_voice: str | None = Field(None, description="left out: the first of them")
+    max_characters: PositiveInt = Field(4096, description="of one input")
+
+    @pydantic.model_validator(mode="after")
+    def _default_is_a_voice(self) -> Self:
+        if self.voices and self.default_voice is not None and self.default_voice not in self.voices:
+            raise ValueError(f"default_voice {self.default_voice!r} is not one of voices: {', '.join(self.voices)}")
+        return self
+
+
+class EspeakOptions(SpeechOptions):
+    """`engine_kwargs` of a model entry whose engine is espeak-ng."""
+
+    voices: dict[str, str] = Field(
+        ESPEAK_VOICES, min_length=1, description="what clients call a voice, and what `espeak-ng --voices` calls it"
+    )
+
+
+class TorchSpeechOptions(SpeechOptions):
+    """What those that run on torch have in common."""
+
+    device: str | None = Field(None, description="cpu, cuda, ...; left out: a GPU where there is one")
+    dtype: Literal["auto", "float32", "float16", "bfloat16"] = Field("auto", description="auto: as it was saved")
+    revision: str | None = Field(None, description="of a hub name: a branch, a tag or a commit")
+
+
+class VitsOptions(TorchSpeechOptions):
+    """`engine_kwargs` of a model entry whose engine is vits: VITS and MMS-TTS."""
+
+    voices: dict[str, int] = Field(
+        {}, description="what clients call a voice, and the number of its speaker; left out: the numbers themselves"
+    )
+    noise_scale: float | None = Field(None, ge=0, description="variation of the sound; left out: the model's own")
+    noise_scale_duration: float | None = Field(None, ge=0, description="variation of the rhythm; left out: the model's")
+
+
+class BarkOptions(TorchSpeechOptions):
+    """`engine_kwargs` of a model entry whose engine is bark."""
+
+    voices: dict[str, str] = Field(
+        {}, description="what clients call a voice, and the preset, such as v2/en_speaker_6; left out: all presets"
+    )
+    min_eos_p: float | None = Field(
+        0.2, gt=0, le=1, description="a sentence ends once the model gives its end this probability"
+    )
+
+
+class XttsOptions(SpeechOptions):
+    """`engine_kwargs` of a model entry whose engine is xtts."""
+
+    accept_license: str | None = Field(None, description=f"`{CPML}`, which permits non-commercial use only; required")
+    voices: dict[str, str] = Field(
+        {},
+        description="what clients call a voice, and a speaker of the model, or the path of a recording of who is to "
+        "speak; left out: all speakers",
+    )
+    device: str | None = Field(None, description="cpu, cuda, ...; left out: a GPU where there is one")
+    revision: str | None = Field(None, description="of a hub name: a branch, a tag or a commit")
+    language: str = Field("en", description="where the client names none")
+    chunk_tokens: PositiveInt = Field(20, description="of sound that leave together; one is 46 ms")
+    temperature: float | None = Field(None, gt=0, description="left out: the model's own")
+
+    @pydantic.model_validator(mode="after")
+    def _license_is_accepted(self) -> Self:
+        if self.accept_license != CPML:
+            raise ValueError(CPML_NEEDED)
+        return self
+
+
+class QwenTtsOptions(TorchSpeechOptions):
+    """`engine_kwargs` of a model entry whose engine is qwen3-tts."""
+
+    voices: dict[str, str] = Field(
+        {}, description="what clients call a voice, and a speaker of the model, such as vivian; left out: all speakers"
+    )
+    language: str = Field("auto", description="where the client names none")
+    attn_implementation: Literal["sdpa", "flash_attention_2", "eager"] = "sdpa"
+    max_new_tokens: PositiveInt = Field(1024, description="of sound for one sentence; 12 are a second")

@@ -1,0 +1,72 @@
+"""What passes between the gateway and a replica, whatever carries it: plain tuples, dicts and bytes.
+
+The gateway sends one `RequestHead` and the body's bytes. The replica sends one `ResponseHead`. Where that holds a
+`body`, the answer is complete. Otherwise pieces of the body follow as bytes, each of whole server-sent events where
+that is its content type, and last one `ResponseTail`. A stream without its tail was cut off: a failure never looks
+like success.
+"""
+
+from typing import Any, NamedTuple
+
+# Routes that models answer, as clients and engines both call them.
+CHAT_ROUTE = "/v1/chat/completions"
+RESPONSES_ROUTE = "/v1/responses"
+EMBEDDINGS_ROUTE = "/v1/embeddings"
+IMAGES_ROUTE = "/v1/images/generations"
+TRANSCRIPTIONS_ROUTE = "/v1/audio/transcriptions"
+SPEECH_ROUTE = "/v1/audio/speech"
+
+EVENT_STREAM = "text/event-stream"
+LENGTH_BYTES = 8
+
+Clamp = tuple[str, float, float]  # (parameter, from, to)
+
+
+class RequestHead(NamedTuple):
+    """One request as a replica sees it."""
+
+    route: str  # the engine's path, such as /v1/chat/completions
+    request_id: str  # a UUID
+    include_usage: bool  # whether the client asked to see the usage event of a stream
+    echo: dict[str, Any]  # what the answer repeats of the request, such as `metadata`
+    strict: bool = False  # whether the client wants an error where the replica would change its request
+    session: str = ""  # a digest; requests that share it go to the same replica, where the model's routing says so
+    prefix: tuple[int, ...] = ()  # digests of the conversation's beginning, see `app/upstream/affinity.py`
+
+
+class ResponseHead(NamedTuple):
+    """The first item of every answer. With `error` set nothing else counts and nothing follows."""
+
+    status: int
+    content_type: str = "application/json"
+    body: bytes | None = None
+    usage: dict[str, Any] | None = None
+    error: dict[str, Any] | None = None  # an ApiError's `to_wire`
+    clamped: tuple[Clamp, ...] = ()  # what the replica changed in the request, as only the engine could find
+
+    @property
+    def announces_events(self) -> bool:
+        """Whether the pieces that follow are server-sent events; a charset may stand behind that type."""
+        return self.content_type.partition(";")[0].strip() == EVENT_STREAM
+
+
+class ResponseTail(NamedTuple):
+    """The last item of a streamed answer: what it used, and the error that ended it, if one did."""
+
+    usage: dict[str, Any] | None = None
+    error: dict[str, Any] | None = None
+
+
+ResponseItem = ResponseHead | bytes | ResponseTail
+
+
+def join(fields: bytes, file: bytes | bytearray) -> bytes:
+    """The body of a request with a file: the length of `fields` (JSON), then `fields`, then the file as it is."""
+    return b"".join([len(fields).to_bytes(LENGTH_BYTES), fields, file])
+
+
+def split(body: bytes) -> tuple[memoryview, memoryview]:
+    """What `join` was given; nothing is copied."""
+    view = memoryview(body)
+    end = LENGTH_BYTES + int.from_bytes(view[:LENGTH_BYTES])
+    return view[LENGTH_BYTES:end], view[end:]

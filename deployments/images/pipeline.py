@@ -1,0 +1,320 @@
+"""The one file that knows diffusers: a pipeline that makes pictures of texts, loaded and run as its options say.
+
+A pipeline object keeps state while it runs, so all its work is done by one caller at a time.
+"""
+
+import copy
+import inspect
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any, NamedTuple
+
+from contract.options.diffusers import DiffusersOptions, Quantization
+from contract.profile import Profile
+from deployments.images.latents import decoded
+from deployments.images.safety import SafetyChecker
+
+WARM_UP_STEPS = 2
+COMPILED_SHAPES = 64
+USUAL_SIDE = 1024
+SAME_PICTURE = 2.0  # of 255, the mean difference of a preview of the last latents from the picture itself
+TOKENIZERS = ("tokenizer", "tokenizer_2", "tokenizer_3", "prior_tokenizer")
+MAX_PROMPT_TOKENS = 8192  # where a tokenizer knows no bound
+NO_PREVIEWS = "this pipeline's unfinished images cannot be shown"
+NO_QUALITY = "the operator has set no steps for it"
+NO_TRANSPARENCY = "the model paints opaque images only"
+NO_NEGATIVE_PROMPT = "not supported by the model as it is configured"
+
+
+class PipelineError(ValueError):
+    """The model is there and cannot serve text to image."""
+
+
+class Shape(NamedTuple):
+    """What pictures of one batch have in common."""
+
+    width: int
+    height: int
+    steps: int
+    negative: bool  # whether a negative prompt is read
+
+
+class Picture(NamedTuple):
+    """What is particular to one."""
+
+    prompt: str
+    negative_prompt: str
+    seed: int
+
+
+TRIAL = Picture("ready?", "", 0)
+
+
+class Stopped(Exception):
+    """Raised by a watcher to stop a pipeline at once."""
+
+
+# (steps done, a way to see the pictures as they are) -> None; may raise Stopped
+Watcher = Callable[[int, Callable[[], list[Any]]], None]
+
+
+class DiffusionModel:
+    """A loaded pipeline."""
+
+    def __init__(self, source: str, options: DiffusersOptions) -> None:
+        """Load the pipeline at `source`, a folder or a hub name. Raises PipelineError."""
+        self.options = options
+        self._pipe = _loaded(source, options)
+        self._takes = inspect.signature(self._pipe.__call__).parameters
+        if not {"prompt", "num_inference_steps"} <= self._takes.keys():
+            raise PipelineError(f"{type(self._pipe).__name__} makes no images from text")
+        self.size_multiple = options.size_multiple or _size_multiple(self._pipe)
+        self.default_sides = options.default_sides() or _default_sides(self._pipe, options, self.size_multiple)
+        self.default_steps: int = options.steps or self._takes["num_inference_steps"].default
+        self.prompt_limit, tokenizer = _prompt_limit(self._pipe, self._takes)
+        self._tokenizer = copy.deepcopy(tokenizer)  # it counts while the pipeline uses its own, in another thread
+        self._safety = SafetyChecker(options.safety_checker, source) if options.safety_checker else None
+        self._shows = False
+
+    def warm_up(self) -> None:
+        """Make a picture, and find out whether unfinished ones can be shown. Blocks."""
+        shape = Shape(*self.default_sides, WARM_UP_STEPS, negative=False)
+        self._shows = True
+        previews: list[Any] = []
+
+        def watch(done: int, preview: Callable[[], list[Any]]) -> None:
+            if done == WARM_UP_STEPS:
+                try:
+                    previews.extend(preview())
+                except Exception:  # whatever a pipeline of an unknown family makes of it
+                    self._shows = False
+
+        (picture,) = self.paint(shape, [TRIAL], watch)
+        if picture.size != self.default_sides:
+            asked, painted = ("x".join(map(str, sides)) for sides in (self.default_sides, picture.size))
+            raise PipelineError(f"it painted {painted} where {asked} was asked; set default_size and size_multiple")
+        self._shows = bool(previews) and _same(previews[0], picture)
+
+    def try_out(self) -> None:
+        """Make a small picture for nobody, as at the start. Blocks. Raises what the pipeline raises."""
+        self.paint(Shape(*self.default_sides, WARM_UP_STEPS, negative=False), [TRIAL], lambda *_: None)
+
+    def profile(self) -> Profile:
+        """What the pipeline and its options make possible."""
+        options = self.options
+        lacks = {
+            "partial_images": (self._shows, NO_PREVIEWS),
+            "quality": (bool(options.quality), NO_QUALITY),
+            "transparency": (_paints_transparency(self._pipe), NO_TRANSPARENCY),
+            "negative_prompt": (self._reads_negative_prompts(), NO_NEGATIVE_PROMPT),
+        }
+        return Profile(
+            engine="diffusers",
+            capabilities=frozenset({"images"}),
+            lacks={name: why for name, (there, why) in lacks.items() if not there},
+            limits={
+                "context_length": self.prompt_limit,
+                "size_multiple": self.size_multiple,
+                "min_side": options.min_side,
+                "max_side": options.max_side,
+                "max_pixels": options.max_pixels,
+                "max_images": options.max_images,
+                "default_width": self.default_sides[0],
+                "default_height": self.default_sides[1],
+            }
+            | {f"{quality}_steps": steps for quality, steps in options.quality.items()},
+        )
+
+    def prompt_tokens(self, prompt: str) -> int:
+        """How long a prompt is. Call it from one thread at a time."""
+        return len(self._tokenizer(prompt, truncation=False, verbose=False)["input_ids"])
+
+    def paint(self, shape: Shape, pictures: list[Picture], watch: Watcher) -> list[Any]:
+        """PIL images of `pictures`. Calls `watch` after each step; blocks. Raises what `watch` raises."""
+        import torch
+
+        def see(step: int, latents: Any) -> None:
+            watch(step + 1, lambda: self._preview(self._pipe, latents, shape))
+
+        def after_step(_: Any, step: int, __: Any, tensors: dict[str, Any]) -> dict[str, Any]:
+            see(step, tensors["latents"])
+            return tensors
+
+        # What older pipelines call instead, such as PixArt's.
+        watched = (
+            {"callback_on_step_end": after_step} if "callback_on_step_end" in self._takes
+            else {"callback": lambda step, _, latents: see(step, latents)}
+        )  # fmt: skip
+
+        arguments: dict[str, Any] = {
+            "prompt": [one.prompt for one in pictures],
+            "width": shape.width,
+            "height": shape.height,
+            "num_inference_steps": shape.steps,
+            # On the CPU: the same seed gives the same noise on every device.
+            "generator": [torch.Generator("cpu").manual_seed(one.seed) for one in pictures],
+            "guidance_scale": self.options.guidance_scale,
+            "true_cfg_scale": self.options.true_cfg_scale,
+            "negative_prompt": [one.negative_prompt for one in pictures] if shape.negative else None,
+            "output_type": "pil",
+            **watched,
+        }
+        given = {name: value for name, value in arguments.items() if value is not None and name in self._takes}
+        try:
+            with torch.inference_mode():
+                made = self._pipe(**given)
+            if not hasattr(made, "images"):
+                raise PipelineError(f"{type(self._pipe).__name__} makes something else than images")
+            return list(made.images)
+        finally:
+            self._pipe.maybe_free_model_hooks()
+
+    def blocked(self, images: list[Any]) -> list[bool]:
+        """Which of the images must not be shown. Blocks."""
+        return [False] * len(images) if self._safety is None else self._safety.blocked(images)
+
+    def _preview(self, pipe: Any, latents: Any, shape: Shape) -> list[Any]:
+        return list(decoded(pipe, latents, shape.width, shape.height)) if self._shows else []
+
+    def _reads_negative_prompts(self) -> bool:
+        if "true_cfg_scale" in self._takes:  # such pipelines read it only where that is over 1
+            return (self.options.true_cfg_scale or self._takes["true_cfg_scale"].default) > 1
+        return "negative_prompt" in self._takes
+
+
+def _loaded(source: str, options: DiffusersOptions) -> Any:
+    """The pipeline, in its dtype, on its device, with what makes it faster or smaller switched on."""
+    import torch
+    from diffusers import AutoPipelineForText2Image, DiffusionPipeline
+    from diffusers.utils import logging
+    from transformers.utils import logging as transformers_logging
+
+    for one in (logging, transformers_logging):
+        one.set_verbosity_error()  # the warnings of long prompts repeat them
+        one.disable_progress_bar()
+    device = options.device or ("cuda" if torch.cuda.is_available() else "cpu")
+    dtype = options.dtype if options.dtype != "auto" else ("float32" if device == "cpu" else "bfloat16")
+    arguments: dict[str, Any] = {"dtype": getattr(torch, dtype)}
+    arguments |= {name: value for name in ("variant", "revision") if (value := getattr(options, name)) is not None}
+    if options.quantization is not None:
+        with _named("quantization"):
+            arguments["quantization_config"] = _quantization(options.quantization)
+    try:
+        pipe = AutoPipelineForText2Image.from_pretrained(source, **arguments)
+    except ValueError:  # a pipeline that is in no list of the library's
+        pipe = DiffusionPipeline.from_pretrained(source, **arguments)
+    pipe.set_progress_bar_config(disable=True)
+    if getattr(pipe, "safety_checker", None) is not None:
+        pipe.safety_checker = None  # ours judges, for every family alike
+    _place(pipe, device, options)
+    _speed_up(pipe, options)
+    return pipe
+
+
+@contextmanager
+def _named(option: str) -> Iterator[None]:
+    """Whatever a part of diffusers has against an option, with the option's name before it. Raises PipelineError."""
+    try:
+        yield
+    except Exception as error:  # the library raises many kinds
+        raise PipelineError(f"{option}: {error}. Change the option, or leave it out") from error
+
+
+def _quantization(asked: Quantization) -> Any:
+    from diffusers.quantizers import PipelineQuantizationConfig
+
+    return PipelineQuantizationConfig(
+        quant_backend=asked.backend, quant_kwargs=asked.kwargs, components_to_quantize=asked.components or None
+    )
+
+
+def _place(pipe: Any, device: str, options: DiffusersOptions) -> None:
+    with _named("offload" if options.offload != "none" else "device"):
+        if options.offload == "model":
+            pipe.enable_model_cpu_offload(device=device)
+        elif options.offload == "sequential":
+            pipe.enable_sequential_cpu_offload(device=device)
+        else:
+            pipe.to(device)
+    if options.vae_tiling:
+        with _named("vae_tiling"):
+            pipe.vae.enable_tiling()
+
+
+def _speed_up(pipe: Any, options: DiffusersOptions) -> None:
+    denoiser = _denoiser(pipe)
+    if options.attention_backend is not None:
+        with _named("attention_backend"):
+            denoiser.set_attention_backend(options.attention_backend)
+    if options.cache is not None:
+        from diffusers import FirstBlockCacheConfig
+
+        with _named("cache"):
+            denoiser.enable_cache(FirstBlockCacheConfig(threshold=options.cache.threshold))
+    if options.compile is not None:
+        import torch._dynamo
+
+        asked = options.compile
+        # Each shape is a compilation where `dynamic` is false, and beyond torch's own eight it would be a failure.
+        torch._dynamo.config.recompile_limit = COMPILED_SHAPES
+        with _named("compile"):
+            compile_ = denoiser.compile_repeated_blocks if asked.scope == "repeated_blocks" else denoiser.compile
+            compile_(fullgraph=asked.fullgraph, mode=asked.mode, dynamic=asked.dynamic)
+
+
+def _denoiser(pipe: Any) -> Any:
+    parts = (getattr(pipe, name, None) for name in ("transformer", "unet", "decoder"))
+    return next((part for part in parts if part is not None), None)
+
+
+def _scale(pipe: Any) -> int:
+    """Pixels of a picture's side for each of its latents' side; pipelines without a VAE paint pixels at once."""
+    scales = (getattr(pipe, name, None) for name in ("vae_scale_factor", "movq_scale_factor"))
+    return next((int(scale) for scale in scales if scale is not None), 1)
+
+
+def _size_multiple(pipe: Any) -> int:
+    """A U-Net takes whole latents; a transformer takes patches of two by two of them; a MoVQ rounds up by itself."""
+    scale = _scale(pipe)
+    if getattr(pipe, "movq", None) is not None:
+        return scale * scale
+    return max(8, scale) if getattr(pipe, "unet", None) is not None else max(16, 2 * scale)
+
+
+def _default_sides(pipe: Any, options: DiffusersOptions, multiple: int) -> tuple[int, int]:
+    latents = getattr(pipe, "default_sample_size", None)
+    if latents is None and (denoiser := _denoiser(pipe)) is not None:
+        latents = getattr(denoiser.config, "sample_size", None)
+    side = latents * _scale(pipe) if isinstance(latents, int) else USUAL_SIDE
+    side = min(max(side, options.min_side), options.max_side) // multiple * multiple
+    return side, side
+
+
+def _paints_transparency(pipe: Any) -> bool:
+    vae = getattr(pipe, "vae", None)
+    return vae is not None and getattr(vae.config, "out_channels", 3) == 4
+
+
+def _prompt_limit(pipe: Any, takes: Any) -> tuple[int, Any]:
+    """The tokens that a prompt may have, and the tokenizer that counts them: that of the encoder with most room."""
+    parts = {name: getattr(pipe, name) for name in TOKENIZERS if hasattr(pipe, name)}
+    there = [part for part in parts.values() if part is not None]
+    if (processor := getattr(pipe, "processor", None)) is not None:
+        there.append(processor.tokenizer)
+    if not there:
+        raise PipelineError(f"{type(pipe).__name__} has no tokenizer that is known here")
+    roomy = there[-1]
+    asked = takes["max_sequence_length"].default if "max_sequence_length" in takes else None
+    # The last tokenizer is that of the length; where its encoder was left out, the others read what they can.
+    if asked is not None and list(parts.values())[-1:] != [None]:
+        return int(asked), roomy
+    usual = getattr(pipe, "default_max_sequence_length", None)
+    counted = there[0] if usual is None else roomy
+    return min(int(usual or counted.model_max_length), MAX_PROMPT_TOKENS), counted
+
+
+def _same(preview: Any, picture: Any) -> bool:
+    import numpy as np
+
+    first, second = (np.asarray(one, dtype="float32") for one in (preview, picture))
+    return first.shape == second.shape and float(np.abs(first - second).mean()) < SAME_PICTURE

@@ -1,0 +1,128 @@
+"""The one file that knows sentence-transformers: a model, its tokenizer, and one thread that uses both."""
+
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from contract.errors import ApiError
+from contract.options.sentence_transformers import EmbedderOptions
+from contract.profile import Profile
+from deployments.embedding_input import Input, tokens_of
+
+NOT_MATRYOSHKA = "the model's vectors cannot be shortened"
+
+Vectors = np.ndarray[Any, np.dtype[np.float32]]
+
+
+class Job:
+    """One request that somebody waits for."""
+
+    def __init__(self, inputs: list[Input]) -> None:
+        self.inputs = inputs
+        self.wanted = True  # false once nobody waits for it; read by the thread that embeds
+
+
+class Embedded(NamedTuple):
+    """The vectors of one request, in its order, and the tokens that it took."""
+
+    vectors: Vectors  # inputs x dimensions
+    tokens: int
+
+
+class _Row(NamedTuple):
+    """One input of one job."""
+
+    job: int
+    place: int  # among the inputs of that job
+    given: Input
+    tokens: int
+
+
+class Embedder:
+    """A model that makes vectors of texts. Its tokenizer is not safe in several threads, so all work is in one."""
+
+    def __init__(self, source: str, engine_kwargs: dict[str, Any]) -> None:
+        """Load the model at `source`, a folder or a hub name."""
+        from sentence_transformers import SentenceTransformer
+
+        self._options = EmbedderOptions.model_validate(engine_kwargs)
+        self._model = SentenceTransformer(source, device=self._options.device)
+        self._dimensions = int(self._model.get_embedding_dimension())
+        # What the model's own configuration puts before every text counts as a part of it.
+        self._prompt = self._model.prompts.get(self._model.default_prompt_name or "", "")
+        self.thread = ThreadPoolExecutor(1, thread_name_prefix="embedder")
+
+    def profile(self) -> Profile:
+        return Profile(
+            engine="sentence-transformers",
+            capabilities=frozenset({"embeddings"}),
+            lacks={} if self._options.matryoshka else {"dimensions": NOT_MATRYOSHKA},
+            limits={"context_length": int(self._model.max_seq_length), "dimensions": self._dimensions},
+        )
+
+    def embed(self, jobs: Sequence[Job]) -> list[Embedded | ApiError]:
+        """The vectors of several requests, made together; or what is wrong with one. Blocks; call it on `thread`.
+
+        A request that nobody wants any more is left after the batch that is under way; what is returned for it holds
+        nothing of use.
+        """
+        read = [self._tokens(job.inputs) for job in jobs]
+        results = [
+            one if isinstance(one, ApiError)
+            else Embedded(np.zeros((len(one), self._dimensions), "<f4"), sum(map(len, one)))
+            for one in read
+        ]  # fmt: skip
+        for rows in self._batches(jobs, read):
+            for row, vector in zip(rows, self._vectors([row.given for row in rows]), strict=True):
+                result = results[row.job]
+                assert isinstance(result, Embedded)  # noqa: S101 - a request with a fault has no rows
+                result.vectors[row.place] = vector
+        return results
+
+    def _tokens(self, inputs: list[Input]) -> list[list[int]] | ApiError:
+        tokenizer = self._model.tokenizer
+
+        def tokenize(texts: list[str]) -> list[list[int]]:
+            prompted = [self._prompt + text for text in texts]
+            ids: list[list[int]] = tokenizer(prompted, truncation=False, verbose=False)["input_ids"]
+            return ids
+
+        return tokens_of(inputs, tokenize, int(self._model.max_seq_length), len(tokenizer))
+
+    def _batches(self, jobs: Sequence[Job], read: list[list[list[int]] | ApiError]) -> Iterator[list[_Row]]:
+        """Inputs of like lengths, so that few are padded, for as long as somebody wants them."""
+        rows = [
+            _Row(number, place, given, len(ids))
+            for number, (job, one) in enumerate(zip(jobs, read, strict=True))
+            if not isinstance(one, ApiError)
+            for place, (given, ids) in enumerate(zip(job.inputs, one, strict=True))
+        ]
+        rows.sort(key=lambda row: (isinstance(row.given, list), -row.tokens))
+        while rows := [row for row in rows if jobs[row.job].wanted]:
+            texts = isinstance(rows[0].given, str)
+            batch = [row for row in rows[: self._options.batch_size] if isinstance(row.given, str) is texts]
+            yield batch
+            rows = rows[len(batch) :]
+
+    def _vectors(self, inputs: list[Input]) -> Vectors:
+        """The vectors of one batch, all texts or all token ids; those go into the model as they are."""
+        import torch
+
+        if isinstance(inputs[0], str):
+            made = self._model.encode(inputs, batch_size=len(inputs), show_progress_bar=False, convert_to_numpy=True)
+            return np.asarray(made, "<f4")
+        padded = self._model.tokenizer.pad({"input_ids": inputs}, return_tensors="pt", verbose=False)
+        features = {name: tensor.to(self._model.device) for name, tensor in padded.items()}
+        with torch.inference_mode():
+            vectors = self._model(features)["sentence_embedding"].float().cpu().numpy()
+        return np.asarray(vectors, "<f4")
+
+
+def shortened(vectors: Any, dimensions: int | None) -> Any:
+    """The first `dimensions` numbers of each vector, again of length one."""
+    if dimensions is None or dimensions >= vectors.shape[1]:
+        return vectors
+    cut = vectors[:, :dimensions]
+    return cut / np.maximum(np.linalg.norm(cut, axis=1, keepdims=True), 1e-12)

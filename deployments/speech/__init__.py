@@ -1,0 +1,1 @@
+"""Speech: one file per engine."""

@@ -1,0 +1,67 @@
+"""The one file that knows Bark in transformers: three language models of sound and a codec, a sentence at a time."""
+
+from collections.abc import Callable, Generator
+from typing import Any
+
+from contract.options.speech import BarkOptions
+from deployments.speech.audio_encoding import Samples
+from deployments.speech.engine import Utterance, chosen
+from deployments.speech.torch import device_of, has_words, seeded, stoppable
+
+LISTING = "repo_or_path"  # an entry of the list of presets that is none
+NO_PRESET = "default"
+NO_INSTRUCTIONS = "the model takes no instructions; it reads marks such as [laughs] in the input"
+NO_LANGUAGE = "the model hears the language from the input"
+LONGEST_SENTENCE = 150  # more does not fit into its 13 s, and would be left out
+
+
+class BarkEngine:
+    """A Bark model with the presets of its folder as voices."""
+
+    def __init__(self, source: str, options: BarkOptions) -> None:
+        """Load the model at `source`, a folder or a hub name. Raises VoiceError."""
+        from transformers import BarkModel, BarkProcessor
+
+        self._processor = BarkProcessor.from_pretrained(source, revision=options.revision)
+        model = BarkModel.from_pretrained(source, revision=options.revision, dtype=options.dtype)
+        self._device = device_of(options.device)
+        self._model = model.to(self._device).eval()
+        if options.min_eos_p is not None:
+            model.generation_config.semantic_config["min_eos_p"] = options.min_eos_p
+        self.sample_rate = int(model.generation_config.sample_rate)
+        presets = {name: name for name in self._processor.available_voice_presets}
+        self._voices: dict[str, str | None] = chosen(options.voices, presets, "preset") or {NO_PRESET: None}
+        self._prompts = {preset: self._prompt(preset) for preset in set(self._voices.values()) if preset is not None}
+
+    @property
+    def voices(self) -> list[str]:
+        return list(self._voices)
+
+    @property
+    def languages(self) -> list[str]:
+        return []
+
+    @property
+    def lacks(self) -> dict[str, str]:
+        return {"instructions": NO_INSTRUCTIONS, "language": NO_LANGUAGE}
+
+    def longest_sentence(self, language: str | None) -> int:  # noqa: ARG002
+        return LONGEST_SENTENCE
+
+    def speak(self, utterance: Utterance, given_up: Callable[[], bool]) -> Generator[Samples]:
+        """One piece, of at most 13 s. A step of any of the models can be the last."""
+        import torch
+
+        if not has_words(utterance.text):
+            return
+        preset = self._voices[utterance.voice]
+        read = self._processor(utterance.text).to(self._device)
+        prompt = None if preset is None else self._prompts[preset]
+        steps = (self._model.semantic, self._model.coarse_acoustics, self._model.fine_acoustics)
+        with seeded(utterance.seed), torch.inference_mode(), stoppable(steps, given_up):
+            sound = self._model.generate(**read, history_prompt=prompt)
+        yield sound[0].float().cpu().numpy()
+
+    def _prompt(self, preset: str) -> Any:
+        """The sound that a preset goes on from. It is a name of the model's own list, never a path of a client's."""
+        return self._processor("", voice_preset=preset)["history_prompt"].to(self._device)

@@ -1,0 +1,76 @@
+"""The one file that knows Qwen3-TTS in qwen-tts: a language model of sound with named speakers.
+
+Its packages, an older transformers among them, come from a folder of their own: see docs/speech.md.
+"""
+
+from collections.abc import Callable, Generator
+
+from contract.options.speech import QwenTtsOptions
+from deployments.speech.audio_encoding import Samples
+from deployments.speech.engine import Utterance, VoiceError, chosen, own_packages
+from deployments.speech.torch import device_of, has_words, seeded, stoppable
+
+KIND = "custom_voice"
+SMALL = "0b6"
+NO_INSTRUCTIONS = "the model of this size takes no instructions"
+LONGEST_SENTENCE = 300
+
+
+class QwenTtsEngine:
+    """A Qwen3-TTS CustomVoice model with its speakers as voices."""
+
+    def __init__(self, source: str, options: QwenTtsOptions) -> None:
+        """Load the model at `source`, a folder or a hub name. Raises VoiceError."""
+        import torch
+
+        with own_packages("qwen-tts"):
+            from qwen_tts import Qwen3TTSModel
+
+        given = {} if options.revision is None else {"revision": options.revision}
+        dtype = options.dtype if options.dtype == "auto" else getattr(torch, options.dtype)
+        self._model = Qwen3TTSModel.from_pretrained(
+            source,
+            device_map=device_of(options.device),
+            dtype=dtype,
+            attn_implementation=options.attn_implementation,
+            **given,
+        )
+        inner = self._model.model
+        if inner.tts_model_type != KIND:
+            raise VoiceError(f"the model is a {inner.tts_model_type}; choose one with speakers of its own: CustomVoice")
+        self._options = options
+        self._takes_instructions = inner.tts_model_size != SMALL
+        self.sample_rate = int(inner.speech_tokenizer.get_output_sample_rate())
+        self._voices = chosen(options.voices, {name: name for name in self._model.get_supported_speakers()})
+        self._languages = list(self._model.get_supported_languages())
+        if options.language not in self._languages:
+            raise VoiceError(f"language: the model speaks {', '.join(self._languages)}")
+
+    @property
+    def voices(self) -> list[str]:
+        return list(self._voices)
+
+    @property
+    def languages(self) -> list[str]:
+        return self._languages
+
+    @property
+    def lacks(self) -> dict[str, str]:
+        return {} if self._takes_instructions else {"instructions": NO_INSTRUCTIONS}
+
+    def longest_sentence(self, language: str | None) -> int:  # noqa: ARG002
+        return LONGEST_SENTENCE
+
+    def speak(self, utterance: Utterance, given_up: Callable[[], bool]) -> Generator[Samples]:
+        """One piece: the package streams nothing. A step of the talker can be the last."""
+        if not has_words(utterance.text):
+            return
+        with seeded(utterance.seed), stoppable([self._model.model.talker], given_up):
+            sounds, _ = self._model.generate_custom_voice(
+                text=utterance.text,
+                speaker=self._voices[utterance.voice],
+                language=utterance.language or self._options.language,
+                instruct=utterance.instructions,
+                max_new_tokens=self._options.max_new_tokens,
+            )
+        yield sounds[0]

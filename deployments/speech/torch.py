@@ -1,0 +1,48 @@
+"""What speech engines that run on torch share: where they run, what chance gives them, and how they are stopped."""
+
+import secrets
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from deployments.speech.engine import GivenUp
+
+SEED_BITS = 63
+
+
+def device_of(named: str | None) -> str:
+    """The device that the configuration names, else a GPU where there is one."""
+    import torch
+
+    return named or ("cuda" if torch.cuda.is_available() else "cpu")
+
+
+def has_words(text: str) -> bool:
+    """Whether anything in `text` can be said. Models make sound of anything, and invent words for a row of dots."""
+    return any(map(str.isalnum, text))
+
+
+@contextmanager
+def seeded(seed: int | None) -> Iterator[None]:
+    """Random numbers that follow from `seed`, or from none; afterwards torch's own go on as if nothing had been."""
+    import torch
+
+    with torch.random.fork_rng():
+        torch.manual_seed(secrets.randbits(SEED_BITS) if seed is None else seed)
+        yield
+
+
+@contextmanager
+def stoppable(modules: Iterable[Any], given_up: Callable[[], bool]) -> Iterator[None]:
+    """A step of any of `modules`, of which a sentence takes hundreds, raises GivenUp once `given_up` says so."""
+
+    def look(*_: Any) -> None:
+        if given_up():
+            raise GivenUp
+
+    hooks = [module.register_forward_pre_hook(look) for module in modules]
+    try:
+        yield
+    finally:
+        for hook in hooks:
+            hook.remove()

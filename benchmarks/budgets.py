@@ -14,7 +14,7 @@ from pathlib import Path
 
 import ray
 
-from app.budgets.account import Terms
+from app.budgets.account import BudgetLimits
 from app.budgets.actor import ActorLink
 from app.budgets.admission import Budgets
 from app.budgets.exact import ExactBudgets
@@ -23,7 +23,7 @@ from app.budgets.store import Ask, Join
 
 CSV = Path(__file__).with_suffix(".csv")
 PER_MINUTE = 600_000_000
-TERMS = Terms(PER_MINUTE)
+TERMS = BudgetLimits(PER_MINUTE)
 KEY = "benchmark000"
 BATCH = 100  # decisions between two looks at the clock
 

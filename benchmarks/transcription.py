@@ -123,8 +123,8 @@ def measure_decoding() -> list[Any]:
         path = Path(name) / "hour.opus"
         an_hour(path)
         command = [sys.executable, "-m", "benchmarks.transcription", "--decode", str(path)]
-        told = subprocess.run(command, check=True, capture_output=True, text=True).stdout  # noqa: S603
-        seconds, taken, added = map(float, told.split())
+        reported = subprocess.run(command, check=True, capture_output=True, text=True).stdout  # noqa: S603
+        seconds, taken, added = map(float, reported.split())
         size = path.stat().st_size / 1024**2
     return [
         f"decode {size:.1f} MiB opus",

@@ -24,7 +24,7 @@ DASHBOARD = PROJECT_FOLDER / "cluster" / "grafana-dashboard.json"
 
 # What no single machine without a GPU can show -> where it is looked for instead.
 ELSEWHERE = {
-    "ray_portico_budget_bank_away": "only several gateway replicas have it: tests/cluster/test_three_nodes.py",
+    "ray_portico_budget_store_unreachable": "only several gateway replicas have it: tests/cluster/test_three_nodes.py",
     "ray_node_gpus_utilization": "only nodes with a GPU have it: Ray's own definition",
     "ray_node_gram_used": "only nodes with a GPU have it: Ray's own definition",
     "ray_node_gram_available": "only nodes with a GPU have it: Ray's own definition",
@@ -87,16 +87,18 @@ def exported(pages: Iterable[str]) -> Labels:
 
 def faults(there: Labels) -> list[str]:
     """What the expressions name and the service does not have."""
-    told = []
+    message = []
     for place, expression in expressions().items():
         for name, labels in used(expression).items():
             if name in ELSEWHERE and name not in there:
                 continue
             if name not in there:
-                told.append(f"{place}: there is no metric {name}")
+                message.append(f"{place}: there is no metric {name}")
             elif unknown := labels - there[name]:
-                told.append(f"{place}: {name} has no label {', '.join(sorted(unknown))}; it has {sorted(there[name])}")
-    return told
+                message.append(
+                    f"{place}: {name} has no label {', '.join(sorted(unknown))}; it has {sorted(there[name])}"
+                )
+    return message
 
 
 def main(urls: list[str]) -> int:
@@ -104,9 +106,9 @@ def main(urls: list[str]) -> int:
     for url in urls:
         with urllib.request.urlopen(url, timeout=30) as response:  # noqa: S310 - the operator names it
             pages.append(response.read().decode())
-    told = faults(exported(pages))
-    print("\n".join(told) or f"All of {len(expressions())} expressions name what is there.")
-    return int(bool(told) or not pages)
+    message = faults(exported(pages))
+    print("\n".join(message) or f"All of {len(expressions())} expressions name what is there.")
+    return int(bool(message) or not pages)
 
 
 if __name__ == "__main__":

@@ -22,8 +22,8 @@ def rendered(manifest: str, config: str) -> str:
     end = next(
         number for number in range(start + 1, len(lines)) if lines[number] and not lines[number].startswith(INDENT)
     )
-    told = [INDENT + line if line else "" for line in config.splitlines()]
-    return "\n".join([*lines[:start], f"{FIELD} |", *told, *lines[end:], ""])
+    message = [INDENT + line if line else "" for line in config.splitlines()]
+    return "\n".join([*lines[:start], f"{FIELD} |", *message, *lines[end:], ""])
 
 
 def main() -> int:

@@ -51,10 +51,10 @@ def _unreadable(one: Input, index: int, limit: int, vocabulary_size: int) -> Api
         if len(one) > longest:
             return _too_long(f"`{place}` has {len(one)} characters; the model takes {limit} tokens", place)
     elif max(one) >= vocabulary_size:
-        told = f"`{place}` holds a token id that the model does not have; its ids are 0 to {vocabulary_size - 1}."
-        return ApiError("invalid_value", told, param=place)
+        message = f"`{place}` holds a token id that the model does not have; its ids are 0 to {vocabulary_size - 1}."
+        return ApiError("invalid_value", message, param=place)
     return None
 
 
-def _too_long(told: str, place: str) -> ApiError:
-    return ApiError("context_length_exceeded", f"{told}. Shorten it, or split it.", param=place)
+def _too_long(message: str, place: str) -> ApiError:
+    return ApiError("context_length_exceeded", f"{message}. Shorten it, or split it.", param=place)

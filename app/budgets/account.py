@@ -9,7 +9,7 @@ from app.budgets.bucket import Bucket, burst_of
 SLOT_WAIT = 10**9  # nanoseconds; when a request under way will end is not known
 
 
-class Terms(NamedTuple):
+class BudgetLimits(NamedTuple):
     """A key's budget as plain data."""
 
     requests: int  # per minute
@@ -24,10 +24,10 @@ class Refusal(NamedTuple):
     wait: int
 
 
-class Standing(NamedTuple):
+class BudgetStatus(NamedTuple):
     """How an account is, as the rate-limit headers tell it. Times are nanoseconds from now."""
 
-    terms: Terms
+    limits: BudgetLimits
     requests: int  # that could be admitted now
     requests_full_in: int
     tokens: int = 0
@@ -38,47 +38,47 @@ class Standing(NamedTuple):
 class Account:
     """Takes from every resource of a key, or from none."""
 
-    terms: Terms
+    limits: BudgetLimits
     requests: Bucket
     tokens: Bucket | None
     slots_taken: int = 0
 
     @classmethod
-    def open(cls, terms: Terms, now: int, *, empty: bool = False) -> "Account":
+    def open(cls, limits: BudgetLimits, now: int, *, empty: bool = False) -> "Account":
         """A new account: full, or with nothing in it yet."""
         level = 0 if empty else None
-        tokens = None if terms.tokens is None else Bucket(terms.tokens, now, level=level)
-        return cls(terms, Bucket(terms.requests, now, level=level), tokens)
+        tokens = None if limits.tokens is None else Bucket(limits.tokens, now, level=level)
+        return cls(limits, Bucket(limits.requests, now, level=level), tokens)
 
     @classmethod
-    def share(cls, terms: Terms, parts: int, now: int) -> "Account | None":
+    def share(cls, limits: BudgetLimits, parts: int, now: int) -> "Account | None":
         """An empty account of one of `parts` equal parts, which together never exceed the whole; None where the burst
         of the whole cannot be divided so.
         """
-        bursts = [burst_of(limit) // parts for limit in (terms.requests, terms.tokens) if limit is not None]
+        bursts = [burst_of(limit) // parts for limit in (limits.requests, limits.tokens) if limit is not None]
         if not all(bursts):
             return None
-        part = Terms(
-            terms.requests // parts,
-            None if terms.tokens is None else terms.tokens // parts,
-            None if terms.slots is None else max(1, terms.slots // parts),
+        part = BudgetLimits(
+            limits.requests // parts,
+            None if limits.tokens is None else limits.tokens // parts,
+            None if limits.slots is None else max(1, limits.slots // parts),
         )
         requests = Bucket(part.requests, now, level=0, burst=bursts[0])
         tokens = None if part.tokens is None else Bucket(part.tokens, now, level=0, burst=bursts[1])
         return cls(part, requests, tokens)
 
-    def change(self, terms: Terms, now: int) -> None:
+    def change(self, limits: BudgetLimits, now: int) -> None:
         """Go on under other terms."""
-        if terms == self.terms:
+        if limits == self.limits:
             return
-        self.requests.resize(terms.requests, now)
-        if terms.tokens is None:
+        self.requests.resize(limits.requests, now)
+        if limits.tokens is None:
             self.tokens = None
         elif self.tokens is None:
-            self.tokens = Bucket(terms.tokens, now, level=0)
+            self.tokens = Bucket(limits.tokens, now, level=0)
         else:
-            self.tokens.resize(terms.tokens, now)
-        self.terms = terms
+            self.tokens.resize(limits.tokens, now)
+        self.limits = limits
 
     def admit(self, tokens: int, now: int) -> Refusal | None:
         """Take one request, `tokens` tokens and one slot; or say which of them is missing the longest."""
@@ -88,20 +88,20 @@ class Account:
         self.requests.take(1, now)
         if self.tokens is not None:
             self.tokens.take(tokens, now)
-        if self.terms.slots is not None:
+        if self.limits.slots is not None:
             self.slots_taken += 1
         return None
 
-    def standing(self, now: int) -> Standing:
+    def budget_status(self, now: int) -> BudgetStatus:
         requests = (max(0, self.requests.whole(now)), self.requests.full_in(now))
         if self.tokens is None:
-            return Standing(self.terms, *requests)
-        return Standing(self.terms, *requests, max(0, self.tokens.whole(now)), self.tokens.full_in(now))
+            return BudgetStatus(self.limits, *requests)
+        return BudgetStatus(self.limits, *requests, max(0, self.tokens.whole(now)), self.tokens.full_in(now))
 
     def _missing(self, tokens: int, now: int) -> Iterator[Refusal]:
         if wait := self.requests.wait(1, now):
             yield Refusal("requests", wait)
         if self.tokens is not None and (wait := self.tokens.wait(tokens, now)):
             yield Refusal("tokens", wait)
-        if self.terms.slots is not None and self.slots_taken >= self.terms.slots:
+        if self.limits.slots is not None and self.slots_taken >= self.limits.slots:
             yield Refusal("concurrency", SLOT_WAIT)

@@ -1,4 +1,4 @@
-"""The bank as a named Ray actor that outlives deployments, and the way to it from an ingress replica."""
+"""The budget store as a named Ray actor that outlives deployments, and the way to it from an ingress replica."""
 
 import asyncio
 import logging
@@ -12,8 +12,8 @@ import orjson
 import ray
 from ray.exceptions import ActorDiedError, RayActorError, RayError
 
-from app.budgets.leased import BankAwayError
-from app.budgets.store import Answer, Ask, Bank, Held, Join, Report
+from app.budgets.leased import StoreUnreachableError
+from app.budgets.store import Answer, Ask, BudgetStore, Held, Join, Report
 from contract.private_folder import private_folder
 
 logger = logging.getLogger("portico.budgets")
@@ -22,42 +22,42 @@ NAME, NAMESPACE = "portico-budgets", "portico"
 SNAPSHOT_SECONDS = 1.0
 CALL_SECONDS = 2.0  # a call takes about a millisecond
 MAX_CALLS = 10_000  # at once; each is a few microseconds of work
-# A snapshot that is younger was written by a bank whose grants still count: every bucket is full after a minute.
+# A younger snapshot was written by a store whose grants still count: every bucket is full after a minute.
 SNAPSHOT_COUNTS_SECONDS = 60
 
 
-class BankActor:
-    """A Bank behind remote calls. It writes a snapshot of it every second, and starts from the last one."""
+class BudgetStoreActor:
+    """A BudgetStore behind remote calls. It writes a snapshot of it every second, and starts from the last one."""
 
     def __init__(self, snapshot: str) -> None:
         self._snapshot = snapshot
         written, debts = _read(snapshot)
         recent = abs(time.time() - written) < SNAPSHOT_COUNTS_SECONDS
         fresh = not (recent or _was_restarted())
-        self._bank = Bank(time.monotonic_ns(), fresh=fresh, debts=debts if recent else None)
+        self._store = BudgetStore(time.monotonic_ns(), fresh=fresh, debts=debts if recent else None)
         self._keeping: asyncio.Task[None] | None = None
 
     async def join(self, join: Join) -> None:
         if self._keeping is None:  # a constructor has no loop to start it on
             self._keeping = asyncio.create_task(self._keep())
-        self._bank.join(join, time.monotonic_ns())
+        self._store.join(join, time.monotonic_ns())
 
     async def answer(self, ask: Ask) -> Answer:
-        return self._bank.answer(ask, time.monotonic_ns())
+        return self._store.answer(ask, time.monotonic_ns())
 
     async def report(self, report: Report) -> None:
-        self._bank.report(report, time.monotonic_ns())
+        self._store.report(report, time.monotonic_ns())
 
     async def _keep(self) -> None:
         """Sweep and snapshot for as long as the actor lives."""
         failed = False
         while True:
             now = time.monotonic_ns()
-            self._bank.sweep(now)
+            self._store.sweep(now)
             try:
-                await asyncio.to_thread(_write, self._snapshot, self._bank.debts(now))
+                await asyncio.to_thread(_write, self._snapshot, self._store.debts(now))
                 failed = False
-            except Exception:  # whatever the file system raises; the bank goes on without
+            except Exception:  # whatever the file system raises; the budget store goes on without
                 if not failed:
                     logger.warning("the snapshot of the budgets cannot be written", exc_info=True)
                 failed = True
@@ -65,7 +65,7 @@ class BankActor:
 
 
 class ActorLink:
-    """A BankLink over Ray. It makes the actor where there is none."""
+    """A StoreLink over Ray. It makes the actor where there is none."""
 
     def __init__(self, snapshot: str | None) -> None:
         self._snapshot = snapshot or default_snapshot()
@@ -89,9 +89,9 @@ class ActorLink:
                 return await getattr(self._actor, method).remote(argument)
         except ActorDiedError:
             self._actor = None  # it will not restart; the next call makes another
-            raise BankAwayError from None
+            raise StoreUnreachableError from None
         except (RayActorError, RayError, TimeoutError, ValueError):  # ValueError: the name is being given up
-            raise BankAwayError from None
+            raise StoreUnreachableError from None
 
 
 def default_snapshot() -> str:
@@ -117,7 +117,7 @@ def _actor(snapshot: str) -> Any:
         "max_task_retries": 0,  # a question that is asked twice would be charged twice
         "max_concurrency": MAX_CALLS,
     }
-    return ray.remote(BankActor).options(**options).remote(snapshot)
+    return ray.remote(BudgetStoreActor).options(**options).remote(snapshot)
 
 
 def _write(url: str, debts: dict[str, Held]) -> None:

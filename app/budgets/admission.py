@@ -2,15 +2,15 @@
 
 from typing import Protocol
 
-from app.budgets.account import Refusal, Standing, Terms
+from app.budgets.account import BudgetLimits, BudgetStatus, Refusal
 from contract.errors import ApiError
 
 SECOND = 10**9
 
 WORDS = {
-    "requests": "This key's budget of {terms.requests} requests a minute is spent.",
-    "tokens": "This key's budget of {terms.tokens} tokens a minute is spent. Prompt and `max_tokens` count together.",
-    "concurrency": "This key has {terms.slots} requests under way, which is its limit.",
+    "requests": "This key's budget of {limits.requests} requests a minute is spent.",
+    "tokens": "This key's budget of {limits.tokens} tokens a minute is spent. Prompt and `max_tokens` count together.",
+    "concurrency": "This key has {limits.slots} requests under way, which is its limit.",
 }
 
 
@@ -25,7 +25,7 @@ class Admission(Protocol):
 class Budgets(Protocol):
     """The budgets of all keys."""
 
-    async def admit(self, key: str, terms: Terms, tokens: int) -> Admission:
+    async def admit(self, key: str, limits: BudgetLimits, tokens: int) -> Admission:
         """Admit a request of `key` that reserves `tokens`. Raises RateLimited."""
         ...
 
@@ -33,7 +33,7 @@ class Budgets(Protocol):
         """Give back what is held, at shutdown."""
         ...
 
-    def standing(self, key: str, terms: Terms) -> Standing:
+    def budget_status(self, key: str, limits: BudgetLimits) -> BudgetStatus:
         """How the key's budget is, as far as is known here. Asks nobody."""
         ...
 
@@ -46,8 +46,8 @@ class RateLimited(ApiError):
         self.resource = resource
 
 
-def refused(terms: Terms, refusal: Refusal) -> RateLimited:
+def refused(limits: BudgetLimits, refusal: Refusal) -> RateLimited:
     """The error of a refused request. Who waits as long as it says, in whole seconds, finds a place."""
     seconds = max(1, -(-refusal.wait // SECOND))
-    words = WORDS[refusal.resource].format(terms=terms)
+    words = WORDS[refusal.resource].format(limits=limits)
     return RateLimited(refusal.resource, f"{words} Retry in {seconds} s.", seconds)

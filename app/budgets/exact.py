@@ -3,7 +3,7 @@
 import time
 from collections.abc import Callable
 
-from app.budgets.account import Account, Standing, Terms
+from app.budgets.account import Account, BudgetLimits, BudgetStatus
 from app.budgets.admission import refused
 
 Clock = Callable[[], int]  # nanoseconds that only grow
@@ -16,25 +16,25 @@ class ExactBudgets:
         self._clock = clock
         self._accounts: dict[str, Account] = {}
 
-    async def admit(self, key: str, terms: Terms, tokens: int) -> "ExactAdmission":
+    async def admit(self, key: str, limits: BudgetLimits, tokens: int) -> "ExactAdmission":
         now = self._clock()
-        account = self._account(key, terms, now)
+        account = self._account(key, limits, now)
         if refusal := account.admit(tokens, now):
-            raise refused(terms, refusal)
+            raise refused(limits, refusal)
         return ExactAdmission(account, tokens, self._clock)
 
     async def close(self) -> None:
         """Nothing is held elsewhere."""
 
-    def standing(self, key: str, terms: Terms) -> Standing:
+    def budget_status(self, key: str, limits: BudgetLimits) -> BudgetStatus:
         now = self._clock()
-        return self._account(key, terms, now).standing(now)
+        return self._account(key, limits, now).budget_status(now)
 
-    def _account(self, key: str, terms: Terms, now: int) -> Account:
+    def _account(self, key: str, limits: BudgetLimits, now: int) -> Account:
         account = self._accounts.get(key)
         if account is None:
-            account = self._accounts[key] = Account.open(terms, now)
-        account.change(terms, now)
+            account = self._accounts[key] = Account.open(limits, now)
+        account.change(limits, now)
         return account
 
 
@@ -46,7 +46,7 @@ class ExactAdmission:
     def __init__(self, account: Account, tokens: int, clock: Clock) -> None:
         self._account = account
         self._tokens = tokens
-        self._slot = account.terms.slots is not None
+        self._slot = account.limits.slots is not None
         self._clock = clock
         self._open = True
 

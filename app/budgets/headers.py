@@ -2,27 +2,27 @@
 
 import math
 
-from app.budgets.account import Standing
+from app.budgets.account import BudgetStatus
 
 SECOND = 10**9
 
 
-def rate_limit_headers(standing: Standing, now: float) -> list[tuple[str, str]]:
+def rate_limit_headers(budget_status: BudgetStatus, now: float) -> list[tuple[str, str]]:
     """Limits a minute, what of them is there, and when all of it will be. `now` is Unix time in seconds."""
-    terms = standing.terms
+    limits = budget_status.limits
     headers = [
-        ("x-ratelimit-limit", str(terms.requests)),
-        ("x-ratelimit-remaining", str(standing.requests)),
-        ("x-ratelimit-reset", str(math.ceil(now + standing.requests_full_in / SECOND))),
-        ("x-ratelimit-limit-requests", str(terms.requests)),
-        ("x-ratelimit-remaining-requests", str(standing.requests)),
-        ("x-ratelimit-reset-requests", _duration(standing.requests_full_in)),
+        ("x-ratelimit-limit", str(limits.requests)),
+        ("x-ratelimit-remaining", str(budget_status.requests)),
+        ("x-ratelimit-reset", str(math.ceil(now + budget_status.requests_full_in / SECOND))),
+        ("x-ratelimit-limit-requests", str(limits.requests)),
+        ("x-ratelimit-remaining-requests", str(budget_status.requests)),
+        ("x-ratelimit-reset-requests", _duration(budget_status.requests_full_in)),
     ]
-    if terms.tokens is not None:
+    if limits.tokens is not None:
         headers += [
-            ("x-ratelimit-limit-tokens", str(terms.tokens)),
-            ("x-ratelimit-remaining-tokens", str(standing.tokens)),
-            ("x-ratelimit-reset-tokens", _duration(standing.tokens_full_in)),
+            ("x-ratelimit-limit-tokens", str(limits.tokens)),
+            ("x-ratelimit-remaining-tokens", str(budget_status.tokens)),
+            ("x-ratelimit-reset-tokens", _duration(budget_status.tokens_full_in)),
         ]
     return headers
 

@@ -1,7 +1,7 @@
-"""Budgets of one ingress replica among several: admissions from slices that the bank leases, without asking it.
+"""Budgets of one ingress replica among several: admissions from slices that the budget store leases, without asking it.
 
-While the bank is away, the replica goes on within its slices and then within its share of each limit, and what it
-cannot admit at once waits a little: no request fails because the bank does.
+While the store is unreachable, the replica goes on within its slices and then within its share of each limit, and
+what it cannot admit at once waits a little: no request fails because the store does.
 """
 
 import asyncio
@@ -11,24 +11,24 @@ from collections import Counter, defaultdict
 from collections.abc import Awaitable, Callable
 from typing import Protocol
 
-from app.budgets.account import Account, Refusal, Standing, Terms
+from app.budgets.account import Account, BudgetLimits, BudgetStatus, Refusal
 from app.budgets.admission import refused
 from app.budgets.bucket import MINUTE, burst_of
 from app.budgets.exact import Clock
 from app.budgets.store import LEASE, SECOND, Answer, Ask, Held, Join, Report, slice_is_worth
 
-PATIENCE = 10 * SECOND  # how long a request waits for a bank that is away or has restarted
-POLL = SECOND // 4  # between two questions to a bank that is away
+PATIENCE = 10 * SECOND  # how long a request waits for a budget store that is unreachable or has restarted
+POLL = SECOND // 4  # between two questions to a budget store that is unreachable
 IDLE = 2 * SECOND  # a slice that was not used for so long is given back
 MARGIN = SECOND  # before a slice's end, for clocks that differ
 
 
-class BankAwayError(Exception):
-    """The bank does not answer: it is dead, restarting, or out of reach."""
+class StoreUnreachableError(Exception):
+    """The budget store does not answer: it is dead, restarting, or out of reach."""
 
 
-class BankLink(Protocol):
-    """A way to the bank. Every call may raise BankAwayError."""
+class StoreLink(Protocol):
+    """A way to the budget store. Every call may raise StoreUnreachableError."""
 
     async def join(self, join: Join) -> None: ...
     async def answer(self, ask: Ask) -> Answer: ...
@@ -40,19 +40,19 @@ class Lease:
 
     __slots__ = (
         "asking",
+        "budget_status",
         "expires",
         "filled",
+        "limits",
         "refused_until",
+        "reported_at",
         "requests",
-        "standing",
-        "terms",
         "tokens",
-        "told",
         "used",
     )  # fmt: skip
 
-    def __init__(self, terms: Terms, now: int) -> None:
-        self.terms = terms
+    def __init__(self, limits: BudgetLimits, now: int) -> None:
+        self.limits = limits
         self.requests = 0
         self.tokens = 0
         self.filled = 0  # requests it had when it was last filled
@@ -60,14 +60,14 @@ class Lease:
         self.used = now
         self.asking = False  # a question about this slice is under way
         self.refused_until = now  # no request before, whoever asks; tokens and slots may come back at any time
-        self.standing: Standing | None = None
-        self.told = now
+        self.budget_status: BudgetStatus | None = None
+        self.reported_at = now
 
     def take(self, tokens: int, now: int) -> bool:
         """Admit a request here, if the slice has room for it."""
         if self.requests < 1 or now >= self.expires:
             return False
-        if self.terms.tokens is not None:
+        if self.limits.tokens is not None:
             if self.tokens < tokens:
                 return False
             self.tokens -= tokens
@@ -95,7 +95,7 @@ class LeasedBudgets:
 
     def __init__(
         self,
-        link: BankLink,
+        link: StoreLink,
         replicas: int,
         clock: Clock = time.monotonic_ns,
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
@@ -113,46 +113,48 @@ class LeasedBudgets:
         self._ended: Counter[str] = Counter()  # slots to give back, by key
         self._away_since: int | None = None
         self._polled = 0
-        self._shares: dict[str, Account | None] = {}  # while the bank is away
+        self._shares: dict[str, Account | None] = {}  # while the budget store is unreachable
         self._spent: list[tuple[int, str, int]] = []  # from the shares: when, of which key, tokens
         self._joining = asyncio.Lock()
         self._joins = 0
         self._tasks: set[asyncio.Task[None]] = set()
 
-    async def admit(self, key: str, terms: Terms, tokens: int) -> "LeasedAdmission":
+    async def admit(self, key: str, limits: BudgetLimits, tokens: int) -> "LeasedAdmission":
         now = self._clock()
         lease = self._leases.get(key)
         if lease is None:
-            lease = self._leases[key] = Lease(terms, now)
-        lease.terms = terms
-        if terms.slots is None and lease.take(tokens, now):
+            lease = self._leases[key] = Lease(limits, now)
+        lease.limits = limits
+        if limits.slots is None and lease.take(tokens, now):
             if not lease.asking and lease.runs_out(now):
                 lease.asking = True
                 self._start(self._fill_up(key, lease))
-            return LeasedAdmission(self, key, terms, tokens)
+            return LeasedAdmission(self, key, limits, tokens)
         if now < lease.refused_until:
-            raise refused(terms, Refusal("requests", lease.refused_until - now))
+            raise refused(limits, Refusal("requests", lease.refused_until - now))
         return await self._admit_elsewhere(key, lease, tokens, now)
 
     @property
-    def bank_is_away(self) -> bool:
-        """Whether the last call did not reach the bank."""
+    def store_unreachable(self) -> bool:
+        """Whether the last call did not reach the budget store."""
         return self._away_since is not None
 
-    def standing(self, key: str, terms: Terms) -> Standing:
+    def budget_status(self, key: str, limits: BudgetLimits) -> BudgetStatus:
         now = self._clock()
         lease = self._leases.get(key)
-        if lease is None or lease.standing is None:
-            return Account.open(terms, now).standing(now)
-        told, passed, held = lease.standing, now - lease.told, lease.held(now)
-        requests, requests_full_in = _grown(told.requests, terms.requests, passed, told.requests_full_in, held.requests)
-        if terms.tokens is None:
-            return Standing(terms, requests, requests_full_in)
-        grown = _grown(told.tokens, terms.tokens, passed, told.tokens_full_in, held.tokens)
-        return Standing(terms, requests, requests_full_in, *grown)
+        if lease is None or lease.budget_status is None:
+            return Account.open(limits, now).budget_status(now)
+        message, passed, held = lease.budget_status, now - lease.reported_at, lease.held(now)
+        requests, requests_full_in = _grown(
+            message.requests, limits.requests, passed, message.requests_full_in, held.requests
+        )
+        if limits.tokens is None:
+            return BudgetStatus(limits, requests, requests_full_in)
+        grown = _grown(message.tokens, limits.tokens, passed, message.tokens_full_in, held.tokens)
+        return BudgetStatus(limits, requests, requests_full_in, *grown)
 
     async def tick(self, idle: int = IDLE) -> None:
-        """Once a second: report to the bank, give back slices unused for `idle` nanoseconds. Raises nothing."""
+        """Once a second: report to the budget store, give back slices unused for `idle` nanoseconds. Raises nothing."""
         now = self._clock()
         if self._away_since is not None:
             await self._rejoin(now)
@@ -166,11 +168,11 @@ class LeasedBudgets:
         ended, self._ended = self._ended, Counter()
         try:
             await self._link.report(Report(self._replica, dict(unused), dict(ended), returned))
-        except BankAwayError:  # what was reported may have arrived; telling it twice would give too much back
+        except StoreUnreachableError:  # what was reported may have arrived; telling it twice would give too much back
             self._went_away(now)
 
     async def keep(self) -> None:
-        """Join now, so that no request waits for the bank to start, and tick for as long as this process lives."""
+        """Join now, so that no request waits for the store to start, and tick for as long as this process lives."""
         await self._rejoin(self._clock())
         while True:
             await self._sleep(1)
@@ -180,48 +182,48 @@ class LeasedBudgets:
         """Give everything back, at shutdown."""
         await self.tick(idle=-1)
 
-    def settle(self, key: str, terms: Terms, unused: int) -> None:
+    def settle(self, key: str, limits: BudgetLimits, unused: int) -> None:
         """Called by an admission when its request has ended."""
         if unused:
             self._unused[key] += unused
-        if terms.slots is not None:
+        if limits.slots is not None:
             self._under_way[key] -= 1
             self._ended[key] += 1
             self._start(self.tick())  # at once: the key's next request may wait for this slot
 
     async def _admit_elsewhere(self, key: str, lease: Lease, tokens: int, since: int) -> "LeasedAdmission":
-        """Ask the bank, or take from the local share; wait where only the bank's trouble is in the way."""
+        """Ask the store, or take from the local share; wait where only the store's trouble is in the way."""
         while True:
             now = self._clock()
             if self._away_since is None or now >= self._polled + POLL:
                 refusal, patient = await self._ask(key, lease, tokens)
             else:
-                refusal, patient = self._admit_locally(key, lease.terms, tokens, now), True
+                refusal, patient = self._admit_locally(key, lease.limits, tokens, now), True
             if refusal is None:
-                if lease.terms.slots is not None:
+                if lease.limits.slots is not None:
                     self._under_way[key] += 1
-                return LeasedAdmission(self, key, lease.terms, tokens)
+                return LeasedAdmission(self, key, lease.limits, tokens)
             now = self._clock()
             wait = min(refusal.wait, POLL)
             if not patient or now + wait > since + self._patience:
                 if refusal.resource == "requests":
                     lease.refused_until = now + refusal.wait
-                raise refused(lease.terms, refusal)
+                raise refused(lease.limits, refusal)
             await self._sleep(wait / SECOND)
 
     async def _ask(self, key: str, lease: Lease, tokens: int) -> tuple[Refusal | None, bool]:
-        """The bank's refusal, if any, and whether it is worth waiting. From the local share where the bank is away."""
+        """The store's refusal, if any, and whether it is worth waiting. From the local share if unreachable."""
         asked_at = self._polled = self._clock()
         held = None
-        if not lease.asking and slice_is_worth(lease.terms, self._replicas):
+        if not lease.asking and slice_is_worth(lease.limits, self._replicas):
             lease.asking, held = True, lease.held(asked_at)
-        ask = Ask(self._replica, key, lease.terms, True, tokens, held)
+        ask = Ask(self._replica, key, lease.limits, True, tokens, held)
         try:
             answer = await self._put(ask)
-        except BankAwayError:
+        except StoreUnreachableError:
             now = self._clock()
             self._went_away(now)
-            return self._admit_locally(key, lease.terms, tokens, now), True
+            return self._admit_locally(key, lease.limits, tokens, now), True
         finally:
             if held is not None:
                 lease.asking = False
@@ -233,8 +235,8 @@ class LeasedBudgets:
         asked_at = self._clock()
         held = lease.held(asked_at)
         try:
-            answer = await self._put(Ask(self._replica, key, lease.terms, False, 0, held))
-        except BankAwayError:
+            answer = await self._put(Ask(self._replica, key, lease.limits, False, 0, held))
+        except StoreUnreachableError:
             self._went_away(self._clock())
         else:
             self._learn(lease, answer, held, asked_at)
@@ -242,7 +244,7 @@ class LeasedBudgets:
             lease.asking = False
 
     async def _put(self, ask: Ask) -> Answer:
-        """Ask; join first where the bank does not know this replica."""
+        """Ask; join first where the budget store does not know this replica."""
         if self._away_since is not None:
             await self._join(self._joins)
         joins = self._joins
@@ -251,11 +253,11 @@ class LeasedBudgets:
             await self._join(joins)
             answer = await self._link.answer(ask)
             if not answer.known:
-                raise BankAwayError
+                raise StoreUnreachableError
         return answer
 
     async def _join(self, joins: int) -> None:
-        """Tell the bank what this replica holds and what it has spent without it; once for all who saw `joins`.
+        """Tell the budget store what this replica holds and what it has spent without it; once for all who saw `joins`.
 
         Another time would take back the slots that it has given since, to requests that do not know it yet.
         """
@@ -266,10 +268,10 @@ class LeasedBudgets:
             under_way = {key: count for key, count in self._under_way.items() if count}
             self._ended.clear()  # what has ended is not under way
             spent, self._spent = self._spent, []
-            told = [(now - at, key, tokens) for at, key, tokens in spent]
+            message = [(now - at, key, tokens) for at, key, tokens in spent]
             try:
-                await self._link.join(Join(self._replica, self._replicas, under_way, told))
-            except BankAwayError:
+                await self._link.join(Join(self._replica, self._replicas, under_way, message))
+            except StoreUnreachableError:
                 self._spent[:0] = spent
                 raise
             self._joins += 1
@@ -280,26 +282,26 @@ class LeasedBudgets:
         self._polled = now
         try:
             await self._join(self._joins)
-        except BankAwayError:
+        except StoreUnreachableError:
             self._went_away(now)
 
     def _learn(self, lease: Lease, answer: Answer, held: Held | None, asked_at: int) -> None:
         now = self._clock()
         if held is not None and answer.refusal is None:
             lease.add(answer, asked_at, now)
-        if answer.standing is not None:
-            lease.standing, lease.told = answer.standing, now
+        if answer.budget_status is not None:
+            lease.budget_status, lease.reported_at = answer.budget_status, now
 
     def _went_away(self, now: int) -> None:
         if self._away_since is None:
             self._away_since = now
             self._shares.clear()
 
-    def _admit_locally(self, key: str, terms: Terms, tokens: int, now: int) -> Refusal | None:
-        """From this replica's share of the limit, which has gained since the bank went away."""
+    def _admit_locally(self, key: str, limits: BudgetLimits, tokens: int, now: int) -> Refusal | None:
+        """From this replica's share of the limit, which has gained since the budget store became unreachable."""
         if key not in self._shares:
             began = self._away_since if self._away_since is not None else now
-            self._shares[key] = Account.share(terms, self._replicas, began)
+            self._shares[key] = Account.share(limits, self._replicas, began)
         share = self._shares[key]
         if share is None:
             return Refusal("requests", POLL)
@@ -318,20 +320,20 @@ class LeasedBudgets:
 class LeasedAdmission:
     """An admission whose settlement travels with the replica's next report."""
 
-    __slots__ = ("_budgets", "_key", "_open", "_terms", "_tokens")
+    __slots__ = ("_budgets", "_key", "_limits", "_open", "_tokens")
 
-    def __init__(self, budgets: LeasedBudgets, key: str, terms: Terms, tokens: int) -> None:
+    def __init__(self, budgets: LeasedBudgets, key: str, limits: BudgetLimits, tokens: int) -> None:
         self._budgets = budgets
         self._key = key
-        self._terms = terms
+        self._limits = limits
         self._tokens = tokens
         self._open = True
 
     def settle(self, used: int | None) -> None:
         if self._open:
             self._open = False
-            unused = 0 if used is None or self._terms.tokens is None else self._tokens - used
-            self._budgets.settle(self._key, self._terms, unused)
+            unused = 0 if used is None or self._limits.tokens is None else self._tokens - used
+            self._budgets.settle(self._key, self._limits, unused)
 
 
 def _grown(units: int, per_minute: int, passed: int, full_in: int, held: int) -> tuple[int, int]:

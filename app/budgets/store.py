@@ -8,13 +8,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from app.budgets.account import Account, Refusal, Standing, Terms
+from app.budgets.account import Account, BudgetLimits, BudgetStatus, Refusal
 
 SECOND = 10**9
 LEASE = 10 * SECOND  # how long a slice is good after it was asked for
 SESSION = 10 * SECOND  # a replica that is silent for longer is dead
 OUTSTANDING_SHARE = 100  # a hundredth of a limit may be leased
-# After a restart: how long the bank waits for every replica to say what it holds, and how long it is short of units
+# After a restart: how long the store waits for every replica to say what it holds, and how long it is short of units
 # only because of the restart, so that a request had better wait than be refused.
 REJOIN = 3 * SECOND
 LEAN = 10 * SECOND
@@ -33,20 +33,20 @@ class Ask(NamedTuple):
 
     replica: str
     key: str
-    terms: Terms
+    limits: BudgetLimits
     admit: bool  # a request is waiting; else only the slice is to be filled up
     tokens: int  # that the waiting request reserves
     held: Held | None  # of its slice; None: another question about the slice is under way
 
 
 class Answer(NamedTuple):
-    """The bank's answer to one."""
+    """The budget store's answer to one."""
 
     known: bool  # false: the replica has to join first, and nothing was done
     refusal: Refusal | None = None
     lean: bool = False  # it is short because it restarted
     added: Held = Held()  # to the replica's slice
-    standing: Standing | None = None
+    budget_status: BudgetStatus | None = None
 
 
 class Report(NamedTuple):
@@ -59,7 +59,7 @@ class Report(NamedTuple):
 
 
 class Join(NamedTuple):
-    """What a replica says first, and again to a bank that has restarted."""
+    """What a replica says first, and again to a budget store that has restarted."""
 
     replica: str
     replicas: int  # of the ingress, in all
@@ -69,13 +69,13 @@ class Join(NamedTuple):
 
 @dataclass(slots=True)
 class Slice:
-    """What a replica holds of an account, as far as the bank knows, until `expires`."""
+    """What a replica holds of an account, as far as the budget store knows, until `expires`."""
 
     held: Held
     expires: int
 
 
-class Bank:
+class BudgetStore:
     """All accounts. `fresh` is false after a restart: what was granted is not known then, so accounts begin empty."""
 
     def __init__(self, now: int, *, fresh: bool = True, debts: Mapping[str, Held] | None = None) -> None:
@@ -91,7 +91,7 @@ class Bank:
         self._rejoined = fresh
 
     def join(self, join: Join, now: int) -> None:
-        """Take a replica in. What it spent before this bank began was no part of what this bank gives out."""
+        """Take a replica in. What it spent before this store began was no part of what this store gives out."""
         self._forget(join.replica)
         self._seen[join.replica] = now
         self._replicas = join.replicas
@@ -111,10 +111,10 @@ class Bank:
         lean = not self._fresh and now < self.began + LEAN
         if not self._has_rejoined(now):
             return Answer(known=True, refusal=Refusal("requests", REJOIN_POLL), lean=True)
-        account = self._account(ask.key, ask.terms, now)
+        account = self._account(ask.key, ask.limits, now)
         refusal = self._admit(account, ask, now) if ask.admit else None
         added = Held() if refusal or ask.held is None else self._fill(account, ask, ask.held, now)
-        return Answer(True, refusal, lean, added, account.standing(now))
+        return Answer(True, refusal, lean, added, account.budget_status(now))
 
     def report(self, report: Report, now: int) -> None:
         """Settle what a replica was given. A replica that is not known has to join first; its report is lost."""
@@ -165,14 +165,14 @@ class Bank:
             self._rejoined = len(self._seen) >= self._replicas or now >= self.began + REJOIN
         return self._rejoined
 
-    def _account(self, key: str, terms: Terms, now: int) -> Account:
+    def _account(self, key: str, limits: BudgetLimits, now: int) -> Account:
         account = self._accounts.get(key)
         if account is None:
-            account = self._accounts[key] = Account.open(terms, self.began, empty=not self._fresh)
+            account = self._accounts[key] = Account.open(limits, self.began, empty=not self._fresh)
             account.slots_taken = sum(slots.get(key, 0) for slots in self._slots.values())
             for at, spent in self._charges.pop(key, ()):
                 self._charge(key, spent, at)
-        account.change(terms, now)
+        account.change(limits, now)
         return account
 
     def _charge(self, key: str, spent: Held, now: int) -> None:
@@ -183,7 +183,7 @@ class Bank:
 
     def _admit(self, account: Account, ask: Ask, now: int) -> Refusal | None:
         refusal = account.admit(ask.tokens, now)
-        if refusal is None and account.terms.slots is not None:
+        if refusal is None and account.limits.slots is not None:
             slots = self._slots[ask.replica]
             slots[ask.key] = slots.get(ask.key, 0) + 1
         return refusal
@@ -195,10 +195,10 @@ class Bank:
         others = self.outstanding(ask.key, now)
         requests, tokens = account.requests, account.tokens
         added = Held(
-            self._grant(account.terms.requests, held.requests, others.requests, requests.whole(now)),
+            self._grant(account.limits.requests, held.requests, others.requests, requests.whole(now)),
             0 if tokens is None else self._grant(tokens.per_minute, held.tokens, others.tokens, tokens.whole(now)),
         )
-        if account.terms.slots is not None:
+        if account.limits.slots is not None:
             added = Held()  # a slot is asked for each time, so nothing is gained by a slice
         if any(added):
             requests.take(added.requests, now)
@@ -238,9 +238,9 @@ class Bank:
                 self._accounts[key].slots_taken -= ended
 
 
-def slice_is_worth(terms: Terms, replicas: int) -> bool:
+def slice_is_worth(limits: BudgetLimits, replicas: int) -> bool:
     """Whether a replica can hold a slice at all; a small limit is asked for each time."""
-    return terms.slots is None and terms.requests >= OUTSTANDING_SHARE * replicas
+    return limits.slots is None and limits.requests >= OUTSTANDING_SHARE * replicas
 
 
 def _sum(*all_held: Held) -> Held:

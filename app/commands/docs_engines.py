@@ -40,8 +40,8 @@ def _rows(schema: dict[str, Any]) -> Iterator[str]:
 
 def _row(name: str, option: dict[str, Any], kinds: dict[str, Any]) -> str:
     default = f"`{json.dumps(option['default'])}`" if "default" in option else "required"
-    told = option.get("description", "").replace("|", "\\|")
-    return f"| `{name}` | {_kind(option, kinds)} | {'' if default == '`null`' else default} | {told} |"
+    message = option.get("description", "").replace("|", "\\|")
+    return f"| `{name}` | {_kind(option, kinds)} | {'' if default == '`null`' else default} | {message} |"
 
 
 def _kind(option: dict[str, Any], kinds: dict[str, Any]) -> str:

@@ -30,7 +30,7 @@ def page() -> str:
 def _section(path: str, table: Table) -> str:
     read = [row for row in table.rows if row.treatment not in (Treatment.IGNORE, Treatment.REFUSE)]
     lines = [f"\n## POST {path}\n", "| Parameter | Must be | What it does | Needs |", "|---|---|---|---|"]
-    lines += [f"| `{row.name}` | {_cell(row.kind.told())} | {_cell(row.note)} | {_needs(row)} |" for row in read]
+    lines += [f"| `{row.name}` | {_cell(row.kind.description())} | {_cell(row.note)} | {_needs(row)} |" for row in read]
     ignored = [row for row in table.rows if row.treatment is Treatment.IGNORE]
     if ignored:
         lines += ["", "Ignored and listed as such, never an error: "]

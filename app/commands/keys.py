@@ -55,8 +55,8 @@ def add_to(commands: Parsers) -> None:
     revoke.add_argument("id", help="the key's public id")
 
 
-def _add(actions: Parsers, name: str, action: Action, told: str) -> argparse.ArgumentParser:
-    parser: argparse.ArgumentParser = actions.add_parser(name, help=told, description=told)
+def _add(actions: Parsers, name: str, action: Action, message: str) -> argparse.ArgumentParser:
+    parser: argparse.ArgumentParser = actions.add_parser(name, help=message, description=message)
     place = parser.add_mutually_exclusive_group(required=action is not _create)
     place.add_argument("--file", type=Path, help="the key file")
     place.add_argument("--config", type=Path, metavar="FILE", help="a Serve config file, which names the key file")
@@ -98,8 +98,8 @@ def _create(options: argparse.Namespace) -> None:
         return
     with _file(options).changing(new=True) as keys:
         secret, entry = lifecycle.make(keys, now, **facts)
-    told = f"{SHOWN_ONCE} {FOLLOWED}\nIts id is {entry.id}: show, rotate and revoke it by that."
-    _tell(options, {**report.public(entry, now), "key": secret}, f"{secret}\n\n{told}")
+    message = f"{SHOWN_ONCE} {FOLLOWED}\nIts id is {entry.id}: show, rotate and revoke it by that."
+    _tell(options, {**report.public(entry, now), "key": secret}, f"{secret}\n\n{message}")
 
 
 def _list(options: argparse.Namespace) -> None:
@@ -120,9 +120,9 @@ def _rotate(options: argparse.Namespace) -> None:
         secret, entry = lifecycle.rotate(keys, options.id, options.grace, _end(options.expires, now), now)
         old = keys[options.id]
     until = f"is good until {old.expires:%Y-%m-%d %H:%M} UTC" if old.expires and old.expires > now else "is expired"
-    told = f"{SHOWN_ONCE} {FOLLOWED}\nIts id is {entry.id}. The old key, {old.id}, {until}."
+    message = f"{SHOWN_ONCE} {FOLLOWED}\nIts id is {entry.id}. The old key, {old.id}, {until}."
     result = {**report.public(entry, now), "key": secret, "old": report.public(old, now)}
-    _tell(options, result, f"{secret}\n\n{told}")
+    _tell(options, result, f"{secret}\n\n{message}")
 
 
 def _revoke(options: argparse.Namespace) -> None:

@@ -85,13 +85,13 @@ def _raise_interrupt(_: int, __: FrameType | None) -> None:
 
 def _wait_until_ready(child: subprocess.Popen[bytes], host: str, port: int) -> bool:
     """Wait for GET /ready to say yes; false where the service ended first. Says what it waits for."""
-    told = ""
+    message = ""
     while child.poll() is None:
         state = _ask_ready(host, port)
         if state is None:
             return True
-        if state != told:
-            told = state
+        if state != message:
+            message = state
             print(f"Waiting: {state}", flush=True)
         time.sleep(POLL_SECONDS)
     return False

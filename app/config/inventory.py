@@ -63,9 +63,9 @@ def has_room(cluster: Cluster, needs: Iterable[Need], model_id: str) -> bool:
 def _check_sum(types: list[str], has: int, needs: list[Need]) -> None:
     needed = least_gpus([(max(1, need.replicas), need.num_gpus) for need in needs])
     if needed > has:
-        told = ", ".join(f"{n.model_id} {max(1, n.replicas)} x {n.num_gpus:g}" for n in needs)
+        message = ", ".join(f"{n.model_id} {max(1, n.replicas)} x {n.num_gpus:g}" for n in needs)
         raise ValueError(
-            f"cluster.gpus: the models that run on {' or '.join(types)} need at least {needed} GPUs ({told}), and "
+            f"cluster.gpus: the models that run on {' or '.join(types)} need at least {needed} GPUs ({message}), and "
             f"there are {has}. Lower their min_replicas or num_gpus, let some run elsewhere, or add GPUs"
         )
 

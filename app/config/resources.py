@@ -69,9 +69,11 @@ class Resources(Strict):
         sizes = {name: engine_kwargs[name] for name in PARALLEL_SIZES if isinstance(engine_kwargs.get(name), int)}
         needed = math.prod(sizes.values())
         if needed != max(1, math.ceil(self.num_gpus)):
-            told = " x ".join(f"{name} ({size})" for name, size in sizes.items()) or "an engine without parallel sizes"
+            message = (
+                " x ".join(f"{name} ({size})" for name, size in sizes.items()) or "an engine without parallel sizes"
+            )
             raise ValueError(
-                f"resources.num_gpus: {self.num_gpus:g} is reserved, and {told} takes {needed}. Set num_gpus to "
+                f"resources.num_gpus: {self.num_gpus:g} is reserved, and {message} takes {needed}. Set num_gpus to "
                 f"{needed}" + ("" if needed > 1 else f", or engine_kwargs.tensor_parallel_size to {self.num_gpus:g}")
             )
 

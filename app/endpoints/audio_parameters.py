@@ -22,11 +22,11 @@ class Script:
         Text(1).read(value, name, profile)
         longest = profile.limit("max_characters")
         if longest is not None and len(value) > longest:
-            told = f"`{name}` has {len(value)} characters; the model takes {longest} at a time. Send it in parts."
-            raise ApiError("context_length_exceeded", told, param=name)
+            message = f"`{name}` has {len(value)} characters; the model takes {longest} at a time. Send it in parts."
+            raise ApiError("context_length_exceeded", message, param=name)
         return Reading(value)
 
-    def told(self) -> str:
+    def description(self) -> str:
         return "a string that is not empty, of at most the model's max characters"
 
     def schema(self) -> dict[str, Any]:
@@ -40,12 +40,12 @@ class Voice:
     def read(self, value: Any, name: str, profile: Profile) -> Reading:
         named = value.get("id") if isinstance(value, dict) else value
         if not isinstance(named, str):
-            raise wrong_type(name, self.told())
+            raise wrong_type(name, self.description())
         if profile.voices and named not in profile.voices:
             raise wrong_value(name, "one of the model's voices: " + ", ".join(profile.voices))
         return Text(1, 256).read(named, name, profile)
 
-    def told(self) -> str:
+    def description(self) -> str:
         return "the name of a voice of the model, or an object with its `id`"
 
     def schema(self) -> dict[str, Any]:
@@ -58,14 +58,14 @@ class SpokenLanguage:
 
     def read(self, value: Any, name: str, profile: Profile) -> Reading:
         if not isinstance(value, str):
-            raise wrong_type(name, self.told())
+            raise wrong_type(name, self.description())
         named = value.strip().lower()
         for called in (named, CODES_BY_NAME.get(named), LANGUAGES.get(named)):
             if called in profile.languages:
                 return Reading(called)
         raise wrong_value(name, "one of the model's languages: " + ", ".join(profile.languages))
 
-    def told(self) -> str:
+    def description(self) -> str:
         return "a language that the model speaks, as a code such as `en` or an English name"
 
     def schema(self) -> dict[str, Any]:
@@ -78,10 +78,10 @@ class File:
 
     def read(self, value: Any, name: str, profile: Profile) -> Reading:  # noqa: ARG002 - the interface of all kinds
         if not isinstance(value, (bytes, bytearray)):
-            raise wrong_type(name, self.told())
+            raise wrong_type(name, self.description())
         return Reading(value)
 
-    def told(self) -> str:
+    def description(self) -> str:
         return "a file"
 
     def schema(self) -> dict[str, Any]:
@@ -94,16 +94,16 @@ class Language:
 
     def read(self, value: Any, name: str, profile: Profile) -> Reading:  # noqa: ARG002
         if not isinstance(value, str):
-            raise wrong_type(name, self.told())
+            raise wrong_type(name, self.description())
         spoken = value.strip().lower()
         code = spoken if spoken in LANGUAGES else CODES_BY_NAME.get(spoken)
         if code is None:
             raise wrong_value(
-                name, f"{self.told()}, or left out: then it is detected. Known are {', '.join(LANGUAGES)}"
+                name, f"{self.description()}, or left out: then it is detected. Known are {', '.join(LANGUAGES)}"
             )
         return Reading(code)
 
-    def told(self) -> str:
+    def description(self) -> str:
         return (
             "a code of ISO 639-1, such as `en`, or the English name of a language that Whisper knows, such as `german`"
         )

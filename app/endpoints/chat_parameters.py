@@ -43,19 +43,19 @@ class LogitBias:
 
     def read(self, value: Any, name: str, profile: Profile) -> Reading:
         if not isinstance(value, dict):
-            raise wrong_type(name, self.told())
+            raise wrong_type(name, self.description())
         if len(value) > MAX_BIASES:
-            raise wrong_value(name, self.told())
+            raise wrong_value(name, self.description())
         kept: dict[str, float] = {}
         clamped: tuple[Changed, Changed] | None = None
         for token, bias in value.items():
             if not token.isdecimal() or not token.isascii() or TOKEN_ID.read(int(token[:12]), name, profile).clamped:
-                raise wrong_value(name, self.told())
+                raise wrong_value(name, self.description())
             reading = Number(-100, 100).read(bias, name, profile)
             kept[token], clamped = reading.value, clamped or reading.clamped
         return Reading(kept, clamped)
 
-    def told(self) -> str:
+    def description(self) -> str:
         return f"an object of up to {MAX_BIASES} token ids of the model, each with a bias from -100 to 100"
 
     def schema(self) -> dict[str, Any]:
@@ -71,14 +71,14 @@ class StreamOptions:
 
     def read(self, value: Any, name: str, profile: Profile) -> Reading:
         if not isinstance(value, dict):
-            raise wrong_type(name, self.told())
+            raise wrong_type(name, self.description())
         for option in self.options:
             if value.get(option) is not None:
                 Flag().read(value[option], f"{name}.{option}", profile)
         unknown = tuple((option, UNKNOWN) for option in value if option not in self.options)
         return Reading({"include_usage": bool(value.get("include_usage"))}, dropped=unknown)
 
-    def told(self) -> str:
+    def description(self) -> str:
         return "an object with `include_usage` true or false"
 
     def schema(self) -> dict[str, Any]:
@@ -92,14 +92,14 @@ class Modalities:
 
     def read(self, value: Any, name: str, profile: Profile) -> Reading:  # noqa: ARG002 - the interface of all kinds
         if not isinstance(value, list):
-            raise wrong_type(name, self.told())
+            raise wrong_type(name, self.description())
         if value != ["text"]:
             raise ApiError(
                 "unsupported_parameter", f'`{name}` may be ["text"] only. For speech use /v1/audio/speech.', param=name
             )
         return Reading(value)
 
-    def told(self) -> str:
+    def description(self) -> str:
         return 'the array ["text"]'
 
     def schema(self) -> dict[str, Any]:
@@ -112,7 +112,7 @@ class TemplateKwargs:
 
     def read(self, value: Any, name: str, profile: Profile) -> Reading:
         if not isinstance(value, dict):
-            raise wrong_type(name, self.told())
+            raise wrong_type(name, self.description())
         for variable in value:
             if variable not in profile.template_kwargs:
                 allowed = ", ".join(sorted(profile.template_kwargs)) or "none"
@@ -121,7 +121,7 @@ class TemplateKwargs:
                 )
         return Reading(value)
 
-    def told(self) -> str:
+    def description(self) -> str:
         return "an object of the template's variables that this model lets clients set"
 
     def schema(self) -> dict[str, Any]:

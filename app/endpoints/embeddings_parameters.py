@@ -20,9 +20,9 @@ class Texts:
         if isinstance(value, str):
             return Text(1).read(value, name, profile)
         if not isinstance(value, list):
-            raise wrong_type(name, self.told())
+            raise wrong_type(name, self.description())
         if not 1 <= len(value) <= MAX_INPUTS and not _is_token(value[0] if value else None):
-            raise wrong_value(name, self.told())
+            raise wrong_value(name, self.description())
         if tokens_together(value) > MAX_TOKENS:  # before anybody looks at each
             raise too_many_tokens(name)
         kind = type(value[0])
@@ -38,7 +38,7 @@ class Texts:
                 self._check(item, place)
         return Reading(value)
 
-    def told(self) -> str:
+    def description(self) -> str:
         return f"a string, up to {MAX_INPUTS} strings, token ids, or up to {MAX_INPUTS} arrays of token ids; none empty"
 
     def schema(self) -> dict[str, Any]:
@@ -62,8 +62,8 @@ def tokens_together(inputs: list[Any]) -> int:
 
 
 def too_many_tokens(name: str) -> ApiError:
-    told = f"The inputs have more than {MAX_TOKENS} tokens together, the limit of a request. Send them in several."
-    return ApiError("context_length_exceeded", told, param=name)
+    message = f"The inputs have more than {MAX_TOKENS} tokens together, the limit of a request. Send them in several."
+    return ApiError("context_length_exceeded", message, param=name)
 
 
 def _are_tokens(values: list[Any]) -> bool:

@@ -23,16 +23,16 @@ class Size:
 
     def read(self, value: Any, name: str, profile: Profile) -> Reading:
         if not isinstance(value, str):
-            raise wrong_type(name, self.told())
+            raise wrong_type(name, self.description())
         if value == "auto":
             return Reading(value)
         sides = SIZE.fullmatch(value)
         if sides is None or "0" in (sides[1].lstrip("0") or "0", sides[2].lstrip("0") or "0"):
-            raise wrong_value(name, self.told())
+            raise wrong_value(name, self.description())
         legal = "x".join(map(str, _legal_sides(int(sides[1]), int(sides[2]), profile)))
         return Reading(value) if legal == value else Reading(legal, (value, legal))
 
-    def told(self) -> str:
+    def description(self) -> str:
         return '"auto" or WIDTHxHEIGHT in pixels, each at least 1, such as "1024x1024"'
 
     def schema(self) -> dict[str, Any]:

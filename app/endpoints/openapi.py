@@ -62,8 +62,8 @@ def _success(route: Route) -> dict[str, Any]:
     content: dict[str, Any] = {media_type: {} for media_type in route.media_types}
     success: dict[str, Any] = {"description": route.answer, "content": content}
     if route in TABLES_BY_ROUTE:
-        told = "What was changed in the request; absent where nothing was."
-        success["headers"] = {ADJUSTMENTS_HEADER: {"description": told, "schema": {"type": "string"}}}
+        message = "What was changed in the request; absent where nothing was."
+        success["headers"] = {ADJUSTMENTS_HEADER: {"description": message, "schema": {"type": "string"}}}
     return success
 
 

@@ -59,14 +59,14 @@ class Input:
         if isinstance(value, str):
             return Reading(value)
         if not isinstance(value, list):
-            raise wrong_type(name, self.told())
+            raise wrong_type(name, self.description())
         if not value:
             raise wrong_value(name, "a string or an array of at least one item")
         called: set[str] = set()
         gone = [one for i, item in enumerate(value) for one in _check_item(item, f"{name}.{i}", called, profile)]
         return Reading(value, dropped=dropped(gone, name))
 
-    def told(self) -> str:
+    def description(self) -> str:
         return "a string or an array of items"
 
     def schema(self) -> dict[str, Any]:
@@ -121,7 +121,7 @@ class TextConfig:
 
     def read(self, value: Any, name: str, profile: Profile) -> Reading:
         if not isinstance(value, dict):
-            raise wrong_type(name, self.told())
+            raise wrong_type(name, self.description())
         kept: dict[str, Any] = {}
         if value.get("format") is not None:
             kept["format"] = FORMAT.read(value["format"], f"{name}.format", profile).value
@@ -134,7 +134,7 @@ class TextConfig:
                 kept["verbosity"] = verbosity
         return Reading(kept, dropped=tuple(dropped))
 
-    def told(self) -> str:
+    def description(self) -> str:
         return "an object with `format`"
 
     def schema(self) -> dict[str, Any]:
@@ -149,14 +149,14 @@ class Reasoning:
 
     def read(self, value: Any, name: str, profile: Profile) -> Reading:
         if not isinstance(value, dict):
-            raise wrong_type(name, self.told())
+            raise wrong_type(name, self.description())
         kept: dict[str, Any] = {}
         for field, choices in self.fields.items():
             if value.get(field) is not None:
                 kept[field] = Choice(choices).read(value[field], f"{name}.{field}", profile).value
         return Reading(kept, dropped=tuple((field, UNKNOWN) for field in value if field not in self.fields))
 
-    def told(self) -> str:
+    def description(self) -> str:
         return "an object with `effort`"
 
     def schema(self) -> dict[str, Any]:
@@ -175,7 +175,7 @@ class Never:
             raise ApiError("unsupported_parameter", f"`{name}` is not supported: {self.why}", param=name)
         return Reading(value)
 
-    def told(self) -> str:
+    def description(self) -> str:
         return "false"
 
     def schema(self) -> dict[str, Any]:

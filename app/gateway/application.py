@@ -8,7 +8,7 @@ from typing import Any
 
 import orjson
 
-from app.budgets.account import Terms
+from app.budgets.account import BudgetLimits
 from app.budgets.admission import Admission, Budgets, RateLimited
 from app.budgets.estimate import Estimate, Estimator
 from app.config.service import Config
@@ -143,7 +143,7 @@ class Gateway:
         reply.route = UNKNOWN
         key = self._keys.authenticate(headers.get("authorization")) if needs_key(path) else None
         if key is not None:
-            reply.key_id, reply.standing = key.id, partial(self._budgets.standing, key.id, terms_of(key))
+            reply.key_id, reply.budget_status = key.id, partial(self._budgets.budget_status, key.id, limits_of(key))
         found = match(scope["method"], path)
         reply.route, reply.is_probe = found.route.path, found.route.is_probe
         call = Call(found, headers, receive, reply)
@@ -171,8 +171,8 @@ class Gateway:
         self, generation: Generation, call: Call, model: Model, request: dict[str, Any]
     ) -> tuple[Admission, Estimate]:
         """Ask the key's budget. Raises RateLimited."""
-        terms, estimate = terms_of(call.caller), Estimate()
-        if terms.tokens is not None:
+        limits, estimate = limits_of(call.caller), Estimate()
+        if limits.tokens is not None:
             if generation.makes_text:
                 context = model.profile.limits.get("context_length", 0)
                 estimate = self._estimator.estimate(model.entry.id, request, context)
@@ -180,7 +180,7 @@ class Gateway:
                 estimate = self._estimator.estimate_prompt(model.entry.id, request)
                 estimate = estimate._replace(answer=generation.answer_tokens(request, model.profile))
         try:
-            return await self._budgets.admit(call.caller.id, terms, estimate.total), estimate
+            return await self._budgets.admit(call.caller.id, limits, estimate.total), estimate
         except RateLimited as error:
             call.reply.refused_resource = error.resource
             raise
@@ -266,9 +266,9 @@ async def _json(reply: Reply, content: dict[str, Any]) -> None:
     await reply.complete(200, JSON, orjson.dumps(content))
 
 
-def terms_of(key: KeyEntry) -> Terms:
+def limits_of(key: KeyEntry) -> BudgetLimits:
     """The key's budget as the budgets know it."""
-    return Terms(key.budget.requests_per_minute, key.budget.tokens_per_minute, key.budget.concurrent_requests)
+    return BudgetLimits(key.budget.requests_per_minute, key.budget.tokens_per_minute, key.budget.concurrent_requests)
 
 
 def _used(reply: Reply, estimate: Estimate | None) -> int | None:

@@ -28,10 +28,10 @@ def impatient(receive: Receive, limits: Limits) -> Receive:
             async with asyncio.timeout(seconds):
                 return await receive()
         except TimeoutError:
-            told = f"Nothing of the body came for {seconds:g} s. Send the request again, without a pause."
+            message = f"Nothing of the body came for {seconds:g} s. Send the request again, without a pause."
             if seconds < limits.body_pause_timeout_s:
-                told = f"The body did not come whole within {limits.body_timeout_s:g} s. Send less of it, or faster."
-            raise ApiError("timeout", told) from None
+                message = f"The body did not come whole within {limits.body_timeout_s:g} s. Send less of it, or faster."
+            raise ApiError("timeout", message) from None
 
     return receiving
 

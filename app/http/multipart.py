@@ -130,23 +130,25 @@ class _Reader:
         self._content += data[start:end]
         if self._content is self._file:
             if len(self._content) > self._max_file_bytes:
-                told = f"The file is larger than the {self._max_file_bytes} bytes that are allowed here. "
-                told += "Send it in parts, or as a smaller format."
-                raise ApiError("request_too_large", told, param=self._file_name)
+                message = f"The file is larger than the {self._max_file_bytes} bytes that are allowed here. "
+                message += "Send it in parts, or as a smaller format."
+                raise ApiError("request_too_large", message, param=self._file_name)
         elif len(self._content) > MAX_FIELD_BYTES:
-            told = f"The field `{self._shown}` of the form is larger than the {MAX_FIELD_BYTES} bytes that are allowed."
-            raise ApiError("request_too_large", told, param=self._shown)
+            message = (
+                f"The field `{self._shown}` of the form is larger than the {MAX_FIELD_BYTES} bytes that are allowed."
+            )
+            raise ApiError("request_too_large", message, param=self._shown)
 
     def _part_ends(self) -> None:
         if self._content is not self._file:
             try:
                 self._fields.append((self._name, self._content.decode()))
             except UnicodeDecodeError:
-                told = (
+                message = (
                     f"The field `{self._shown}` of the form is not UTF-8 text. A file goes into the field "
                     f"`{self._file_name}`."
                 )
-                raise ApiError("invalid_form", told, param=self._shown) from None
+                raise ApiError("invalid_form", message, param=self._shown) from None
 
     def _form_ends(self) -> None:
         self._ended = True

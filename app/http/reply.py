@@ -6,7 +6,7 @@ import uuid
 from collections.abc import Awaitable, Callable, Iterable
 from typing import Any, TypeVar
 
-from app.budgets.account import Standing
+from app.budgets.account import BudgetStatus
 from app.budgets.headers import rate_limit_headers
 from app.parameters.adjust import Adjusted
 from app.parameters.adjustments import HEADER as ADJUSTMENTS_HEADER
@@ -94,7 +94,7 @@ class Reply:
         self.reason = "ok"  # "ok", an error's code, or "client_gone"
         self.overhead_s = 0.0
         self.first_byte_s: float | None = None
-        self.standing: Callable[[], Standing] | None = None  # of the key's budget, where a key was recognised
+        self.budget_status: Callable[[], BudgetStatus] | None = None  # of the key's budget, where a key was recognised
         self.refused_resource: str | None = None  # what of it was spent
         self.accepted: dict[str, Any] = {}  # what the client says of its user, for the log
         self._adjustments: str | None = None
@@ -145,8 +145,8 @@ class Reply:
             own.append(("x-client-request-id", self._client_id))
         if self.characters is not None:
             own.append(("x-usage-characters", str(self.characters)))
-        if self.standing is not None:
-            own += rate_limit_headers(self.standing(), time.time())
+        if self.budget_status is not None:
+            own += rate_limit_headers(self.budget_status(), time.time())
         if self._adjustments is not None:
             own.append((ADJUSTMENTS_HEADER, self._adjustments))
         encoded = [(name.encode("latin-1"), value.encode("latin-1")) for name, value in (*headers, *own)]

@@ -111,9 +111,9 @@ def refuse_changes(adjustments: Sequence[Adjustment]) -> None:
     """Under strict_params: one 400 that names all clamps and drops. What is ignored by contract is no fault."""
     changed = [one for one in adjustments if one.action != "ignore"]
     if changed:
-        told = "; ".join(one.told() for one in changed)
+        message = "; ".join(one.description() for one in changed)
         code = "invalid_value" if changed[0].action == "clamp" else "unsupported_parameter"
-        raise ApiError(code, f"`strict_params` is set, and {told}."[:2000], param=changed[0].name)
+        raise ApiError(code, f"`strict_params` is set, and {message}."[:2000], param=changed[0].name)
 
 
 def _short(name: str) -> str:

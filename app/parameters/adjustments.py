@@ -29,7 +29,7 @@ class Adjustment:
     after: Changed | None = None
     reason: str | None = None  # for a drop
 
-    def told(self) -> str:
+    def description(self) -> str:
         """For a person."""
         if self.action == "clamp":
             after = f"{self.after:g}" if isinstance(self.after, (int, float)) else self.after

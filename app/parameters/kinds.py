@@ -31,7 +31,7 @@ class Kind(Protocol):
         """The legal value for `value`. Raises ApiError where there is none."""
         ...
 
-    def told(self) -> str:
+    def description(self) -> str:
         """What is legal, after the words "must be"."""
         ...
 
@@ -40,12 +40,12 @@ class Kind(Protocol):
         ...
 
 
-def wrong_type(name: str, told: str) -> ApiError:
-    return ApiError("invalid_type", f"`{name}` must be {told}.", param=name)
+def wrong_type(name: str, message: str) -> ApiError:
+    return ApiError("invalid_type", f"`{name}` must be {message}.", param=name)
 
 
-def wrong_value(name: str, told: str) -> ApiError:
-    return ApiError("invalid_value", f"`{name}` must be {told}.", param=name)
+def wrong_value(name: str, message: str) -> ApiError:
+    return ApiError("invalid_value", f"`{name}` must be {message}.", param=name)
 
 
 def _bound(bound: Bound, profile: Profile) -> float | None:
@@ -63,10 +63,10 @@ class Number:
     def read(self, value: Any, name: str, profile: Profile) -> Reading:
         low, high = _bound(self.low, profile), _bound(self.high, profile)
         if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value):
-            raise wrong_type(name, self._told(low, high))
+            raise wrong_type(name, self._description(low, high))
         if self.integer and isinstance(value, float):
             if not value.is_integer():
-                raise wrong_type(name, self._told(low, high))
+                raise wrong_type(name, self._description(low, high))
             value = int(value)
         if low is not None and value < low:
             return Reading(low, (value, low))
@@ -74,10 +74,10 @@ class Number:
             return Reading(high, (value, high))
         return Reading(value)
 
-    def told(self) -> str:
-        return self._told(self.low, self.high)
+    def description(self) -> str:
+        return self._description(self.low, self.high)
 
-    def _told(self, low: Bound, high: Bound) -> str:
+    def _description(self, low: Bound, high: Bound) -> str:
         what = "an integer" if self.integer else "a number"
         if low is None and high is None:
             return what
@@ -101,10 +101,10 @@ class Flag:
 
     def read(self, value: Any, name: str, profile: Profile) -> Reading:  # noqa: ARG002 - the interface of all kinds
         if not isinstance(value, bool):
-            raise wrong_type(name, self.told())
+            raise wrong_type(name, self.description())
         return Reading(value)
 
-    def told(self) -> str:
+    def description(self) -> str:
         return "true or false"
 
     def schema(self) -> dict[str, Any]:
@@ -120,12 +120,12 @@ class Text:
 
     def read(self, value: Any, name: str, profile: Profile) -> Reading:  # noqa: ARG002
         if not isinstance(value, str):
-            raise wrong_type(name, self.told())
+            raise wrong_type(name, self.description())
         if len(value) < self.min_length or (self.max_length is not None and len(value) > self.max_length):
-            raise wrong_value(name, self.told())
+            raise wrong_value(name, self.description())
         return Reading(value)
 
-    def told(self) -> str:
+    def description(self) -> str:
         if self.max_length is None:
             return "a string" if not self.min_length else "a string that is not empty"
         return f"a string of {self.min_length} to {self.max_length} characters"
@@ -147,12 +147,12 @@ class Choice:
 
     def read(self, value: Any, name: str, profile: Profile) -> Reading:  # noqa: ARG002
         if not isinstance(value, str):
-            raise wrong_type(name, self.told())
+            raise wrong_type(name, self.description())
         if value not in self.values:
-            raise wrong_value(name, self.told())
+            raise wrong_value(name, self.description())
         return Reading(value)
 
-    def told(self) -> str:
+    def description(self) -> str:
         return "one of " + ", ".join(f'"{value}"' for value in self.values)
 
     def schema(self) -> dict[str, Any]:
@@ -172,18 +172,18 @@ class Items:
         if self.single and not isinstance(value, list):
             return self.kind.read(value, name, profile)
         if not isinstance(value, list):
-            raise wrong_type(name, self.told())
+            raise wrong_type(name, self.description())
         if len(value) < self.min_items or (self.max_items is not None and len(value) > self.max_items):
-            raise wrong_value(name, self.told())
+            raise wrong_value(name, self.description())
         for index, item in enumerate(value):
             if self.kind.read(item, f"{name}.{index}", profile).clamped:
-                raise wrong_value(f"{name}.{index}", self.kind.told())
+                raise wrong_value(f"{name}.{index}", self.kind.description())
         return Reading(value)
 
-    def told(self) -> str:
+    def description(self) -> str:
         count = f"{self.min_items} to {self.max_items} items" if self.max_items is not None else "items"
-        alone = f"{self.kind.told()}, or " if self.single else ""
-        return f"{alone}an array of {count}, each {self.kind.told()}"
+        alone = f"{self.kind.description()}, or " if self.single else ""
+        return f"{alone}an array of {count}, each {self.kind.description()}"
 
     def schema(self) -> dict[str, Any]:
         array: dict[str, Any] = {"type": "array", "items": self.kind.schema()}
@@ -201,7 +201,7 @@ class Anything:
     def read(self, value: Any, name: str, profile: Profile) -> Reading:  # noqa: ARG002
         return Reading(value)
 
-    def told(self) -> str:
+    def description(self) -> str:
         return "anything"
 
     def schema(self) -> dict[str, Any]:
@@ -218,17 +218,17 @@ class Metadata:
 
     def read(self, value: Any, name: str, profile: Profile) -> Reading:  # noqa: ARG002
         if not isinstance(value, dict):
-            raise wrong_type(name, self.told())
+            raise wrong_type(name, self.description())
         if len(value) > self.max_pairs:
-            raise wrong_value(name, self.told())
+            raise wrong_value(name, self.description())
         for key, text in value.items():
             if not isinstance(text, str):
-                raise wrong_type(name, self.told())
+                raise wrong_type(name, self.description())
             if len(key) > self.max_key or len(text) > self.max_value:
-                raise wrong_value(name, self.told())
+                raise wrong_value(name, self.description())
         return Reading(value)
 
-    def told(self) -> str:
+    def description(self) -> str:
         return (
             f"an object of up to {self.max_pairs} strings, keys of at most {self.max_key} characters, values of at "
             f"most {self.max_value}"

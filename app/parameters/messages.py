@@ -54,13 +54,13 @@ class Messages:
 
     def read(self, value: Any, name: str, profile: Profile) -> Reading:
         if not isinstance(value, list):
-            raise wrong_type(name, self.told())
+            raise wrong_type(name, self.description())
         if not value:
             raise wrong_value(name, "an array of at least one message")
         gone = [one for i, message in enumerate(value) for one in _check_message(message, f"{name}.{i}", profile)]
         return Reading(value, dropped=dropped(gone, name))
 
-    def told(self) -> str:
+    def description(self) -> str:
         return "an array of messages"
 
     def schema(self) -> dict[str, Any]:

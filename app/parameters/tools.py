@@ -12,7 +12,7 @@ from contract.profile import Profile
 
 MAX_TOOLS = 128
 NAME = re.compile(r"[A-Za-z0-9_-]{1,64}")
-NAME_TOLD = "1 to 64 letters, digits, underscores or hyphens"
+NAME_DESCRIPTION = "1 to 64 letters, digits, underscores or hyphens"
 # Tools that OpenAI runs on its own machines; dated variants begin with these words.
 HOSTED = (
     "web_search",
@@ -35,9 +35,9 @@ class Tools:
 
     def read(self, value: Any, name: str, profile: Profile) -> Reading:  # noqa: ARG002 - the interface of all kinds
         if not isinstance(value, list):
-            raise wrong_type(name, self.told())
+            raise wrong_type(name, self.description())
         if not 1 <= len(value) <= MAX_TOOLS:
-            raise wrong_value(name, self.told())
+            raise wrong_value(name, self.description())
         names: set[str] = set()
         for index, tool in enumerate(value):
             function_name = self._check(tool, f"{name}.{index}")
@@ -46,7 +46,7 @@ class Tools:
             names.add(function_name)
         return Reading(value)
 
-    def told(self) -> str:
+    def description(self) -> str:
         return f"an array of 1 to {MAX_TOOLS} function tools"
 
     def schema(self) -> dict[str, Any]:
@@ -78,7 +78,7 @@ class Tools:
             raise wrong_type(place, "an object")
         name = function.get("name")
         if not isinstance(name, str) or not NAME.fullmatch(name):
-            raise wrong_value(f"{place}.name", NAME_TOLD)
+            raise wrong_value(f"{place}.name", NAME_DESCRIPTION)
         if function.get("parameters") is not None:
             check_schema(function["parameters"], f"{place}.parameters")
         if not isinstance(function.get("strict"), bool | None):
@@ -95,11 +95,11 @@ class ToolChoice:
     def read(self, value: Any, name: str, profile: Profile) -> Reading:  # noqa: ARG002
         if isinstance(value, str):
             if value not in CHOICES:
-                raise wrong_value(name, self.told())
+                raise wrong_value(name, self.description())
         elif not isinstance(value, dict):
-            raise wrong_type(name, self.told())
+            raise wrong_type(name, self.description())
         elif not isinstance(self.named(value), str):
-            raise wrong_value(name, self.told())
+            raise wrong_value(name, self.description())
         return Reading(value)
 
     def named(self, value: Any) -> Any:
@@ -109,7 +109,7 @@ class ToolChoice:
         holder = value.get("function") if self.nested else value
         return holder.get("name") if isinstance(holder, dict) else None
 
-    def told(self) -> str:
+    def description(self) -> str:
         return "one of " + ", ".join(f'"{choice}"' for choice in CHOICES) + ", or an object that names a function"
 
     def schema(self) -> dict[str, Any]:
@@ -138,7 +138,7 @@ class Format:
 
     def read(self, value: Any, name: str, profile: Profile) -> Reading:  # noqa: ARG002
         if not isinstance(value, dict):
-            raise wrong_type(name, self.told())
+            raise wrong_type(name, self.description())
         kind = value.get("type")
         if kind not in ("text", "json_object", "json_schema"):
             raise wrong_value(f"{name}.type", 'one of "text", "json_object", "json_schema"')
@@ -146,7 +146,7 @@ class Format:
             self._check_schema(value, name)
         return Reading(value)
 
-    def told(self) -> str:
+    def description(self) -> str:
         return "an object of type `text`, `json_object` or `json_schema`"
 
     def schema(self) -> dict[str, Any]:
@@ -163,7 +163,7 @@ class Format:
             raise wrong_type(place, "an object")
         label = holder.get("name")
         if not isinstance(label, str) or not NAME.fullmatch(label):
-            raise wrong_value(f"{place}.name", NAME_TOLD)
+            raise wrong_value(f"{place}.name", NAME_DESCRIPTION)
         if holder.get("schema") is None:
             raise missing(f"{place}.schema")
         check_schema(holder["schema"], f"{place}.schema")

@@ -138,7 +138,7 @@ class IngressReplica:
             return ExactBudgets()
         budgets = LeasedBudgets(ActorLink(config.budgets.snapshot), number)
         self._keep("budgets", budgets.keep())
-        self._keep("figures of the bank", self._metrics.follow_bank(budgets))
+        self._keep("figures of the budget store", self._metrics.follow_store(budgets))
         return budgets
 
     def _load_tokenizers(self, config: Config) -> None:

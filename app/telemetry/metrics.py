@@ -8,7 +8,7 @@ from ray.util.metrics import Counter, Gauge, Histogram
 from app.budgets.leased import LeasedBudgets
 from app.http.reply import Reply
 
-BANK_SECONDS = 5.0  # between two looks at whether the bank answers
+STORE_CHECK_SECONDS = 5.0  # between two looks at whether the budget store answers
 SECONDS = [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300, 600]
 
 
@@ -48,8 +48,8 @@ class RayMetrics:
             SECONDS,
             labels,
         )
-        self._bank_away = Gauge(
-            "portico_budget_bank_away", "1 where this gateway replica does not reach the shared account, else 0."
+        self._store_unreachable = Gauge(
+            "portico_budget_store_unreachable", "1 where this gateway replica does not reach the budget store, else 0."
         )
         self._refused = Counter(
             "portico_budget_refusals",
@@ -85,8 +85,8 @@ class RayMetrics:
             if tokens:
                 self._key_tokens.inc(tokens, {"key": key, "kind": kind})
 
-    async def follow_bank(self, budgets: LeasedBudgets) -> None:
+    async def follow_store(self, budgets: LeasedBudgets) -> None:
         """Show for as long as this process lives whether `budgets` reach the shared account."""
         while True:
-            self._bank_away.set(float(budgets.bank_is_away))
-            await asyncio.sleep(BANK_SECONDS)
+            self._store_unreachable.set(float(budgets.store_unreachable))
+            await asyncio.sleep(STORE_CHECK_SECONDS)

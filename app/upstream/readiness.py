@@ -109,10 +109,10 @@ class Watch:
             kept = await self._profiles.get(model_id, identity) if asleep else None
             if kept is None:
                 async with asyncio.timeout(DESCRIBE_SECONDS):
-                    told = await self._handles[model_id].describe.remote()
-                self._registry.learn(model_id, Profile.from_wire(told), settled=settled)
+                    message = await self._handles[model_id].describe.remote()
+                self._registry.learn(model_id, Profile.from_wire(message), settled=settled)
                 if settled:
-                    await self._profiles.put(model_id, identity, told)
+                    await self._profiles.put(model_id, identity, message)
             else:
                 self._registry.learn(model_id, Profile.from_wire(kept))
         except Exception:  # the replica died meanwhile, or has much to do

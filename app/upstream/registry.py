@@ -89,8 +89,8 @@ class Registry:
     def summary(self) -> str:
         """How many models are how far, without their names."""
         count = Counter(model.readiness for model in self._models.values())
-        told = ", ".join(f"{number} {readiness}" for readiness, number in sorted(count.items()))
-        return f"Of {len(self._models)} models: {told}."
+        message = ", ".join(f"{number} {readiness}" for readiness, number in sorted(count.items()))
+        return f"Of {len(self._models)} models: {message}."
 
     def visible_to(self, key: KeyEntry) -> list[Model]:
         """The verified models that `key` may use, in the order of the configuration."""

@@ -168,7 +168,7 @@ class HandleAnswer:
             self.head = await anext(self._stream)
         except (RayError, BackPressureError, DeploymentUnavailableError, StopAsyncIteration) as error:
             self._ended = True  # nothing is left to cancel, and cancelling would raise the same once more
-            raise _told(error) from None
+            raise _api_error(error) from None
         if self.head.error:
             self._ended = True
             raise ApiError.from_wire(self.head.error)
@@ -191,7 +191,7 @@ class HandleAnswer:
             self._stream.cancel()
 
 
-def _told(error: Exception) -> ApiError | ReplicaLost:
+def _api_error(error: Exception) -> ApiError | ReplicaLost:
     """Ray's failure before the first byte, as the rest of the gateway knows it."""
     if isinstance(error, BackPressureError):
         return ApiError("overloaded", "Every replica of this model is busy and its queue is full.")

@@ -105,8 +105,8 @@ class ImagesReplica:
             if tokens <= limit:
                 continue
             if self._options.long_prompts == "refuse":
-                told = f"`{name}` has {tokens} tokens; the model reads {limit}. Shorten it."
-                raise ApiError("context_length_exceeded", told, param=name)
+                message = f"`{name}` has {tokens} tokens; the model reads {limit}. Shorten it."
+                raise ApiError("context_length_exceeded", message, param=name)
             cut.append((name, tokens, limit))
         if strict:
             refuse_changes([Adjustment(name, "clamp", tokens, limit) for name, tokens, limit in cut])

@@ -28,16 +28,16 @@ class Speaker:
 
     async def say(self, utterance: Utterance) -> AsyncGenerator[Samples]:
         """The sound of one sentence. Closed or cancelled, it stops the work at the next piece, or before it begins."""
-        told: asyncio.Queue[Told] = asyncio.Queue()
+        message: asyncio.Queue[Told] = asyncio.Queue()
         loop = asyncio.get_running_loop()
         given_up = threading.Event()
         self.unfinished += 1
         work = self._thread.submit(
-            self._speak, utterance, given_up, lambda what: loop.call_soon_threadsafe(told.put_nowait, what)
+            self._speak, utterance, given_up, lambda what: loop.call_soon_threadsafe(message.put_nowait, what)
         )
         work.add_done_callback(lambda _: loop.call_soon_threadsafe(self._finished))
         try:
-            while (piece := await told.get()) is not None:
+            while (piece := await message.get()) is not None:
                 if isinstance(piece, Exception):
                     raise piece
                 yield piece

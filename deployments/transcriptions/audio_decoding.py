@@ -68,8 +68,8 @@ class Recording:
 
     def _claims_too_much(self, container: Any) -> bool:
         """Whether the file itself says that it is too long; what it says is only believed against it."""
-        told = container.duration if container.format.name in MEASURED else None
-        return told is not None and told / av.time_base > self._max_seconds + 1
+        message = container.duration if container.format.name in MEASURED else None
+        return message is not None and message / av.time_base > self._max_seconds + 1
 
     def _pieces(self, container: Any) -> Iterator[Samples]:
         """The sound as it is decoded. Measured before it is resampled: a low rate can make much of little."""

@@ -88,12 +88,12 @@ class ErrorMap:
             return ApiError("invalid_image", f"An image in `{self.prompt}` could not be read.", param=self.prompt)
         if param in CONTEXT_PARAMETERS:
             return ApiError("context_length_exceeded", presentable(message), param=self.prompt)
-        for words, told in CAPABILITY_ERRORS.items():
+        for words, advice in CAPABILITY_ERRORS.items():
             if words in message:
-                return ApiError("unsupported_capability", told, param=param)
+                return ApiError("unsupported_capability", advice, param=param)
         if param is None and SCHEMA_ERROR.search(message):
-            told = f"The JSON schema cannot guide this model's answer. {presentable(message)}"
-            return ApiError("invalid_json_schema", told, param=self.format)
+            message = f"The JSON schema cannot guide this model's answer. {presentable(message)}"
+            return ApiError("invalid_json_schema", message, param=self.format)
         return ApiError("invalid_value", presentable(message), param=param)
 
 

@@ -29,8 +29,8 @@ def instructions(name: str) -> list[list[str]]:
 def profile_variables() -> dict[str, str]:
     """What `cluster/with-profile` adds to an empty environment."""
     command = [CLUSTER / "with-profile", sys.executable, "-c", "import os, json; print(json.dumps(dict(os.environ)))"]
-    told = subprocess.run(command, env={"PATH": "/usr/bin:/bin"}, capture_output=True, check=True, text=True).stdout
-    return {name: value for name, value in yaml.safe_load(told).items() if name.startswith("RAY_")}
+    reported = subprocess.run(command, env={"PATH": "/usr/bin:/bin"}, capture_output=True, check=True, text=True).stdout
+    return {name: value for name, value in yaml.safe_load(reported).items() if name.startswith("RAY_")}
 
 
 def test_hadolint_has_nothing_to_say() -> None:
@@ -126,9 +126,9 @@ def test_the_base_is_pinned_and_the_user_is_a_number_and_not_root() -> None:
 
 def test_the_profile_sets_what_the_file_says_and_the_path_of_the_wrapper() -> None:
     lines = [line for line in (CLUSTER / "serve.env").read_text().splitlines() if line and line[0] != "#"]
-    told = {name: value.strip('"') for name, _, value in (line.partition("=") for line in lines)}
-    assert profile_variables() == told | {"RAY_SERVE_HAPROXY_BINARY_PATH": str(CLUSTER / "haproxy")}
-    assert all(name.startswith("RAY_SERVE_") or name in RAY_VARIABLES for name in told)
+    reported = {name: value.strip('"') for name, _, value in (line.partition("=") for line in lines)}
+    assert profile_variables() == reported | {"RAY_SERVE_HAPROXY_BINARY_PATH": str(CLUSTER / "haproxy")}
+    assert all(name.startswith("RAY_SERVE_") or name in RAY_VARIABLES for name in reported)
 
 
 def test_the_profile_passes_the_start_up_check_of_prod_yaml() -> None:
@@ -144,17 +144,17 @@ def test_the_profile_passes_the_start_up_check_of_prod_yaml() -> None:
 
 def test_there_is_no_second_copy_of_a_serve_variable() -> None:
     """Only local.yaml and prod.yaml name one again: the controller's, for whoever starts Ray without the profile."""
-    told = profile_variables()
+    reported = profile_variables()
     copies = [path for path in CLUSTER.rglob("*") if path.suffix in (".yaml", ".json", "") and path.is_file()]
     for path in set(copies) - {*SCRIPTS}:
         content = path.read_text()
         if path == CLUSTER / "kuberay" / "rayservice.yaml":
             content = yaml.safe_dump({**yaml.safe_load(content)["spec"], "serveConfigV2": ""})
-        assert [name for name in told if f"{name}:" in content or f"{name}=" in content] == [], path
+        assert [name for name in reported if f"{name}:" in content or f"{name}=" in content] == [], path
     for name in ("prod", "local"):
         config = yaml.safe_load((PROJECT_FOLDER / "serve_configs" / f"{name}.yaml").read_text())
         variables = config["controller_options"]["runtime_env"]["env_vars"]
-        assert variables.items() <= told.items()
+        assert variables.items() <= reported.items()
 
 
 def test_the_start_up_check_knows_every_variable_that_must_fit() -> None:

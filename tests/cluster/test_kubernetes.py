@@ -146,10 +146,10 @@ def test_ray_is_started_as_the_operator_says(container: dict[str, Any], tmp_path
     }
     profile, *shell = container["command"]
     here = profile.replace("/opt/portico", str(PROJECT_FOLDER))
-    told = subprocess.run(
+    reported = subprocess.run(
         [here, *shell, *container["args"]], env=variables, capture_output=True, text=True, check=True
     ).stdout
-    assert told.splitlines() == ["start", "--redis-password=secret", '--resources={"a": 1}']
+    assert reported.splitlines() == ["start", "--redis-password=secret", '--resources={"a": 1}']
 
 
 def test_the_head_has_no_work_and_survives() -> None:

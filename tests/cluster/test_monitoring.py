@@ -89,7 +89,7 @@ def test_what_only_a_gpu_shows_is_as_ray_defines_it() -> None:
 
 
 @pytest.mark.parametrize(
-    ("expression", "told"),
+    ("expression", "reported"),
     [
         ("sum(ray_portico_nothing_total)", "panel x: there is no metric ray_portico_nothing_total"),
         ("sum by (who) (rate(ray_a_total[5m]))", "panel x: ray_a_total has no label who; it has ['model']"),
@@ -98,10 +98,12 @@ def test_what_only_a_gpu_shows_is_as_ray_defines_it() -> None:
         ("sum by (model) (ray_a_total) / 2 > 1", None),
     ],
 )
-def test_the_check_finds_what_is_not_there(monkeypatch: pytest.MonkeyPatch, expression: str, told: str | None) -> None:
+def test_the_check_finds_what_is_not_there(
+    monkeypatch: pytest.MonkeyPatch, expression: str, reported: str | None
+) -> None:
     monkeypatch.setattr(check_metrics, "expressions", lambda: {"panel x": expression})
     found = faults({"ray_a_total": {"model"}})
-    assert (found == []) if told is None else found[0].startswith(told)
+    assert (found == []) if reported is None else found[0].startswith(reported)
 
 
 def test_an_expression_that_is_no_promql_is_refused() -> None:

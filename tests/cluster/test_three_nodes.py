@@ -108,8 +108,8 @@ class ThreeNodes:
     def read_node(self) -> tuple[str, Node]:
         line = self.cluster.stdout.readline()
         assert line, self.log.read_text()[-5000:]
-        told = json.loads(line)
-        return told["address"], Node(told["node"], psutil.Process(told["raylet"]), told["port"])
+        reported = json.loads(line)
+        return reported["address"], Node(reported["node"], psutil.Process(reported["raylet"]), reported["port"])
 
     def replace_last(self) -> Node:
         self.cluster.stdin.write(b"\n")
@@ -260,10 +260,10 @@ def test_clients_that_leave_before_the_first_byte_are_noticed(nodes: ThreeNodes)
 def test_the_metrics_page_shows_every_node_and_whether_the_shared_account_is_reached(nodes: ThreeNodes) -> None:
     deadline = time.monotonic() + 60
     with nodes.head.client() as client:
-        while "ray_portico_budget_bank_away{" not in (page := client.get("/metrics").text):
+        while "ray_portico_budget_store_unreachable{" not in (page := client.get("/metrics").text):
             assert time.monotonic() < deadline
             time.sleep(1)
-    away = [line for line in page.splitlines() if line.startswith("ray_portico_budget_bank_away{")]
+    away = [line for line in page.splitlines() if line.startswith("ray_portico_budget_store_unreachable{")]
     assert [line.rpartition(" ")[2] for line in away] == ["0.0"] * len(away)
     assert page.count("\nray_serve_proxy_status{") == len([nodes.head, *nodes.workers])
 
@@ -332,4 +332,4 @@ def test_a_lost_node_s_work_is_done_by_the_node_that_replaces_it(nodes: ThreeNod
     wait_ready(nodes, new, BACK_SECONDS)
     for node in (nodes.head, kept, new):
         assert node.ask(here).status_code == node.ask(gone).status_code == 200
-    assert sum(node.runs("ray::BankActor") for node in (nodes.head, kept, new)) == 1
+    assert sum(node.runs("ray::BudgetStoreActor") for node in (nodes.head, kept, new)) == 1

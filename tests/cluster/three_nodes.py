@@ -42,8 +42,13 @@ class Machine:
             num_cpus=self.cpus, labels=self.labels, env_vars=self.variables, include_dashboard=False
         )
         (raylet,) = node.all_processes["raylet"]
-        told = {"address": cluster.address, "node": node.node_id, "raylet": raylet.process.pid, "port": self.http_port}
-        print(json.dumps(told), flush=True)
+        reported = {
+            "address": cluster.address,
+            "node": node.node_id,
+            "raylet": raylet.process.pid,
+            "port": self.http_port,
+        }
+        print(json.dumps(reported), flush=True)
 
 
 def main(port: int) -> None:

@@ -101,7 +101,7 @@ def test_a_stream_s_events_have_names_and_no_done(http: httpx.Client) -> None:
 
 
 @pytest.mark.parametrize(
-    ("changes", "told"),
+    ("changes", "reported"),
     [
         ({"size": "100x65"}, 'size;action=clamp;from="100x65";to="104x64"'),
         ({"size": "1000000x64"}, 'size;action=clamp;from="1000000x64";to="256x64"'),
@@ -112,12 +112,12 @@ def test_a_stream_s_events_have_names_and_no_done(http: httpx.Client) -> None:
         ({"prompt": "a boat " * 40}, "prompt;action=clamp;from=202;to=77"),
     ],
 )
-def test_what_was_changed_is_said(http: httpx.Client, changes: dict[str, Any], told: str) -> None:
+def test_what_was_changed_is_said(http: httpx.Client, changes: dict[str, Any], reported: str) -> None:
     response = http.post(IMAGES, json=ask(**changes))
     assert response.status_code == 200
-    assert response.headers["x-param-adjustments"] == told
+    assert response.headers["x-param-adjustments"] == reported
     refused = http.post(IMAGES, json=ask(**changes, strict_params=True))
-    assert refused.status_code == (200 if "ignore" in told else 400)
+    assert refused.status_code == (200 if "ignore" in reported else 400)
 
 
 @pytest.mark.parametrize(

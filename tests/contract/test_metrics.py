@@ -40,6 +40,6 @@ def test_alerts_and_dashboard_name_metrics_and_labels_that_the_service_has(
         statuses.append(http.post(CHAT, json=body, headers=headers).status_code)
         time.sleep(0.2)
     deadline = time.monotonic() + EXPORT_SECONDS
-    while told := faults(exported([http.get("/metrics").text])):
-        assert time.monotonic() < deadline, "\n".join(told)
+    while reported := faults(exported([http.get("/metrics").text])):
+        assert time.monotonic() < deadline, "\n".join(reported)
         time.sleep(2)

@@ -61,10 +61,10 @@ def test_what_speculation_forbids_is_dropped_and_reported(http: httpx.Client, ro
         prompt["max_output_tokens"] = 4
     response = http.post(route, json=prompt | forbidden | {"model": SPECULATING_MODEL})
     assert response.status_code == 200, response.text
-    told = response.headers["x-param-adjustments"]
-    assert "logit_bias" in told
-    assert "min_p" in told
-    assert "speculative" in told
+    reported = response.headers["x-param-adjustments"]
+    assert "logit_bias" in reported
+    assert "min_p" in reported
+    assert "speculative" in reported
     assert "x-param-adjustments" not in http.post(route, json=prompt | forbidden | {"model": MODEL}).headers
 
 

@@ -91,13 +91,13 @@ class TestEveryEngine:
 
     def test_the_same_seed_is_the_same_sound(self, http: httpx.Client, voice_model: str) -> None:
         response = http.post(SPEECH, json=ask(voice_model, input="Hello.", response_format="pcm"))
-        told = response.headers.get("x-param-adjustments", "")
+        reported = response.headers.get("x-param-adjustments", "")
         if voice_model in CHOSEN:
-            assert told == ""
+            assert reported == ""
             again, other = (said(http, "pcm", ask(voice_model, input="Hello.", seed=seed)) for seed in (1, 2))
             assert again == response.content != other
         else:
-            assert told == 'seed;action=drop;reason="nothing in this engine is left to chance"'
+            assert reported == 'seed;action=drop;reason="nothing in this engine is left to chance"'
 
     @pytest.mark.parametrize("speed", [0.5, 2.0])
     def test_speed(self, http: httpx.Client, lengths: dict[str, float], voice_model: str, speed: float) -> None:
@@ -160,9 +160,11 @@ class TestEveryEngine:
 
 def test_what_was_changed_is_said(http: httpx.Client) -> None:
     response = http.post(SPEECH, json=ask(input="Hi.", seed=None, speed=9, instructions="Whisper.", tone="warm"))
-    told = response.headers["x-param-adjustments"]
-    assert told.startswith('speed;action=clamp;from=9;to=4.0, instructions;action=drop;reason="this engine speaks by')
-    assert told.endswith('tone;action=drop;reason="unknown parameter"')
+    reported = response.headers["x-param-adjustments"]
+    assert reported.startswith(
+        'speed;action=clamp;from=9;to=4.0, instructions;action=drop;reason="this engine speaks by'
+    )
+    assert reported.endswith('tone;action=drop;reason="unknown parameter"')
 
 
 @pytest.mark.parametrize(

@@ -112,11 +112,11 @@ def test_prompts_hotwords_and_temperature_are_taken(http: httpx.Client) -> None:
 
 def test_what_is_changed_is_told(http: httpx.Client) -> None:
     response = post(http, temperature="3", chunking_strategy="auto", **{"include[]": "logprobs"}, foo="1")
-    told = response.headers["x-param-adjustments"]
+    reported = response.headers["x-param-adjustments"]
     assert re.fullmatch(
         r"temperature;action=clamp;from=3;to=1\.0, chunking_strategy;action=ignore, "
         r'include;action=drop;reason="[^"]+", foo;action=drop;reason="unknown parameter"',
-        told,
+        reported,
     )
     assert_error(
         post(http, temperature="3", strict_params="true"), 400, "invalid_request_error", "invalid_value", "temperature"
@@ -135,7 +135,7 @@ async def test_requests_at_once_each_get_their_own(async_client: Any) -> None:
 
 
 @pytest.mark.parametrize(
-    ("content", "told"),
+    ("content", "reported"),
     [
         (b"", "empty"),
         (TEXT, "no recording"),
@@ -145,10 +145,10 @@ async def test_requests_at_once_each_get_their_own(async_client: Any) -> None:
     ],
     ids=["empty", "text named .mp3", "PNG", "truncated MP3", "two hours of silence"],
 )
-def test_what_is_no_recording(http: httpx.Client, content: bytes, told: str) -> None:
+def test_what_is_no_recording(http: httpx.Client, content: bytes, reported: str) -> None:
     response = post(http, content)
     assert_error(response, 422, "invalid_request_error", "invalid_audio", "file")
-    assert told in response.json()["error"]["message"]
+    assert reported in response.json()["error"]["message"]
 
 
 def test_a_truncated_mp3_is_transcribed_as_far_as_it_goes(http: httpx.Client) -> None:

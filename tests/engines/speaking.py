@@ -21,17 +21,17 @@ HEAD = RequestHead(SPEECH_ROUTE, "4f0c9e4c-0000-4000-8000-000000000000", include
 
 
 async def answer(replica: Any, request: dict[str, Any]) -> dict[str, Any]:
-    told: dict[str, Any] = {"pieces": []}
+    reported: dict[str, Any] = {"pieces": []}
     async with aclosing(replica.handle(HEAD, orjson.dumps(request))) as items:
         async for item in items:
             match item:
                 case ResponseHead():
-                    told |= {"status": item.status, "content_type": item.content_type, "error": item.error}
+                    reported |= {"status": item.status, "content_type": item.content_type, "error": item.error}
                 case ResponseTail():
-                    told |= {"usage": item.usage, "error": item.error}
+                    reported |= {"usage": item.usage, "error": item.error}
                 case _:
-                    told["pieces"].append(base64.b64encode(item).decode())
-    return told
+                    reported["pieces"].append(base64.b64encode(item).decode())
+    return reported
 
 
 async def given_up(replica: Any) -> float:
@@ -62,8 +62,8 @@ async def answers(
     found = [await answer(replica, request) for request in requests]
     profile = await replica.describe()
     profile |= {key: sorted(profile[key]) for key in ("capabilities", "template_kwargs")}
-    told = {"profile": profile, "answers": found, "given_up_s": await given_up(replica)}
-    return told | {"wrong": await asyncio.to_thread(refusal, engine, source, engine_kwargs | wrong)}
+    reported = {"profile": profile, "answers": found, "given_up_s": await given_up(replica)}
+    return reported | {"wrong": await asyncio.to_thread(refusal, engine, source, engine_kwargs | wrong)}
 
 
 if __name__ == "__main__":

@@ -85,7 +85,7 @@ def test_a_low_rate_is_measured_before_it_becomes_ours() -> None:
 
 
 @pytest.mark.parametrize(
-    ("content", "told"),
+    ("content", "reported"),
     [
         (b"", "empty"),
         (TEXT, "no recording"),
@@ -111,8 +111,8 @@ def test_a_low_rate_is_measured_before_it_becomes_ours() -> None:
         "head of a wav",
     ],
 )
-def test_what_is_no_recording(content: bytes, told: str) -> None:
-    assert told in refusal(content)
+def test_what_is_no_recording(content: bytes, reported: str) -> None:
+    assert reported in refusal(content)
 
 
 def test_a_truncated_recording_is_what_is_left_of_it() -> None:

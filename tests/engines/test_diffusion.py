@@ -220,7 +220,7 @@ def test_a_pipeline_that_paints_another_size_says_what_to_set() -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "options", "told"),
+    ("name", "options", "reported"),
     [
         ("pocket-flux", {"attention_backend": "fastest"}, "attention_backend: "),
         ("pocket-image", {"cache": {"kind": "first_block"}}, "cache: "),
@@ -228,8 +228,8 @@ def test_a_pipeline_that_paints_another_size_says_what_to_set() -> None:
         ("pocket-flux", {"quantization": {"backend": "halves"}}, "quantization: "),
     ],
 )
-def test_an_option_that_a_pipeline_cannot_have_is_named(name: str, options: dict[str, Any], told: str) -> None:
-    with pytest.raises(PipelineError, match=f"^{told}.*Change the option, or leave it out"):
+def test_an_option_that_a_pipeline_cannot_have_is_named(name: str, options: dict[str, Any], reported: str) -> None:
+    with pytest.raises(PipelineError, match=f"^{reported}.*Change the option, or leave it out"):
         load(name, **options)
 
 

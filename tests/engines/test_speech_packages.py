@@ -79,8 +79,8 @@ def run(engine: Engine, requests: list[dict[str, Any]]) -> dict[str, Any]:
         check=False,
     )
     assert result.returncode == 0, result.stderr[-3000:]
-    told: dict[str, Any] = json.loads(result.stdout.rstrip().rpartition("\n")[2])
-    return told
+    reported: dict[str, Any] = json.loads(result.stdout.rstrip().rpartition("\n")[2])
+    return reported
 
 
 @pytest.fixture(scope="module", params=ENGINES, ids=lambda engine: engine.name)
@@ -92,7 +92,7 @@ def engine(request: pytest.FixtureRequest) -> Engine:
 
 
 @pytest.fixture(scope="module")
-def told(engine: Engine) -> dict[str, Any]:
+def description(engine: Engine) -> dict[str, Any]:
     def of(request: dict[str, Any]) -> dict[str, Any]:
         asked = {"input": TEXT, "voice": engine.voices[0]} | request
         if asked["voice"] == 1:
@@ -107,8 +107,8 @@ def told(engine: Engine) -> dict[str, Any]:
 
 
 @pytest.fixture(scope="module")
-def answers(told: dict[str, Any]) -> dict[str, Any]:
-    return dict(told["answers"])
+def answers(reported: dict[str, Any]) -> dict[str, Any]:
+    return dict(reported["answers"])
 
 
 def sound(answer: dict[str, Any]) -> bytes:
@@ -153,21 +153,21 @@ def test_numbers_that_are_long_when_spelled_out_are_said(answers: dict[str, Any]
     assert seconds("pcm", sound(answers["numbers"])) > 0.3
 
 
-def test_the_profile_lists_voices_and_languages(told: dict[str, Any], engine: Engine) -> None:
-    assert told["profile"]["voices"] == engine.voices
-    assert engine.language in told["profile"]["languages"]
+def test_the_profile_lists_voices_and_languages(reported: dict[str, Any], engine: Engine) -> None:
+    assert reported["profile"]["voices"] == engine.voices
+    assert engine.language in reported["profile"]["languages"]
 
 
-def test_only_qwen_takes_instructions(told: dict[str, Any], engine: Engine, answers: dict[str, Any]) -> None:
+def test_only_qwen_takes_instructions(reported: dict[str, Any], engine: Engine, answers: dict[str, Any]) -> None:
     if engine.name == "qwen3-tts":
-        assert "instructions" not in told["profile"]["lacks"]
+        assert "instructions" not in reported["profile"]["lacks"]
         assert sound(answers["instructed"]) != sound(answers["pcm"])
     else:
-        assert "recording" in told["profile"]["lacks"]["instructions"]
+        assert "recording" in reported["profile"]["lacks"]["instructions"]
 
 
-def test_a_sentence_that_nobody_waits_for_is_given_up(told: dict[str, Any]) -> None:
-    assert told["given_up_s"] < 30
+def test_a_sentence_that_nobody_waits_for_is_given_up(reported: dict[str, Any]) -> None:
+    assert reported["given_up_s"] < 30
 
 
 def test_a_sentence_leaves_in_as_many_pieces_as_it_is_made_in(answers: dict[str, Any], engine: Engine) -> None:
@@ -176,11 +176,11 @@ def test_a_sentence_leaves_in_as_many_pieces_as_it_is_made_in(answers: dict[str,
     assert pieces > 4 if engine.name == "xtts" else pieces == 2
 
 
-def test_a_voice_that_is_none_is_refused_at_the_start(told: dict[str, Any]) -> None:
-    assert "VoiceError: voices: alloy: " in told["wrong"]
+def test_a_voice_that_is_none_is_refused_at_the_start(reported: dict[str, Any]) -> None:
+    assert "VoiceError: voices: alloy: " in reported["wrong"]
 
 
 def test_without_its_packages_the_engine_says_what_to_do(engine: Engine) -> None:
-    told = run(engine._replace(packages=STAND_IN), [])["refused"]
-    assert "packages" in told
-    assert "docs/speech.md" in told
+    reported = run(engine._replace(packages=STAND_IN), [])["refused"]
+    assert "packages" in reported
+    assert "docs/speech.md" in reported

@@ -150,13 +150,15 @@ class TestAnswers:
     async def test_events_hold_the_sound_and_end_with_the_usage(self, replica: FakeReplica) -> None:
         head, *events, _ = await answered(replica, response_format="pcm", stream_format="sse")
         assert head.announces_events
-        told = [orjson.loads(event.partition(b"data: ")[2]) for event in events]
-        assert [one["type"] for one in told] == ["speech.audio.delta"] * (len(told) - 1) + ["speech.audio.done"]
-        assert all(event.startswith(b"event: " + one["type"].encode()) for event, one in zip(events, told, strict=True))
-        assert all(one["audio"] for one in told[:-1])
-        sound = b"".join(base64.b64decode(one["audio"]) for one in told[:-1])
+        reported = [orjson.loads(event.partition(b"data: ")[2]) for event in events]
+        assert [one["type"] for one in reported] == ["speech.audio.delta"] * (len(reported) - 1) + ["speech.audio.done"]
+        assert all(
+            event.startswith(b"event: " + one["type"].encode()) for event, one in zip(events, reported, strict=True)
+        )
+        assert all(one["audio"] for one in reported[:-1])
+        sound = b"".join(base64.b64decode(one["audio"]) for one in reported[:-1])
         assert seconds("pcm", sound) == pytest.approx(5 * WORD_SECONDS, rel=0.05)
-        assert told[-1]["usage"] == {"input_tokens": 7, "output_tokens": 25, "total_tokens": 32}
+        assert reported[-1]["usage"] == {"input_tokens": 7, "output_tokens": 25, "total_tokens": 32}
 
     async def test_what_the_model_can_do(self, replica: FakeReplica) -> None:
         profile = Profile.from_wire(await replica.describe())

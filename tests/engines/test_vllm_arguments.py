@@ -31,7 +31,7 @@ def test_what_vllm_itself_takes_as_a_mapping_stays_one() -> None:
 
 
 @pytest.mark.parametrize(
-    ("values", "told"),
+    ("values", "reported"),
     [
         ({"max_model_length": 512}, "Did you mean max_model_len"),
         ({"enforce_eager": "perhaps"}, "engine_kwargs.enforce_eager: Input should be a valid boolean"),
@@ -40,7 +40,7 @@ def test_what_vllm_itself_takes_as_a_mapping_stays_one() -> None:
         ({"trust_request_chat_template": True}, "is set by Portico itself"),
     ],
 )
-def test_a_wrong_argument_is_named(values: dict[str, Any], told: str) -> None:
+def test_a_wrong_argument_is_named(values: dict[str, Any], reported: str) -> None:
     with pytest.raises(EngineArgumentError) as caught:
         split(**values)
-    assert told in str(caught.value)
+    assert reported in str(caught.value)

@@ -56,8 +56,8 @@ def found() -> dict[str, Any]:
         check=False,
     )
     assert result.returncode == 0, result.stderr[-3000:]
-    told = json.loads(result.stdout.rstrip().rpartition("\n")[2])
-    return {"profile": told["profile"]} | dict(zip(REQUESTS, told["answers"], strict=True))
+    reported = json.loads(result.stdout.rstrip().rpartition("\n")[2])
+    return {"profile": reported["profile"]} | dict(zip(REQUESTS, reported["answers"], strict=True))
 
 
 @pytest.fixture(scope="module")

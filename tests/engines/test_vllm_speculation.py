@@ -79,14 +79,14 @@ def asked(speculation: Any) -> Any:
     return json.loads(result.stdout.rstrip().rpartition("\n")[2])
 
 
-def messages(told: dict[str, Any], number: int) -> list[Any]:
-    return [answer["choices"][0]["message"] for answer in told["rounds"][number]]
+def messages(reported: dict[str, Any], number: int) -> list[Any]:
+    return [answer["choices"][0]["message"] for answer in reported["rounds"][number]]
 
 
-def counts(told: dict[str, Any], number: int) -> dict[str, int]:
+def counts(reported: dict[str, Any], number: int) -> dict[str, int]:
     """What vLLM counted in a round: steps, drafted and accepted tokens."""
     names = ("num_spec_steps", "num_draft_tokens", "num_accepted_draft_tokens")
-    each = [answer.get("metrics", {}).get("speculative_decoding", {}) for answer in told["rounds"][number]]
+    each = [answer.get("metrics", {}).get("speculative_decoding", {}) for answer in reported["rounds"][number]]
     return {name: sum(one.get(name, 0) for one in each) for name in names}
 
 
@@ -112,8 +112,8 @@ def test_drafts_are_accepted_and_rejected(found: Any, name: str) -> None:
 @pytest.mark.parametrize("name", SPECULATING)
 def test_the_draft_length_falls_with_the_batch_and_is_off_in_a_crowd(found: Any, name: str) -> None:
     def length(number: int) -> float:
-        told = counts(found[name], number)
-        return told["num_draft_tokens"] / max(1, told["num_spec_steps"])
+        reported = counts(found[name], number)
+        return reported["num_draft_tokens"] / max(1, reported["num_spec_steps"])
 
     assert length(0) > 2
     assert length(TOGETHER) < 2.5  # 2, and more for the last request once it is alone

@@ -27,7 +27,7 @@ BODY = {"model": "alpha", "messages": [{"role": "user", "content": "hi"}]}
 START_SECONDS = 120
 # A starved machine answers late; Serve would take its own proxy for dead, and cut every connection.
 SETTINGS = {"RAY_USAGE_STATS_ENABLED": "0", "RAY_SERVE_PROXY_HEALTH_CHECK_TIMEOUT_S": "120"}
-BANK = "ray::BankActor"
+STORE = "ray::BudgetStoreActor"
 
 
 def key(number: int) -> str:
@@ -63,8 +63,8 @@ class Gateways:
     url: str
     process: psutil.Process
 
-    def bank(self) -> psutil.Process:
-        found = [p for p in self.process.children(recursive=True) if " ".join(p.cmdline()).startswith(BANK)]
+    def store(self) -> psutil.Process:
+        found = [p for p in self.process.children(recursive=True) if " ".join(p.cmdline()).startswith(STORE)]
         assert len(found) == 1
         return found[0]
 
@@ -150,10 +150,10 @@ async def test_each_key_gets_what_one_exact_bucket_would_give(gateways: Gateways
         assert_bounded(outcome, limit)
 
 
-async def test_no_request_fails_because_the_bank_dies(gateways: Gateways) -> None:
+async def test_no_request_fails_because_the_store_dies(gateways: Gateways) -> None:
     """Keys that stay under their limits are never refused; nobody gets more than is his."""
     await asyncio.sleep(7)  # until every burst is there again
-    before = gateways.bank()
+    before = gateways.store()
     loading = asyncio.create_task(gateways.load_all(share=0.5, seconds=20))
     await asyncio.sleep(5)
     before.kill()
@@ -161,14 +161,14 @@ async def test_no_request_fails_because_the_bank_dies(gateways: Gateways) -> Non
     for limit, outcome in zip(LIMITS, outcomes, strict=True):
         assert outcome.others == []
         assert outcome.refused == [], limit
-    assert gateways.bank().pid != before.pid
+    assert gateways.store().pid != before.pid
 
 
-async def test_a_spent_key_gets_no_more_because_the_bank_dies(gateways: Gateways) -> None:
+async def test_a_spent_key_gets_no_more_because_the_store_dies(gateways: Gateways) -> None:
     loading = asyncio.create_task(gateways.load_all(share=1.5, seconds=20))
     for _ in range(2):
         await asyncio.sleep(6)
-        gateways.bank().kill()
+        gateways.store().kill()
     for limit, outcome in zip(LIMITS, await loading, strict=True):
         assert outcome.others == []
         assert_bounded(outcome, limit)

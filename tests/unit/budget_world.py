@@ -1,11 +1,11 @@
-"""A world for the tests of leased budgets: a clock moved by hand, and a bank that can die."""
+"""A world for the tests of leased budgets: a clock moved by hand, and a budget store that can die."""
 
 import asyncio
 from typing import Any
 
-from app.budgets.account import Terms
-from app.budgets.leased import BankAwayError, LeasedBudgets
-from app.budgets.store import Answer, Ask, Bank, Join, Report
+from app.budgets.account import BudgetLimits
+from app.budgets.leased import LeasedBudgets, StoreUnreachableError
+from app.budgets.store import Answer, Ask, BudgetStore, Join, Report
 from contract.errors import ApiError
 
 SECOND = 10**9
@@ -13,11 +13,11 @@ KEY = "key000000000"
 
 
 class World:
-    """A clock that is moved by hand, and one bank that can die."""
+    """A clock that is moved by hand, and one budget store that can die."""
 
     def __init__(self) -> None:
         self.now = 0
-        self.bank: Bank | None = Bank(0)
+        self.store: BudgetStore | None = BudgetStore(0)
         self.calls = 0
 
     def clock(self) -> int:
@@ -26,11 +26,11 @@ class World:
     async def sleep(self, seconds: float) -> None:
         self.now += int(seconds * SECOND) or 1
 
-    def _reach(self) -> Bank:
+    def _reach(self) -> BudgetStore:
         self.calls += 1
-        if self.bank is None:
-            raise BankAwayError
-        return self.bank
+        if self.store is None:
+            raise StoreUnreachableError
+        return self.store
 
     async def join(self, join: Join) -> None:
         self._reach().join(join, self.now)
@@ -42,10 +42,10 @@ class World:
         self._reach().report(report, self.now)
 
     def crash(self) -> None:
-        self.bank = None
+        self.store = None
 
     def restart(self, debts: Any = None) -> None:
-        self.bank = Bank(self.now, fresh=False, debts=debts)
+        self.store = BudgetStore(self.now, fresh=False, debts=debts)
 
     def replica(self, replicas: int = 1, patience: int = 0) -> LeasedBudgets:
         return LeasedBudgets(self, replicas, self.clock, self.sleep, patience)
@@ -65,9 +65,9 @@ class SlowWorld(World):
         return answer
 
 
-async def admitted(budgets: Any, terms: Terms, tokens: int = 0) -> bool:
+async def admitted(budgets: Any, limits: BudgetLimits, tokens: int = 0) -> bool:
     try:
-        admission = await budgets.admit(KEY, terms, tokens)
+        admission = await budgets.admit(KEY, limits, tokens)
     except ApiError as error:
         if error.code != "rate_limit_exceeded":
             raise

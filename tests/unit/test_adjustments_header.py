@@ -27,10 +27,10 @@ def test_the_header_reads_as_the_contract_says() -> None:
 
 
 @pytest.mark.parametrize(
-    ("before", "told"), [(10**400, '"1000'), (1e-9, '"1e-09"'), (-5, "-5"), (2.5, "2.5"), (1e300, '"1e+300"')]
+    ("before", "reported"), [(10**400, '"1000'), (1e-9, '"1e-09"'), (-5, "-5"), (2.5, "2.5"), (1e300, '"1e+300"')]
 )
-def test_a_number_that_the_grammar_cannot_hold_is_a_string(before: float, told: str) -> None:
-    assert f";from={told}" in header_value([Adjustment("n", "clamp", before, 1)])
+def test_a_number_that_the_grammar_cannot_hold_is_a_string(before: float, reported: str) -> None:
+    assert f";from={reported}" in header_value([Adjustment("n", "clamp", before, 1)])
 
 
 @given(st.lists(st.text(max_size=80), min_size=1, max_size=200))

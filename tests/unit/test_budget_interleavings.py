@@ -7,7 +7,7 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from app.budgets.account import Terms
+from app.budgets.account import BudgetLimits
 from app.budgets.bucket import MINUTE, Bucket, burst_of
 from app.budgets.leased import LeasedBudgets
 from app.budgets.store import LEASE, SESSION
@@ -34,11 +34,11 @@ class Interleavings(RuleBasedStateMachine):
     )
     def begin(self, limit: int, replicas: int, tokens: int | None, slots: int | None) -> None:
         """Where tokens are counted, they are what runs out first: each request reserves more than its part."""
-        self.terms = Terms(limit, tokens and tokens * limit, slots)
+        self.limits = BudgetLimits(limit, tokens and tokens * limit, slots)
         self.token_oracle = None
-        if self.terms.tokens is not None:
-            room = burst_of(self.terms.tokens) + self.terms.tokens // 100
-            self.token_oracle = Bucket(self.terms.tokens, 0, burst=room)
+        if self.limits.tokens is not None:
+            room = burst_of(self.limits.tokens) + self.limits.tokens // 100
+            self.token_oracle = Bucket(self.limits.tokens, 0, burst=room)
         self.replicas = [self.world.replica(replicas, patience=SECOND) for _ in range(replicas)]
         self.oracle = Bucket(limit, 0, burst=burst_of(limit) + limit // 100)
         self.open: list[tuple[LeasedBudgets, Any]] = []
@@ -56,7 +56,7 @@ class Interleavings(RuleBasedStateMachine):
         """Ask until refused."""
         for _ in range(count):
             try:
-                admission = await budgets.admit(KEY, self.terms, RESERVED if self.token_oracle else 0)
+                admission = await budgets.admit(KEY, self.limits, RESERVED if self.token_oracle else 0)
             except ApiError:
                 return
             assert self.oracle.take(1, self.world.now), f"more than the bound was admitted at {self.world.now}"
@@ -76,24 +76,24 @@ class Interleavings(RuleBasedStateMachine):
     @rule(nanoseconds=st.sampled_from([1, SECOND // 10, SECOND, 4 * SECOND, LEASE + 1, MINUTE]))
     def wait(self, nanoseconds: int) -> None:
         self.world.now += nanoseconds
-        if self.world.bank:
-            self.world.bank.sweep(self.world.now)
+        if self.world.store:
+            self.world.store.sweep(self.world.now)
 
     @rule(number=st.integers(0, 3))
     def tick(self, number: int) -> None:
         self.run(self.replicas[number % len(self.replicas)].tick())
 
     @rule()
-    def crash_the_bank(self) -> None:
+    def crash_the_store(self) -> None:
         self.world.crash()
 
-    @precondition(lambda self: self.world.bank is None)
+    @precondition(lambda self: self.world.store is None)
     @rule()
-    def restart_the_bank(self) -> None:
+    def restart_the_store(self) -> None:
         self.world.restart()
 
     @rule()
-    def bounce_the_bank(self) -> None:
+    def bounce_the_store(self) -> None:
         self.world.restart()
 
     @rule(number=st.integers(0, 3))
@@ -112,15 +112,15 @@ class Interleavings(RuleBasedStateMachine):
 
     @invariant()
     def slices_stay_within_a_hundredth(self) -> None:
-        if self.world.bank and hasattr(self, "terms"):
-            held = self.world.bank.outstanding(KEY, self.world.now)
-            assert held.requests <= self.terms.requests // 100
-            assert held.tokens <= (self.terms.tokens or 0) // 100
+        if self.world.store and hasattr(self, "limits"):
+            held = self.world.store.outstanding(KEY, self.world.now)
+            assert held.requests <= self.limits.requests // 100
+            assert held.tokens <= (self.limits.tokens or 0) // 100
 
     def teardown(self) -> None:
         """After all is settled nothing is held: no slot, no slice, no debt, and the burst is there again."""
-        if hasattr(self, "terms"):
-            if self.world.bank is None:
+        if hasattr(self, "limits"):
+            if self.world.store is None:
                 self.world.restart()
             for _, admission in self.open:
                 admission.settle(None)
@@ -128,14 +128,14 @@ class Interleavings(RuleBasedStateMachine):
                 self.world.now += max(LEASE, SESSION)
                 for budgets in self.replicas:
                     self.run(budgets.tick())
-                assert self.world.bank
-                self.world.bank.sweep(self.world.now)
+                assert self.world.store
+                self.world.store.sweep(self.world.now)
             self.world.now += 2 * MINUTE
-            assert self.world.bank.under_way() == 0
-            assert self.world.bank.outstanding(KEY, self.world.now) == (0, 0)
+            assert self.world.store.under_way() == 0
+            assert self.world.store.outstanding(KEY, self.world.now) == (0, 0)
             survivor = self.world.replica(len(self.replicas))
-            burst = burst_of(self.terms.requests)
-            assert all(self.run(admitted(survivor, self.terms)) for _ in range(min(burst, self.terms.slots or burst)))
+            burst = burst_of(self.limits.requests)
+            assert all(self.run(admitted(survivor, self.limits)) for _ in range(min(burst, self.limits.slots or burst)))
         self.loop.close()
 
 

@@ -47,7 +47,7 @@ def xtts(**options: Any) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize(
-    ("args", "told"),
+    ("args", "reported"),
     [
         ({}, "models: Field required"),
         (config_args(models=[]), "models: List should have at least 1 item"),
@@ -77,10 +77,10 @@ def xtts(**options: Any) -> dict[str, Any]:
         (config_args(limits={"max_body_bytes": 0}), "limits.max_body_bytes: Input should be greater than"),
     ],
 )
-def test_a_wrong_config_names_the_field_and_the_fault(args: dict[str, Any], told: str) -> None:
+def test_a_wrong_config_names_the_field_and_the_fault(args: dict[str, Any], reported: str) -> None:
     with pytest.raises(ConfigError) as caught:
         parse_config(args)
-    assert told in str(caught.value)
+    assert reported in str(caught.value)
 
 
 def test_a_file_without_args_says_so(tmp_path: Any) -> None:

@@ -34,10 +34,10 @@ def test_the_entries_that_the_page_on_speech_shows_are_legal() -> None:
 
 
 def test_every_module_has_its_line() -> None:
-    told = (PROJECT_FOLDER / "docs" / "life-of-a-request.md").read_text()
+    reported = (PROJECT_FOLDER / "docs" / "life-of-a-request.md").read_text()
     modules = [path for folder in ("app", "deployments") for path in (PROJECT_FOLDER / folder).rglob("*.py")]
     named = [path for path in modules if path.name != "__init__.py"]
-    assert [path.name for path in named if f"{path.name}`" not in told] == []
+    assert [path.name for path in named if f"{path.name}`" not in reported] == []
 
 
 @pytest.mark.parametrize("route", TABLES_BY_ROUTE, ids=lambda route: route.path)

@@ -54,8 +54,8 @@ async def test_the_engine_gets_what_it_needs(client: Any, painter: Any) -> None:
 async def test_sizes_become_ones_that_the_model_can_make(client: Any, painter: Any, given: str, to: str | None) -> None:
     response = await client.post(IMAGES, json=ask(size=given))
     assert json.loads(painter.sent[0][2]).get("size") == to
-    told = f'size;action=clamp;from="{given}";to="{to}"' if to else None
-    assert response.headers.get("x-param-adjustments") == told
+    reported = f'size;action=clamp;from="{given}";to="{to}"' if to else None
+    assert response.headers.get("x-param-adjustments") == reported
 
 
 @pytest.mark.parametrize(

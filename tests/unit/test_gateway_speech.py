@@ -61,7 +61,7 @@ async def test_a_failure_before_the_first_sound_has_its_status(client: Any, rela
 
 
 @pytest.mark.parametrize(
-    ("changes", "status", "told"),
+    ("changes", "status", "reported"),
     [
         ({"input": "a" * 21}, 422, "`input` has 21 characters; the model takes 20 at a time"),
         ({"voice": "carol"}, 400, "ada, brian"),
@@ -69,11 +69,11 @@ async def test_a_failure_before_the_first_sound_has_its_status(client: Any, rela
     ],
 )
 async def test_what_the_model_cannot_say_never_reaches_it(
-    client: Any, relay: Any, changes: Any, status: int, told: str
+    client: Any, relay: Any, changes: Any, status: int, reported: str
 ) -> None:
     response = await client.post(SPEECH, json=ask(**changes))
     assert response.status_code == status
-    assert told in response.json()["error"]["message"]
+    assert reported in response.json()["error"]["message"]
     assert relay.sent == []
 
 

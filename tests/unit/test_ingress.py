@@ -11,7 +11,7 @@ from contract.fields import ConfigError
 from tests.unit.conftest import config_args
 
 
-async def told(replica: IngressReplica, scope: dict[str, Any]) -> list[dict[str, Any]]:
+async def sent_by(replica: IngressReplica, scope: dict[str, Any]) -> list[dict[str, Any]]:
     """What its application sends for a request, or for a start and a stop."""
     messages = [{"type": f"lifespan.{moment}"} for moment in ("startup", "shutdown")]
     sent: list[dict[str, Any]] = []
@@ -28,7 +28,7 @@ async def told(replica: IngressReplica, scope: dict[str, Any]) -> list[dict[str,
 
 async def test_its_server_starts_and_stops_before_there_is_a_configuration(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("app.serving.ingress.access_log.configure", lambda: None)  # it is of the whole process
-    sent = await told(IngressReplica({}), {"type": "lifespan"})
+    sent = await sent_by(IngressReplica({}), {"type": "lifespan"})
     assert [message["type"] for message in sent] == ["lifespan.startup.complete", "lifespan.shutdown.complete"]
 
 

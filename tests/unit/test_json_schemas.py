@@ -31,7 +31,7 @@ def test_a_schema_passes(schema: dict[str, Any]) -> None:
 
 
 @pytest.mark.parametrize(
-    ("schema", "told"),
+    ("schema", "reported"),
     [
         ({"type": "nonsense"}, "`type`"),
         ({"type": "object", "properties": {"a": {"minimum": "x"}}}, "`properties.a.minimum`"),
@@ -44,11 +44,11 @@ def test_a_schema_passes(schema: dict[str, Any]) -> None:
         ({"description": "x" * 70_000}, "larger than 65536"),
     ],
 )
-def test_a_malformed_schema_is_a_422_that_says_where(schema: dict[str, Any], told: str) -> None:
+def test_a_malformed_schema_is_a_422_that_says_where(schema: dict[str, Any], reported: str) -> None:
     with pytest.raises(ApiError) as caught:
         check_schema(schema, "response_format")
     assert (caught.value.status, caught.value.code) == (422, "invalid_json_schema")
-    assert told in caught.value.message
+    assert reported in caught.value.message
 
 
 def test_what_is_no_object_is_a_400() -> None:

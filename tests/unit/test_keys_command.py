@@ -65,10 +65,10 @@ def write_config(folder: Path, **changes: Any) -> Path:
 
 class TestCreate:
     def test_it_makes_the_file_and_shows_the_secret_once(self, run: Run, path: Path) -> None:
-        key, _, once, told = run("create", "--name", "web").splitlines()
+        key, _, once, reported = run("create", "--name", "web").splitlines()
         assert KEY_FORM.fullmatch(key)
         assert once.startswith("This is the only time it is shown")
-        assert public_id(key) in told
+        assert public_id(key) in reported
         assert key not in path.read_text()
         assert KeyRing([], path).authenticate(f"Bearer {key}").name == "web"
         assert key not in run("list") + run("show", public_id(key)) + run("list", "--json")
@@ -107,15 +107,15 @@ class TestCreate:
             entry = json.loads(printed)
             key = entry.pop("key")
         else:
-            key, _, told, _, block = printed.split("\n", 4)
-            assert "`keys:`" in told
+            key, _, reported, _, block = printed.split("\n", 4)
+            assert "`keys:`" in reported
             (entry,) = yaml.safe_load(block)
             assert all(isinstance(entry[name], str) for name in ("created", "expires"))  # JSON has no dates
         ring = KeyRing([KeyEntry.model_validate(entry)])
         assert ring.authenticate(f"Bearer {key}").name == "web: 1"
 
     @pytest.mark.parametrize(
-        ("arguments", "told"),
+        ("arguments", "reported"),
         [
             (["--pipelines", "a/b"], "pipelines[0]: String should match"),
             (["--pipelines", ""], "pipelines[0]: String should match"),
@@ -129,9 +129,9 @@ class TestCreate:
         ],
     )
     def test_a_wrong_option_is_told_and_makes_nothing(
-        self, fail: Run, path: Path, arguments: list[str], told: str
+        self, fail: Run, path: Path, arguments: list[str], reported: str
     ) -> None:
-        assert told in fail("create", "--file", str(path), *arguments)
+        assert reported in fail("create", "--file", str(path), *arguments)
         assert not path.exists()
 
 
@@ -184,10 +184,10 @@ class TestRotate:
 
     def test_it_tells_until_when_the_old_key_is_good(self, run: Run) -> None:
         old = json.loads(run("create", "--json"))["id"]
-        key, _, once, told = run("rotate", old).splitlines()
+        key, _, once, reported = run("rotate", old).splitlines()
         assert KEY_FORM.fullmatch(key)
         assert once.startswith("This is the only time it is shown")
-        assert f"The old key, {old}, is good until" in told
+        assert f"The old key, {old}, is good until" in reported
         assert f"The old key, {public_id(key)}, is expired." in run("rotate", public_id(key), "--grace", "0")
 
     def test_a_grace_does_not_make_the_old_key_live_longer(self, run: Run, path: Path) -> None:
@@ -214,8 +214,8 @@ class TestRotate:
         assert "is revoked. Make a new one" in fail("rotate", new, "--file", str(path))
 
     def test_a_bad_grace_says_what_is_legal(self, fail: Run, path: Path) -> None:
-        told = fail("rotate", "a" * 12, "--file", str(path), "--grace", "3 days")
-        assert "legal are 30m, 12h, 90d and 0" in told
+        reported = fail("rotate", "a" * 12, "--file", str(path), "--grace", "3 days")
+        assert "legal are 30m, 12h, 90d and 0" in reported
 
 
 class TestRevoke:
@@ -237,9 +237,9 @@ class TestFaults:
         self, run: Run, fail: Run, path: Path, command: str
     ) -> None:
         key = json.loads(run("create", "--json"))["key"]
-        told = fail(command, key, "--file", str(path))
-        assert "`python -m app keys list` shows the ids" in told
-        assert key not in told
+        reported = fail(command, key, "--file", str(path))
+        assert "`python -m app keys list` shows the ids" in reported
+        assert key not in reported
 
     @pytest.mark.parametrize("command", [["list"], ["show", "a"], ["rotate", "a"], ["revoke", "a"]])
     def test_only_create_works_without_the_file(self, fail: Run, path: Path, command: list[str]) -> None:

@@ -83,7 +83,7 @@ class TestReading:
         assert ids(path) == [TWO, ONE]
 
     @pytest.mark.parametrize(
-        ("content", "told"),
+        ("content", "reported"),
         [
             (b"", "the whole file: Invalid JSON"),
             (b'{"keys": [', "the whole file: Invalid JSON"),
@@ -101,11 +101,11 @@ class TestReading:
             ({"keys": [entry(ONE, sha256=hash_key(LOCAL_KEY))]}, f"keys: {ONE} is the local key, which is public"),
         ],
     )
-    def test_wrong_content_names_entry_and_field_and_no_hash(self, path: Path, content: Any, told: str) -> None:
+    def test_wrong_content_names_entry_and_field_and_no_hash(self, path: Path, content: Any, reported: str) -> None:
         path.write_bytes(content if isinstance(content, bytes) else json.dumps(content).encode())
         with pytest.raises(ConfigError) as caught:
             KeyFile(path).read()
-        assert str(caught.value).startswith(f"{path}: {told}")
+        assert str(caught.value).startswith(f"{path}: {reported}")
         assert HASH not in str(caught.value)
 
     def test_a_missing_file_says_how_to_make_it(self, path: Path) -> None:

@@ -153,12 +153,12 @@ async def test_a_body_that_comes_slowly_is_read() -> None:
     assert (await read_form(impatient(slowly, Limits(body_pause_timeout_s=5)), HEADERS, "file", LIMIT)).file == FILE
 
 
-@pytest.mark.parametrize("told", [{"type": "http.disconnect"}, TaskCancelledError()], ids=["asgi", "serve"])
-async def test_a_client_that_leaves_before_the_end(told: Any) -> None:
+@pytest.mark.parametrize("reported", [{"type": "http.disconnect"}, TaskCancelledError()], ids=["asgi", "serve"])
+async def test_a_client_that_leaves_before_the_end(reported: Any) -> None:
     async def gone() -> dict[str, Any]:
-        if isinstance(told, Exception):
-            raise told
-        return dict(told)
+        if isinstance(reported, Exception):
+            raise reported
+        return dict(reported)
 
     with pytest.raises(ClientGone):
         await read_form(gone, HEADERS, "file", LIMIT)

@@ -159,7 +159,7 @@ def test_a_bound_of_the_model_s_is_told_as_its_number() -> None:
 
 
 @pytest.mark.parametrize(
-    ("given", "place", "told"),
+    ("given", "place", "reported"),
     [
         ([5, -1], "input.1", "a token id: 0 or more"),
         ([-1], "input.0", "a token id: 0 or more"),
@@ -170,10 +170,10 @@ def test_a_bound_of_the_model_s_is_told_as_its_number() -> None:
         ([[1, [2]]], "input.0", "an array of token ids, each an integer that is 0 or more"),
     ],
 )
-def test_what_cannot_be_embedded_is_told_by_its_place(given: Any, place: str, told: str) -> None:
+def test_what_cannot_be_embedded_is_told_by_its_place(given: Any, place: str, reported: str) -> None:
     with pytest.raises(ApiError) as caught:
         adjusted("embeddings", input=given)
-    assert (caught.value.param, caught.value.message) == (place, f"`{place}` must be {told}.")
+    assert (caught.value.param, caught.value.message) == (place, f"`{place}` must be {reported}.")
 
 
 @pytest.mark.parametrize(("table", "row"), NUMBERS, ids=row_id)

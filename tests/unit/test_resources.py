@@ -56,7 +56,7 @@ def test_where_a_replica_runs_goes_by_the_node_s_label(accelerators: dict[str, A
 
 
 @pytest.mark.parametrize(
-    ("model", "told"),
+    ("model", "reported"),
     [
         (vllm(num_gpus=1, kwargs={"tensor_parallel_size": 2}), "tensor_parallel_size (2) takes 2. Set num_gpus to 2"),
         (
@@ -82,10 +82,10 @@ def test_where_a_replica_runs_goes_by_the_node_s_label(accelerators: dict[str, A
         (vllm(num_gpus=1, accelerator_type="H100", accelerators=["H200"]), "both given; keep one"),
     ],
 )
-def test_what_does_not_fit_its_reservation_is_refused_by_name(model: dict[str, Any], told: str) -> None:
+def test_what_does_not_fit_its_reservation_is_refused_by_name(model: dict[str, Any], reported: str) -> None:
     with pytest.raises(ConfigError) as caught:
         parse(model)
-    assert told in str(caught.value)
+    assert reported in str(caught.value)
     assert "models[0]" in str(caught.value)
 
 
@@ -103,7 +103,7 @@ class TestTheCluster:
         assert parse(vllm(num_gpus=1, accelerator_type="H100") | {"scaling": {"min_replicas": 99, "max_replicas": 99}})
 
     @pytest.mark.parametrize(
-        ("models", "gpus", "told"),
+        ("models", "gpus", "reported"),
         [
             (
                 [vllm("a", num_gpus=1, accelerator_type="H100")],
@@ -129,11 +129,11 @@ class TestTheCluster:
         ids=["no such accelerator", "too many", "large shares", "no room for one that wakes"],
     )
     def test_impossible_sums_are_refused_with_the_names(
-        self, models: list[dict[str, Any]], gpus: dict[str, int], told: str
+        self, models: list[dict[str, Any]], gpus: dict[str, int], reported: str
     ) -> None:
         with pytest.raises(ConfigError) as caught:
             parse(*models, cluster={"gpus": gpus})
-        assert told in str(caught.value)
+        assert reported in str(caught.value)
 
     def test_models_that_sleep_take_turns(self) -> None:
         sleepers = [vllm(name, num_gpus=1) | {"mode": "flex"} for name in "abc"]

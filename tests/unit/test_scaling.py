@@ -55,8 +55,8 @@ def test_mode_flex_goes_to_zero_after_five_minutes_and_starts_with_one() -> None
 @pytest.mark.parametrize("task", TASKS)
 def test_a_task_has_its_own_defaults(task: str) -> None:
     scale, usual = of_task(task).scale, TASKS[task]  # type: ignore[index]
-    told = (scale.target_ongoing_requests, scale.max_ongoing_requests, scale.max_queued_requests)
-    assert told == (usual.target_ongoing_requests, usual.max_ongoing_requests, usual.max_queued_requests)
+    reported = (scale.target_ongoing_requests, scale.max_ongoing_requests, scale.max_queued_requests)
+    assert reported == (usual.target_ongoing_requests, usual.max_ongoing_requests, usual.max_queued_requests)
 
 
 @pytest.mark.parametrize(
@@ -103,7 +103,7 @@ def test_an_update_starts_new_replicas_first_where_no_gpu_must_be_spare() -> Non
 
 
 @pytest.mark.parametrize(
-    ("changes", "told"),
+    ("changes", "reported"),
     [
         ({"scaling": {"min_replicas": 0}}, "scaling.min_replicas: 0 contradicts mode active"),
         ({"mode": "flex", "scaling": {"min_replicas": 1}}, "scaling.min_replicas: 1 contradicts mode flex"),
@@ -121,10 +121,10 @@ def test_an_update_starts_new_replicas_first_where_no_gpu_must_be_spare() -> Non
         ({"task": "speech", "engine": "espeak-ng", "routing": {"policy": "prefix"}}, "prefix is for the task chat"),
     ],
 )
-def test_a_contradiction_is_refused_by_name(changes: dict[str, Any], told: str) -> None:
+def test_a_contradiction_is_refused_by_name(changes: dict[str, Any], reported: str) -> None:
     with pytest.raises(ConfigError) as caught:
         parse(entry(**changes))
-    assert told in str(caught.value)
+    assert reported in str(caught.value)
     assert "models[0]" in str(caught.value)
 
 
@@ -224,7 +224,7 @@ def test_the_page_tells_the_defaults_as_they_are() -> None:
     per = CHAT_PER_SEQUENCE
     chat = (per.target_ongoing_requests, per.max_ongoing_requests, per.max_queued_requests)
     assert "| chat | " + " | ".join(f"{number} x `max_num_seqs`" for number in chat) + " |" in page
-    for told in (
+    for reported in (
         f"left out, it is {VLLM_MAX_NUM_SEQS}",
         f"after {MODES['flex'].downscale_to_zero_delay_s} s without a request",
         f"after {MODES['active'].downscale_delay_s} s of less work",
@@ -238,4 +238,4 @@ def test_the_page_tells_the_defaults_as_they_are() -> None:
         f"`remembered_blocks`, {USUAL_REMEMBERED_BLOCKS}",
         f"blocks of {BLOCK_BYTES} bytes (at most {BLOCK_BYTES * MAX_BLOCKS // 1024} KiB)",
     ):
-        assert told in page, told
+        assert reported in page, reported

@@ -63,8 +63,8 @@ def test_production_as_it_should_be() -> None:
     ],
 )
 def test_a_mix_is_named(change: dict[str, Any], fault: str) -> None:
-    (told,) = faults_of(replace(GOOD, **change), PROD)
-    assert told.startswith(fault)
+    (reported,) = faults_of(replace(GOOD, **change), PROD)
+    assert reported.startswith(fault)
 
 
 def test_the_largest_body_or_answer_is_one_message() -> None:
@@ -78,14 +78,14 @@ def test_the_largest_body_or_answer_is_one_message() -> None:
 
 
 def test_throughput_without_haproxy_is_a_mix() -> None:
-    (told,) = faults_of(replace(GOOD, ha_proxy=False), PROD)
-    assert told.startswith("RAY_SERVE_THROUGHPUT_OPTIMIZED is 1 and must be 0")
+    (reported,) = faults_of(replace(GOOD, ha_proxy=False), PROD)
+    assert reported.startswith("RAY_SERVE_THROUGHPUT_OPTIMIZED is 1 and must be 0")
 
 
 def test_a_model_may_not_have_serve_variables_of_its_own() -> None:
     model = PROD.models[0].model_copy(update={"env": {"RAY_SERVE_USE_GRPC_BY_DEFAULT": "0", "HF_HUB_OFFLINE": "1"}})
-    (told,) = faults_of(GOOD, PROD.model_copy(update={"models": [model]}))
-    assert told.startswith(f"models.{model.id}.env sets RAY_SERVE_USE_GRPC_BY_DEFAULT")
+    (reported,) = faults_of(GOOD, PROD.model_copy(update={"models": [model]}))
+    assert reported.startswith(f"models.{model.id}.env sets RAY_SERVE_USE_GRPC_BY_DEFAULT")
 
 
 def test_nodes_must_agree_except_on_paths() -> None:

@@ -79,7 +79,7 @@ TIERS = "num_speculative_tokens_per_batch_size"
 
 
 @pytest.mark.parametrize(
-    ("given", "told"),
+    ("given", "reported"),
     [
         ("on", "speculation: it is `off`, `auto`, or a mapping whose `method` is one of ngram, suffix, draft_model"),
         (True, "speculation: it is `off`, `auto`, or"),
@@ -101,11 +101,11 @@ TIERS = "num_speculative_tokens_per_batch_size"
         ({"method": "mtp", TIERS: []}, f"{TIERS}: List should have at least 1 item"),
     ],
 )
-def test_a_wrong_block_names_the_field_and_the_fix(given: Any, told: str) -> None:
+def test_a_wrong_block_names_the_field_and_the_fix(given: Any, reported: str) -> None:
     with pytest.raises(ConfigError) as caught:
         parse_config(config_args(models=[entry(speculation=given)]))
     assert "models[0].speculation" in str(caught.value)
-    assert told in str(caught.value)
+    assert reported in str(caught.value)
 
 
 def test_only_chat_models_of_vllm_speculate() -> None:
@@ -128,8 +128,8 @@ def test_the_replica_is_told_what_the_entry_says() -> None:
     models = [entry(speculation={"method": "mtp"}), entry(id="plain")]
     application = build(config_args(models=models, keys=KEYS))
     speaking, plain = application._bound_deployment.init_args[0].values()
-    told = speaking._bound_deployment.init_kwargs
-    assert told == {"speculation": {"method": "mtp", "num_speculative_tokens": 1}}
+    reported = speaking._bound_deployment.init_kwargs
+    assert reported == {"speculation": {"method": "mtp", "num_speculative_tokens": 1}}
     assert plain._bound_deployment.init_kwargs == {}
 
 

@@ -99,7 +99,7 @@ async def logged(caplog: Any, client: Any, body: dict[str, Any]) -> dict[str, An
 
 
 @pytest.mark.parametrize(
-    ("model", "readiness", "told"),
+    ("model", "readiness", "reported"),
     [
         ("alpha", Readiness.STARTING, ("alpha", 503, "model_starting")),
         ("alpha", Readiness.FAILED, ("alpha", 404, "model_not_found")),
@@ -109,11 +109,11 @@ async def logged(caplog: Any, client: Any, body: dict[str, Any]) -> dict[str, An
     ids=str,
 )
 async def test_a_refused_request_counts_for_the_configured_model_that_it_names(
-    client: Any, registry: Any, caplog: Any, model: Any, readiness: Readiness, told: tuple[Any, ...]
+    client: Any, registry: Any, caplog: Any, model: Any, readiness: Readiness, reported: tuple[Any, ...]
 ) -> None:
     registry.update({"alpha": readiness})
     line = await logged(caplog, client, chat(model=model))
-    assert (line["model"], line["status"], line["reason"]) == told
+    assert (line["model"], line["status"], line["reason"]) == reported
 
 
 async def test_a_fault_in_the_midst_of_a_stream_is_none_that_is_ok(client: Any, relay: Any, caplog: Any) -> None:

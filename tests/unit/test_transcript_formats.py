@@ -24,7 +24,7 @@ FOX = Transcript(
 NOTHING = Transcript("en", 2, [])
 
 
-def told(transcript: Transcript, form: str, *granularities: str) -> str:
+def written(transcript: Transcript, form: str, *granularities: str) -> str:
     return body(transcript, form, list(granularities))[1].decode()
 
 
@@ -40,34 +40,34 @@ def test_each_form_has_its_media_type() -> None:
 
 
 def test_json_and_text() -> None:
-    answer = Transcription.model_validate_json(told(FOX, "json"), strict=True)
+    answer = Transcription.model_validate_json(written(FOX, "json"), strict=True)
     assert answer.text == "The fox\n\njumps. a --> b & <c>"
-    assert json.loads(told(FOX, "json"))["usage"] == {"type": "duration", "seconds": 3725.5}
-    assert told(FOX, "text") == answer.text + "\n"
+    assert json.loads(written(FOX, "json"))["usage"] == {"type": "duration", "seconds": 3725.5}
+    assert written(FOX, "text") == answer.text + "\n"
 
 
 def test_srt_has_numbered_cues_that_no_text_can_break() -> None:
-    assert told(FOX, "srt") == (
+    assert written(FOX, "srt") == (
         "1\n00:00:00,000 --> 00:00:01,500\nThe fox jumps.\n\n2\n01:02:03,250 --> 01:02:05,500\na -> b & <c>\n"
     )
 
 
 def test_vtt_escapes_what_would_be_markup() -> None:
-    assert told(FOX, "vtt") == (
+    assert written(FOX, "vtt") == (
         "WEBVTT\n\n00:00:00.000 --> 00:00:01.500\nThe fox jumps.\n\n"
         "01:02:03.250 --> 01:02:05.500\na --&gt; b &amp; &lt;c&gt;\n"
     )
 
 
 def test_nothing_said() -> None:
-    texts = {form: told(NOTHING, form) for form in ("text", "srt", "vtt")}
+    texts = {form: written(NOTHING, form) for form in ("text", "srt", "vtt")}
     assert texts == {"text": "\n", "srt": "", "vtt": "WEBVTT\n"}
-    assert json.loads(told(NOTHING, "json"))["text"] == ""
+    assert json.loads(written(NOTHING, "json"))["text"] == ""
 
 
 def test_verbose_json_has_the_times_that_were_asked_for() -> None:
     def parts(*granularities: str) -> tuple[Any, Any]:
-        answer = TranscriptionVerbose.model_validate_json(told(FOX, "verbose_json", *granularities), strict=True)
+        answer = TranscriptionVerbose.model_validate_json(written(FOX, "verbose_json", *granularities), strict=True)
         assert (answer.language, answer.duration) == ("english", 3725.5)
         return answer.segments, answer.words
 

@@ -46,7 +46,7 @@ def test_what_no_speculating_engine_takes_is_left_out_and_told(tmp_path: Path) -
 
 
 @pytest.mark.parametrize(
-    ("line", "told"),
+    ("line", "reported"),
     [
         ('{"prompt": "Hi"', "this is not JSON"),
         ("[]", "a line is a chat body"),
@@ -58,11 +58,11 @@ def test_what_no_speculating_engine_takes_is_left_out_and_told(tmp_path: Path) -
         ('{"prompt": "Hi", "temperature": "warm"}', "temperature"),
     ],
 )
-def test_a_bad_line_is_named(tmp_path: Path, line: str, told: str, capsys: Any) -> None:
+def test_a_bad_line_is_named(tmp_path: Path, line: str, reported: str, capsys: Any) -> None:
     path = workload(tmp_path, '{"prompt": "fine"}', line)
     with pytest.raises(WorkloadError, match="line 2") as caught:
         read_workload(path, 8)
-    assert told in str(caught.value)
+    assert reported in str(caught.value)
     assert main(["tune", "pocket-chat", "--workload", str(path)]) == 2
     assert "line 2" in capsys.readouterr().err
 

@@ -50,14 +50,14 @@ def test_an_error_of_vllm_is_the_contract_s(status: int, body: bytes, expected: 
     ],
 )
 def test_a_message_that_tells_of_the_inside_is_replaced(message: str) -> None:
-    told = ChatDialect().errors.of_answer(400, vllm_error(message)).message
-    assert "simplify it" in told
-    assert not any(word in told for word in ("/srv", "/project", "SamplingParams", "0x7f", "10.0.0.7", "Traceback"))
+    reported = ChatDialect().errors.of_answer(400, vllm_error(message)).message
+    assert "simplify it" in reported
+    assert not any(word in reported for word in ("/srv", "/project", "SamplingParams", "0x7f", "10.0.0.7", "Traceback"))
 
 
 def test_a_message_for_a_person_is_kept() -> None:
-    told = "This model's maximum context length is 2048 tokens. However, you asked for 3.5 times that."
-    assert ChatDialect().errors.of_answer(400, vllm_error(told, "n")).message == told
+    reported = "This model's maximum context length is 2048 tokens. However, you asked for 3.5 times that."
+    assert ChatDialect().errors.of_answer(400, vllm_error(reported, "n")).message == reported
 
 
 @pytest.mark.parametrize(

@@ -86,8 +86,8 @@ async def test_a_stream_without_an_end_failed() -> None:
 
 def test_a_failure_is_told_with_the_response_it_ends() -> None:
     first = "".join(OPENING).encode()
-    told = failure_event(ApiError("upstream_error", "gone"), first, 7)
-    kind, data = told.decode().rstrip("\n").split("\n")
+    reported = failure_event(ApiError("upstream_error", "gone"), first, 7)
+    kind, data = reported.decode().rstrip("\n").split("\n")
     told_event = json.loads(data.removeprefix("data: "))
     assert kind == "event: response.failed"
     assert (told_event["type"], told_event["sequence_number"]) == ("response.failed", 7)

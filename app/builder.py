@@ -13,27 +13,10 @@ from app.config.scaling import Scale
 from app.config.service import Config, parse_config
 from app.serving.deployment_version import with_version
 from app.serving.ingress import IngressReplica
+from contract.options.catalog import CATALOG, ServedModel
 from contract.speculation import to_wire
-from deployments.images.deployment import ImagesReplica
-from deployments.sentence_transformers.deployment import EmbeddingsReplica
-from deployments.speech.deployment import BarkReplica, EspeakReplica, QwenTtsReplica, VitsReplica, XttsReplica
-from deployments.transcriptions.deployment import TranscriptionsReplica
-from deployments.vllm.deployment import VllmChatReplica
-from deployments.vllm.embeddings import VllmEmbeddingsReplica
+from deployments.replica import Replica
 
-# What a model entry's (engine, task) is run by.
-REPLICAS: dict[tuple[str, str], Any] = {
-    ("vllm", "chat"): VllmChatReplica,
-    ("vllm", "embeddings"): VllmEmbeddingsReplica,
-    ("sentence-transformers", "embeddings"): EmbeddingsReplica,
-    ("diffusers", "images"): ImagesReplica,
-    ("faster-whisper", "transcriptions"): TranscriptionsReplica,
-    ("espeak-ng", "speech"): EspeakReplica,
-    ("vits", "speech"): VitsReplica,
-    ("bark", "speech"): BarkReplica,
-    ("xtts", "speech"): XttsReplica,
-    ("qwen3-tts", "speech"): QwenTtsReplica,
-}
 INGRESS_NAME = "gateway"
 # By name: Serve imports them where they run, beside each handle.
 SESSION_ROUTER = "ray.serve.experimental.consistent_hash_router:ConsistentHashRouter"
@@ -52,9 +35,9 @@ def build(args: dict[str, Any]) -> Application:
 
 
 def _bound(entry: ModelEntry, config: Config) -> Application:
-    speculation = {} if entry.speculation == "off" else {"speculation": to_wire(entry.speculation)}
-    deployment = model_deployment(entry, has_room=config.has_room_for_one_more(entry))
-    return deployment.bind(entry.id, entry.location(), entry.engine_kwargs, **speculation)
+    speculation = to_wire(entry.speculation)
+    model = ServedModel(entry.id, entry.engine, entry.task, entry.location(), entry.engine_kwargs, speculation)
+    return model_deployment(entry, has_room=config.has_room_for_one_more(entry)).bind(CATALOG[entry.engine], model)
 
 
 def model_deployment(entry: ModelEntry, *, has_room: bool = False) -> Deployment:
@@ -79,7 +62,7 @@ def model_deployment(entry: ModelEntry, *, has_room: bool = False) -> Deployment
         options["autoscaling_config"] = _autoscaling(scale)
     if (router := _router(entry.routing)) is not None:
         options["request_router_config"] = router
-    return with_version(serve.deployment(REPLICAS[entry.engine, entry.task], **options), entry.identity)
+    return with_version(serve.deployment(Replica, **options), entry.identity)
 
 
 def _autoscaling(scale: Scale) -> AutoscalingConfig:

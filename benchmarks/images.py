@@ -27,7 +27,7 @@ import torch
 
 from benchmarks.service import HEADERS, local_entry, serving
 from contract.options.diffusers import DiffusersOptions
-from deployments.images.pipeline import DiffusionModel, Picture, Shape
+from deployments.images.pipeline import DiffusionModel, Prompt, Shape
 from local_models.image import FluxSize, make_flux
 
 CSV = Path(__file__).with_suffix(".csv")
@@ -92,8 +92,8 @@ def steps_of(model: DiffusionModel, side: int, batch: int, steps: int, rounds: i
     for number in range(rounds + 1):
         moments: list[float] = []
         start = time.perf_counter()
-        model.paint(
-            Shape(side, side, steps, negative=False), [Picture(PROMPT, "", seed) for seed in range(batch)], watch
+        model.generate(
+            Shape(side, side, steps, negative=False), [Prompt(PROMPT, "", seed) for seed in range(batch)], watch
         )
         whole = time.perf_counter() - start
         if number:
@@ -154,7 +154,7 @@ def measure(options: argparse.Namespace, folder: str, extra: dict[str, Any]) -> 
         "max_batch_images": max(options.batches),
     } | extra
     model = DiffusionModel(folder, DiffusersOptions.model_validate(kwargs))
-    model.warm_up()
+    model.try_out()
     alone = {batch: steps_of(model, side, batch, options.steps, options.rounds) for batch in options.batches}
     del model
     free()

@@ -1,4 +1,4 @@
-"""What a running model can do: found by its replica, told to the gateway, shown at GET /v1/models/{id}."""
+"""What a running model can do: found by its replica, sent to the gateway, answered at GET /v1/models/{id}."""
 
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field, replace
@@ -14,9 +14,9 @@ class Profile:
     lacks: dict[str, str] = field(default_factory=dict)  # features of the engine that are off here -> why
     limits: dict[str, int] = field(default_factory=dict)  # context_length, vocabulary_size, max_logprobs, ...
     template_kwargs: frozenset[str] = frozenset()  # variables of the chat template that a client may set
-    voices: tuple[str, ...] = ()  # names of the voices that it speaks with
+    voices: tuple[str, ...] = ()  # names of the voices
     speculation: dict[str, Any] | None = None  # how it drafts: method, num_speculative_tokens, ...; none: it does not
-    languages: tuple[str, ...] = ()  # that a client may choose for it to speak, as codes or English names
+    languages: tuple[str, ...] = ()  # of speech that a client may choose, as codes or English names
 
     def limit(self, name: str) -> int | None:
         """One of the limits; `last_token_id` follows from the size of the vocabulary."""

@@ -1,1 +1,1 @@
-"""The engines: each one an ASGI application inside a Ray Serve replica."""
+"""The engines, each behind one interface, and the replica that runs one. It imports `contract` and nothing else."""

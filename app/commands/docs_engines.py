@@ -5,11 +5,11 @@ from collections.abc import Iterator
 from typing import Any
 
 from contract.fields import Strict
-from contract.options.catalog import CATALOG
+from contract.options.catalog import SPECS
 
 INTRO = """# Engines and their options
 
-<!-- Written by `python -m app docs` from app/engines/. Do not edit by hand. -->
+<!-- Written by `python -m app docs` from contract/options/. Do not edit by hand. -->
 
 What may stand under `engine_kwargs` of a model entry. A name or a value that is not legal stops the start, and
 `python -m app check FILE` says which. vLLM's are the arguments of `vllm serve`, with underscores; vLLM checks them.
@@ -18,7 +18,7 @@ What may stand under `engine_kwargs` of a model entry. A name or a value that is
 
 def page() -> str:
     """The whole page."""
-    return INTRO + "".join(_section(name, engine.tasks, engine.options) for name, engine in CATALOG.items())
+    return INTRO + "".join(_section(spec.name, spec.tasks, spec.options) for spec in SPECS)
 
 
 def _section(name: str, tasks: tuple[str, ...], options: type[Strict] | None) -> str:

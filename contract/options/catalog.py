@@ -1,8 +1,10 @@
-"""Every engine: its tasks, and the model of its options."""
+"""The engines: one line each. What each can do, the options it takes, and the class that starts it, by name."""
 
-from typing import Any, Literal, NamedTuple
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal, NamedTuple
 
 import pydantic
+from pydantic import AfterValidator
 
 from contract.fields import Strict, explain
 from contract.options.diffusers import DiffusersOptions
@@ -11,50 +13,71 @@ from contract.options.sentence_transformers import EmbedderOptions
 from contract.options.speech import BarkOptions, EspeakOptions, QwenTtsOptions, VitsOptions, XttsOptions
 
 Task = Literal["chat", "embeddings", "images", "transcriptions", "speech"]
-EngineName = Literal[
-    "vllm",
-    "sentence-transformers",
-    "diffusers",
-    "faster-whisper",
-    "espeak-ng",
-    "vits",
-    "bark",
-    "xtts",
-    "qwen3-tts",
-]
 
 
-class Engine(NamedTuple):
+class EngineSpec(NamedTuple):
     """One engine."""
 
-    tasks: tuple[Task, ...]
-    options: type[Strict] | None  # none: the engine checks its own arguments when it starts
+    name: str
+    load: Mapping[Task, str]  # "module:Class" for each task; imported by the replica only, see `deployments.replica`
+    options: type[Strict] | None  # of `engine_kwargs`; none: the engine checks its own arguments when it starts
+
+    @property
+    def tasks(self) -> tuple[Task, ...]:
+        return tuple(self.load)
+
+    def parsed(self, engine_kwargs: dict[str, Any]) -> Any:
+        """`engine_kwargs` as the engine's options; as they are where it has none. Raises pydantic.ValidationError."""
+        return engine_kwargs if self.options is None else self.options.model_validate(engine_kwargs)
 
 
-CATALOG: dict[EngineName, Engine] = {
-    "vllm": Engine(("chat", "embeddings"), None),
-    "sentence-transformers": Engine(("embeddings",), EmbedderOptions),
-    "diffusers": Engine(("images",), DiffusersOptions),
-    "faster-whisper": Engine(("transcriptions",), TranscriberOptions),
-    "espeak-ng": Engine(("speech",), EspeakOptions),
-    "vits": Engine(("speech",), VitsOptions),
-    "bark": Engine(("speech",), BarkOptions),
-    "xtts": Engine(("speech",), XttsOptions),
-    "qwen3-tts": Engine(("speech",), QwenTtsOptions),
-}
+class ServedModel(NamedTuple):
+    """One model entry, as its engine needs it: plain data."""
+
+    id: str
+    engine: str
+    task: Task
+    source: str  # a folder or a hub name
+    engine_kwargs: dict[str, Any] = {}  # noqa: RUF012 - nobody changes it
+    speculation: str | dict[str, Any] = "off"  # `contract.speculation.to_wire`
+
+
+SPECS = (
+    EngineSpec("vllm", {"chat": "deployments.vllm.engine:VllmChatEngine",
+                        "embeddings": "deployments.vllm.embeddings:VllmEmbeddingsEngine"}, None),
+    EngineSpec("sentence-transformers",
+               {"embeddings": "deployments.sentence_transformers.engine:SentenceTransformersEngine"}, EmbedderOptions),
+    EngineSpec("diffusers", {"images": "deployments.images.engine:DiffusersEngine"}, DiffusersOptions),
+    EngineSpec("faster-whisper", {"transcriptions": "deployments.transcriptions.engine:FasterWhisperEngine"},
+               TranscriberOptions),
+    EngineSpec("espeak-ng", {"speech": "deployments.speech.espeak:EspeakSynthesizer"}, EspeakOptions),
+    EngineSpec("vits", {"speech": "deployments.speech.vits:VitsSynthesizer"}, VitsOptions),
+    EngineSpec("bark", {"speech": "deployments.speech.bark:BarkSynthesizer"}, BarkOptions),
+    EngineSpec("xtts", {"speech": "deployments.speech.xtts:XttsSynthesizer"}, XttsOptions),
+    EngineSpec("qwen3-tts", {"speech": "deployments.speech.qwen:QwenTtsSynthesizer"}, QwenTtsOptions),
+)  # fmt: skip
+CATALOG = {spec.name: spec for spec in SPECS}
+
+
+def _known(name: str) -> str:
+    if name not in CATALOG:
+        raise ValueError(f"there is no engine {name!r}; there are {', '.join(CATALOG)}")
+    return name
+
+
+EngineName = Annotated[str, AfterValidator(_known)]
 
 
 def check_options(engine: EngineName, given: dict[str, Any]) -> None:
     """Raises ValueError where `given` is not legal for `engine`."""
-    options = CATALOG[engine].options
-    if options is None:
-        return
+    spec = CATALOG[engine]
     try:
-        options.model_validate(given)
+        spec.parsed(given)
     except pydantic.ValidationError as error:
         faults = str(explain(error, "engine_kwargs")).replace("\n", "; ")
-        raise ValueError(f"{faults}. Legal are {', '.join(options.model_fields)}") from None
+        legal = ", ".join(spec.options.model_fields) if spec.options else ""
+        raise ValueError(f"{faults}. Legal are {legal}") from None
 
 
 def engines_of(task: Task) -> list[str]:
-    return [name for name, engine in CATALOG.items() if task in engine.tasks]
+    return [name for name, spec in CATALOG.items() if task in spec.tasks]

@@ -26,7 +26,7 @@ class FirstBlockCache(Strict):
 
     kind: Literal["first_block"]
     threshold: PositiveFloat = Field(0.05, description="relative change; more is faster and less exact, "
-                                    "and one picture of a batch then depends a little on the others")  # fmt: skip
+                                    "and one image of a batch then depends a little on the others")  # fmt: skip
 
 
 class Quantization(Strict):

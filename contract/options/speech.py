@@ -24,7 +24,7 @@ CPML_NEEDED = (
 
 
 class SpeechOptions(Strict):
-    """What `engine_kwargs` of every speech engine may say."""
+    """What `engine_kwargs` of every speech engine may hold."""
 
     voices: Mapping[str, object] = Field({}, description="what clients call a voice, and what the engine calls it")
     default_voice: str | None = Field(None, description="left out: the first of them")
@@ -59,7 +59,7 @@ class VitsOptions(TorchSpeechOptions):
     voices: dict[str, int] = Field(
         {}, description="what clients call a voice, and the number of its speaker; left out: the numbers themselves"
     )
-    noise_scale: float | None = Field(None, ge=0, description="variation of the sound; left out: the model's own")
+    noise_scale: float | None = Field(None, ge=0, description="variation of the audio; left out: the model's own")
     noise_scale_duration: float | None = Field(None, ge=0, description="variation of the rhythm; left out: the model's")
 
 
@@ -86,7 +86,7 @@ class XttsOptions(SpeechOptions):
     device: str | None = Field(None, description="cpu, cuda, ...; left out: a GPU where there is one")
     revision: str | None = Field(None, description="of a hub name: a branch, a tag or a commit")
     language: str = Field("en", description="where the client names none")
-    chunk_tokens: PositiveInt = Field(20, description="of sound that leave together; one is 46 ms")
+    chunk_tokens: PositiveInt = Field(20, description="of audio that leave together; one is 46 ms")
     temperature: float | None = Field(None, gt=0, description="left out: the model's own")
 
     @pydantic.model_validator(mode="after")
@@ -104,4 +104,4 @@ class QwenTtsOptions(TorchSpeechOptions):
     )
     language: str = Field("auto", description="where the client names none")
     attn_implementation: Literal["sdpa", "flash_attention_2", "eager"] = "sdpa"
-    max_new_tokens: PositiveInt = Field(1024, description="of sound for one sentence; 12 are a second")
+    max_new_tokens: PositiveInt = Field(1024, description="of audio for one sentence; 12 are a second")

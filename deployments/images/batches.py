@@ -1,111 +1,71 @@
-"""Pictures that wait: those of one shape are made together, and what nobody waits for any more is not made."""
+"""Images that wait: those of one shape are generated together, and what nobody waits for any more is not generated."""
 
-import asyncio
 import logging
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from typing import Any, NamedTuple
 
-from deployments.images.pipeline import DiffusionModel, Picture, Shape, Stopped
+from deployments.batches import Batches, Deliver, Job
+from deployments.images.pipeline import DiffusionModel, Prompt, Shape, Stopped
 
 logger = logging.getLogger("portico.images")
 
 
-class Seen(NamedTuple):
-    """A picture, finished or not."""
+class Image(NamedTuple):
+    """An image, finished or not."""
 
-    image: Any  # PIL; None where it must not be shown
+    image: Any  # PIL; None where the safety checker blocked it
     partial: int | None = None  # which of the unfinished ones; None: it is the finished one
 
 
-class Job:
-    """One picture that somebody waits for."""
+class ImageJob(Job[Image]):
+    """One image that somebody waits for: its unfinished ones, then itself."""
 
-    def __init__(self, shape: Shape, picture: Picture, partial_images: int = 0) -> None:
+    def __init__(self, shape: Shape, prompt: Prompt, partial_images: int = 0) -> None:
+        super().__init__()
         self.shape = shape
-        self.picture = picture
-        self.wanted = True  # false once nobody waits for it; read by the thread that paints
-        self.seen: asyncio.Queue[Seen | Exception] = asyncio.Queue()
-        # After which steps an unfinished picture is shown: evenly through the work, never after the last step.
-        shown = {shape.steps * one // (partial_images + 1) for one in range(1, partial_images + 1)}
-        self.shown_after = sorted(step for step in shown if 0 < step < shape.steps)
+        self.prompt = prompt
+        # After which steps an unfinished image is sent: evenly through the work, never after the last step.
+        steps = {shape.steps * one // (partial_images + 1) for one in range(1, partial_images + 1)}
+        self.partial_steps = sorted(step for step in steps if 0 < step < shape.steps)
 
 
-class ImageBatches:
-    """Feeds one model, a batch at a time, first come first served."""
+class ImageBatches(Batches[ImageJob]):
+    """Feeds one model, a batch at a time."""
 
     def __init__(self, model: DiffusionModel) -> None:
+        super().__init__("diffusers")
         self._model = model
-        self._thread = ThreadPoolExecutor(1, thread_name_prefix="painter")
-        self._waiting: list[Job] = []
-        self._painting: list[Job] = []
-        self._working: asyncio.Task[None] | None = None
         self.steps_done = 0
-        self.batches_begun = 0
 
-    def submit(self, job: Job) -> None:
-        """What becomes of the job arrives in `job.seen`."""
-        self._waiting.append(job)
-        if self._working is None:
-            self._working = asyncio.create_task(self._work())
-
-    def unfinished(self) -> int:
-        """Pictures that are painted or wait for it."""
-        return len(self._painting) + len(self._waiting)
-
-    async def try_out(self) -> None:
-        """Make a small picture for nobody, in its turn. Raises what the model raises."""
-        await asyncio.get_running_loop().run_in_executor(self._thread, self._model.try_out)
-
-    async def _work(self) -> None:
-        loop = asyncio.get_running_loop()
-        while batch := self._next():
-            self._painting = batch
-            self.batches_begun += 1
-            await loop.run_in_executor(self._thread, self._paint, batch, loop.call_soon_threadsafe)
-            self._painting = []
-        self._working = None
-
-    def _next(self) -> list[Job]:
+    def select(self, waiting: list[ImageJob]) -> list[ImageJob]:
         """The first job and those behind it that have its shape."""
-        wanted = [job for job in self._waiting if job.wanted]
-        alike = [job for job in wanted if job.shape == wanted[0].shape]
-        batch = alike[: self._model.options.max_batch_images]
-        self._waiting = [job for job in wanted if job not in batch]
-        return batch
+        alike = [job for job in waiting if job.shape == waiting[0].shape]
+        return alike[: self._model.options.max_batch_images]
 
-    def _paint(self, batch: list[Job], call_soon: Callable[..., Any]) -> None:
-        """Runs in the thread; tells each job how it went."""
-
-        def tell(job: Job, what: Seen | Exception) -> None:
-            call_soon(job.seen.put_nowait, what)
-
+    def run(self, batch: list[ImageJob], deliver: Deliver[ImageJob]) -> None:
         def watch(done: int, preview: Callable[[], list[Any]]) -> None:
             self.steps_done += 1
             if not any(job.wanted for job in batch):
                 raise Stopped
-            if not any(done in job.shown_after and job.wanted for job in batch):
+            if not any(done in job.partial_steps and job.wanted for job in batch):
                 return
             try:
-                previews = self._judged(preview())
+                previews = self._checked(preview())
             except Exception:  # it is one client's, and the batch is everybody's
-                logger.exception("an unfinished picture could not be shown")
+                logger.exception("an unfinished image could not be made")
                 return
-            for job, image in zip(batch, previews, strict=False):  # no previews: nothing to show
-                if done in job.shown_after and image is not None:  # whether it is blocked, the finished one decides
-                    tell(job, Seen(image, job.shown_after.index(done)))
+            for job, image in zip(batch, previews, strict=False):  # no previews: nothing to send
+                if done in job.partial_steps and image is not None:  # whether it is blocked, the finished one decides
+                    deliver(job, Image(image, job.partial_steps.index(done)))
 
         try:
-            images = self._model.paint(batch[0].shape, [job.picture for job in batch], watch)
-            for job, image in zip(batch, self._judged(images), strict=True):
-                tell(job, Seen(image))
+            images = self._model.generate(batch[0].shape, [job.prompt for job in batch], watch)
         except Stopped:
-            pass
-        except Exception as error:
-            for job in batch:
-                tell(job, error)
+            return
+        for job, image in zip(batch, self._checked(images), strict=True):
+            deliver(job, Image(image))
 
-    def _judged(self, images: list[Any]) -> list[Any]:
-        """The images, with None for what must not be shown."""
+    def _checked(self, images: list[Any]) -> list[Any]:
+        """The images, with None for those that the safety checker blocks."""
         blocked = self._model.blocked(images) if images else []
         return [None if bad else image for image, bad in zip(images, blocked, strict=True)]

@@ -1,4 +1,4 @@
-"""Pictures as files: PNG, JPEG, WebP."""
+"""Images as files: PNG, JPEG, WebP."""
 
 import io
 from typing import Any
@@ -13,6 +13,6 @@ def encoded(image: Any, output_format: str, compression: int | None) -> bytes:
     if output_format == "png":
         image.save(file, "PNG", compress_level=FAST_ZLIB)
     else:
-        shown = image.convert("RGB") if output_format == "jpeg" else image
-        shown.save(file, output_format.upper(), quality=QUALITY if compression is None else compression)
+        converted = image.convert("RGB") if output_format == "jpeg" else image
+        converted.save(file, output_format.upper(), quality=QUALITY if compression is None else compression)
     return file.getvalue()

@@ -1,14 +1,14 @@
-"""How a pipeline's latents become pictures before it has finished: by its own VAE, after undoing how it packs them.
+"""How a pipeline's latents become images before it has finished: by its own VAE, after undoing how it packs them.
 
 diffusers has no interface for this. Each family is recognised by its parts, and what is found is only believed after
-it has shown, in the warm-up, the picture that the pipeline itself makes of its last latents.
+it has given, in the first trial, the image that the pipeline itself makes of its last latents.
 """
 
 from typing import Any
 
 
 def decoded(pipe: Any, latents: Any, width: int, height: int) -> Any:
-    """Pictures, as PIL images, of the latents that a pipeline gives to `callback_on_step_end`."""
+    """PIL images of the latents that a pipeline gives to `callback_on_step_end`."""
     vae = pipe.vae
     spread = _unpacked(pipe, latents, width, height).to(vae.dtype)
     images = vae.decode(_scaled_back(vae, spread), return_dict=False)[0]
@@ -18,7 +18,7 @@ def decoded(pipe: Any, latents: Any, width: int, height: int) -> Any:
 
 
 def _unpacked(pipe: Any, latents: Any, width: int, height: int) -> Any:
-    """pictures x channels x height x width; Flux and its kin hand over rows of patches."""
+    """images x channels x height x width; Flux and its kin hand over rows of patches."""
     if latents.ndim != 3:
         return latents
     if hasattr(pipe, "_unpack_latents"):

@@ -1,4 +1,4 @@
-"""The one file that knows diffusers: a pipeline that makes pictures of texts, loaded and run as its options say.
+"""The one file that knows diffusers: a pipeline that makes images of texts, loaded and run as its options say.
 
 A pipeline object keeps state while it runs, so all its work is done by one caller at a time.
 """
@@ -6,7 +6,7 @@ A pipeline object keeps state while it runs, so all its work is done by one call
 import copy
 import inspect
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any, NamedTuple
 
 from contract.options.diffusers import DiffusersOptions, Quantization
@@ -17,12 +17,12 @@ from deployments.images.safety import SafetyChecker
 WARM_UP_STEPS = 2
 COMPILED_SHAPES = 64
 USUAL_SIDE = 1024
-SAME_PICTURE = 2.0  # of 255, the mean difference of a preview of the last latents from the picture itself
+SAME_IMAGE = 2.0  # of 255, the mean difference of a preview of the last latents from the image itself
 TOKENIZERS = ("tokenizer", "tokenizer_2", "tokenizer_3", "prior_tokenizer")
 MAX_PROMPT_TOKENS = 8192  # where a tokenizer knows no bound
-NO_PREVIEWS = "this pipeline's unfinished images cannot be shown"
+NO_PREVIEWS = "this pipeline's unfinished images cannot be decoded"
 NO_QUALITY = "the operator has set no steps for it"
-NO_TRANSPARENCY = "the model paints opaque images only"
+NO_TRANSPARENCY = "the model makes opaque images only"
 NO_NEGATIVE_PROMPT = "not supported by the model as it is configured"
 
 
@@ -31,7 +31,7 @@ class PipelineError(ValueError):
 
 
 class Shape(NamedTuple):
-    """What pictures of one batch have in common."""
+    """What the images of one batch have in common."""
 
     width: int
     height: int
@@ -39,22 +39,22 @@ class Shape(NamedTuple):
     negative: bool  # whether a negative prompt is read
 
 
-class Picture(NamedTuple):
-    """What is particular to one."""
+class Prompt(NamedTuple):
+    """What is particular to one image."""
 
-    prompt: str
-    negative_prompt: str
+    text: str
+    negative: str
     seed: int
 
 
-TRIAL = Picture("ready?", "", 0)
+TRIAL = Prompt("ready?", "", 0)
 
 
 class Stopped(Exception):
     """Raised by a watcher to stop a pipeline at once."""
 
 
-# (steps done, a way to see the pictures as they are) -> None; may raise Stopped
+# (steps done, a way to decode the images as they are) -> None; may raise Stopped
 Watcher = Callable[[int, Callable[[], list[Any]]], None]
 
 
@@ -74,38 +74,35 @@ class DiffusionModel:
         self.prompt_limit, tokenizer = _prompt_limit(self._pipe, self._takes)
         self._tokenizer = copy.deepcopy(tokenizer)  # it counts while the pipeline uses its own, in another thread
         self._safety = SafetyChecker(options.safety_checker, source) if options.safety_checker else None
-        self._shows = False
+        self._has_previews: bool | None = None  # not known before the first trial
 
-    def warm_up(self) -> None:
-        """Make a picture, and find out whether unfinished ones can be shown. Blocks."""
+    def try_out(self) -> None:
+        """Make a small image for nobody, and at the first time find out whether unfinished ones can be decoded. Blocks.
+
+        Raises what the pipeline raises, and PipelineError where it makes another size than was asked for.
+        """
         shape = Shape(*self.default_sides, WARM_UP_STEPS, negative=False)
-        self._shows = True
         previews: list[Any] = []
 
         def watch(done: int, preview: Callable[[], list[Any]]) -> None:
-            if done == WARM_UP_STEPS:
-                try:
+            if done == WARM_UP_STEPS and self._has_previews is None:
+                with suppress(Exception):  # whatever a pipeline of an unknown family makes of it
                     previews.extend(preview())
-                except Exception:  # whatever a pipeline of an unknown family makes of it
-                    self._shows = False
 
-        (picture,) = self.paint(shape, [TRIAL], watch)
-        if picture.size != self.default_sides:
-            asked, painted = ("x".join(map(str, sides)) for sides in (self.default_sides, picture.size))
-            raise PipelineError(f"it painted {painted} where {asked} was asked; set default_size and size_multiple")
-        self._shows = bool(previews) and _same(previews[0], picture)
-
-    def try_out(self) -> None:
-        """Make a small picture for nobody, as at the start. Blocks. Raises what the pipeline raises."""
-        self.paint(Shape(*self.default_sides, WARM_UP_STEPS, negative=False), [TRIAL], lambda *_: None)
+        (image,) = self.generate(shape, [TRIAL], watch)
+        if image.size != self.default_sides:
+            asked, made = ("x".join(map(str, sides)) for sides in (self.default_sides, image.size))
+            raise PipelineError(f"it made {made} where {asked} was asked for; set default_size and size_multiple")
+        if self._has_previews is None:
+            self._has_previews = bool(previews) and _same(previews[0], image)
 
     def profile(self) -> Profile:
         """What the pipeline and its options make possible."""
         options = self.options
         lacks = {
-            "partial_images": (self._shows, NO_PREVIEWS),
+            "partial_images": (bool(self._has_previews), NO_PREVIEWS),
             "quality": (bool(options.quality), NO_QUALITY),
-            "transparency": (_paints_transparency(self._pipe), NO_TRANSPARENCY),
+            "transparency": (_makes_transparency(self._pipe), NO_TRANSPARENCY),
             "negative_prompt": (self._reads_negative_prompts(), NO_NEGATIVE_PROMPT),
         }
         return Profile(
@@ -129,33 +126,33 @@ class DiffusionModel:
         """How long a prompt is. Call it from one thread at a time."""
         return len(self._tokenizer(prompt, truncation=False, verbose=False)["input_ids"])
 
-    def paint(self, shape: Shape, pictures: list[Picture], watch: Watcher) -> list[Any]:
-        """PIL images of `pictures`. Calls `watch` after each step; blocks. Raises what `watch` raises."""
+    def generate(self, shape: Shape, prompts: list[Prompt], watch: Watcher) -> list[Any]:
+        """A PIL image of each prompt. Calls `watch` after each step; blocks. Raises what `watch` raises."""
         import torch
 
-        def see(step: int, latents: Any) -> None:
+        def report(step: int, latents: Any) -> None:
             watch(step + 1, lambda: self._preview(self._pipe, latents, shape))
 
         def after_step(_: Any, step: int, __: Any, tensors: dict[str, Any]) -> dict[str, Any]:
-            see(step, tensors["latents"])
+            report(step, tensors["latents"])
             return tensors
 
         # What older pipelines call instead, such as PixArt's.
         watched = (
             {"callback_on_step_end": after_step} if "callback_on_step_end" in self._takes
-            else {"callback": lambda step, _, latents: see(step, latents)}
+            else {"callback": lambda step, _, latents: report(step, latents)}
         )  # fmt: skip
 
         arguments: dict[str, Any] = {
-            "prompt": [one.prompt for one in pictures],
+            "prompt": [one.text for one in prompts],
             "width": shape.width,
             "height": shape.height,
             "num_inference_steps": shape.steps,
             # On the CPU: the same seed gives the same noise on every device.
-            "generator": [torch.Generator("cpu").manual_seed(one.seed) for one in pictures],
+            "generator": [torch.Generator("cpu").manual_seed(one.seed) for one in prompts],
             "guidance_scale": self.options.guidance_scale,
             "true_cfg_scale": self.options.true_cfg_scale,
-            "negative_prompt": [one.negative_prompt for one in pictures] if shape.negative else None,
+            "negative_prompt": [one.negative for one in prompts] if shape.negative else None,
             "output_type": "pil",
             **watched,
         }
@@ -170,11 +167,12 @@ class DiffusionModel:
             self._pipe.maybe_free_model_hooks()
 
     def blocked(self, images: list[Any]) -> list[bool]:
-        """Which of the images must not be shown. Blocks."""
+        """Which of the images the safety checker blocks. Blocks."""
         return [False] * len(images) if self._safety is None else self._safety.blocked(images)
 
     def _preview(self, pipe: Any, latents: Any, shape: Shape) -> list[Any]:
-        return list(decoded(pipe, latents, shape.width, shape.height)) if self._shows else []
+        """Nothing where the pipeline is known to have none."""
+        return [] if self._has_previews is False else list(decoded(pipe, latents, shape.width, shape.height))
 
     def _reads_negative_prompts(self) -> bool:
         if "true_cfg_scale" in self._takes:  # such pipelines read it only where that is over 1
@@ -220,11 +218,13 @@ def _named(option: str) -> Iterator[None]:
         raise PipelineError(f"{option}: {error}. Change the option, or leave it out") from error
 
 
-def _quantization(asked: Quantization) -> Any:
+def _quantization(options: Quantization) -> Any:
     from diffusers.quantizers import PipelineQuantizationConfig
 
     return PipelineQuantizationConfig(
-        quant_backend=asked.backend, quant_kwargs=asked.kwargs, components_to_quantize=asked.components or None
+        quant_backend=options.backend,
+        quant_kwargs=options.kwargs,
+        components_to_quantize=options.components or None,
     )
 
 
@@ -254,12 +254,12 @@ def _speed_up(pipe: Any, options: DiffusersOptions) -> None:
     if options.compile is not None:
         import torch._dynamo
 
-        asked = options.compile
+        chosen = options.compile
         # Each shape is a compilation where `dynamic` is false, and beyond torch's own eight it would be a failure.
         torch._dynamo.config.recompile_limit = COMPILED_SHAPES
         with _named("compile"):
-            compile_ = denoiser.compile_repeated_blocks if asked.scope == "repeated_blocks" else denoiser.compile
-            compile_(fullgraph=asked.fullgraph, mode=asked.mode, dynamic=asked.dynamic)
+            compile_ = denoiser.compile_repeated_blocks if chosen.scope == "repeated_blocks" else denoiser.compile
+            compile_(fullgraph=chosen.fullgraph, mode=chosen.mode, dynamic=chosen.dynamic)
 
 
 def _denoiser(pipe: Any) -> Any:
@@ -268,7 +268,7 @@ def _denoiser(pipe: Any) -> Any:
 
 
 def _scale(pipe: Any) -> int:
-    """Pixels of a picture's side for each of its latents' side; pipelines without a VAE paint pixels at once."""
+    """Pixels of an image's side for each of its latents' side; pipelines without a VAE make pixels at once."""
     scales = (getattr(pipe, name, None) for name in ("vae_scale_factor", "movq_scale_factor"))
     return next((int(scale) for scale in scales if scale is not None), 1)
 
@@ -290,7 +290,7 @@ def _default_sides(pipe: Any, options: DiffusersOptions, multiple: int) -> tuple
     return side, side
 
 
-def _paints_transparency(pipe: Any) -> bool:
+def _makes_transparency(pipe: Any) -> bool:
     vae = getattr(pipe, "vae", None)
     return vae is not None and getattr(vae.config, "out_channels", 3) == 4
 
@@ -304,17 +304,17 @@ def _prompt_limit(pipe: Any, takes: Any) -> tuple[int, Any]:
     if not there:
         raise PipelineError(f"{type(pipe).__name__} has no tokenizer that is known here")
     roomy = there[-1]
-    asked = takes["max_sequence_length"].default if "max_sequence_length" in takes else None
+    default = takes["max_sequence_length"].default if "max_sequence_length" in takes else None
     # The last tokenizer is that of the length; where its encoder was left out, the others read what they can.
-    if asked is not None and list(parts.values())[-1:] != [None]:
-        return int(asked), roomy
+    if default is not None and list(parts.values())[-1:] != [None]:
+        return int(default), roomy
     usual = getattr(pipe, "default_max_sequence_length", None)
     counted = there[0] if usual is None else roomy
     return min(int(usual or counted.model_max_length), MAX_PROMPT_TOKENS), counted
 
 
-def _same(preview: Any, picture: Any) -> bool:
+def _same(preview: Any, image: Any) -> bool:
     import numpy as np
 
-    first, second = (np.asarray(one, dtype="float32") for one in (preview, picture))
-    return first.shape == second.shape and float(np.abs(first - second).mean()) < SAME_PICTURE
+    first, second = (np.asarray(one, dtype="float32") for one in (preview, image))
+    return first.shape == second.shape and float(np.abs(first - second).mean()) < SAME_IMAGE

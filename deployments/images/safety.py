@@ -1,6 +1,6 @@
-"""Whether a picture may be shown: Stable Diffusion's safety checker, a CLIP that knows what it must not see.
+"""Whether an image may be sent: Stable Diffusion's safety checker, a CLIP that knows what it must block.
 
-The pipelines' own use of it turns a picture black. Here it judges pictures of every pipeline and changes none.
+The pipelines' own use of it turns an image black. Here it judges images of every pipeline and changes none.
 """
 
 from pathlib import Path
@@ -29,7 +29,7 @@ class SafetyChecker:
         import numpy as np
         import torch
 
-        seen = self._processor(images=[image.convert("RGB") for image in images], return_tensors="pt").pixel_values
+        pixels = self._processor(images=[image.convert("RGB") for image in images], return_tensors="pt").pixel_values
         with torch.inference_mode():
-            _, found = self._checker(clip_input=seen, images=[np.zeros(0)] * len(images))
+            _, found = self._checker(clip_input=pixels, images=[np.zeros(0)] * len(images))
         return [bool(one) for one in found]

@@ -1,7 +1,6 @@
-"""The one file that knows sentence-transformers: a model, its tokenizer, and one thread that uses both."""
+"""The one file that knows sentence-transformers: a model and its tokenizer."""
 
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -9,6 +8,7 @@ import numpy as np
 from contract.errors import ApiError
 from contract.options.sentence_transformers import EmbedderOptions
 from contract.profile import Profile
+from deployments.batches import Job
 from deployments.embedding_input import Input, tokens_of
 
 NOT_MATRYOSHKA = "the model's vectors cannot be shortened"
@@ -16,19 +16,19 @@ NOT_MATRYOSHKA = "the model's vectors cannot be shortened"
 Vectors = np.ndarray[Any, np.dtype[np.float32]]
 
 
-class Job:
-    """One request that somebody waits for."""
-
-    def __init__(self, inputs: list[Input]) -> None:
-        self.inputs = inputs
-        self.wanted = True  # false once nobody waits for it; read by the thread that embeds
-
-
 class Embedded(NamedTuple):
     """The vectors of one request, in its order, and the tokens that it took."""
 
     vectors: Vectors  # inputs x dimensions
     tokens: int
+
+
+class EmbeddingJob(Job[Embedded | ApiError]):
+    """One request that somebody waits for; what is wrong with it is its result too."""
+
+    def __init__(self, inputs: list[Input]) -> None:
+        super().__init__()
+        self.inputs = inputs
 
 
 class _Row(NamedTuple):
@@ -41,18 +41,17 @@ class _Row(NamedTuple):
 
 
 class Embedder:
-    """A model that makes vectors of texts. Its tokenizer is not safe in several threads, so all work is in one."""
+    """A model that makes vectors of texts. Its tokenizer is not safe in several threads, so one does all work."""
 
-    def __init__(self, source: str, engine_kwargs: dict[str, Any]) -> None:
+    def __init__(self, source: str, options: EmbedderOptions) -> None:
         """Load the model at `source`, a folder or a hub name."""
         from sentence_transformers import SentenceTransformer
 
-        self._options = EmbedderOptions.model_validate(engine_kwargs)
+        self._options = options
         self._model = SentenceTransformer(source, device=self._options.device)
         self._dimensions = int(self._model.get_embedding_dimension())
         # What the model's own configuration puts before every text counts as a part of it.
         self._prompt = self._model.prompts.get(self._model.default_prompt_name or "", "")
-        self.thread = ThreadPoolExecutor(1, thread_name_prefix="embedder")
 
     def profile(self) -> Profile:
         return Profile(
@@ -62,8 +61,8 @@ class Embedder:
             limits={"context_length": int(self._model.max_seq_length), "dimensions": self._dimensions},
         )
 
-    def embed(self, jobs: Sequence[Job]) -> list[Embedded | ApiError]:
-        """The vectors of several requests, made together; or what is wrong with one. Blocks; call it on `thread`.
+    def embed(self, jobs: Sequence[EmbeddingJob]) -> list[Embedded | ApiError]:
+        """The vectors of several requests, made together; or what is wrong with one. Blocks; one thread calls it.
 
         A request that nobody wants any more is left after the batch that is under way; what is returned for it holds
         nothing of use.
@@ -91,7 +90,7 @@ class Embedder:
 
         return tokens_of(inputs, tokenize, int(self._model.max_seq_length), len(tokenizer))
 
-    def _batches(self, jobs: Sequence[Job], read: list[list[list[int]] | ApiError]) -> Iterator[list[_Row]]:
+    def _batches(self, jobs: Sequence[EmbeddingJob], read: list[list[list[int]] | ApiError]) -> Iterator[list[_Row]]:
         """Inputs of like lengths, so that few are padded, for as long as somebody wants them."""
         rows = [
             _Row(number, place, given, len(ids))

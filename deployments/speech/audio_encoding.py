@@ -9,11 +9,11 @@ import numpy as np
 Samples = np.ndarray[Any, np.dtype[np.float32]]
 
 RATE = 24_000  # Hz, of every format that does not want another
-TEMPO_STEP = 2.0  # one tempo filter makes sound at most so many times faster or slower without leaving samples out
+TEMPO_STEP = 2.0  # one tempo filter makes audio at most so many times faster or slower without leaving samples out
 
 
-class Format(NamedTuple):
-    """How one format is made."""
+class AudioFormat(NamedTuple):
+    """How one format is audio_format."""
 
     media_type: str
     container: str
@@ -24,31 +24,34 @@ class Format(NamedTuple):
 
 
 FORMATS = {
-    # A header that counts the frames cannot be written before they are made.
-    "mp3": Format("audio/mpeg", "mp3", "libmp3lame", bit_rate=64_000, options={"write_xing": "0"}),
+    # A header that counts the frames cannot be written before they are audio_format.
+    "mp3": AudioFormat("audio/mpeg", "mp3", "libmp3lame", bit_rate=64_000, options={"write_xing": "0"}),
     # Ogg joins packets to pages of a second otherwise, and each would leave so much later. Microseconds.
-    "opus": Format("audio/opus", "ogg", "libopus", 48_000, 48_000, {"page_duration": "100000"}),
-    "aac": Format("audio/aac", "adts", "aac", bit_rate=64_000),
-    "flac": Format("audio/flac", "flac", "flac"),
-    "wav": Format("audio/wav", "wav", "pcm_s16le"),  # its header says "until the end": the length is not known
-    "pcm": Format("audio/pcm", "s16le", "pcm_s16le"),
+    "opus": AudioFormat("audio/opus", "ogg", "libopus", 48_000, 48_000, {"page_duration": "100000"}),
+    "aac": AudioFormat("audio/aac", "adts", "aac", bit_rate=64_000),
+    "flac": AudioFormat("audio/flac", "flac", "flac"),
+    "wav": AudioFormat("audio/wav", "wav", "pcm_s16le"),  # its header says "until the end": the length is not known
+    "pcm": AudioFormat("audio/pcm", "s16le", "pcm_s16le"),
 }
 
 
 class AudioEncoder:
     """Makes one file, piece by piece. The pieces together are the file."""
 
-    def __init__(self, made: Format, rate: int, tempo: float = 1.0) -> None:
-        """`made` is one of FORMATS; `rate` in Hz is that of the samples; `tempo` 2 is twice as fast, pitch kept."""
+    def __init__(self, audio_format: AudioFormat, rate: int, tempo: float = 1.0) -> None:
+        """`audio_format` is one of FORMATS; `rate` (Hz) is the samples'; `tempo` 2 is twice as fast, pitch kept."""
         self._rate = rate
         self._time = 0
         self._sink = _Sink()
         self._container = av.open(
-            self._sink, "w", format=made.container, container_options={"flush_packets": "1"} | made.options
+            self._sink,
+            "w",
+            format=audio_format.container,
+            container_options={"flush_packets": "1"} | audio_format.options,
         )
-        stream: Any = self._container.add_stream(made.codec, rate=made.rate, layout="mono")
-        if made.bit_rate is not None:
-            stream.bit_rate = made.bit_rate
+        stream: Any = self._container.add_stream(audio_format.codec, rate=audio_format.rate, layout="mono")
+        if audio_format.bit_rate is not None:
+            stream.bit_rate = audio_format.bit_rate
         self._stream = stream
         self._filters = None if math.isclose(tempo, 1.0) else _tempo_filters(rate, tempo)
 

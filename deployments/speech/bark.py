@@ -1,22 +1,25 @@
-"""The one file that knows Bark in transformers: three language models of sound and a codec, a sentence at a time."""
+"""The one file that knows Bark in transformers: three language models of audio and a codec, a sentence at a time."""
 
 from collections.abc import Callable, Generator
 from typing import Any
 
 from contract.options.speech import BarkOptions
 from deployments.speech.audio_encoding import Samples
-from deployments.speech.engine import Utterance, chosen
+from deployments.speech.synthesizer import Synthesizer, Utterance, chosen
 from deployments.speech.torch import device_of, has_words, seeded, stoppable
 
-LISTING = "repo_or_path"  # an entry of the list of presets that is none
 NO_PRESET = "default"
-NO_INSTRUCTIONS = "the model takes no instructions; it reads marks such as [laughs] in the input"
-NO_LANGUAGE = "the model hears the language from the input"
+LACKS = {
+    "instructions": "the model takes no instructions; it reads marks such as [laughs] in the input",
+    "language": "the model hears the language from the input",
+}
 LONGEST_SENTENCE = 150  # more does not fit into its 13 s, and would be left out
 
 
-class BarkEngine:
+class BarkSynthesizer(Synthesizer):
     """A Bark model with the presets of its folder as voices."""
+
+    lacks = LACKS
 
     def __init__(self, source: str, options: BarkOptions) -> None:
         """Load the model at `source`, a folder or a hub name. Raises VoiceError."""
@@ -31,24 +34,13 @@ class BarkEngine:
         self.sample_rate = int(model.generation_config.sample_rate)
         presets = {name: name for name in self._processor.available_voice_presets}
         self._voices: dict[str, str | None] = chosen(options.voices, presets, "preset") or {NO_PRESET: None}
+        self.voices = list(self._voices)
         self._prompts = {preset: self._prompt(preset) for preset in set(self._voices.values()) if preset is not None}
-
-    @property
-    def voices(self) -> list[str]:
-        return list(self._voices)
-
-    @property
-    def languages(self) -> list[str]:
-        return []
-
-    @property
-    def lacks(self) -> dict[str, str]:
-        return {"instructions": NO_INSTRUCTIONS, "language": NO_LANGUAGE}
 
     def longest_sentence(self, language: str | None) -> int:  # noqa: ARG002
         return LONGEST_SENTENCE
 
-    def speak(self, utterance: Utterance, given_up: Callable[[], bool]) -> Generator[Samples]:
+    def synthesize(self, utterance: Utterance, cancelled: Callable[[], bool]) -> Generator[Samples]:
         """One piece, of at most 13 s. A step of any of the models can be the last."""
         import torch
 
@@ -58,10 +50,10 @@ class BarkEngine:
         read = self._processor(utterance.text).to(self._device)
         prompt = None if preset is None else self._prompts[preset]
         steps = (self._model.semantic, self._model.coarse_acoustics, self._model.fine_acoustics)
-        with seeded(utterance.seed), torch.inference_mode(), stoppable(steps, given_up):
-            sound = self._model.generate(**read, history_prompt=prompt)
-        yield sound[0].float().cpu().numpy()
+        with seeded(utterance.seed), torch.inference_mode(), stoppable(steps, cancelled):
+            audio = self._model.generate(**read, history_prompt=prompt)
+        yield audio[0].float().cpu().numpy()
 
     def _prompt(self, preset: str) -> Any:
-        """The sound that a preset goes on from. It is a name of the model's own list, never a path of a client's."""
+        """The audio that a preset goes on from. It is a name of the model's own list, never a path of a client's."""
         return self._processor("", voice_preset=preset)["history_prompt"].to(self._device)

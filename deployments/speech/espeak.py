@@ -5,13 +5,14 @@ thread. Texts go to it as UTF-8 in memory, never to a program or a file.
 """
 
 import ctypes
-from collections.abc import Callable, Generator, Mapping
+from collections.abc import Callable, Generator
 from typing import Any
 
 import numpy as np
 
+from contract.options.speech import EspeakOptions
 from deployments.speech.audio_encoding import Samples
-from deployments.speech.engine import Utterance, VoiceError
+from deployments.speech.synthesizer import Synthesizer, Utterance, VoiceError
 
 # From espeak-ng/speak_lib.h.
 AUDIO_OUTPUT_SYNCHRONOUS = 2
@@ -22,19 +23,21 @@ GO_ON = 0
 
 WORDS_PER_MINUTE = 160
 BUFFER_MS = 200
-NO_INSTRUCTIONS = "this engine speaks by rules and takes no instructions"
-NO_LANGUAGE = "the language is the voice's"
-NO_CHANCE = "nothing in this engine is left to chance"
-LONGEST_SENTENCE = 300
+LACKS = {
+    "instructions": "this engine speaks by rules and takes no instructions",
+    "language": "the language is the voice's",
+    "seed": "nothing in this engine is random",
+}
 
 Callback = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.POINTER(ctypes.c_short), ctypes.c_int, ctypes.c_void_p)
 
 
-class EspeakEngine:
+class EspeakSynthesizer(Synthesizer):
     """eSpeak NG with the voices that the configuration lists."""
 
-    def __init__(self, voices: Mapping[str, str]) -> None:
-        """`voices` are names for clients, and what eSpeak NG calls each, such as en-gb+f3. Raises VoiceError."""
+    lacks = LACKS
+
+    def __init__(self, source: str, options: EspeakOptions) -> None:  # noqa: ARG002 - it comes with its voices
         import espeakng_loader
 
         self._library = ctypes.CDLL(espeakng_loader.get_library_path())
@@ -44,27 +47,13 @@ class EspeakEngine:
         self._pieces: list[Samples] = []
         self._callback = Callback(self._take)  # kept: the library calls it for as long as it lives
         self._library.espeak_SetSynthCallback(self._callback)
-        self._voices = dict(voices)
+        self._voices = options.voices
+        self.voices = list(self._voices)
         for voice in self._voices.values():
             self._choose(voice)
 
-    @property
-    def voices(self) -> list[str]:
-        return list(self._voices)
-
-    @property
-    def lacks(self) -> dict[str, str]:
-        return {"instructions": NO_INSTRUCTIONS, "language": NO_LANGUAGE, "seed": NO_CHANCE}
-
-    @property
-    def languages(self) -> list[str]:
-        return []
-
-    def longest_sentence(self, language: str | None) -> int:  # noqa: ARG002
-        return LONGEST_SENTENCE
-
-    def speak(self, utterance: Utterance, given_up: Callable[[], bool]) -> Generator[Samples]:  # noqa: ARG002
-        """One piece: the sound of a sentence is made in some milliseconds, much faster than anybody hears it."""
+    def synthesize(self, utterance: Utterance, cancelled: Callable[[], bool]) -> Generator[Samples]:  # noqa: ARG002
+        """One piece: the audio of a sentence is made in some milliseconds, much faster than anybody hears it."""
         self._choose(self._voices[utterance.voice])
         self._pieces = []
         text = utterance.text.replace("\0", " ").encode()
@@ -81,7 +70,7 @@ class EspeakEngine:
             raise VoiceError(f"eSpeak NG has no voice {voice!r}; `espeak-ng --voices` lists them, such as en-us")
 
     def _take(self, samples: Any, count: int, _: object) -> int:
-        """Called by the library with each piece of sound; with none at the end."""
+        """Called by the library with each piece of audio; with none at the end."""
         if samples and count > 0:
             self._pieces.append(np.ctypeslib.as_array(samples, (count,)).astype(np.float32) / np.float32(32768))
         return GO_ON

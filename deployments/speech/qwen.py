@@ -1,4 +1,4 @@
-"""The one file that knows Qwen3-TTS in qwen-tts: a language model of sound with named speakers.
+"""The one file that knows Qwen3-TTS in qwen-tts: a language model of audio with named speakers.
 
 Its packages, an older transformers among them, come from a folder of their own: see docs/speech.md.
 """
@@ -7,16 +7,15 @@ from collections.abc import Callable, Generator
 
 from contract.options.speech import QwenTtsOptions
 from deployments.speech.audio_encoding import Samples
-from deployments.speech.engine import Utterance, VoiceError, chosen, own_packages
+from deployments.speech.synthesizer import Synthesizer, Utterance, VoiceError, chosen, own_packages
 from deployments.speech.torch import device_of, has_words, seeded, stoppable
 
 KIND = "custom_voice"
 SMALL = "0b6"
 NO_INSTRUCTIONS = "the model of this size takes no instructions"
-LONGEST_SENTENCE = 300
 
 
-class QwenTtsEngine:
+class QwenTtsSynthesizer(Synthesizer):
     """A Qwen3-TTS CustomVoice model with its speakers as voices."""
 
     def __init__(self, source: str, options: QwenTtsOptions) -> None:
@@ -39,38 +38,24 @@ class QwenTtsEngine:
         if inner.tts_model_type != KIND:
             raise VoiceError(f"the model is a {inner.tts_model_type}; choose one with speakers of its own: CustomVoice")
         self._options = options
-        self._takes_instructions = inner.tts_model_size != SMALL
+        self.lacks = {"instructions": NO_INSTRUCTIONS} if inner.tts_model_size == SMALL else {}
         self.sample_rate = int(inner.speech_tokenizer.get_output_sample_rate())
         self._voices = chosen(options.voices, {name: name for name in self._model.get_supported_speakers()})
-        self._languages = list(self._model.get_supported_languages())
-        if options.language not in self._languages:
-            raise VoiceError(f"language: the model speaks {', '.join(self._languages)}")
+        self.voices = list(self._voices)
+        self.languages = list(self._model.get_supported_languages())
+        if options.language not in self.languages:
+            raise VoiceError(f"language: the model speaks {', '.join(self.languages)}")
 
-    @property
-    def voices(self) -> list[str]:
-        return list(self._voices)
-
-    @property
-    def languages(self) -> list[str]:
-        return self._languages
-
-    @property
-    def lacks(self) -> dict[str, str]:
-        return {} if self._takes_instructions else {"instructions": NO_INSTRUCTIONS}
-
-    def longest_sentence(self, language: str | None) -> int:  # noqa: ARG002
-        return LONGEST_SENTENCE
-
-    def speak(self, utterance: Utterance, given_up: Callable[[], bool]) -> Generator[Samples]:
+    def synthesize(self, utterance: Utterance, cancelled: Callable[[], bool]) -> Generator[Samples]:
         """One piece: the package streams nothing. A step of the talker can be the last."""
         if not has_words(utterance.text):
             return
-        with seeded(utterance.seed), stoppable([self._model.model.talker], given_up):
-            sounds, _ = self._model.generate_custom_voice(
+        with seeded(utterance.seed), stoppable([self._model.model.talker], cancelled):
+            audios, _ = self._model.generate_custom_voice(
                 text=utterance.text,
                 speaker=self._voices[utterance.voice],
                 language=utterance.language or self._options.language,
                 instruct=utterance.instructions,
                 max_new_tokens=self._options.max_new_tokens,
             )
-        yield sounds[0]
+        yield audios[0]

@@ -1,4 +1,4 @@
-"""Long texts in parts that are spoken one after the other, so that the first sound need not wait for the last word."""
+"""Long texts in parts that are synthesized one after the other, so that the first audio need not wait for the last."""
 
 import re
 from itertools import pairwise

@@ -1,11 +1,11 @@
-"""What speech engines that run on torch share: where they run, what chance gives them, and how they are stopped."""
+"""What speech engines that run on torch share: their device, their random numbers, and how they are stopped."""
 
 import secrets
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from deployments.speech.engine import GivenUp
+from deployments.speech.synthesizer import Cancelled
 
 SEED_BITS = 63
 
@@ -18,7 +18,7 @@ def device_of(named: str | None) -> str:
 
 
 def has_words(text: str) -> bool:
-    """Whether anything in `text` can be said. Models make sound of anything, and invent words for a row of dots."""
+    """Whether anything in `text` can be said. Models make audio of anything, and invent words for a row of dots."""
     return any(map(str.isalnum, text))
 
 
@@ -33,12 +33,12 @@ def seeded(seed: int | None) -> Iterator[None]:
 
 
 @contextmanager
-def stoppable(modules: Iterable[Any], given_up: Callable[[], bool]) -> Iterator[None]:
-    """A step of any of `modules`, of which a sentence takes hundreds, raises GivenUp once `given_up` says so."""
+def stoppable(modules: Iterable[Any], cancelled: Callable[[], bool]) -> Iterator[None]:
+    """A step of any of `modules`, of which a sentence takes hundreds, raises Cancelled once `cancelled` says so."""
 
     def look(*_: Any) -> None:
-        if given_up():
-            raise GivenUp
+        if cancelled():
+            raise Cancelled
 
     hooks = [module.register_forward_pre_hook(look) for module in modules]
     try:

@@ -1,20 +1,20 @@
-"""The one file that knows VITS and MMS-TTS in transformers: small models that say a sentence at once."""
+"""The one file that knows VITS and MMS-TTS in transformers: small models that synthesize a sentence at once."""
 
 from collections.abc import Callable, Generator
 from typing import Any
 
 from contract.options.speech import VitsOptions
 from deployments.speech.audio_encoding import Samples
-from deployments.speech.engine import Utterance, VoiceError, chosen
+from deployments.speech.synthesizer import Synthesizer, Utterance, VoiceError, chosen
 from deployments.speech.torch import device_of, seeded
 
-NO_INSTRUCTIONS = "the model takes no instructions"
-NO_LANGUAGE = "the model speaks one language"
-LONGEST_SENTENCE = 300
+LACKS = {"instructions": "the model takes no instructions", "language": "the model speaks one language"}
 
 
-class VitsEngine:
+class VitsSynthesizer(Synthesizer):
     """A VITS model with its speakers as voices."""
+
+    lacks = LACKS
 
     def __init__(self, source: str, options: VitsOptions) -> None:
         """Load the model at `source`, a folder or a hub name. Raises VoiceError."""
@@ -32,23 +32,9 @@ class VitsEngine:
         self.sample_rate = int(model.config.sampling_rate)
         speakers = {number: number for number in range(max(1, model.config.num_speakers))}
         self._voices = {str(voice): number for voice, number in chosen(options.voices, speakers).items()}
+        self.voices = list(self._voices)
 
-    @property
-    def voices(self) -> list[str]:
-        return list(self._voices)
-
-    @property
-    def languages(self) -> list[str]:
-        return []
-
-    @property
-    def lacks(self) -> dict[str, str]:
-        return {"instructions": NO_INSTRUCTIONS, "language": NO_LANGUAGE}
-
-    def longest_sentence(self, language: str | None) -> int:  # noqa: ARG002
-        return LONGEST_SENTENCE
-
-    def speak(self, utterance: Utterance, given_up: Callable[[], bool]) -> Generator[Samples]:  # noqa: ARG002
+    def synthesize(self, utterance: Utterance, cancelled: Callable[[], bool]) -> Generator[Samples]:  # noqa: ARG002
         """One piece. The model runs once for a sentence, too shortly to be stopped on the way."""
         import torch
 
@@ -58,8 +44,8 @@ class VitsEngine:
         tokens = self._tokenizer(utterance.text, return_tensors="pt").to(self._device)
         speaker = self._voices[utterance.voice] if self._model.config.num_speakers > 1 else None
         with seeded(utterance.seed), torch.inference_mode():
-            sound = self._model(**tokens, speaker_id=speaker).waveform
-        yield sound[0].float().cpu().numpy()
+            audio = self._model(**tokens, speaker_id=speaker).waveform
+        yield audio[0].float().cpu().numpy()
 
 
 def _refuse_what_would_be_lost(tokenizer: Any) -> None:

@@ -1,4 +1,4 @@
-"""The one file that knows XTTS in coqui-tts: a language model of sound that speaks as it goes, in anybody's voice.
+"""The one file that knows XTTS in coqui-tts: a language model of audio that streams as it goes, in anybody's voice.
 
 Its packages come from a folder of their own: see docs/speech.md.
 """
@@ -12,18 +12,20 @@ from typing import Any
 from contract.options.speech import XttsOptions
 from contract.project import in_project
 from deployments.speech.audio_encoding import Samples
-from deployments.speech.engine import Utterance, VoiceError, own_packages
 from deployments.speech.sentences import sentences
+from deployments.speech.synthesizer import Synthesizer, Utterance, VoiceError, own_packages
 from deployments.speech.torch import device_of, has_words, seeded, stoppable
 
-NO_INSTRUCTIONS = "the model takes no instructions; a recording of the voice decides how it speaks"
+LACKS = {"instructions": "the model takes no instructions; a recording of the voice decides how it speaks"}
 FILES = ("config.json", "model.pth", "vocab.json", "speakers_xtts.pth")
 READERS = {"zh": "pypinyin", "ja": "cutlet"}
-USUAL_LONGEST = 200  # characters; the tokenizer knows better for most languages
+DEFAULT_LONGEST = 200  # characters; the tokenizer knows better for most languages
 
 
-class XttsEngine:
+class XttsSynthesizer(Synthesizer):
     """An XTTS model with its speakers, or recordings, as voices."""
+
+    lacks = LACKS
 
     def __init__(self, source: str, options: XttsOptions) -> None:
         """Load the model at `source`, a folder or a hub name. Raises VoiceError."""
@@ -42,39 +44,28 @@ class XttsEngine:
         self.sample_rate = int(config.model_args.output_sample_rate)
         self._sampling = {name: config[name] for name in ("length_penalty", "repetition_penalty", "top_k", "top_p")}
         self._sampling["temperature"] = options.temperature or config.temperature
-        self._languages = [language for language in config.languages if _can_be_read(language)]
-        if options.language not in self._languages:
-            raise VoiceError(f"language: {options.language!r} is none of {', '.join(self._languages)}")
-        self._voices = self._heard(options.voices)
-
-    @property
-    def voices(self) -> list[str]:
-        return list(self._voices)
-
-    @property
-    def languages(self) -> list[str]:
-        return self._languages
-
-    @property
-    def lacks(self) -> dict[str, str]:
-        return {"instructions": NO_INSTRUCTIONS}
+        self.languages = [language for language in config.languages if _can_be_read(language)]
+        if options.language not in self.languages:
+            raise VoiceError(f"language: {options.language!r} is none of {', '.join(self.languages)}")
+        self._voices = self._conditioned(options.voices)
+        self.voices = list(self._voices)
 
     def longest_sentence(self, language: str | None) -> int:
-        spoken = (language or self._options.language).partition("-")[0]
-        return int(self._model.tokenizer.char_limits.get(spoken, USUAL_LONGEST))
+        code = (language or self._options.language).partition("-")[0]
+        return int(self._model.tokenizer.char_limits.get(code, DEFAULT_LONGEST))
 
-    def speak(self, utterance: Utterance, given_up: Callable[[], bool]) -> Generator[Samples]:
+    def synthesize(self, utterance: Utterance, cancelled: Callable[[], bool]) -> Generator[Samples]:
         """A piece for every `chunk_tokens`. The model keeps its place in one sentence, so none may begin in between."""
         if not has_words(utterance.text):
             return
         language = utterance.language or self._options.language
         latents, embedding = self._voices[utterance.voice]
-        with seeded(utterance.seed), stoppable([self._model.gpt.gpt_inference], given_up):
+        with seeded(utterance.seed), stoppable([self._model.gpt.gpt_inference], cancelled):
             for part in self._parts(utterance.text, language):
-                for sound in self._model.inference_stream(
+                for audio in self._model.inference_stream(
                     part, language, latents, embedding, stream_chunk_size=self._options.chunk_tokens, **self._sampling
                 ):
-                    yield sound.float().cpu().numpy()
+                    yield audio.float().cpu().numpy()
 
     def _parts(self, text: str, language: str) -> list[str]:
         """`text`, cut where it is more tokens than the model reads: numbers are spelled out, and become long."""
@@ -83,17 +74,18 @@ class XttsEngine:
             return [text]
         return [part for half in sentences(text, (len(text) + 1) // 2) for part in self._parts(half, language)]
 
-    def _heard(self, named: dict[str, str]) -> dict[str, tuple[Any, Any]]:
+    def _conditioned(self, named: dict[str, str]) -> dict[str, tuple[Any, Any]]:
         """What the model must know of each voice: from its list of speakers, or by listening to a recording."""
         manager = self._model.speaker_manager
         speakers: dict[str, Any] = manager.speakers if manager else {}
         if not named and not speakers:
             raise VoiceError("voices: the model's folder has no speakers_xtts.pth; name recordings")
         return {
-            voice: self._hear(voice, meant, speakers) for voice, meant in (named or dict.fromkeys(speakers)).items()
+            voice: self._condition(voice, meant, speakers)
+            for voice, meant in (named or dict.fromkeys(speakers)).items()
         }
 
-    def _hear(self, voice: str, meant: str | None, speakers: dict[str, Any]) -> tuple[Any, Any]:
+    def _condition(self, voice: str, meant: str | None, speakers: dict[str, Any]) -> tuple[Any, Any]:
         known = speakers.get(meant or voice)
         if known is not None:
             latents, embedding = known.values()  # by their order, as the package does: their names have changed

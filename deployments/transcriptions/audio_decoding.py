@@ -41,7 +41,7 @@ class Recording:
     def decode(self) -> Iterator[None]:
         """Decode a slice of `SLICE_SECONDS` with each step. Raises ApiError `invalid_audio`.
 
-        What a damaged or cut file still holds is taken; a file without a single sound in it is refused.
+        What a damaged or cut file still holds is taken; a file without any audio in it is refused.
         """
         if not self._content:
             raise _invalid("The file is empty.")
@@ -54,7 +54,7 @@ class Recording:
             ) from None
         with container:
             if not container.streams.audio:
-                raise _invalid("The file holds no sound.")
+                raise _invalid("The file holds no audio.")
             if self._claims_too_much(container):
                 raise self._too_long()
             stop = SLICE_SECONDS
@@ -64,29 +64,29 @@ class Recording:
                     stop += SLICE_SECONDS
                     yield
         if not self._length:
-            raise _invalid("The file holds no sound that can be decoded; it may be cut off or damaged.")
+            raise _invalid("The file holds no audio that can be decoded; it may be cut off or damaged.")
 
     def _claims_too_much(self, container: Any) -> bool:
         """Whether the file itself says that it is too long; what it says is only believed against it."""
-        message = container.duration if container.format.name in MEASURED else None
-        return message is not None and message / av.time_base > self._max_seconds + 1
+        duration = container.duration if container.format.name in MEASURED else None
+        return duration is not None and duration / av.time_base > self._max_seconds + 1
 
     def _pieces(self, container: Any) -> Iterator[Samples]:
-        """The sound as it is decoded. Measured before it is resampled: a low rate can make much of little."""
+        """The audio as it is decoded. Measured before it is resampled: a low rate can make much of little."""
         resampler = _resampler()
-        form = None
+        format_ = None
         decoded = 0.0
         for frame in _frames(container):
             decoded += frame.samples / frame.sample_rate
             if decoded > self._max_seconds:
                 raise self._too_long()
-            if form not in (None, _form(frame)):  # some containers change it midway
+            if format_ not in (None, _format(frame)):  # some containers change it midway
                 yield from map(_samples, resampler.resample(None))
                 resampler = _resampler()
-            form = _form(frame)
+            format_ = _format(frame)
             frame.pts = None  # gaps and jumps of a damaged file are not filled
             yield from map(_samples, resampler.resample(frame))
-        if form is not None:
+        if format_ is not None:
             yield from map(_samples, resampler.resample(None))
 
     def _take(self, piece: Samples) -> None:
@@ -119,7 +119,7 @@ def _resampler() -> Any:
     return av.AudioResampler(format="flt", layout="mono", rate=SAMPLE_RATE)
 
 
-def _form(frame: Any) -> tuple[str, str, int]:
+def _format(frame: Any) -> tuple[str, str, int]:
     return frame.format.name, frame.layout.name, frame.sample_rate
 
 

@@ -5,6 +5,7 @@ from typing import Any
 
 import orjson
 
+from contract import sse
 from contract.options.whisper_languages import LANGUAGES
 from deployments.transcriptions.transcript import Segment, Transcript
 
@@ -16,26 +17,22 @@ def usage(seconds: float) -> dict[str, Any]:
     return {"type": "duration", "seconds": round(seconds, 2)}
 
 
-def body(transcript: Transcript, form: str, granularities: list[str]) -> Body:
-    """`transcript` in one of the forms of `response_format`."""
-    if form == "verbose_json":
+def body(transcript: Transcript, response_format: str, granularities: list[str]) -> Body:
+    """`transcript` in one of the values of `response_format`."""
+    if response_format == "verbose_json":
         return "application/json", orjson.dumps(_verbose(transcript, granularities))
-    return FORMS[form](transcript)
+    return WRITERS[response_format](transcript)
 
 
 def delta(segment: Segment, first: bool) -> tuple[str, bytes]:
     """The text that `segment` adds to a stream, and its event."""
     text = segment.text.lstrip() if first else segment.text
-    return text, _event({"type": "transcript.text.delta", "delta": text})
+    return text, sse.event({"type": "transcript.text.delta", "delta": text})
 
 
 def done(text: str, seconds: float) -> bytes:
     """The last event: all texts before it together."""
-    return _event({"type": "transcript.text.done", "text": text, "usage": usage(seconds)})
-
-
-def _event(content: dict[str, Any]) -> bytes:
-    return b"data: " + orjson.dumps(content) + b"\n\n"
+    return sse.event({"type": "transcript.text.done", "text": text, "usage": usage(seconds)})
 
 
 def _json(transcript: Transcript) -> Body:
@@ -62,7 +59,7 @@ def _vtt(transcript: Transcript) -> Body:
     return "text/vtt; charset=utf-8", "\n".join(["WEBVTT\n", *cues]).encode()
 
 
-FORMS: dict[str, Callable[[Transcript], Body]] = {"json": _json, "text": _text, "srt": _srt, "vtt": _vtt}
+WRITERS: dict[str, Callable[[Transcript], Body]] = {"json": _json, "text": _text, "srt": _srt, "vtt": _vtt}
 
 
 def _verbose(transcript: Transcript, granularities: list[str]) -> dict[str, Any]:

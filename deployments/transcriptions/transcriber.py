@@ -13,7 +13,7 @@ from contract.profile import Profile
 from deployments.transcriptions.audio_decoding import SAMPLE_RATE, Recording, Samples
 from deployments.transcriptions.transcript import Segment, Word
 
-NO_LOGPROBS = "faster-whisper tells no log-probabilities of tokens"
+NO_LOGPROBS = "faster-whisper gives no log-probabilities of tokens"
 WINDOW_SECONDS = 30  # what Whisper reads at once
 # Windows of a part. Its pauses and its features are found in one step, which nobody can stop and for which others wait;
 # for an hour that would take seconds, and gigabytes.
@@ -25,7 +25,7 @@ MAX_HOTWORD_TOKENS = 100
 CONTROL_TOKEN = re.compile(r"<\|[^|<>]*\|>")
 
 
-class Asked(NamedTuple):
+class TranscriptionRequest(NamedTuple):
     """What a client asks of a transcription."""
 
     language: str | None = None  # a code of Whisper
@@ -37,8 +37,8 @@ class Asked(NamedTuple):
     segments: bool = False  # with close times of segments
 
 
-class Found(NamedTuple):
-    """One step's result."""
+class Step(NamedTuple):
+    """What one step found."""
 
     language: str
     segment: Segment
@@ -47,11 +47,11 @@ class Found(NamedTuple):
 class Transcriber:
     """A Whisper model. Its methods may be called from several threads; as many work at once as it has workers."""
 
-    def __init__(self, source: str, engine_kwargs: dict[str, Any]) -> None:
+    def __init__(self, source: str, options: TranscriberOptions) -> None:
         """Load the model at `source`: a folder, a hub name, or a size that faster-whisper knows."""
         from faster_whisper import WhisperModel
 
-        self.options = TranscriberOptions.model_validate(engine_kwargs)
+        self.options = options
         self._model = WhisperModel(
             source,
             device=self.options.device,
@@ -72,24 +72,24 @@ class Transcriber:
             limits={"audio_seconds": int(self.options.max_audio_seconds)},
         )
 
-    def transcribe(self, recording: Recording, asked: Asked) -> Iterator[Found | None]:
+    def transcribe(self, recording: Recording, request: TranscriptionRequest) -> Iterator[Step | None]:
         """The segments of `recording`, in steps: each takes a slice of decoding, or at most a batch of windows.
 
         None comes where a step found nothing. Raises ApiError: `invalid_audio`, `invalid_value` of `language`.
         """
-        if asked.language is not None and asked.language not in self.languages:
+        if request.language is not None and request.language not in self.languages:
             legal = ", ".join(self.languages)
             raise ApiError("invalid_value", f"This model does not know that `language`; it knows {legal}.",
                            param="language")  # fmt: skip
         yield from recording.decode()
-        longest = self.part_seconds(asked, recording.seconds)
+        longest = self.part_seconds(request, recording.seconds)
         start = 0
         while start < len(recording.samples):
             part = recording.samples[start:]
             part = part[: quiet_cut(part, longest)]
-            for segment, language in self._part(part, start / SAMPLE_RATE, asked, recording.seconds):
-                asked = asked._replace(language=language)
-                yield Found(language, segment)
+            for segment, language in self._part(part, start / SAMPLE_RATE, request, recording.seconds):
+                request = request._replace(language=language)
+                yield Step(language, segment)
             start += len(part)
             yield None
 
@@ -97,36 +97,38 @@ class Transcriber:
         """Take a second of noise through everything that the first request would wait for."""
         noise = np.random.default_rng(0).normal(0, 0.1, SAMPLE_RATE).astype(np.float32)
         for vad in (True, False):
-            list(self._part(noise, 0.0, Asked(vad_filter=vad), 1.0))
+            list(self._part(noise, 0.0, TranscriptionRequest(vad_filter=vad), 1.0))
 
-    def part_seconds(self, asked: Asked, seconds: float) -> int:
+    def part_seconds(self, request: TranscriptionRequest, seconds: float) -> int:
         """How much of a recording is prepared at once: no less than a batch, where there are any."""
-        batched = self.batches(asked, seconds, self._vad(asked))
+        batched = self.batches(request, seconds, self._vad(request))
         return WINDOW_SECONDS * (max(PART_WINDOWS, self.options.batch_size) if batched else PART_WINDOWS)
 
-    def _vad(self, asked: Asked) -> bool:
-        return self.options.vad if asked.vad_filter is None else asked.vad_filter
+    def _vad(self, request: TranscriptionRequest) -> bool:
+        return self.options.vad if request.vad_filter is None else request.vad_filter
 
-    def batches(self, asked: Asked, seconds: float, vad: bool) -> bool:
+    def batches(self, request: TranscriptionRequest, seconds: float, vad: bool) -> bool:
         """Whether windows go through the model together; `profile` of the options says when."""
         if not vad:
             return False  # the pauses are where windows are cut
         if self.options.profile == "auto":
-            special = asked.words or asked.prompt or asked.temperature > 0
+            special = request.words or request.prompt or request.temperature > 0
             return seconds > self.options.batch_over_s and not special
         return self.options.profile == "fast"
 
-    def _part(self, part: Samples, offset: float, asked: Asked, seconds: float) -> Iterator[tuple[Segment, str]]:
+    def _part(
+        self, part: Samples, offset: float, request: TranscriptionRequest, seconds: float
+    ) -> Iterator[tuple[Segment, str]]:
         """The segments of one part, which begins at `offset`, with the language that it is in."""
         from faster_whisper import BatchedInferencePipeline
 
-        vad = self._vad(asked)
-        arguments = self._arguments(asked) | {"vad_filter": vad}
+        vad = self._vad(request)
+        arguments = self._arguments(request) | {"vad_filter": vad}
         if vad:
             arguments["vad_parameters"] = self.options.vad_parameters.model_dump()
-        if self.batches(asked, seconds, vad):
+        if self.batches(request, seconds, vad):
             # The pipeline keeps where speech last ended, so each recording has its own.
-            arguments |= {"batch_size": self.options.batch_size, "without_timestamps": not asked.segments}
+            arguments |= {"batch_size": self.options.batch_size, "without_timestamps": not request.segments}
             segments, info = BatchedInferencePipeline(self._model).transcribe(part, **arguments)
         else:
             arguments["condition_on_previous_text"] = self.options.condition_on_previous_text
@@ -135,16 +137,16 @@ class Transcriber:
             if segment := _segment(one, offset, seconds):
                 yield segment, info.language
 
-    def _arguments(self, asked: Asked) -> dict[str, Any]:
-        hotwords = self._bounded(asked.hotwords, MAX_HOTWORD_TOKENS)
+    def _arguments(self, request: TranscriptionRequest) -> dict[str, Any]:
+        hotwords = self._bounded(request.hotwords, MAX_HOTWORD_TOKENS)
         room = MAX_PROMPT_TOKENS - MAX_HOTWORD_TOKENS if hotwords else MAX_PROMPT_TOKENS
         return {
-            "language": asked.language,
+            "language": request.language,
             "beam_size": self.options.beam_size,
-            "temperature": [asked.temperature] if asked.temperature > 0 else self.options.temperatures,
-            "initial_prompt": self._bounded(asked.prompt, room),
+            "temperature": [request.temperature] if request.temperature > 0 else self.options.temperatures,
+            "initial_prompt": self._bounded(request.prompt, room),
             "hotwords": hotwords,
-            "word_timestamps": asked.words,
+            "word_timestamps": request.words,
             "max_new_tokens": self.options.max_new_tokens,
         }
 

@@ -21,7 +21,7 @@ import pydantic
 from contract.profile import Profile
 from contract.speculation import Method, Word
 from deployments.vllm.errors import validation_error
-from deployments.vllm.speculation_choice import Choice, Facts, choose
+from deployments.vllm.speculation_choice import Facts, SpeculationChoice, choose
 
 logger = logging.getLogger("portico.vllm")
 
@@ -51,8 +51,8 @@ class EngineArgumentError(ValueError):
     """`engine_kwargs` of a model entry holds a name or a value that vLLM does not take."""
 
 
-class VllmEngine:
-    """A running vLLM engine and the ASGI application that serves it."""
+class VllmServer:
+    """A running vLLM engine and the ASGI application that serves it: vLLM's own server, without a socket."""
 
     def __init__(
         self,
@@ -61,7 +61,7 @@ class VllmEngine:
         arguments: argparse.Namespace,
         *,
         usage: dict[int, float] | None = None,
-        choice: Choice | None = None,
+        choice: SpeculationChoice | None = None,
     ) -> None:
         """`usage` is filled by a logger of the engine; `choice` is what `speculation: auto` came to, if it was said."""
         self.app = app
@@ -118,6 +118,7 @@ class VllmEngine:
         return int(self._engine.get_num_unfinished_requests())
 
     def shutdown(self) -> None:
+        """It may be called again."""
         self._engine.shutdown()
 
 
@@ -134,9 +135,9 @@ def _embedding_profile(model: Any) -> Profile:
     )
 
 
-async def start_engine(
+async def start_server(
     model_id: str, source: str, engine_kwargs: dict[str, Any], speculation: Word | Method = "off"
-) -> VllmEngine:
+) -> VllmServer:
     """Start an engine on the model at `source` (a folder or a hub name) and build vLLM's own server application on it.
 
     `engine_kwargs` are the arguments of `vllm serve`, with underscores; nested configurations are plain mappings.
@@ -172,7 +173,7 @@ async def start_engine(
     _report_validation_errors_as_data(app)
     if engine_args.structured_outputs_config.disable_any_whitespace:
         _bound_whitespace_of_tool_calls()
-    return VllmEngine(engine, app, arguments, usage=usage, choice=choice)
+    return VllmServer(engine, app, arguments, usage=usage, choice=choice)
 
 
 def _kv_cache_logger(usage: dict[int, float]) -> Any:
@@ -193,7 +194,7 @@ def _kv_cache_logger(usage: dict[int, float]) -> Any:
     return KvCacheLogger
 
 
-def _choice(model_id: str, source: str, engine_args: Any) -> Choice:
+def _choice(model_id: str, source: str, engine_args: Any) -> SpeculationChoice:
     """What `speculation: auto` comes to for the model at `source`."""
     choice = choose(_facts(source, engine_args.create_model_config().hf_config), _is_there)
     # A warning, so that it is seen: it decides how fast the model is, and nobody wrote it down.
@@ -246,7 +247,7 @@ def _check_package(method: Method) -> None:
         )
 
 
-def _speculation(config: Any, choice: Choice | None) -> dict[str, Any] | None:
+def _speculation(config: Any, choice: SpeculationChoice | None) -> dict[str, Any] | None:
     """How the engine speculates, for the model's card; `config` is vLLM's own, with what it filled in."""
     if config is None:
         return None

@@ -7,8 +7,10 @@ from typing import Any
 
 import orjson
 
+from contract import sse
 from contract.errors import ApiError
 from contract.protocol import RequestHead
+from deployments.vllm.dialect import data_of
 from deployments.vllm.errors import ErrorMap, Reported, unreported
 
 # vLLM's own fields: they stay where they hold something and are removed where they are null.
@@ -49,17 +51,16 @@ class ChatStream:
         self._errors = errors
         self._show_usage = request.include_usage
         self._metadata = request.echo.get("metadata")
-        self._rest = b""
+        self._events = sse.Splitter()
 
     def feed(self, piece: bytes) -> bytes:
-        *events, self._rest = (self._rest + piece).split(b"\n\n")
-        return b"".join(out for event in events if not self.error and (out := self._turn(event)))
+        events = map(data_of, self._events.feed(piece))
+        return b"".join(out for data in events if not self.error and (out := self._turn(data)))
 
-    def _turn(self, event: bytes) -> bytes:
-        data = event.removeprefix(b"data: ")
+    def _turn(self, data: bytes) -> bytes:
         if data == b"[DONE]":
             self.done = True
-            return b"data: [DONE]\n\n"
+            return sse.DONE
         chunk = orjson.loads(data)
         if "error" in chunk:
             self.error = self._errors.of_answer(chunk["error"].get("code") or 500, data)
@@ -71,7 +72,7 @@ class ChatStream:
                 return b""
         if self._metadata is not None:  # in the first chunk only
             chunk["metadata"], self._metadata = self._metadata, None
-        return b"data: " + orjson.dumps(chunk) + b"\n\n"
+        return sse.event(chunk)
 
 
 def remove_null_fields(answer: dict[str, Any]) -> None:

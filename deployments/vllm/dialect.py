@@ -1,4 +1,4 @@
-"""How one engine speaks: its errors, its bodies and its events, turned into the contract's."""
+"""How vLLM answers on one route: its errors, its bodies and its events, turned into the contract's."""
 
 from typing import Any, Protocol
 
@@ -30,8 +30,13 @@ class Errors(Protocol):
         ...
 
 
+def data_of(event: bytes) -> bytes:
+    """The data of one whole event; empty where it has none."""
+    return event.partition(b"data: ")[2].rstrip()
+
+
 class Dialect(Protocol):
-    """One engine's way of speaking on one kind of route."""
+    """One route as vLLM answers it."""
 
     @property
     def errors(self) -> Errors: ...

@@ -1,4 +1,4 @@
-"""A vLLM engine that makes vectors of texts, in a Serve replica: vLLM's pooling runner behind vLLM's own server.
+"""The engine of embeddings on vLLM: its pooling runner behind its own server application.
 
 Texts are tokenized once, here, so that what is too long can be named; the engine gets token ids. It answers in base64,
 because a JSON of numbers is slow to write and to read.
@@ -6,7 +6,7 @@ because a JSON of numbers is slow to write and to read.
 
 import asyncio
 import copy
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import aclosing
 from typing import Any, ClassVar, NamedTuple
@@ -18,9 +18,9 @@ import pybase64
 from contract.errors import ApiError
 from contract.protocol import EMBEDDINGS_ROUTE, RequestHead, ResponseHead, ResponseItem
 from deployments.embedding_input import inputs_of, tokens_of
-from deployments.vllm.adapter import reported
-from deployments.vllm.deployment import VllmReplica
+from deployments.vllm.adapter import VllmServer, reported
 from deployments.vllm.dialect import Dialect, EventStream
+from deployments.vllm.engine import VllmEngine
 from deployments.vllm.errors import ErrorMap, Reported, unreported
 
 
@@ -41,50 +41,49 @@ class EmbeddingsDialect:
 
 
 class _Tokenized(NamedTuple):
-    """A request as the engine gets it."""
+    """A request as vLLM gets it."""
 
     body: bytes
     wants_numbers: bool
 
 
-class VllmEmbeddingsReplica(VllmReplica):
-    """One replica of an embedding model."""
+class VllmEmbeddingsEngine(VllmEngine):
+    """An embedding model."""
 
     arguments: ClassVar[dict[str, Any]] = {"runner": "pooling"}
-    warm_up_route = EMBEDDINGS_ROUTE
+    dialects: ClassVar[dict[str, Dialect]] = {EMBEDDINGS_ROUTE: EmbeddingsDialect(reported)}
+    trial_route = EMBEDDINGS_ROUTE
+    trial_body: ClassVar[dict[str, Any]] = {"input": "ready?"}
 
-    def dialects(self) -> dict[str, Dialect]:
-        return {EMBEDDINGS_ROUTE: EmbeddingsDialect(reported)}
-
-    def warm_up_body(self) -> dict[str, Any]:
-        return {"input": "ready?"}
-
-    def prepare(self) -> None:
-        self._tokenizer = copy.deepcopy(self._engine.tokenizer())
-        self._limits = self._engine.profile().limits
+    def __init__(self, model_id: str, server: VllmServer) -> None:
+        super().__init__(model_id, server)
+        self._tokenizer = copy.deepcopy(server.tokenizer())
+        self._limits = server.profile().limits
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="tokenizer")  # it is not safe in several
 
-    async def handle(self, request: RequestHead, body: bytes) -> AsyncIterator[ResponseItem]:
-        """Answer one request, always with a whole answer."""
+    async def answer(self, request: RequestHead, body: bytes) -> AsyncGenerator[ResponseItem]:
+        """Always a whole answer."""
         loop = asyncio.get_running_loop()
-        read = await loop.run_in_executor(self._thread, self._read, body)
-        if isinstance(read, ApiError):
-            yield ResponseHead(read.status, error=read.to_wire())
-            return
-        async with aclosing(super().handle(request, read.body)) as items:  # type: ignore[type-var]
+        tokenized = await loop.run_in_executor(self._thread, self._read, body)
+        async with aclosing(super().answer(request, tokenized.body)) as items:
             async for item in items:
-                if read.wants_numbers and isinstance(item, ResponseHead) and item.body is not None:
+                if tokenized.wants_numbers and isinstance(item, ResponseHead) and item.body is not None:
                     item = item._replace(body=await asyncio.to_thread(_as_numbers, item.body))  # noqa: PLW2901
                 yield item
 
-    def _read(self, body: bytes) -> _Tokenized | ApiError:
-        asked = orjson.loads(body)
-        inputs = inputs_of(asked["input"])
+    def close(self) -> None:
+        super().close()
+        self._thread.shutdown(wait=False)
+
+    def _read(self, body: bytes) -> _Tokenized:
+        """Raises ApiError where an input is at fault."""
+        parameters = orjson.loads(body)
+        inputs = inputs_of(parameters["input"])
         ids = tokens_of(inputs, self._tokenize, self._limits["context_length"], self._limits["vocabulary_size"])
         if isinstance(ids, ApiError):
-            return ids
-        wants_numbers = asked.get("encoding_format") != "base64"
-        return _Tokenized(orjson.dumps(asked | {"input": ids, "encoding_format": "base64"}), wants_numbers)
+            raise ids
+        wants_numbers = parameters.get("encoding_format") != "base64"
+        return _Tokenized(orjson.dumps(parameters | {"input": ids, "encoding_format": "base64"}), wants_numbers)
 
     def _tokenize(self, texts: list[str]) -> list[list[int]]:
         ids: list[list[int]] = self._tokenizer(texts, truncation=False, verbose=False)["input_ids"]

@@ -9,8 +9,10 @@ from typing import Any
 
 import orjson
 
+from contract import sse
 from contract.errors import ApiError
 from contract.protocol import RequestHead
+from deployments.vllm.dialect import data_of
 from deployments.vllm.errors import ErrorMap, Reported, unreported
 
 NO_USAGE = {
@@ -70,15 +72,13 @@ class ResponsesStream:
         self.done = False
         self._errors = errors
         self._echo = request.echo
-        self._rest = b""
+        self._events = sse.Splitter()
         self._held = b""
         self._ended_item: dict[str, Any] | None = None  # held: the next event tells whether it was cut
 
     def feed(self, piece: bytes) -> bytes:
-        *blocks, self._rest = (self._rest + piece).split(b"\n\n")
         ready = b""
-        for block in blocks:
-            data = block.partition(b"data: ")[2]
+        for data in map(data_of, self._events.feed(piece)):
             if self.done or self.error or not data:
                 continue
             event = orjson.loads(data)
@@ -109,13 +109,9 @@ class ResponsesStream:
             self._ended_item = event
         elif ended and self.done and event["response"]["status"] == "incomplete":
             ended["item"]["status"] = "incomplete"
-        written = (_written(ended) if ended else b"") + (b"" if self._ended_item else _written(event))
-        return written + b"data: [DONE]\n\n" if self.done else written
-
-
-def _written(event: dict[str, Any]) -> bytes:
-    written: bytes = b"event: " + event["type"].encode() + b"\ndata: " + orjson.dumps(event) + b"\n\n"
-    return written
+        ready = [ended] if ended else []
+        ready += [] if self._ended_item else [event]
+        return b"".join(sse.event(one, one["type"]) for one in ready) + (sse.DONE if self.done else b"")
 
 
 def mend(response: dict[str, Any], echo: dict[str, Any]) -> None:

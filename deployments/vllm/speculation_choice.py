@@ -61,18 +61,18 @@ TABLE = (
 
 
 @dataclass(frozen=True)
-class Choice:
+class SpeculationChoice:
     """A method, and why it was chosen."""
 
     method: Method
     reason: str
 
 
-def choose(facts: Facts, is_there: Callable[[str], bool], table: tuple[Listed, ...] = TABLE) -> Choice:
+def choose(facts: Facts, is_there: Callable[[str], bool], table: tuple[Listed, ...] = TABLE) -> SpeculationChoice:
     """The model's own head, else a listed checkpoint that `is_there`, else n-grams; always with a falling length."""
     if facts.mtp_tokens:
         tokens = min(facts.mtp_tokens, MOST_MTP_TOKENS)
-        return Choice(
+        return SpeculationChoice(
             Mtp(num_speculative_tokens=tokens, num_speculative_tokens_per_batch_size=falling(tokens)),
             "the model has a head of its own",
         )
@@ -85,11 +85,11 @@ def choose(facts: Facts, is_there: Callable[[str], bool], table: tuple[Listed, .
             method = one.method(
                 model=one.model, num_speculative_tokens=tokens, num_speculative_tokens_per_batch_size=falling(tokens)
             )
-            return Choice(method, f"listed for {one.target} ({one.source})")
+            return SpeculationChoice(method, f"listed for {one.target} ({one.source})")
         why = f"{one.model}, which is listed for {one.target}, is not to be had from here"
     ngram = Ngram()
     tiers = falling(ngram.num_speculative_tokens)
-    return Choice(ngram.model_copy(update={"num_speculative_tokens_per_batch_size": tiers}), why)
+    return SpeculationChoice(ngram.model_copy(update={"num_speculative_tokens_per_batch_size": tiers}), why)
 
 
 def falling(tokens: int) -> list[Tier]:

@@ -22,8 +22,10 @@ import orjson
 
 from contract.protocol import CHAT_ROUTE
 from contract.speculation import from_wire
-from deployments.vllm.adapter import EngineArgumentError, VllmEngine, reported, start_engine
+from contract.sse import Splitter
+from deployments.vllm.adapter import EngineArgumentError, VllmServer, reported, start_server
 from deployments.vllm.asgi import AsgiCall
+from deployments.vllm.dialect import data_of
 from deployments.vllm.errors import ErrorMap
 
 HEADERS = [(b"content-type", b"application/json")]
@@ -51,21 +53,20 @@ class Answered:
     accepted_tokens: int
 
 
-async def ask(engine: VllmEngine, model_id: str, request: dict[str, Any]) -> Answered:
+async def ask(server: VllmServer, model_id: str, request: dict[str, Any]) -> Answered:
     """Ask one request, streaming. Raises RequestFailed."""
     body = orjson.dumps(
         request["body"] | {"model": model_id, "stream": True, "stream_options": {"include_usage": True}}
     )
     first = last = 0.0
-    tokens, rest = 0, b""
+    tokens, events = 0, Splitter()
     counted: dict[str, int] = {}
-    async with AsgiCall(engine.app, CHAT_ROUTE, HEADERS, body) as call:
+    async with AsgiCall(server.app, CHAT_ROUTE, HEADERS, body) as call:
         status, _ = await call.start()
         if status >= 400:
             raise RequestFailed(request["line"], ERRORS.of_answer(status, await call.read()).message)
         async for piece in call.pieces():
-            *events, rest = (rest + piece).split(b"\n\n")
-            for data in (event.removeprefix(b"data: ") for event in events):
+            for data in map(data_of, events.feed(piece)):
                 if data == b"[DONE]":
                     continue
                 chunk = orjson.loads(data)
@@ -87,14 +88,14 @@ async def ask(engine: VllmEngine, model_id: str, request: dict[str, Any]) -> Ans
     )
 
 
-async def measure_level(engine: VllmEngine, model_id: str, level: dict[str, Any], emit: Emit) -> dict[str, Any]:
+async def measure_level(server: VllmServer, model_id: str, level: dict[str, Any], emit: Emit) -> dict[str, Any]:
     """Ask all requests of a level, so many at once. Returns what was measured."""
     waiting = iter(level["requests"])
     answers: list[Answered] = []
 
     async def client() -> None:
         for request in waiting:
-            answers.append(await ask(engine, model_id, request))
+            answers.append(await ask(server, model_id, request))
             emit({"event": "answered"})
 
     start = time.perf_counter()
@@ -118,16 +119,16 @@ async def measure_level(engine: VllmEngine, model_id: str, level: dict[str, Any]
 async def measure(job: dict[str, Any], emit: Emit) -> None:
     """Start the engine, warm it up, and measure every level."""
     counted = {} if job["speculation"] == "off" else COUNTED
-    engine = await start_engine(
+    server = await start_server(
         job["model_id"], job["source"], job["engine_kwargs"] | counted, from_wire(job["speculation"])
     )
     try:
-        emit({"event": "ready", "speculation": engine.profile().speculation})
-        await measure_level(engine, job["model_id"], job["warm_up"], lambda _: None)
+        emit({"event": "ready", "speculation": server.profile().speculation})
+        await measure_level(server, job["model_id"], job["warm_up"], lambda _: None)
         for level in job["levels"]:
-            emit(await measure_level(engine, job["model_id"], level, emit))
+            emit(await measure_level(server, job["model_id"], level, emit))
     finally:
-        engine.shutdown()
+        server.shutdown()
 
 
 def end_with_stdin() -> None:

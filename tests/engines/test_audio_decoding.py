@@ -89,7 +89,7 @@ def test_a_low_rate_is_measured_before_it_becomes_ours() -> None:
     [
         (b"", "empty"),
         (TEXT, "no recording"),
-        (PNG, "no sound"),
+        (PNG, "no audio"),
         (PLAYLIST, "no recording"),
         (b"ffconcat version 1.0\nfile '/etc/hostname'\n", "no recording"),
         (SESSION, "no recording"),

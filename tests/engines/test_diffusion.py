@@ -11,16 +11,16 @@ from diffusers import DDPMScheduler, IFPipeline, UNet2DConditionModel
 from transformers import T5Config, T5EncoderModel
 
 from contract.options.diffusers import DiffusersOptions
-from deployments.images.pipeline import DiffusionModel, Picture, PipelineError, Shape, Stopped, _prompt_limit
+from deployments.images.pipeline import DiffusionModel, PipelineError, Prompt, Shape, Stopped, _prompt_limit
 from local_models.image import _t5_tokenizer
-from tests.engines.painting import MODELS, OPTIONS, ROUNDING
+from tests.engines.pipelines import MODELS, OPTIONS, ROUNDING
 
 SHAPE = Shape(64, 64, 4, negative=False)
 
 
 def load(name: str, **changes: Any) -> DiffusionModel:
     model = DiffusionModel(str(MODELS / name), DiffusersOptions.model_validate(OPTIONS | changes))
-    model.warm_up()
+    model.try_out()
     return model
 
 
@@ -33,34 +33,34 @@ def quietly(_: int, __: Any) -> None:
     """Watch nothing."""
 
 
-def paint(model: DiffusionModel, *pictures: Picture, shape: Shape = SHAPE) -> list[Any]:
-    return [np.asarray(image, dtype=int) for image in model.paint(shape, list(pictures), quietly)]
+def generate(model: DiffusionModel, *prompts: Prompt, shape: Shape = SHAPE) -> list[Any]:
+    return [np.asarray(image, dtype=int) for image in model.generate(shape, list(prompts), quietly)]
 
 
-def picture(seed: int, prompt: str = "a fox") -> Picture:
-    return Picture(prompt, "", seed)
+def prompt_of(seed: int, text: str = "a fox") -> Prompt:
+    return Prompt(text, "", seed)
 
 
 def test_a_seed_gives_its_picture_alone_and_in_a_batch(model: DiffusionModel) -> None:
-    together = paint(model, picture(1), picture(2, "a boat on a lake"), picture(3))
+    together = generate(model, prompt_of(1), prompt_of(2, "a boat on a lake"), prompt_of(3))
     for seed, prompt, found in zip((1, 2, 3), ("a fox", "a boat on a lake", "a fox"), together, strict=True):
-        (alone,) = paint(model, picture(seed, prompt))
+        (alone,) = generate(model, prompt_of(seed, prompt))
         assert np.abs(alone - found).max() <= ROUNDING
     assert np.abs(together[0] - together[2]).mean() > 10
 
 
 def test_sides_are_those_asked_for(model: DiffusionModel) -> None:
-    (wide,) = paint(model, picture(1), shape=Shape(96, 64, 2, negative=False))
+    (wide,) = generate(model, prompt_of(1), shape=Shape(96, 64, 2, negative=False))
     assert wide.shape == (64, 96, 3)
 
 
-def test_what_a_watcher_sees_last_is_the_picture(model: DiffusionModel) -> None:
+def test_what_a_watcher_sees_last_is_the_prompt_of(model: DiffusionModel) -> None:
     seen = []
 
     def watch(_: int, preview: Any) -> None:
         seen.append(np.asarray(preview()[0], dtype=int))
 
-    (image,) = model.paint(SHAPE, [picture(5)], watch)
+    (image,) = model.generate(SHAPE, [prompt_of(5)], watch)
     assert len(seen) == SHAPE.steps
     assert np.abs(seen[-1] - np.asarray(image, dtype=int)).max() <= ROUNDING
     changes = [np.abs(one - seen[-1]).mean() for one in seen]
@@ -68,7 +68,7 @@ def test_what_a_watcher_sees_last_is_the_picture(model: DiffusionModel) -> None:
 
 
 def test_a_watcher_stops_the_pipeline_and_the_next_picture_is_right(model: DiffusionModel) -> None:
-    (before,) = paint(model, picture(6))
+    (before,) = generate(model, prompt_of(6))
     steps = []
 
     def stop(done: int, _: Any) -> None:
@@ -77,9 +77,9 @@ def test_a_watcher_stops_the_pipeline_and_the_next_picture_is_right(model: Diffu
             raise Stopped
 
     with pytest.raises(Stopped):
-        model.paint(SHAPE, [picture(6)], stop)
+        model.generate(SHAPE, [prompt_of(6)], stop)
     assert steps == [1, 2]
-    (after,) = paint(model, picture(6))
+    (after,) = generate(model, prompt_of(6))
     assert np.array_equal(before, after)
 
 
@@ -96,7 +96,7 @@ def test_negative_prompts_are_read_by_stable_diffusion_and_by_flux_where_it_pays
     paying = load("pocket-flux", true_cfg_scale=3)
     assert "negative_prompt" not in paying.profile().lacks
     without, with_one = (
-        paint(paying, Picture("a fox", words, 3), shape=SHAPE._replace(negative=bool(words)))[0]
+        generate(paying, Prompt("a fox", words, 3), shape=SHAPE._replace(negative=bool(words)))[0]
         for words in ("", "a boat")
     )
     assert np.abs(without - with_one).max() > ROUNDING
@@ -116,11 +116,11 @@ def test_sizes_come_from_the_model_unless_the_entry_names_them() -> None:
 
 @pytest.fixture(scope="module")
 def pixels_model(tmp_path_factory: pytest.TempPathFactory) -> DiffusionModel:
-    """A DeepFloyd IF of random weights: it has no VAE, paints pixels, and calls its watcher in an older way."""
+    """A DeepFloyd IF of random weights: it has no VAE, makes pixels, and calls its watcher in an older way."""
     folder = tmp_path_factory.mktemp("pixels")
     save_pixel_pipeline(folder)
     model = DiffusionModel(str(folder), DiffusersOptions(device="cpu", steps=4, min_side=32))
-    model.warm_up()
+    model.try_out()
     return model
 
 
@@ -161,11 +161,11 @@ def save_pixel_pipeline(folder: Path) -> None:
     ).save_pretrained(folder)
 
 
-def test_a_pipeline_without_a_vae_paints_and_shows_nothing_unfinished(pixels_model: DiffusionModel) -> None:
+def test_a_pipeline_without_a_vae_has_no_unfinished_images(pixels_model: DiffusionModel) -> None:
     assert (pixels_model.default_sides, pixels_model.size_multiple) == ((32, 32), 8)
     assert set(pixels_model.profile().lacks) >= {"partial_images", "transparency"}
-    together = paint(pixels_model, picture(1), picture(2), shape=Shape(32, 32, 4, negative=False))
-    (alone,) = paint(pixels_model, picture(2), shape=Shape(32, 32, 4, negative=False))
+    together = generate(pixels_model, prompt_of(1), prompt_of(2), shape=Shape(32, 32, 4, negative=False))
+    (alone,) = generate(pixels_model, prompt_of(2), shape=Shape(32, 32, 4, negative=False))
     assert np.abs(together[1] - alone).max() <= ROUNDING
 
 
@@ -178,7 +178,7 @@ def test_a_pipeline_with_an_older_watcher_is_stopped_too(pixels_model: Diffusion
             raise Stopped
 
     with pytest.raises(Stopped):
-        pixels_model.paint(Shape(32, 32, 4, negative=False), [picture(1)], stop)
+        pixels_model.generate(Shape(32, 32, 4, negative=False), [prompt_of(1)], stop)
     assert steps == [1, 2]
 
 
@@ -210,13 +210,13 @@ def test_how_long_a_prompt_may_be(parts: dict[str, Any], asked: list[int | None]
     assert (found, tokenizer) == (limit, getattr(made[counted], "tokenizer", made[counted]))
 
 
-def test_a_pipeline_that_paints_another_size_says_what_to_set() -> None:
+def test_a_pipeline_that_makes_another_size_says_what_to_set() -> None:
     model = DiffusionModel(
         str(MODELS / "pocket-flux"),
         DiffusersOptions.model_validate(OPTIONS | {"size_multiple": 8, "default_size": "72x72"}),
     )
-    with pytest.raises(PipelineError, match="it painted 64x64 where 72x72 was asked; set default_size"):
-        model.warm_up()
+    with pytest.raises(PipelineError, match="it made 64x64 where 72x72 was asked for; set default_size"):
+        model.try_out()
 
 
 @pytest.mark.parametrize(
@@ -244,11 +244,11 @@ def test_an_option_that_a_pipeline_cannot_have_is_named(name: str, options: dict
     ids=lambda options: next(iter(options)),
 )
 def test_what_makes_a_pipeline_faster_or_smaller_still_makes_pictures(options: dict[str, Any]) -> None:
-    (image,) = paint(load("pocket-flux", **options), picture(1))
+    (image,) = generate(load("pocket-flux", **options), prompt_of(1))
     assert image.std() > 1
 
 
-def test_a_compiled_pipeline_makes_the_same_picture() -> None:
-    plain = paint(load("pocket-flux"), picture(1))[0]
-    compiled = paint(load("pocket-flux", compile={"scope": "repeated_blocks"}), picture(1))[0]
+def test_a_compiled_pipeline_makes_the_same_prompt_of() -> None:
+    plain = generate(load("pocket-flux"), prompt_of(1))[0]
+    compiled = generate(load("pocket-flux", compile={"scope": "repeated_blocks"}), prompt_of(1))[0]
     assert np.abs(plain - compiled).max() <= 2 * ROUNDING

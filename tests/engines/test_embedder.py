@@ -1,27 +1,46 @@
 """sentence-transformers behind our interface: the same vectors, whoever else is in the batch."""
 
+import asyncio
 from typing import Any
 
 import numpy as np
+import orjson
 import pytest
 
+from contract.embedding_limits import MAX_TOKENS
 from contract.errors import ApiError
+from contract.options.sentence_transformers import EmbedderOptions
 from contract.project import PROJECT_FOLDER
-from deployments.embedding_input import MAX_CHARACTERS_PER_TOKEN, MAX_TOKENS, tokens_of
-from deployments.sentence_transformers.deployment import MAX_INPUTS_PER_BATCH, EmbeddingsReplica, _inputs_in
-from deployments.sentence_transformers.embedder import Embedded, Embedder, Job, shortened
-from tests.engines.health import until_replaced
+from contract.protocol import EMBEDDINGS_ROUTE
+from deployments.embedding_input import MAX_CHARACTERS_PER_TOKEN, tokens_of
+from deployments.replica import Replica
+from deployments.sentence_transformers.embedder import Embedded, Embedder, EmbeddingJob, shortened
+from deployments.sentence_transformers.engine import MAX_INPUTS_PER_BATCH, EmbeddingBatches
+from tests.engines.replicas import items_of, started, until_replaced
 
 SOURCE = str(PROJECT_FOLDER / "local_models" / "pocket-embed")
 
 
 @pytest.fixture(scope="module")
 def embedder() -> Embedder:
-    return Embedder(SOURCE, {"device": "cpu"})
+    return Embedder(SOURCE, EmbedderOptions(device="cpu"))
+
+
+@pytest.fixture
+async def replica() -> Replica:
+    return await started("sentence-transformers", "embeddings", SOURCE, {"device": "cpu"})
+
+
+def engine_of(replica: Replica) -> Any:
+    return replica.engine
+
+
+def batches(replica: Replica) -> Any:
+    return engine_of(replica)._batches
 
 
 def embed(embedder: Embedder, *requests: Any) -> list[Embedded | ApiError]:
-    return embedder.embed([Job(one) for one in requests])
+    return embedder.embed([EmbeddingJob(one) for one in requests])
 
 
 def embedded(result: Embedded | ApiError) -> Embedded:
@@ -60,7 +79,7 @@ def test_token_ids_go_into_the_model_as_they_are(embedder: Embedder) -> None:
 
 
 def test_a_request_that_nobody_wants_is_left_after_a_batch(embedder: Embedder, monkeypatch: Any) -> None:
-    leaving, staying = Job(["the quick brown fox reads"] * 200), Job(["paris"] * 3)
+    leaving, staying = EmbeddingJob(["the quick brown fox reads"] * 200), EmbeddingJob(["paris"] * 3)
     vectors, made = embedder._vectors, []
 
     def leave_at_once(inputs: list[Any]) -> Any:
@@ -110,10 +129,38 @@ def test_counting_ends_where_all_is_too_much() -> None:
     assert counted <= MAX_TOKENS / 1000 + 64
 
 
-def test_a_batch_has_room_for_one_large_request_or_several_small_ones() -> None:
-    assert _inputs_in([Job(["a"] * 2048)]) == MAX_INPUTS_PER_BATCH
-    assert _inputs_in([Job(["a"] * 2048), Job(["a"])]) > MAX_INPUTS_PER_BATCH
-    assert _inputs_in([Job(["a"])] * 32) == 32
+def test_a_batch_has_room_for_one_large_request_or_several_small_ones(embedder: Embedder) -> None:
+    def batch(*sizes: int) -> list[int]:
+        jobs = [EmbeddingJob(["a"] * size) for size in sizes]
+        return [len(job.inputs) for job in EmbeddingBatches(embedder).select(jobs)]
+
+    assert batch(2048) == [2048]
+    assert batch(2048, 1) == [2048]
+    assert batch(*[1] * 32) == [1] * 32
+    assert batch(MAX_INPUTS_PER_BATCH - 1, 1, 1) == [MAX_INPUTS_PER_BATCH - 1, 1]
+
+
+async def test_requests_that_wait_together_are_one_batch(replica: Replica) -> None:
+    before = batches(replica).begun
+    texts = ["the fox", "paris", "a gateway reads"]
+    answers = await asyncio.gather(*(items_of(replica, EMBEDDINGS_ROUTE, {"input": text}) for text in texts))
+    assert batches(replica).begun - before <= 2  # the first at once, the others once it is made
+    for text, (head,) in zip(texts, answers, strict=True):
+        (alone,) = await items_of(replica, EMBEDDINGS_ROUTE, {"input": text})
+        made, expected = (orjson.loads(one.body)["data"][0]["embedding"] for one in (head, alone))
+        np.testing.assert_allclose(made, expected, atol=1e-6)
+
+
+async def test_a_client_that_leaves_while_it_waits_is_not_embedded(replica: Replica) -> None:
+    first = asyncio.create_task(items_of(replica, EMBEDDINGS_ROUTE, {"input": ["fox " * 100] * 512}))
+    await asyncio.sleep(0)
+    second = asyncio.create_task(items_of(replica, EMBEDDINGS_ROUTE, {"input": "paris"}))
+    while batches(replica).unfinished() < 2:
+        await asyncio.sleep(0)
+    begun = batches(replica).begun
+    second.cancel()
+    await asyncio.wait([first, second])
+    assert (batches(replica).begun, replica.unfinished_requests()) == (begun, 0)
 
 
 def test_too_many_tokens_together(embedder: Embedder) -> None:
@@ -130,19 +177,19 @@ def test_a_shortened_vector_has_length_one_again() -> None:
 
 
 def test_whether_vectors_may_be_shortened_is_the_operator_s_to_say() -> None:
-    assert "dimensions" in Embedder(SOURCE, {}).profile().lacks
-    assert "dimensions" not in Embedder(SOURCE, {"matryoshka": True}).profile().lacks
+    assert "dimensions" in Embedder(SOURCE, EmbedderOptions()).profile().lacks
+    assert "dimensions" not in Embedder(SOURCE, EmbedderOptions(matryoshka=True)).profile().lacks
 
 
-async def test_an_engine_that_fails_its_trial_too_is_replaced(monkeypatch: pytest.MonkeyPatch) -> None:
-    replica = EmbeddingsReplica("pocket-embed", SOURCE, {"device": "cpu"})
-    assert len(await replica.embed([Job(["the fox"])])) == 1
+async def test_an_engine_that_fails_its_trial_too_is_replaced(replica: Replica, monkeypatch: Any) -> None:
+    (head,) = await items_of(replica, EMBEDDINGS_ROUTE, {"input": "the fox"})
+    assert head.status == 200
     await replica.check_health()
 
     def lost(_: Any) -> Any:
         raise RuntimeError("the GPU is lost")
 
-    monkeypatch.setattr(replica._embedder, "embed", lost)
-    with pytest.raises(RuntimeError, match="the GPU is lost"):
-        await replica.embed([Job(["the fox"])])
+    monkeypatch.setattr(engine_of(replica)._embedder, "embed", lost)
+    (head,) = await items_of(replica, EMBEDDINGS_ROUTE, {"input": "the fox"})
+    assert (head.status, head.error["code"]) == (502, "upstream_error")
     await until_replaced(replica)

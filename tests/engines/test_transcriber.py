@@ -15,21 +15,23 @@ from transformers.models.whisper.tokenization_whisper import LANGUAGES as THEIR_
 from transformers.models.whisper.tokenization_whisper import TO_LANGUAGE_CODE
 
 from contract.errors import ApiError
+from contract.options.faster_whisper import TranscriberOptions
 from contract.options.whisper_languages import CODES_BY_NAME, LANGUAGES
 from contract.project import PROJECT_FOLDER
 from contract.protocol import TRANSCRIPTIONS_ROUTE, RequestHead, ResponseHead, ResponseTail, join
+from deployments.replica import Replica
 from deployments.transcriptions.audio_decoding import SAMPLE_RATE, Recording
-from deployments.transcriptions.deployment import TranscriptionsReplica, in_steps
+from deployments.transcriptions.engine import in_steps
 from deployments.transcriptions.transcriber import (
     CUT_WITHIN_SECONDS,
     PART_WINDOWS,
     WINDOW_SECONDS,
-    Asked,
     Transcriber,
+    TranscriptionRequest,
     quiet_cut,
 )
 from deployments.transcriptions.transcript import Segment
-from tests.engines.health import until_replaced
+from tests.engines.replicas import items_of, started, until_replaced
 from tests.recordings import TEXT, encoded, silence, voice
 
 SOURCE = str(PROJECT_FOLDER / "local_models" / "pocket-whisper")
@@ -40,19 +42,23 @@ SHORT = encoded(voice(8), "flac")
 LONG = encoded(voice(75), "flac")
 
 
+def options(**changes: Any) -> TranscriberOptions:
+    return TranscriberOptions.model_validate(OPTIONS | changes)
+
+
 @pytest.fixture(scope="module")
 def transcriber() -> Transcriber:
-    return Transcriber(SOURCE, OPTIONS)
+    return Transcriber(SOURCE, options())
 
 
 @pytest.fixture(scope="module")
-def replica() -> TranscriptionsReplica:
-    return TranscriptionsReplica("pocket-whisper", SOURCE, OPTIONS)
+async def replica() -> Replica:
+    return await started("faster-whisper", "transcriptions", SOURCE, OPTIONS)
 
 
 def segments(transcriber: Transcriber, content: bytes, **asked: Any) -> list[Segment]:
     recording = Recording(content, 4000)
-    return [found.segment for found in transcriber.transcribe(recording, Asked(**asked)) if found]
+    return [found.segment for found in transcriber.transcribe(recording, TranscriptionRequest(**asked)) if found]
 
 
 def test_the_languages_are_those_of_whisper() -> None:
@@ -83,7 +89,7 @@ class TestTranscribe:
 
     def test_the_language_is_detected_or_taken(self, transcriber: Transcriber) -> None:
         def languages(**asked: Any) -> set[str]:
-            steps = transcriber.transcribe(Recording(LONG, 4000), Asked(**asked))
+            steps = transcriber.transcribe(Recording(LONG, 4000), TranscriptionRequest(**asked))
             return {found.language for found in steps if found}
 
         assert len(languages()) == 1
@@ -95,7 +101,7 @@ class TestTranscribe:
         assert transcriber._bounded("<|translate|> fox", 9) == "fox"
 
     def test_a_language_that_this_model_does_not_have(self) -> None:
-        transcriber = Transcriber(SOURCE, OPTIONS)
+        transcriber = Transcriber(SOURCE, options())
         transcriber.languages = ["en"]
         with pytest.raises(ApiError, match="it knows en") as caught:
             segments(transcriber, SHORT, language="fr")
@@ -119,18 +125,18 @@ class TestTranscribe:
         self, transcriber: Transcriber, profile: Any, seconds: float, vad: bool, asked: Any, batches: bool
     ) -> None:
         transcriber = object.__new__(Transcriber)
-        transcriber.options = Transcriber(SOURCE, OPTIONS | {"profile": profile}).options
-        assert transcriber.batches(Asked(**asked), seconds, vad) is batches
+        transcriber.options = Transcriber(SOURCE, options(profile=profile)).options
+        assert transcriber.batches(TranscriptionRequest(**asked), seconds, vad) is batches
 
     def test_a_part_holds_a_batch_and_is_no_longer_than_it_must_be(self) -> None:
-        wide = Transcriber(SOURCE, OPTIONS | {"batch_size": 16})
-        assert wide.part_seconds(Asked(), 3000) == 16 * WINDOW_SECONDS
-        assert wide.part_seconds(Asked(words=True), 3000) == PART_SECONDS
-        assert Transcriber(SOURCE, OPTIONS).part_seconds(Asked(), 3000) == PART_SECONDS
+        wide = Transcriber(SOURCE, options(batch_size=16))
+        assert wide.part_seconds(TranscriptionRequest(), 3000) == 16 * WINDOW_SECONDS
+        assert wide.part_seconds(TranscriptionRequest(words=True), 3000) == PART_SECONDS
+        assert Transcriber(SOURCE, options()).part_seconds(TranscriptionRequest(), 3000) == PART_SECONDS
 
     @pytest.mark.parametrize("profile", ["fast", "accurate"])
     def test_times_go_on_from_part_to_part(self, profile: str) -> None:
-        transcriber = Transcriber(SOURCE, OPTIONS | {"profile": profile})
+        transcriber = Transcriber(SOURCE, options(profile=profile))
         quiet = np.concatenate([silence(PART_SECONDS - 10), voice(40)])
         found = segments(transcriber, encoded(quiet, "flac"), segments=True)
         assert found
@@ -197,21 +203,25 @@ class TestSteps:
         assert made == [0]
 
 
+def engine_of(replica: Replica) -> Any:
+    return replica.engine
+
+
 def lost(*_: Any) -> Any:
     raise RuntimeError("the GPU is lost")
 
 
 class TestReplica:
-    async def answer(self, replica: TranscriptionsReplica, content: bytes, **asked: Any) -> list[Any]:
-        return [item async for item in replica.handle(HEAD, join(orjson.dumps(asked), content))]
+    async def answer(self, replica: Replica, content: bytes, **asked: Any) -> list[Any]:
+        return await items_of(replica, TRANSCRIPTIONS_ROUTE, join(orjson.dumps(asked), content))
 
-    async def test_a_whole_answer(self, replica: TranscriptionsReplica) -> None:
+    async def test_a_whole_answer(self, replica: Replica) -> None:
         (head,) = await self.answer(replica, SHORT, response_format="vtt")
         assert head.content_type == "text/vtt; charset=utf-8"
         assert head.body.startswith(b"WEBVTT\n\n00:")
         assert head.usage == {"type": "duration", "seconds": 8.0}
 
-    async def test_a_stream(self, replica: TranscriptionsReplica) -> None:
+    async def test_a_stream(self, replica: Replica) -> None:
         head, *events, tail = await self.answer(replica, LONG, stream=True)
         assert isinstance(head, ResponseHead)
         assert head.body is None
@@ -220,32 +230,30 @@ class TestReplica:
         assert len(deltas) > 1
         assert done["text"] == "".join(one["delta"] for one in deltas)
 
-    async def test_a_stream_of_silence_has_its_end_only(self, replica: TranscriptionsReplica) -> None:
+    async def test_a_stream_of_silence_has_its_end_only(self, replica: Replica) -> None:
         _, done, tail = await self.answer(replica, encoded(silence(3), "wav"), stream=True)
         assert b'"text":""' in done
         assert tail.error is None
 
     @pytest.mark.parametrize("stream", [True, False])
-    async def test_what_is_no_recording_is_an_error_of_the_client(
-        self, replica: TranscriptionsReplica, stream: bool
-    ) -> None:
+    async def test_what_is_no_recording_is_an_error_of_the_client(self, replica: Replica, stream: bool) -> None:
         (head,) = await self.answer(replica, TEXT, stream=stream)
         assert (head.status, head.error["code"]) == (422, "invalid_audio")
 
-    async def test_several_at_once_each_get_their_own(self, replica: TranscriptionsReplica) -> None:
+    async def test_several_at_once_each_get_their_own(self, replica: Replica) -> None:
         contents = [encoded(voice(seconds), "flac") for seconds in (2, 4, 6, 8, 3, 5)]
         alone = [(await self.answer(replica, content))[0].body for content in contents]
         together = await asyncio.gather(*(self.answer(replica, content) for content in contents))
         assert [head.body for (head,) in together] == alone
 
-    async def test_closing_the_answer_gives_its_place_back(self, replica: TranscriptionsReplica) -> None:
+    async def test_closing_the_answer_gives_its_place_back(self, replica: Replica) -> None:
         for _ in range(6):  # more than there are places
             items = replica.handle(HEAD, join(orjson.dumps({"stream": True}), LONG))
             assert isinstance(await anext(items), ResponseHead)
             await items.aclose()
         assert len(await self.answer(replica, SHORT)) == 1
 
-    async def test_a_short_recording_does_not_wait_for_long_ones(self, replica: TranscriptionsReplica) -> None:
+    async def test_a_short_recording_does_not_wait_for_long_ones(self, replica: Replica) -> None:
         long = join(orjson.dumps({"stream": True}), LONG)
         under_way = [replica.handle(HEAD, long) for _ in range(4)]  # as many as may be in memory
         for items in under_way:
@@ -253,20 +261,20 @@ class TestReplica:
         another = asyncio.create_task(self.answer(replica, LONG))
         async with asyncio.timeout(30):
             assert len(await self.answer(replica, SHORT)) == 1
-        assert replica._room.locked(), "the long ones still had every place"
+        assert engine_of(replica)._room.locked(), "the long ones still had every place"
         for items in under_way:
             await items.aclose()
         (head,) = await another
         assert head.status == 200
 
     async def test_an_engine_that_fails_its_trial_too_is_replaced(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        replica = TranscriptionsReplica("pocket-whisper", SOURCE, OPTIONS)
-        monkeypatch.setattr(replica._transcriber, "_part", lost)
-        with pytest.raises(RuntimeError, match="the GPU is lost"):
-            await self.answer(replica, SHORT)
+        replica = await started("faster-whisper", "transcriptions", SOURCE, OPTIONS)
+        monkeypatch.setattr(engine_of(replica)._transcriber, "_part", lost)
+        (head,) = await self.answer(replica, SHORT)
+        assert (head.status, head.error["code"]) == (502, "upstream_error")
         await until_replaced(replica)
 
-    async def test_it_says_what_it_can(self, replica: TranscriptionsReplica) -> None:
+    async def test_it_says_what_it_can(self, replica: Replica) -> None:
         profile = await replica.describe()
         assert (profile["engine"], profile["limits"]) == ("faster-whisper", {"audio_seconds": 3600})
         assert profile["capabilities"] == {"transcriptions"}

@@ -11,8 +11,9 @@ import numpy as np
 import pytest
 
 from app.config.service import read_serve_config
+from contract.options.sentence_transformers import EmbedderOptions
 from contract.project import PROJECT_FOLDER
-from deployments.sentence_transformers.embedder import Embedded, Embedder, Job
+from deployments.sentence_transformers.embedder import Embedded, Embedder, EmbeddingJob
 
 SOURCE = str(PROJECT_FOLDER / "local_models" / "pocket-embed")
 TEXTS = ["the quick brown fox", "a gateway reads the request", "paris"]
@@ -46,7 +47,7 @@ def found() -> dict[str, Any]:
         "requests": list(REQUESTS.values()),
     }
     result = subprocess.run(
-        [sys.executable, "-m", "tests.engines.vllm_embedder"],
+        [sys.executable, "-m", "tests.engines.vllm_embeddings_answers"],
         input=json.dumps(asked),
         env=os.environ | config.models[0].env,
         cwd=PROJECT_FOLDER,
@@ -63,7 +64,7 @@ def found() -> dict[str, Any]:
 @pytest.fixture(scope="module")
 def vectors() -> Any:
     """What sentence-transformers makes of the texts."""
-    (made,) = Embedder(SOURCE, {"device": "cpu"}).embed([Job(list(TEXTS))])
+    (made,) = Embedder(SOURCE, EmbedderOptions(device="cpu")).embed([EmbeddingJob(list(TEXTS))])
     assert isinstance(made, Embedded)
     return made
 
@@ -77,7 +78,7 @@ def rows(answer: dict[str, Any]) -> Any:
 def test_vectors_are_those_of_sentence_transformers_in_order(found: Any, vectors: Any) -> None:
     np.testing.assert_allclose(rows(found["floats"]), vectors.vectors, atol=1e-4)
     assert set(found["floats"]["body"]) == {"object", "data", "model", "usage"}
-    assert found["floats"]["body"]["model"] == "embedder"
+    assert found["floats"]["body"]["model"] == "pocket-embed"
     assert found["floats"]["body"]["usage"] == {"prompt_tokens": vectors.tokens, "total_tokens": vectors.tokens}
     np.testing.assert_allclose(rows(found["one text"])[0], vectors.vectors[1], atol=1e-4)
 
@@ -96,8 +97,8 @@ def test_token_ids_are_taken_as_they_are(found: Any) -> None:
 
 
 def test_the_ids_of_a_text_give_its_vector_on_either_engine(found: Any) -> None:
-    embedder = Embedder(SOURCE, {"device": "cpu"})
-    (made,) = embedder.embed([Job([[2, 8, 7, 3], [2, 7, 8, 3]])])
+    embedder = Embedder(SOURCE, EmbedderOptions(device="cpu"))
+    (made,) = embedder.embed([EmbeddingJob([[2, 8, 7, 3], [2, 7, 8, 3]])])
     assert isinstance(made, Embedded)
     np.testing.assert_allclose(rows(found["arrays of token ids"]), made.vectors, atol=1e-4)
 

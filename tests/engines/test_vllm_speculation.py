@@ -66,7 +66,7 @@ def asked(speculation: Any) -> Any:
         "rounds": ROUNDS,
     }
     result = subprocess.run(
-        [sys.executable, "-m", "tests.engines.vllm_speaker"],
+        [sys.executable, "-m", "tests.engines.vllm_chat_answers"],
         input=json.dumps(request),
         env=os.environ | entry.env,
         cwd=PROJECT_FOLDER,

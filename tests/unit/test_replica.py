@@ -1,178 +1,229 @@
-"""The replica's half of the protocol, over small ASGI applications that stand in for an engine's."""
+"""The replica around any engine: when a head leaves, what becomes of failures, what Serve asks of it."""
 
 import asyncio
-import json
+from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
-from typing import Any
+from typing import Any, Self
 
 import pytest
-from starlette.applications import Starlette
-from starlette.requests import Request
-from starlette.responses import JSONResponse, Response, StreamingResponse
-from starlette.routing import Route
 
-from contract.protocol import RequestHead, ResponseHead, ResponseTail
-from deployments.vllm.answer import answer
-from deployments.vllm.asgi import AsgiCall
-from deployments.vllm.chat import ChatDialect
+from contract.errors import ApiError, upstream_error
+from contract.fields import Strict
+from contract.options.catalog import EngineSpec, ServedModel
+from contract.profile import Profile
+from contract.protocol import EVENT_STREAM, RequestHead, ResponseHead, ResponseItem, ResponseTail
+from deployments.health import EngineBrokenError
+from deployments.replica import Engine, Replica
 
 HEAD = RequestHead("/chat", "4f0c9e4c-0000-4000-8000-000000000000", include_usage=False, echo={})
+STREAM = ResponseHead(200, EVENT_STREAM)
+BAD = ApiError("invalid_value", "no", param="input")
+LOST = RuntimeError("the GPU is lost")
+Answer = Callable[[RequestHead, bytes], AsyncGenerator[ResponseItem]]
 
 
-def event(**fields: Any) -> str:
-    return "data: " + json.dumps({"choices": [], **fields}) + "\n\n"
+class Options(Strict):
+    loud: bool = False
 
 
-FIRST = event(choices=[{"index": 0, "delta": {"role": "assistant"}, "token_ids": None}])
-USAGE = event(usage={"prompt_tokens": 1, "completion_tokens": 2})
-ERROR = 'data: {"error": {"message": "bad (parameter=logprobs, value=50)", "param": "logprobs", "code": 400}}\n\n'
-DONE = "data: [DONE]\n\n"
+class FakeEngine(Engine):
+    """Answers as `answers` says, and remembers what it went through."""
+
+    answers: Answer
+
+    def __init__(self, model: ServedModel, options: Options) -> None:
+        self.model, self.options = model, options
+        self.trials = 0
+        self.broken: Exception | None = None
+        self.dead: Exception | None = None
+        self.waiting = 0
+        self.closed = 0
+
+    @classmethod
+    async def start(cls, model: ServedModel, options: Options) -> Self:
+        return cls(model, options)
+
+    def answer(self, request: RequestHead, body: bytes) -> AsyncGenerator[ResponseItem]:
+        return self.answers(request, body)
+
+    def profile(self) -> Profile:
+        return Profile(self.model.engine, frozenset({self.model.task}))
+
+    async def trial(self) -> None:
+        self.trials += 1
+        if self.broken:
+            raise self.broken
+
+    async def check_health(self) -> None:
+        if self.dead:
+            raise self.dead
+
+    def unfinished(self) -> int:
+        return self.waiting
+
+    def close(self) -> None:
+        self.closed += 1
 
 
-def app_of(handler: Any) -> Starlette:
-    return Starlette(routes=[Route("/chat", handler, methods=["POST"])])
+class BrokenEngine(FakeEngine):
+    async def trial(self) -> None:
+        raise LOST
 
 
-def streaming(*events: str | Exception, pause: float = 0) -> Starlette:
-    async def handler(_: Request) -> Response:
-        async def generate() -> Any:
-            for one in events:
-                await asyncio.sleep(pause)
-                if isinstance(one, Exception):
-                    raise one
-                yield one
-
-        return StreamingResponse(generate(), media_type="text/event-stream")
-
-    return app_of(handler)
+def spec(name: str) -> EngineSpec:
+    return EngineSpec("fake", {"chat": f"{__name__}:{name}"}, Options)
 
 
-async def items_of(app: Any) -> list[Any]:
-    async with aclosing(answer(app, ChatDialect(), HEAD, b"{}")) as items:
+async def replica_of(answer: Answer | None = None, **engine_kwargs: Any) -> Replica:
+    """A replica of an engine that answers so."""
+    replica = await Replica.started(spec("FakeEngine"), ServedModel("m", "fake", "chat", "somewhere", engine_kwargs))
+    if answer:
+        engine_of(replica).answers = answer
+    return replica
+
+
+def engine_of(replica: Replica) -> Any:
+    return replica.engine
+
+
+def answering(*items: ResponseItem | Exception) -> Answer:
+    async def answer(_: RequestHead, __: bytes) -> AsyncGenerator[ResponseItem]:
+        for item in items:
+            await asyncio.sleep(0)
+            if isinstance(item, Exception):
+                raise item
+            yield item
+
+    return answer
+
+
+async def items_of(replica: Replica) -> list[Any]:
+    async with aclosing(replica.handle(HEAD, b"{}")) as items:
         return [item async for item in items]
 
 
-async def test_a_complete_answer_is_one_item() -> None:
-    async def handler(request: Request) -> Response:
-        assert request.headers["x-request-id"] == HEAD.request_id
-        return JSONResponse({"choices": [], "usage": {"prompt_tokens": 3}, "metrics": None})
-
-    assert await items_of(app_of(handler)) == [
-        ResponseHead(200, "application/json", b'{"choices":[],"usage":{"prompt_tokens":3}}', {"prompt_tokens": 3})
-    ]
+async def answered(*items: ResponseItem | Exception) -> list[Any]:
+    return await items_of(await replica_of(answering(*items)))
 
 
-async def test_a_stream_is_head_events_and_tail_and_hides_the_usage_nobody_asked_for() -> None:
-    head, *events, tail = await items_of(streaming(FIRST, USAGE, DONE))
-    assert head.status == 200
-    assert head.content_type.startswith("text/event-stream")
-    assert b"".join(events) == b'data: {"choices":[{"index":0,"delta":{"role":"assistant"}}]}\n\ndata: [DONE]\n\n'
-    assert tail == ResponseTail({"prompt_tokens": 1, "completion_tokens": 2})
+class TestStart:
+    async def test_it_is_ready_after_one_trial(self) -> None:
+        assert engine_of(await replica_of()).trials == 1
+
+    async def test_an_engine_that_fails_its_trial_is_not_ready(self) -> None:
+        with pytest.raises(RuntimeError, match="the GPU is lost"):
+            await Replica.started(spec("BrokenEngine"), ServedModel("m", "fake", "chat", "somewhere"))
+
+    async def test_the_engine_gets_its_model_and_its_options_in_their_type(self) -> None:
+        engine = engine_of(await replica_of(loud=True))
+        assert (engine.model.id, engine.model.source, engine.options) == ("m", "somewhere", Options(loud=True))
+
+    async def test_what_the_model_can_do_is_plain_data(self) -> None:
+        assert Profile.from_wire(await (await replica_of()).describe()) == Profile("fake", frozenset({"chat"}))
 
 
-async def test_an_error_before_the_first_event_becomes_a_status() -> None:
-    (head,) = await items_of(streaming(ERROR, DONE))
-    assert (head.status, head.error["code"], head.error["param"]) == (400, "invalid_value", "logprobs")
-    assert head.error["message"] == "bad"
+class TestAnswers:
+    async def test_a_whole_answer_is_handed_on(self) -> None:
+        whole = ResponseHead(200, body=b"{}", usage={"total_tokens": 1})
+        assert await answered(whole) == [whole]
+
+    async def test_a_stream_is_handed_on(self) -> None:
+        stream: list[ResponseItem] = [STREAM, b"a", b"b", ResponseTail({"total_tokens": 1})]
+        assert await answered(*stream) == stream
+
+    async def test_a_stream_s_head_leaves_with_its_first_piece_or_an_empty_one(self) -> None:
+        go_on = asyncio.Event()
+
+        async def answer(_: RequestHead, __: bytes) -> AsyncGenerator[ResponseItem]:
+            yield STREAM
+            await go_on.wait()
+            yield b""
+            yield b"a"
+
+        replica = await replica_of(answer)
+        async with aclosing(replica.handle(HEAD, b"{}")) as items:
+            first = asyncio.create_task(anext(items))
+            await asyncio.sleep(0.01)
+            assert not first.done()
+            go_on.set()
+            assert await first == STREAM
+            assert await anext(items) == b"a"
+
+    async def test_a_stream_without_pieces_still_has_its_head(self) -> None:
+        assert await answered(STREAM, ResponseTail()) == [STREAM, ResponseTail()]
 
 
-@pytest.mark.parametrize("pause", [0, 0.01], ids=["joined with the event before it", "alone"])
-async def test_an_error_after_the_first_event_ends_the_stream(pause: float) -> None:
-    head, events, tail = await items_of(streaming(FIRST, ERROR, DONE, pause=pause))
-    assert head.error is None
-    assert b"assistant" in events
-    assert b"DONE" not in events
-    assert tail.error["code"] == "invalid_value"
+@pytest.mark.parametrize(
+    ("failure", "error"), [(BAD, BAD), (LOST, upstream_error())], ids=["the client's fault", "the engine's fault"]
+)
+class TestFailures:
+    @pytest.mark.parametrize("before", [(), (STREAM,)], ids=["at once", "after the head"])
+    async def test_before_the_first_piece_is_a_status(self, failure: Any, error: ApiError, before: Any) -> None:
+        assert await answered(*before, failure) == [ResponseHead(error.status, error=error.to_wire())]
+
+    @pytest.mark.parametrize("piece", [b"a", b""], ids=["a piece", "an empty piece"])
+    async def test_after_it_ends_the_stream(self, failure: Any, error: ApiError, piece: bytes) -> None:
+        head, *_, tail = await answered(STREAM, piece, failure)
+        assert (head, tail) == (STREAM, ResponseTail(error=error.to_wire()))
+
+    async def test_that_an_engine_reports_in_its_tail_is_the_same(self, failure: Any, error: ApiError) -> None:
+        tail = ResponseTail({"total_tokens": 1}, error.to_wire())
+        assert await answered(STREAM, tail) == [ResponseHead(error.status, error=error.to_wire())]
+        assert await answered(STREAM, b"a", tail) == [STREAM, b"a", tail]
+
+    async def test_only_the_engine_s_own_leads_to_a_trial(self, failure: Any, error: ApiError) -> None:
+        for items in ((failure,), (STREAM, b"a", failure)):
+            replica = await replica_of(answering(*items))
+            await items_of(replica)
+            await asyncio.sleep(0.01)
+            assert engine_of(replica).trials == (2 if failure is LOST else 1)
+            await replica.check_health()
 
 
-@pytest.mark.parametrize("events", [(), (FIRST,)], ids=["empty", "one event"])
-async def test_a_stream_that_ends_without_done_failed(events: tuple[str, ...]) -> None:
-    last = (await items_of(streaming(*events)))[-1]
-    assert last.error["code"] == "upstream_error"
+class TestHealth:
+    async def test_an_engine_that_fails_its_trial_too_is_replaced(self) -> None:
+        replica = await replica_of(answering(LOST))
+        engine_of(replica).broken = LOST
+        await items_of(replica)
+        await asyncio.sleep(0.01)
+        with pytest.raises(EngineBrokenError):
+            await replica.check_health()
+
+    async def test_an_engine_that_knows_that_it_is_dead_says_so(self) -> None:
+        replica = await replica_of()
+        await replica.check_health()
+        engine_of(replica).dead = LOST
+        with pytest.raises(RuntimeError, match="the GPU is lost"):
+            await replica.check_health()
+
+    async def test_a_replica_that_is_let_go_frees_its_engine(self) -> None:
+        replica = await replica_of()
+        engine = engine_of(replica)
+        del replica
+        assert engine.closed == 1
 
 
-@pytest.mark.parametrize("events", [(RuntimeError(),), (FIRST, RuntimeError())], ids=["at once", "after one event"])
-async def test_an_exception_in_the_engine_is_an_upstream_error(events: Any) -> None:
-    last = (await items_of(streaming(*events, pause=0.01)))[-1]
-    assert last.error["code"] == "upstream_error"
+class TestLeaving:
+    async def test_closing_the_answer_closes_the_engine_s(self) -> None:
+        ended = asyncio.Event()
 
-
-async def test_closing_the_answer_tells_the_engine_that_the_client_left() -> None:
-    ended = asyncio.Event()
-
-    async def handler(_: Request) -> Response:
-        async def generate() -> Any:
+        async def answer(_: RequestHead, __: bytes) -> AsyncGenerator[ResponseItem]:
             try:
+                yield STREAM
                 while True:
-                    yield FIRST
-                    await asyncio.sleep(0.01)
+                    yield b"a"
             finally:
                 ended.set()
 
-        return StreamingResponse(generate(), media_type="text/event-stream")
+        replica = await replica_of(answer)
+        items = replica.handle(HEAD, b"{}")
+        await anext(items)
+        assert replica.unfinished_requests() == 1
+        await items.aclose()
+        assert ended.is_set()
+        assert replica.unfinished_requests() == 0
 
-    async with aclosing(answer(app_of(handler), ChatDialect(), HEAD, b"{}")) as items:
-        async for _ in items:
-            break
-    await asyncio.wait_for(ended.wait(), 1)
-
-
-async def test_work_in_a_task_of_its_own_is_stopped_too() -> None:
-    """vLLM answers a whole request so: in a second task, cancelled when the client's disconnect is heard."""
-    ended = asyncio.Event()
-
-    async def work() -> None:
-        try:
-            await asyncio.sleep(60)
-        finally:
-            ended.set()
-
-    async def handler(request: Request) -> Response:
-        await request.body()
-        working = asyncio.create_task(work())
-        message = await request.receive()
-        assert message["type"] == "http.disconnect"
-        working.cancel()
-        return Response()
-
-    async with AsgiCall(app_of(handler), "/chat", [], b"") as call:
-        waiting = asyncio.create_task(call.start())
-        await asyncio.sleep(0.05)
-        waiting.cancel()
-    await asyncio.wait_for(ended.wait(), 1)
-
-
-async def test_an_application_that_ignores_the_disconnect_is_cancelled() -> None:
-    ended = asyncio.Event()
-
-    async def handler(_: Request) -> Response:
-        try:
-            await asyncio.sleep(60)
-        finally:
-            ended.set()
-        return Response()
-
-    async with AsgiCall(app_of(handler), "/chat", [], b""):
-        await asyncio.sleep(0.05)
-    assert ended.is_set()
-
-
-async def test_a_slow_reader_gets_waiting_pieces_joined_and_holds_the_engine_back() -> None:
-    made = 0
-
-    async def handler(_: Request) -> Response:
-        async def generate() -> Any:
-            nonlocal made
-            for _ in range(2000):
-                made += 1
-                yield "x"
-
-        return StreamingResponse(generate())
-
-    async with AsgiCall(app_of(handler), "/chat", [], b"") as call:
-        await call.start()
-        await asyncio.sleep(0.1)
-        assert made < 300
-        pieces = [piece async for piece in call.pieces()]
-    assert len(b"".join(pieces)) == 2000
-    assert len(pieces) < 100
+    async def test_what_the_engine_still_does_for_one_that_left_counts(self) -> None:
+        replica = await replica_of()
+        engine_of(replica).waiting = 3
+        assert replica.unfinished_requests() == 3

@@ -124,13 +124,12 @@ def test_two_ways_to_say_it_are_refused_by_name() -> None:
     assert parse_config(config_args(models=[once], keys=KEYS)).models[0].speculation == "off"
 
 
-def test_the_replica_is_told_what_the_entry_says() -> None:
+def test_the_replica_gets_what_the_entry_says() -> None:
     models = [entry(speculation={"method": "mtp"}), entry(id="plain")]
     application = build(config_args(models=models, keys=KEYS))
-    speaking, plain = application._bound_deployment.init_args[0].values()
-    reported = speaking._bound_deployment.init_kwargs
-    assert reported == {"speculation": {"method": "mtp", "num_speculative_tokens": 1}}
-    assert plain._bound_deployment.init_kwargs == {}
+    found = [bound._bound_deployment.init_args[1] for bound in application._bound_deployment.init_args[0].values()]
+    assert [model.id for model in found] == ["alpha", "plain"]
+    assert [model.speculation for model in found] == [{"method": "mtp", "num_speculative_tokens": 1}, "off"]
 
 
 QWEN = Facts("Qwen3-8B", 4096, 36)

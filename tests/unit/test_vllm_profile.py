@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from deployments.vllm.adapter import NOT_WITH_SPECULATION, VllmEngine
+from deployments.vllm.adapter import NOT_WITH_SPECULATION, VllmServer
 
 TEMPLATE = "{% if tools %}{{ tools }}{% endif %}{{ messages }}{{ reasoning_effort }}"
 
@@ -47,7 +47,7 @@ def profile_of(engine: Any, tool_call_parser: str | None = None, reasoning_parse
         tool_call_parser=tool_call_parser,
         structured_outputs_config=SimpleNamespace(reasoning_parser=reasoning_parser),
     )
-    return VllmEngine(engine, None, arguments).profile()
+    return VllmServer(engine, None, arguments).profile()
 
 
 @pytest.fixture(autouse=True)

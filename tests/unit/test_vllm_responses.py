@@ -8,9 +8,8 @@ import pytest
 from app.endpoints.responses import engine_body, failure_event
 from contract.errors import ApiError
 from contract.protocol import RequestHead, ResponseTail
-from deployments.vllm.answer import answer
 from deployments.vllm.responses import ResponsesDialect
-from tests.unit.test_replica import streaming
+from tests.unit.test_vllm_answer import items_of, streaming
 
 HEAD = RequestHead("/chat", "4f0c9e4c-0000-4000-8000-000000000000", include_usage=False, echo={"metadata": {"a": "b"}})
 RESPONSE: dict[str, Any] = {
@@ -43,18 +42,17 @@ def reported(error: Exception) -> tuple[int, bytes]:
     return (400, json.dumps(body).encode()) if isinstance(error, Refusal) else (500, b"")
 
 
-async def items_of(*events: str | Exception) -> list[Any]:
-    app = streaming(*events, pause=0.01)
-    return [item async for item in answer(app, ResponsesDialect(reported), HEAD, b"{}")]
+async def answered(*events: str | Exception) -> list[Any]:
+    return await items_of(streaming(*events, pause=0.01), ResponsesDialect(reported), HEAD)
 
 
 async def test_an_engine_that_breaks_off_after_its_opening_gives_a_status() -> None:
-    (head,) = await items_of(*OPENING, broken_off())
+    (head,) = await answered(*OPENING, broken_off())
     assert (head.status, head.error["code"], head.error["param"]) == (422, "invalid_json_schema", "text.format")
 
 
 async def test_an_engine_that_breaks_off_later_ends_the_stream_with_its_error() -> None:
-    head, first, tail = await items_of(*OPENING, DELTA, broken_off())
+    head, first, tail = await answered(*OPENING, DELTA, broken_off())
     assert head.error is None
     assert first.count(b"\n\n") == 3
     assert tail.error["code"] == "invalid_json_schema"
@@ -68,7 +66,7 @@ async def test_a_stream_ends_in_the_event_of_its_status_and_done(status: str) ->
         "output_tokens_details": {"reasoning_tokens": 0},
     }  # fmt: skip
     last = event("response.completed", response=RESPONSE | {"status": status, "usage": usage})
-    *_, final, tail = await items_of(*OPENING, DELTA, last)
+    *_, final, tail = await answered(*OPENING, DELTA, last)
     assert final.startswith(f"event: response.{status}\n".encode())
     assert final.endswith(b"\n\ndata: [DONE]\n\n")
     response = json.loads(final.partition(b"data: ")[2].partition(b"\n\n")[0])["response"]
@@ -81,7 +79,7 @@ async def test_a_stream_ends_in_the_event_of_its_status_and_done(status: str) ->
 
 
 async def test_a_stream_without_an_end_failed() -> None:
-    assert (await items_of(*OPENING, DELTA))[-1].error["code"] == "upstream_error"
+    assert (await answered(*OPENING, DELTA))[-1].error["code"] == "upstream_error"
 
 
 def test_a_failure_is_told_with_the_response_it_ends() -> None:

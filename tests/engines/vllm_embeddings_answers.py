@@ -9,21 +9,16 @@ import json
 import sys
 from typing import Any
 
-import orjson
-
-from contract.protocol import EMBEDDINGS_ROUTE, RequestHead
-from deployments.vllm.embeddings import VllmEmbeddingsReplica
+from contract.protocol import EMBEDDINGS_ROUTE
+from tests.engines.replicas import items_of, started
 
 
 async def answers(source: str, engine_kwargs: dict[str, Any], requests: list[dict[str, Any]]) -> dict[str, Any]:
-    replica = VllmEmbeddingsReplica.__new__(VllmEmbeddingsReplica)
-    await replica.__init__("embedder", source, engine_kwargs)  # type: ignore[misc]
+    replica = await started("vllm", "embeddings", source, engine_kwargs)
     await replica.check_health()
-    head = RequestHead(EMBEDDINGS_ROUTE, "test", include_usage=False, echo={})
 
     async def ask(request: dict[str, Any]) -> dict[str, Any]:
-        body = orjson.dumps({"model": "embedder"} | request)
-        (item,) = [item async for item in replica.handle(head, body)]
+        (item,) = await items_of(replica, EMBEDDINGS_ROUTE, {"model": "pocket-embed"} | request)
         return {"status": item.status, "body": item.body and json.loads(item.body), "error": item.error}
 
     found = await asyncio.gather(*map(ask, requests))

@@ -14,13 +14,14 @@ from typing import Any
 
 import orjson
 
-from app.builder import REPLICAS
 from contract.protocol import SPEECH_ROUTE, RequestHead, ResponseHead, ResponseTail
+from deployments.replica import Replica
+from tests.engines.replicas import started
 
 HEAD = RequestHead(SPEECH_ROUTE, "4f0c9e4c-0000-4000-8000-000000000000", include_usage=False, echo={})
 
 
-async def answer(replica: Any, request: dict[str, Any]) -> dict[str, Any]:
+async def answer(replica: Replica, request: dict[str, Any]) -> dict[str, Any]:
     reported: dict[str, Any] = {"pieces": []}
     async with aclosing(replica.handle(HEAD, orjson.dumps(request))) as items:
         async for item in items:
@@ -34,22 +35,22 @@ async def answer(replica: Any, request: dict[str, Any]) -> dict[str, Any]:
     return reported
 
 
-async def given_up(replica: Any) -> float:
+async def seconds_to_cancel(replica: Replica) -> float:
     """Seconds until the engine is free after the client of a request in the middle of a sentence has left."""
     asking = asyncio.create_task(answer(replica, {"input": "A sentence that nobody will hear, of many words."}))
     await asyncio.sleep(0.05)
     asking.cancel()
     await asyncio.wait([asking])
     start = asyncio.get_running_loop().time()
-    while replica.unfinished_sentences():
+    while replica.unfinished_requests():
         await asyncio.sleep(0.005)
     return asyncio.get_running_loop().time() - start
 
 
-def refusal(engine: str, source: str, engine_kwargs: Any) -> str:
+async def refusal(engine: str, source: str, engine_kwargs: Any) -> str:
     """What a replica with options that it cannot have says at its start."""
     try:
-        REPLICAS[engine, "speech"]("speaker", source, engine_kwargs)
+        await started(engine, "speech", source, engine_kwargs)
     except Exception as error:
         return f"{type(error).__name__}: {error}"
     return ""
@@ -58,18 +59,18 @@ def refusal(engine: str, source: str, engine_kwargs: Any) -> str:
 async def answers(
     engine: str, source: str, engine_kwargs: Any, requests: list[dict[str, Any]], wrong: dict[str, Any]
 ) -> dict[str, Any]:
-    replica = REPLICAS[engine, "speech"]("speaker", source, engine_kwargs)
+    replica = await started(engine, "speech", source, engine_kwargs)
     found = [await answer(replica, request) for request in requests]
     profile = await replica.describe()
     profile |= {key: sorted(profile[key]) for key in ("capabilities", "template_kwargs")}
-    reported = {"profile": profile, "answers": found, "given_up_s": await given_up(replica)}
-    return reported | {"wrong": await asyncio.to_thread(refusal, engine, source, engine_kwargs | wrong)}
+    reported = {"profile": profile, "answers": found, "seconds_to_cancel": await seconds_to_cancel(replica)}
+    return reported | {"wrong": await refusal(engine, source, engine_kwargs | wrong)}
 
 
 if __name__ == "__main__":
-    asked = json.load(sys.stdin)
+    parameters = json.load(sys.stdin)
     try:
-        result = asyncio.run(answers(**asked))
+        result = asyncio.run(answers(**parameters))
     except Exception as error:
         result = {"refused": f"{type(error).__name__}: {error}"}
     print("\n" + json.dumps(result))

@@ -10,35 +10,30 @@ import json
 import sys
 from typing import Any
 
-import orjson
+from contract.protocol import CHAT_ROUTE
+from tests.engines.replicas import items_of, started
 
-from contract.protocol import CHAT_ROUTE, RequestHead
-from deployments.vllm.deployment import VllmChatReplica
-
-HEAD = RequestHead(CHAT_ROUTE, "test", include_usage=False, echo={})
 COUNTED = {"per_request_spec_decode_metrics": "summary"}  # legal for a speculating engine only
 
 
-async def asked(
+async def answers(
     source: str, engine_kwargs: dict[str, Any], speculation: Any, rounds: list[list[dict[str, Any]]]
 ) -> dict[str, Any]:
-    replica = VllmChatReplica.__new__(VllmChatReplica)
     counted = {} if speculation == "off" else COUNTED
-    await replica.__init__("speaker", source, engine_kwargs | counted, speculation)  # type: ignore[misc]
+    replica = await started("vllm", "chat", source, engine_kwargs | counted, speculation=speculation)
 
     async def ask(request: dict[str, Any]) -> dict[str, Any]:
-        body = orjson.dumps({"model": "speaker"} | request)
-        (item,) = [item async for item in replica.handle(HEAD, body)]
+        (item,) = await items_of(replica, CHAT_ROUTE, {"model": "pocket-chat"} | request)
         return json.loads(item.body) if item.body else {"error": item.error}
 
-    answers = [await asyncio.gather(*map(ask, one)) for one in rounds]
+    found = [await asyncio.gather(*map(ask, one)) for one in rounds]
     profile = await replica.describe()
-    replica._engine.shutdown()
+    replica.close()
     return {"profile": profile | {key: sorted(profile[key]) for key in ("capabilities", "template_kwargs")},
-            "rounds": answers}  # fmt: skip
+            "rounds": found}  # fmt: skip
 
 
 if __name__ == "__main__":
-    result = asyncio.run(asked(**json.load(sys.stdin)))
+    result = asyncio.run(answers(**json.load(sys.stdin)))
     print("\n" + json.dumps(result))
     sys.stdout.flush()

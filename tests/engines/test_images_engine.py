@@ -1,4 +1,4 @@
-"""The image deployment: pictures of one shape are painted together, unwanted work ends, a blocked picture is a 400."""
+"""POST /v1/images/generations on diffusers: one shape is one batch, unwanted work ends, a blocked image is a 400."""
 
 import asyncio
 import base64
@@ -10,41 +10,42 @@ import orjson
 import pytest
 from PIL import Image
 
-from contract.protocol import IMAGES_ROUTE, RequestHead, ResponseHead, ResponseTail
-from deployments.images.deployment import ImagesReplica
+from contract.protocol import IMAGES_ROUTE, ResponseHead, ResponseTail
+from deployments.replica import Replica
 from local_models import checker
-from tests.engines.health import until_replaced
-from tests.engines.painting import MODELS, OPTIONS, ROUNDING
+from tests.engines.pipelines import MODELS, OPTIONS, ROUNDING
+from tests.engines.replicas import items_of, started, until_replaced
 
 BLOCKED = checker.PROMPT
 
 
-async def replica(name: str = "pocket-image", **changes: Any) -> ImagesReplica:
-    made = ImagesReplica.__new__(ImagesReplica)
-    await made.__init__(name, str(MODELS / name), OPTIONS | changes)  # type: ignore[misc]
-    return made
+async def replica(name: str = "pocket-image", **changes: Any) -> Replica:
+    return await started("diffusers", "images", str(MODELS / name), OPTIONS | changes)
 
 
-def handle(served: ImagesReplica, *, strict: bool = False, **asked: Any) -> Any:
-    head = RequestHead(IMAGES_ROUTE, "test", include_usage=False, echo={}, strict=strict)
-    return served.handle(head, orjson.dumps({"prompt": "a fox"} | asked))
+def engine_of(served: Replica) -> Any:
+    return served.engine
 
 
-async def items(served: ImagesReplica, **asked: Any) -> list[Any]:
-    return [item async for item in handle(served, **asked)]
+def batches(served: Replica) -> Any:
+    return engine_of(served)._batches
 
 
-async def answer(served: ImagesReplica, **asked: Any) -> dict[str, Any]:
-    (head,) = await items(served, **asked)
+async def items(served: Replica, *, strict: bool = False, **parameters: Any) -> list[Any]:
+    return await items_of(served, IMAGES_ROUTE, {"prompt": "a fox"} | parameters, strict=strict)
+
+
+async def answer(served: Replica, **parameters: Any) -> dict[str, Any]:
+    (head,) = await items(served, **parameters)
     assert head.error is None
     return dict(orjson.loads(head.body))
 
 
-async def busy(served: ImagesReplica, steps: int = 3) -> asyncio.Task[Any]:
+async def busy(served: Replica, steps: int = 3) -> asyncio.Task[Any]:
     """A request that is under way since `steps` steps, so that what comes next waits together."""
-    before = served._batches.steps_done
+    before = batches(served).steps_done
     task = asyncio.create_task(items(served, quality="high"))
-    while served._batches.steps_done < before + steps:
+    while batches(served).steps_done < before + steps:
         await asyncio.sleep(0.01)
     return task
 
@@ -59,7 +60,7 @@ async def test_requests_that_wait_together_are_one_batch() -> None:
     first = await busy(served)
     answers = await asyncio.gather(*(answer(served, seed=seed) for seed in range(8)))
     await first
-    assert served._batches.batches_begun == 2 + 2  # of four images each
+    assert batches(served).begun == 2 + 2  # of four images each
     assert np.abs(pixels(answers[3]["data"][0]["b64_json"]) - alone).max() <= ROUNDING
 
 
@@ -71,7 +72,7 @@ async def test_other_shapes_wait_for_a_batch_of_their_own() -> None:
     await first
     assert [one["size"] for one in answers] == sizes
     assert [pixels(one["data"][0]["b64_json"]).shape[:2] for one in answers] == [(64, 64), (96, 64)] * 2
-    assert served._batches.batches_begun == 1 + 2
+    assert batches(served).begun == 1 + 2
 
 
 async def test_the_images_of_one_request_have_seeds_that_follow_each_other() -> None:
@@ -102,9 +103,9 @@ async def test_files_are_of_the_kind_asked_for(kind: str) -> None:
 async def test_quality_is_steps() -> None:
     served = await replica(quality={"low": 2, "high": 6})
     for quality, steps in (("low", 2), ("high", 6), ("medium", 4)):
-        before = served._batches.steps_done
+        before = batches(served).steps_done
         await answer(served, quality=quality)
-        assert served._batches.steps_done - before == steps
+        assert batches(served).steps_done - before == steps
 
 
 async def test_a_client_that_leaves_frees_the_pipeline() -> None:
@@ -112,19 +113,19 @@ async def test_a_client_that_leaves_frees_the_pipeline() -> None:
     long = await busy(served)
     long.cancel()
     await asyncio.wait([long])
-    done = served._batches.steps_done
+    done = batches(served).steps_done
     assert (await answer(served))["data"]
-    assert served._batches.steps_done <= done + 2 + 4
+    assert batches(served).steps_done <= done + 2 + 4
 
 
-async def test_a_client_that_leaves_while_it_waits_is_not_painted() -> None:
+async def test_for_a_client_that_leaves_while_it_waits_nothing_is_generated() -> None:
     served = await replica(quality={"high": 50})
     first = await busy(served)
     waiting = asyncio.create_task(items(served))
     await asyncio.sleep(0.05)
     waiting.cancel()
     await asyncio.wait([first, waiting])
-    assert (served._batches.batches_begun, served._batches.steps_done) == (1, 50)
+    assert (batches(served).begun, batches(served).steps_done) == (1, 50)
 
 
 async def test_a_client_that_leaves_does_not_take_the_others_of_its_batch_with_it() -> None:
@@ -132,12 +133,12 @@ async def test_a_client_that_leaves_does_not_take_the_others_of_its_batch_with_i
     first = await busy(served)
     leaving, staying = (asyncio.create_task(items(served, seed=seed)) for seed in (1, 2))
     await first
-    while served._batches.steps_done < 55:
+    while batches(served).steps_done < 55:
         await asyncio.sleep(0.01)
     leaving.cancel()
     (head,) = await staying
     assert head.status == 200
-    assert served._batches.steps_done == 50 + 60
+    assert batches(served).steps_done == 50 + 60
 
 
 async def test_a_prompt_that_is_too_long_is_refused_or_cut_as_the_entry_says() -> None:
@@ -161,7 +162,7 @@ async def test_prompts_are_counted_while_the_pipeline_reads_others() -> None:
     assert {head.status for (head,) in heads} == {200}
 
 
-async def test_a_stream_shows_the_picture_as_it_becomes() -> None:
+async def test_a_stream_sends_the_image_as_it_becomes() -> None:
     served = await replica(steps=8)
     head, *events, tail = await items(served, stream=True, partial_images=3, seed=4)
     assert isinstance(head, ResponseHead)
@@ -178,8 +179,10 @@ async def test_a_stream_shows_the_picture_as_it_becomes() -> None:
 
 async def test_a_preview_that_cannot_be_made_is_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
     served = await replica(steps=4)
-    judged, faults = served._batches._judged, [RuntimeError("out of memory")]
-    monkeypatch.setattr(served._batches, "_judged", lambda images: judged(images) if not faults else raised(faults))
+    checked_images, faults = batches(served)._checked, [RuntimeError("out of memory")]
+    monkeypatch.setattr(
+        batches(served), "_checked", lambda images: checked_images(images) if not faults else raised(faults)
+    )
     _, event, tail = await items(served, stream=True, partial_images=1)
     assert b"image_generation.completed" in event
     assert tail.error is None
@@ -191,13 +194,13 @@ def raised(faults: list[Exception]) -> Any:
 
 async def test_an_engine_that_fails_its_trial_too_is_replaced(monkeypatch: pytest.MonkeyPatch) -> None:
     served = await replica()
-    monkeypatch.setattr(served._model, "paint", lambda *_: raised([RuntimeError("the GPU is lost")]))
+    monkeypatch.setattr(engine_of(served)._model, "generate", lambda *_: raised([RuntimeError("the GPU is lost")]))
     (head,) = await items(served)
     assert (head.status, head.error["code"]) == (502, "upstream_error")
     await until_replaced(served)
 
 
-async def checked() -> ImagesReplica:
+async def checked() -> Replica:
     """With a checker that knows one picture, and blocks what is like it."""
     return await replica("pocket-flux", safety_checker=str(MODELS / "pocket-checker"))
 

@@ -1,4 +1,4 @@
-"""The speech deployment around an engine that is none: what it does for every engine, whatever speaks."""
+"""POST /v1/audio/speech on a synthesizer that beeps: what holds for every speech engine."""
 
 import asyncio
 import base64
@@ -12,13 +12,15 @@ import numpy as np
 import orjson
 import pytest
 
+from contract.options.catalog import EngineSpec, ServedModel
 from contract.options.speech import SpeechOptions
 from contract.profile import Profile
 from contract.protocol import SPEECH_ROUTE, RequestHead, ResponseHead, ResponseTail
+from deployments.replica import Replica
+from deployments.speech import audio_encoding
 from deployments.speech.audio_encoding import FORMATS, Samples
-from deployments.speech.deployment import SpeechReplica, audio_encoding
-from deployments.speech.engine import GivenUp, Utterance, VoiceError
-from tests.engines.health import until_replaced
+from deployments.speech.synthesizer import Cancelled, Synthesizer, Utterance, VoiceError
+from tests.engines.replicas import until_replaced
 from tests.sounds import seconds
 
 HEAD = RequestHead(SPEECH_ROUTE, "4f0c9e4c-0000-4000-8000-000000000000", include_usage=False, echo={})
@@ -26,7 +28,7 @@ RATE = 16_000
 WORD_SECONDS = 0.25
 
 
-class FakeEngine:
+class FakeSynthesizer(Synthesizer):
     """Beeps a quarter of a second for each word, as a piece each, and writes down what it was asked."""
 
     sample_rate = RATE
@@ -34,7 +36,7 @@ class FakeEngine:
     languages = ["en", "german"]  # noqa: RUF012
     lacks = {"instructions": "it only beeps"}  # noqa: RUF012
 
-    def __init__(self) -> None:
+    def __init__(self, source: str, options: SpeechOptions) -> None:
         self.said: list[Utterance] = []
         self.words: list[str] = []
         self.closed = 0
@@ -44,13 +46,13 @@ class FakeEngine:
     def longest_sentence(self, language: str | None) -> int:
         return 20 if language == "german" else 100
 
-    def speak(self, utterance: Utterance, given_up: Callable[[], bool]) -> Generator[Samples]:
+    def synthesize(self, utterance: Utterance, cancelled: Callable[[], bool]) -> Generator[Samples]:
         self.said.append(utterance)
         try:
             for word in utterance.text.split():
                 while not self.go_on.wait(0.01):
-                    if given_up():
-                        raise GivenUp
+                    if cancelled():
+                        raise Cancelled
                 if word.strip(".") == "fail":
                     raise RuntimeError("a fault of the engine")
                 if not word.strip(".?"):
@@ -66,32 +68,31 @@ def broken(*_: Any) -> Generator[Samples]:
     yield
 
 
-class FakeReplica(SpeechReplica):
-    engine_name = "fake"
-    options_type = SpeechOptions
+SPEC = EngineSpec("fake", {"speech": f"{__name__}:FakeSynthesizer"}, SpeechOptions)
 
-    def load(self, source: str, options: SpeechOptions) -> FakeEngine:
-        return FakeEngine()
 
-    @property
-    def engine(self) -> Any:
-        return self._engine
+async def started(**engine_kwargs: Any) -> Replica:
+    return await Replica.started(SPEC, ServedModel("fake", "fake", "speech", "", engine_kwargs))
+
+
+def synthesizer(replica: Replica) -> Any:
+    return replica.engine._synthesizer  # type: ignore[attr-defined]
 
 
 @pytest.fixture
-def replica() -> FakeReplica:
-    made = FakeReplica("fake", "", {})
-    made.engine.said.clear()
-    made.engine.words.clear()
-    made.engine.closed = 0
+async def replica() -> Replica:
+    made = await started()
+    synthesizer(made).said.clear()
+    synthesizer(made).words.clear()
+    synthesizer(made).closed = 0
     return made
 
 
-def ask(replica: SpeechReplica, text: str = "One two three. Four five.", **changes: Any) -> Any:
+def ask(replica: Replica, text: str = "One two three. Four five.", **changes: Any) -> Any:
     return replica.handle(HEAD, orjson.dumps({"input": text} | changes))
 
 
-async def answered(replica: SpeechReplica, text: str = "One two three. Four five.", **changes: Any) -> list[Any]:
+async def answered(replica: Replica, text: str = "One two three. Four five.", **changes: Any) -> list[Any]:
     async with aclosing(ask(replica, text, **changes)) as items:
         return [item async for item in items]
 
@@ -106,7 +107,7 @@ class TestAnswers:
     @pytest.mark.parametrize("kind", FORMATS)
     @pytest.mark.parametrize("speed", [0.25, 1.0, 4.0])
     async def test_every_format_at_every_speed_has_the_right_length(
-        self, replica: FakeReplica, kind: str, speed: float
+        self, replica: Replica, kind: str, speed: float
     ) -> None:
         text = " ".join(["word"] * 60)  # at speed 4 long enough for the frame of silence that some formats begin with
         head, *pieces, tail = await answered(replica, text, response_format=kind, speed=speed)
@@ -114,40 +115,40 @@ class TestAnswers:
         assert seconds(kind, b"".join(pieces)) == pytest.approx(60 * WORD_SECONDS / speed, rel=0.05)
         assert tail.error is None
 
-    async def test_a_sentence_is_said_by_the_voice_in_the_language_with_the_seed(self, replica: FakeReplica) -> None:
+    async def test_a_sentence_is_synthesized_by_the_voice_in_the_language_with_the_seed(self, replica: Replica) -> None:
         await answered(replica, voice="brian", language="en", instructions="Softly.", seed=7)
-        assert replica.engine.said == [
+        assert synthesizer(replica).said == [
             Utterance("One two three.", "brian", "en", "Softly.", 7),
             Utterance("Four five.", "brian", "en", "Softly.", 7),
         ]
 
-    async def test_sentences_are_cut_as_the_engine_needs_it(self, replica: FakeReplica) -> None:
+    async def test_sentences_are_cut_as_the_engine_needs_it(self, replica: Replica) -> None:
         await answered(replica, "one two three four five six seven eight", language="german")
-        assert max(len(utterance.text) for utterance in replica.engine.said) <= 20
-        assert replica.engine.words == ["one", "two", "three", "four", "five", "six", "seven", "eight"]
+        assert max(len(utterance.text) for utterance in synthesizer(replica).said) <= 20
+        assert synthesizer(replica).words == ["one", "two", "three", "four", "five", "six", "seven", "eight"]
 
-    async def test_the_usual_voice_is_the_first_or_the_configured_one(self, replica: FakeReplica) -> None:
+    async def test_the_usual_voice_is_the_first_or_the_configured_one(self, replica: Replica) -> None:
         await answered(replica)
-        assert replica.engine.said[0].voice == "ada"
-        other = FakeReplica("fake", "", {"default_voice": "brian"})
+        assert synthesizer(replica).said[0].voice == "ada"
+        other = await started(default_voice="brian")
         await answered(other)
-        assert other.engine.said[-1].voice == "brian"
+        assert synthesizer(other).said[-1].voice == "brian"
         with pytest.raises(VoiceError, match="default_voice 'nobody' is not one of ada, brian"):
-            FakeReplica("fake", "", {"default_voice": "nobody"})
+            await started(default_voice="nobody")
 
     async def test_the_engine_is_tried_out_before_anybody_asks(self) -> None:
-        assert FakeReplica("fake", "", {}).engine.words == ["Ready"]
+        assert synthesizer(await started()).words == ["Ready"]
 
-    async def test_an_engine_without_a_sound_is_not_ready(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(FakeEngine, "speak", lambda *_: iter(()))
-        with pytest.raises(RuntimeError, match="no sound"):
-            FakeReplica("fake", "", {})
+    async def test_an_engine_without_audio_is_not_ready(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(FakeSynthesizer, "synthesize", lambda *_: iter(()))
+        with pytest.raises(RuntimeError, match="no audio"):
+            await started()
 
-    async def test_usage_counts_characters_and_seconds(self, replica: FakeReplica) -> None:
+    async def test_usage_counts_characters_and_seconds(self, replica: Replica) -> None:
         tail = (await answered(replica, "One two three four."))[-1]
         assert tail == ResponseTail({"input_tokens": 5, "output_tokens": 20, "total_tokens": 25})
 
-    async def test_events_hold_the_sound_and_end_with_the_usage(self, replica: FakeReplica) -> None:
+    async def test_events_hold_the_audio_and_end_with_the_usage(self, replica: Replica) -> None:
         head, *events, _ = await answered(replica, response_format="pcm", stream_format="sse")
         assert head.announces_events
         reported = [orjson.loads(event.partition(b"data: ")[2]) for event in events]
@@ -156,11 +157,11 @@ class TestAnswers:
             event.startswith(b"event: " + one["type"].encode()) for event, one in zip(events, reported, strict=True)
         )
         assert all(one["audio"] for one in reported[:-1])
-        sound = b"".join(base64.b64decode(one["audio"]) for one in reported[:-1])
-        assert seconds("pcm", sound) == pytest.approx(5 * WORD_SECONDS, rel=0.05)
+        audio = b"".join(base64.b64decode(one["audio"]) for one in reported[:-1])
+        assert seconds("pcm", audio) == pytest.approx(5 * WORD_SECONDS, rel=0.05)
         assert reported[-1]["usage"] == {"input_tokens": 7, "output_tokens": 25, "total_tokens": 32}
 
-    async def test_what_the_model_can_do(self, replica: FakeReplica) -> None:
+    async def test_what_the_model_can_do(self, replica: Replica) -> None:
         profile = Profile.from_wire(await replica.describe())
         assert profile.card()["voices"] == ["ada", "brian"]
         assert profile.card()["languages"] == ["en", "german"]
@@ -168,32 +169,28 @@ class TestAnswers:
         assert profile.limit("max_characters") == 4096
 
     @pytest.mark.parametrize("kind", FORMATS)
-    async def test_sound_leaves_before_the_second_sentence_is_said(self, replica: FakeReplica, kind: str) -> None:
+    async def test_audio_leaves_before_the_second_sentence_is_synthesized(self, replica: Replica, kind: str) -> None:
         async with aclosing(ask(replica, "One two three four. Five.", response_format=kind)) as items:
             assert (await anext(items)).status == 200
             assert len(await anext(items)) > 0
-            assert "Five" not in replica.engine.words
+            assert "Five" not in synthesizer(replica).words
 
 
 class TestFailures:
     @pytest.mark.parametrize("stream_format", ["audio", "sse"])
-    async def test_nothing_that_can_be_said_is_a_400(self, replica: FakeReplica, stream_format: str) -> None:
+    async def test_a_text_without_words_is_a_400(self, replica: Replica, stream_format: str) -> None:
         (head,) = await answered(replica, "... ...", stream_format=stream_format)
         assert (head.status, head.error["code"], head.error["param"]) == (400, "invalid_value", "input")
 
     @pytest.mark.parametrize("stream_format", ["audio", "sse"])
-    async def test_a_failure_before_the_first_sound_has_its_status(
-        self, replica: FakeReplica, stream_format: str
-    ) -> None:
+    async def test_a_failure_before_the_first_audio_has_its_status(self, replica: Replica, stream_format: str) -> None:
         (head,) = await answered(replica, "fail now", stream_format=stream_format)
         assert isinstance(head, ResponseHead)
         assert (head.status, head.error["code"]) == (502, "upstream_error")
         assert "fault" not in head.error["message"]
 
     @pytest.mark.parametrize("stream_format", ["audio", "sse"])
-    async def test_a_failure_after_it_ends_the_stream_with_an_error(
-        self, replica: FakeReplica, stream_format: str
-    ) -> None:
+    async def test_a_failure_after_it_ends_the_stream_with_an_error(self, replica: Replica, stream_format: str) -> None:
         head, *pieces, tail = await answered(
             replica, "One two. Then fail.", stream_format=stream_format, response_format="pcm"
         )
@@ -203,60 +200,58 @@ class TestFailures:
         assert tail.error["code"] == "upstream_error"
 
     async def test_after_a_failure_the_engine_s_trial_says_whether_the_replica_is_replaced(
-        self, replica: FakeReplica, monkeypatch: pytest.MonkeyPatch
+        self, replica: Replica, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         await answered(replica, "fail")  # a bad text
-        await until(lambda: replica.engine.words == ["Ready"])
+        await until(lambda: synthesizer(replica).words == ["Ready"])
         await replica.check_health()
-        monkeypatch.setattr(replica.engine, "speak", broken)
+        monkeypatch.setattr(synthesizer(replica), "synthesize", broken)
         await answered(replica)
         await until_replaced(replica)
 
-    async def test_after_a_failure_the_next_request_is_served(self, replica: FakeReplica) -> None:
+    async def test_after_a_failure_the_next_request_is_served(self, replica: Replica) -> None:
         await answered(replica, "fail")
         assert (await answered(replica, "One."))[0].status == 200
 
 
 class TestLeaving:
-    async def test_who_leaves_stops_the_work_at_the_next_piece(self, replica: FakeReplica) -> None:
+    async def test_who_leaves_stops_the_work_at_the_next_piece(self, replica: Replica) -> None:
         items = ask(replica, " ".join(["word"] * 19) + ". " + "More. " * 50, response_format="pcm")
         await anext(items)
-        replica.engine.go_on.clear()
+        synthesizer(replica).go_on.clear()
         await items.aclose()
-        replica.engine.go_on.set()
-        await until(lambda: replica.unfinished_sentences() == 0)
-        assert "More" not in replica.engine.words
-        assert replica.engine.closed == 1
+        synthesizer(replica).go_on.set()
+        await until(lambda: replica.engine.unfinished() == 0)
+        assert "More" not in synthesizer(replica).words
+        assert synthesizer(replica).closed == 1
 
-    async def test_who_leaves_while_the_engine_is_busy_stops_it_in_the_middle(self, replica: FakeReplica) -> None:
-        replica.engine.go_on.clear()
+    async def test_who_leaves_while_the_engine_is_busy_stops_it_in_the_middle(self, replica: Replica) -> None:
+        synthesizer(replica).go_on.clear()
         asking = asyncio.create_task(answered(replica, "One two."))
-        await until(lambda: len(replica.engine.said) == 1)
+        await until(lambda: len(synthesizer(replica).said) == 1)
         asking.cancel()
         with pytest.raises(asyncio.CancelledError):
             await asking
-        await until(lambda: replica.unfinished_sentences() == 0)
-        assert replica.engine.words == []
-        replica.engine.go_on.set()
+        await until(lambda: replica.engine.unfinished() == 0)
+        assert synthesizer(replica).words == []
+        synthesizer(replica).go_on.set()
         assert (await answered(replica, "One."))[0].status == 200
 
-    async def test_who_leaves_while_waiting_is_never_spoken_for(self, replica: FakeReplica) -> None:
-        replica.engine.go_on.clear()
+    async def test_who_leaves_while_waiting_is_never_synthesized(self, replica: Replica) -> None:
+        synthesizer(replica).go_on.clear()
         first = asyncio.create_task(answered(replica, "One."))
-        await until(lambda: len(replica.engine.said) == 1)
+        await until(lambda: len(synthesizer(replica).said) == 1)
         second = asyncio.create_task(answered(replica, "Two."))
-        await until(lambda: replica.unfinished_sentences() == 2)
+        await until(lambda: replica.engine.unfinished() == 2)
         second.cancel()
         await asyncio.wait([second])
-        replica.engine.go_on.set()
+        synthesizer(replica).go_on.set()
         await first
-        await until(lambda: replica.unfinished_sentences() == 0)
-        assert [utterance.text for utterance in replica.engine.said] == ["One."]
+        await until(lambda: replica.engine.unfinished() == 0)
+        assert [utterance.text for utterance in synthesizer(replica).said] == ["One."]
 
     @pytest.mark.parametrize("kind", FORMATS)
-    async def test_every_encoder_is_closed(
-        self, replica: FakeReplica, kind: str, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
+    async def test_every_encoder_is_closed(self, replica: Replica, kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
         opened: list[Any] = []
         open_container = av.open
 
@@ -277,28 +272,28 @@ class TestLeaving:
 
 
 class TestTurns:
-    async def test_sentences_of_several_requests_take_turns(self, replica: FakeReplica) -> None:
-        replica.engine.go_on.clear()
+    async def test_sentences_of_several_requests_take_turns(self, replica: Replica) -> None:
+        synthesizer(replica).go_on.clear()
         texts = ["A1. A2. A3.", "B1. B2. B3.", "C1. C2. C3."]
         asking = [asyncio.create_task(answered(replica, text)) for text in texts]
-        await until(lambda: replica.unfinished_sentences() == 3)
-        replica.engine.go_on.set()
+        await until(lambda: replica.engine.unfinished() == 3)
+        synthesizer(replica).go_on.set()
         await asyncio.gather(*asking)
-        order = replica.engine.words
+        order = synthesizer(replica).words
         assert [sorted(order[start : start + 3]) for start in (0, 3, 6)] == [
             ["A1", "B1", "C1"],
             ["A2", "B2", "C2"],
             ["A3", "B3", "C3"],
         ]
 
-    async def test_nothing_comes_between_the_words_of_a_sentence(self, replica: FakeReplica) -> None:
+    async def test_nothing_comes_between_the_words_of_a_sentence(self, replica: Replica) -> None:
         await asyncio.gather(*(answered(replica, f"{name}1 {name}2 {name}3. {name}4 {name}5.") for name in "ABCD"))
-        words = replica.engine.words
+        words = synthesizer(replica).words
         starts = [index for index, word in enumerate(words) if word[1] in "14"]
         runs = [words[start:end] for start, end in zip(starts, [*starts[1:], len(words)], strict=True)]
         assert all(len({word[0] for word in run}) == 1 for run in runs)
 
-    async def test_every_request_gets_its_own_sound(self, replica: FakeReplica) -> None:
+    async def test_every_request_gets_its_own_audio(self, replica: Replica) -> None:
         lengths = [3, 7, 12, 5]
         answers = await asyncio.gather(
             *(answered(replica, "word. " * length, response_format="pcm") for length in lengths)
@@ -306,11 +301,11 @@ class TestTurns:
         for length, (_, *pieces, _) in zip(lengths, answers, strict=True):
             assert seconds("pcm", b"".join(pieces)) == pytest.approx(length * WORD_SECONDS, rel=0.05)
 
-    async def test_the_event_loop_goes_on_while_the_engine_is_busy(self, replica: FakeReplica) -> None:
-        replica.engine.go_on.clear()
+    async def test_the_event_loop_goes_on_while_the_engine_is_busy(self, replica: Replica) -> None:
+        synthesizer(replica).go_on.clear()
         asking = asyncio.create_task(answered(replica))
-        await until(lambda: len(replica.engine.said) == 1)
+        await until(lambda: len(synthesizer(replica).said) == 1)
         assert not asking.done()
         assert await replica.describe()
-        replica.engine.go_on.set()
+        synthesizer(replica).go_on.set()
         await asking

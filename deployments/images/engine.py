@@ -1,0 +1,121 @@
+"""The engine of images: a diffusers pipeline, with requests that wait batched by shape."""
+
+import asyncio
+import secrets
+from collections.abc import AsyncGenerator
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, Self
+
+import orjson
+
+from contract.adjustments import Adjustment, refuse_changes
+from contract.errors import ApiError
+from contract.options.catalog import ServedModel
+from contract.options.diffusers import DiffusersOptions
+from contract.profile import Profile
+from contract.protocol import EVENT_STREAM, Clamp, RequestHead, ResponseHead, ResponseItem, ResponseTail
+from deployments.images.answer import ImagesAnswer
+from deployments.images.batches import ImageBatches, ImageJob
+from deployments.images.pipeline import DiffusionModel, Prompt, Shape
+from deployments.replica import Engine
+
+SEED_BITS = 63
+PROMPTS = ("prompt", "negative_prompt")
+HOLD_S = 10.0  # a stream's head waits this long for the first event, so that an early failure has a status of its own
+
+
+class DiffusersEngine(Engine):
+    """A pipeline and the images that wait for it."""
+
+    def __init__(self, model: DiffusionModel) -> None:
+        self._options = model.options
+        self._model = model
+        self._batches = ImageBatches(model)
+        self._counting = ThreadPoolExecutor(1, thread_name_prefix="tokenizer")
+
+    @classmethod
+    async def start(cls, model: ServedModel, options: DiffusersOptions) -> Self:
+        return cls(await asyncio.to_thread(DiffusionModel, model.source, options))
+
+    async def answer(self, request: RequestHead, body: bytes) -> AsyncGenerator[ResponseItem]:
+        """Closing it stops the work where nobody else waits for it."""
+        parameters = orjson.loads(body)
+        tokens, clamped = await self._read_prompts(parameters, request.strict)
+        jobs = self._jobs(parameters)
+        answer = ImagesAnswer(parameters, jobs[0].shape, tokens, len(jobs))
+        event: asyncio.Task[bytes] | None = None
+        try:
+            for job in jobs:
+                self._batches.submit(job)
+            if not parameters.get("stream"):
+                yield ResponseHead(200, body=await answer.whole(jobs), usage=answer.usage, clamped=clamped)
+                return
+            yield ResponseHead(200, EVENT_STREAM, clamped=clamped)
+            event = asyncio.create_task(answer.next_event(jobs[0]))
+            await asyncio.wait([event], timeout=HOLD_S)
+            if not event.done():
+                yield b""
+            yield await event
+            while not answer.ended:
+                yield await answer.next_event(jobs[0])
+            yield ResponseTail(answer.usage)
+        finally:
+            if event is not None:
+                event.cancel()
+            for job in jobs:
+                job.wanted = False
+
+    def profile(self) -> Profile:
+        return self._model.profile()
+
+    async def trial(self) -> None:
+        await self._batches.in_turn(self._model.try_out)
+
+    def unfinished(self) -> int:
+        """Images that are generated or wait for it."""
+        return self._batches.unfinished()
+
+    def close(self) -> None:
+        self._batches.close()
+        self._counting.shutdown(wait=False)
+
+    async def _read_prompts(self, parameters: dict[str, Any], strict: bool) -> tuple[int, tuple[Clamp, ...]]:
+        """The tokens that are read, and which prompts are cut, where the operator lets them be. Raises ApiError."""
+        loop, limit = asyncio.get_running_loop(), self._model.prompt_limit
+        read = 0
+        cut: list[Clamp] = []
+        for name in PROMPTS:
+            if not parameters.get(name):
+                continue
+            tokens = await loop.run_in_executor(self._counting, self._model.prompt_tokens, parameters[name])
+            read += min(tokens, limit)
+            if tokens <= limit:
+                continue
+            if self._options.long_prompts == "refuse":
+                message = f"`{name}` has {tokens} tokens; the model reads {limit}. Shorten it."
+                raise ApiError("context_length_exceeded", message, param=name)
+            cut.append((name, tokens, limit))
+        if strict:
+            refuse_changes([Adjustment(name, "clamp", tokens, limit) for name, tokens, limit in cut])
+        return read, tuple(cut)
+
+    def _jobs(self, parameters: dict[str, Any]) -> list[ImageJob]:
+        """One for each image; those after the first have the seeds that follow."""
+        negative = parameters.get("negative_prompt", "")
+        width, height = self._sides(parameters.get("size"))
+        steps = self._options.steps_of(parameters.get("quality")) or self._model.default_steps
+        shape = Shape(width, height, steps, bool(negative))
+        seed = parameters.get("seed")
+        if seed is None:
+            seed = secrets.randbits(SEED_BITS)
+        partial_images = parameters.get("partial_images", 0) if parameters.get("stream") else 0
+        return [
+            ImageJob(shape, Prompt(parameters["prompt"], negative, (seed + number) % 2**SEED_BITS), partial_images)
+            for number in range(parameters.get("n", 1))
+        ]
+
+    def _sides(self, size: str | None) -> tuple[int, int]:
+        if size is None:
+            return self._model.default_sides
+        width, height = size.split("x")
+        return int(width), int(height)

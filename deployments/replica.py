@@ -1,0 +1,141 @@
+"""The one interface of all engines, and the one replica that serves any of them.
+
+Ray Serve makes a `Replica` for each replica of a model. Without Ray, in a notebook or a test, `Replica.started` does.
+"""
+
+import logging
+from abc import abstractmethod
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
+from importlib import import_module
+from typing import Any, Protocol, Self
+
+from contract.errors import ApiError, upstream_error
+from contract.options.catalog import EngineSpec, ServedModel
+from contract.profile import Profile
+from contract.protocol import RequestHead, ResponseHead, ResponseItem, ResponseTail
+from deployments.health import Health
+
+logger = logging.getLogger("portico.replica")
+
+
+class Engine(Protocol):
+    """A model that is loaded and answers requests. Its methods are called on an event loop and never block it."""
+
+    @abstractmethod
+    def answer(self, request: RequestHead, body: bytes) -> AsyncGenerator[ResponseItem]:
+        """The answer to one request, in the items of `contract.protocol`. Closing it stops the work.
+
+        A whole answer is one head with its body. A stream is a head, pieces, and a tail; the replica keeps the head
+        until the first piece, so that what fails before it still has a status. An empty piece only lets the head go.
+        Raises ApiError for what the client can mend. Any other exception means that the engine failed.
+        """
+
+    @abstractmethod
+    def profile(self) -> Profile:
+        """What the model can do."""
+
+    @abstractmethod
+    async def trial(self) -> None:
+        """Answer a small request that any working engine can answer. Raises whatever is wrong."""
+
+    async def check_health(self) -> None:
+        """Raises where the engine itself knows, at once, that it is dead."""
+
+    def stats(self) -> dict[str, float]:
+        """Numbers for the autoscaling policy, by the names in `contract.protocol`."""
+        return {}
+
+    def unfinished(self) -> int:
+        """What the engine works on or has waiting, in whatever it counts; it can outlive the request it is for."""
+        return 0
+
+    def close(self) -> None:
+        """Free what the engine holds. It may be closed again."""
+
+
+class Starter(Protocol):
+    """What `load` of an engine's spec names: the engine's own class, or one that an engine is made around."""
+
+    async def start(self, model: ServedModel, options: Any) -> Engine:
+        """Load the model. `options` are its `engine_kwargs`, in the type that the spec names. Raises what is wrong."""
+        ...
+
+
+class Replica:
+    """One replica of a model. It is ready once its engine has been through its trial."""
+
+    # Serve awaits a constructor; the type checker knows only plain ones.
+    async def __init__(self, spec: EngineSpec, model: ServedModel) -> None:  # type: ignore[misc]
+        module, _, name = spec.load[model.task].partition(":")
+        starter: Starter = getattr(import_module(module), name)
+        self.engine = await starter.start(model, spec.parsed(model.engine_kwargs))
+        self._health = Health(self.engine.trial)
+        self._under_way = 0
+        await self.engine.trial()
+
+    @classmethod
+    async def started(cls, spec: EngineSpec, model: ServedModel) -> Self:
+        """A replica without Serve. Raises what its engine raises at its start."""
+        replica = cls.__new__(cls)
+        await replica.__init__(spec, model)  # type: ignore[misc]
+        return replica
+
+    async def handle(self, request: RequestHead, body: bytes) -> AsyncGenerator[ResponseItem]:
+        """Answer one request; no exception leaves it. Closing this generator stops the work."""
+        held: ResponseHead | None = None  # a stream's head, until its first piece
+        started = False
+        self._under_way += 1
+        try:
+            async with aclosing(self.engine.answer(request, body)) as items:
+                async for item in items:
+                    if isinstance(item, ResponseHead) and item.body is None:
+                        held = item
+                        continue
+                    if held is not None and isinstance(item, ResponseTail) and item.error:
+                        yield _failed(ApiError.from_wire(item.error), started=False)
+                        return
+                    if held is not None:
+                        started = True
+                        yield held
+                        held = None
+                    if item != b"":
+                        yield item
+        except ApiError as error:
+            yield _failed(error, started=started)
+        except Exception:
+            logger.exception("the engine failed request %s", request.request_id)
+            self._health.suspect()
+            yield _failed(upstream_error(), started=started)
+        finally:
+            self._under_way -= 1
+
+    async def describe(self) -> dict[str, Any]:
+        """What the model can do: a `Profile` as plain data."""
+        return self.engine.profile().to_wire()
+
+    async def check_health(self) -> None:
+        """Called by Serve, which replaces this replica where it raises."""
+        self._health.check()
+        await self.engine.check_health()
+
+    async def record_autoscaling_stats(self) -> dict[str, float]:
+        """Called by Serve, for the autoscaling policy."""
+        return self.engine.stats()
+
+    def unfinished_requests(self) -> int:
+        """Requests whose answers are under way; more than none also where the engine still works for one that left."""
+        return max(self._under_way, self.engine.unfinished())
+
+    def close(self) -> None:
+        """Free the engine."""
+        if engine := getattr(self, "engine", None):  # it is not there where its start failed
+            engine.close()
+
+    def __del__(self) -> None:
+        self.close()
+
+
+def _failed(error: ApiError, *, started: bool) -> ResponseItem:
+    wire = error.to_wire()
+    return ResponseTail(error=wire) if started else ResponseHead(error.status, error=wire)

@@ -1,0 +1,92 @@
+"""The engine of language models: vLLM and its own server application, asked in this process."""
+
+import uuid
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
+from typing import Any, ClassVar, Self
+
+import orjson
+
+from contract.errors import ApiError
+from contract.options.catalog import ServedModel
+from contract.profile import Profile
+from contract.protocol import (
+    CHAT_ROUTE,
+    KV_CACHE_USAGE,
+    RESPONSES_ROUTE,
+    RequestHead,
+    ResponseItem,
+)
+from contract.speculation import from_wire
+from deployments.replica import Engine
+from deployments.vllm.adapter import VllmServer, reported, start_server
+from deployments.vllm.answer import answer
+from deployments.vllm.chat import ChatDialect
+from deployments.vllm.dialect import Dialect
+from deployments.vllm.responses import ResponsesDialect
+
+TRIAL_TOKENS = 2
+
+
+class VllmEngine(Engine):
+    """A running vLLM; what it can be asked is its subclass's to know."""
+
+    arguments: ClassVar[dict[str, Any]] = {}  # of vLLM, whatever the entry says
+    dialects: ClassVar[dict[str, Dialect]]  # by route
+    trial_route: ClassVar[str]
+    trial_body: ClassVar[dict[str, Any]]  # the smallest request on that route
+
+    def __init__(self, model_id: str, server: VllmServer) -> None:
+        self._model_id = model_id
+        self._server = server
+
+    @classmethod
+    async def start(cls, model: ServedModel, options: dict[str, Any]) -> Self:
+        """`options` are the arguments of `vllm serve`. Raises EngineArgumentError."""
+        server = await start_server(model.id, model.source, options | cls.arguments, from_wire(model.speculation))
+        return cls(model.id, server)
+
+    async def answer(self, request: RequestHead, body: bytes) -> AsyncGenerator[ResponseItem]:
+        async with aclosing(answer(self._server.app, self.dialects[request.route], request, body)) as items:
+            async for item in items:
+                yield item
+
+    def profile(self) -> Profile:
+        return self._server.profile()
+
+    async def trial(self) -> None:
+        request = RequestHead(self.trial_route, str(uuid.uuid4()), include_usage=False, echo={})
+        body = orjson.dumps({"model": self._model_id} | self.trial_body)
+        try:
+            async with aclosing(self.answer(request, body)) as items:
+                _ = [item async for item in items]
+        except ApiError as error:
+            if error.code != "overloaded":  # it has enough to do, and so works
+                raise
+
+    async def check_health(self) -> None:
+        await self._server.check_health()
+
+    def stats(self) -> dict[str, float]:
+        return {KV_CACHE_USAGE: self._server.kv_cache_usage()}
+
+    def unfinished(self) -> int:
+        """Requests that vLLM works on or has waiting."""
+        return self._server.unfinished_requests()
+
+    def close(self) -> None:
+        self._server.shutdown()
+
+
+class VllmChatEngine(VllmEngine):
+    """A language model."""
+
+    dialects: ClassVar[dict[str, Dialect]] = {
+        CHAT_ROUTE: ChatDialect(reported),
+        RESPONSES_ROUTE: ResponsesDialect(reported),
+    }
+    trial_route = CHAT_ROUTE
+    trial_body: ClassVar[dict[str, Any]] = {
+        "messages": [{"role": "user", "content": "ready?"}],
+        "max_tokens": TRIAL_TOKENS,
+    }

@@ -1,0 +1,36 @@
+"""Replicas without Serve, and how tests ask them."""
+
+import asyncio
+from contextlib import aclosing
+from typing import Any
+
+import orjson
+
+from contract.options.catalog import CATALOG, ServedModel, Task
+from contract.protocol import RequestHead
+from deployments.health import EngineBrokenError
+from deployments.replica import Replica
+
+
+async def started(engine: str, task: Task, source: str, engine_kwargs: Any, **more: Any) -> Replica:
+    """A replica of an engine of the catalogue. Its model's id is the last part of `source`."""
+    model = ServedModel(source.rpartition("/")[2] or engine, engine, task, source, engine_kwargs, **more)
+    return await Replica.started(CATALOG[engine], model)
+
+
+async def items_of(replica: Replica, route: str, body: bytes | dict[str, Any], *, strict: bool = False) -> list[Any]:
+    """All items of the answer to one request."""
+    head = RequestHead(route, "4f0c9e4c-0000-4000-8000-000000000000", include_usage=False, echo={}, strict=strict)
+    async with aclosing(replica.handle(head, body if isinstance(body, bytes) else orjson.dumps(body))) as items:
+        return [item async for item in items]
+
+
+async def until_replaced(replica: Replica) -> None:
+    """Ask for its health, as Serve does, until it says that its engine is broken. Raises TimeoutError."""
+    async with asyncio.timeout(5):
+        while True:
+            try:
+                await replica.check_health()
+            except EngineBrokenError:
+                return
+            await asyncio.sleep(0.01)

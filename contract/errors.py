@@ -37,7 +37,7 @@ CODES: dict[str, tuple[int, str]] = {
     "timeout": (504, SERVER_ERROR),
 }
 
-# Seconds a client is told to wait where nothing better is known. Only these statuses carry Retry-After.
+# Seconds a client should wait where nothing better is known. Only these statuses carry Retry-After.
 RETRY_AFTER_SECONDS = {429: 1, 503: 5}
 
 INTERNAL_MESSAGE = "The server failed to handle this request. Retry it; if it fails again, report the X-Request-Id."

@@ -83,22 +83,22 @@ class Replica:
 
     async def handle(self, request: RequestHead, body: bytes) -> AsyncGenerator[ResponseItem]:
         """Answer one request; no exception leaves it. Closing this generator stops the work."""
-        held: ResponseHead | None = None  # a stream's head, until its first piece
+        head: ResponseHead | None = None  # a stream's head, until its first piece
         started = False
         self._under_way += 1
         try:
             async with aclosing(self.engine.answer(request, body)) as items:
                 async for item in items:
                     if isinstance(item, ResponseHead) and item.body is None:
-                        held = item
+                        head = item
                         continue
-                    if held is not None and isinstance(item, ResponseTail) and item.error:
+                    if head is not None and isinstance(item, ResponseTail) and item.error:
                         yield _failed(ApiError.from_wire(item.error), started=False)
                         return
-                    if held is not None:
+                    if head is not None:
                         started = True
-                        yield held
-                        held = None
+                        yield head
+                        head = None
                     if item != b"":
                         yield item
         except ApiError as error:

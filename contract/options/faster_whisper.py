@@ -8,7 +8,7 @@ from contract.fields import PositiveFloat, PositiveInt, Strict
 
 
 class VoiceDetection(Strict):
-    """How speech is told from silence; what is not speech never reaches the model, so that it cannot invent words."""
+    """How speech is distinguished from silence; silence never reaches the model, so that it cannot invent words."""
 
     threshold: float = Field(0.5, ge=0, le=1, description="probability from which a moment is speech")
     min_speech_duration_ms: int = Field(0, ge=0, description="shorter speech is left out")

@@ -91,8 +91,8 @@ class DiffusionModel:
 
         (image,) = self.generate(shape, [TRIAL], watch)
         if image.size != self.default_sides:
-            asked, made = ("x".join(map(str, sides)) for sides in (self.default_sides, image.size))
-            raise PipelineError(f"it made {made} where {asked} was asked for; set default_size and size_multiple")
+            expected, made = ("x".join(map(str, sides)) for sides in (self.default_sides, image.size))
+            raise PipelineError(f"it made {made} where {expected} was asked for; set default_size and size_multiple")
         if self._has_previews is None:
             self._has_previews = bool(previews) and _same(previews[0], image)
 
@@ -308,9 +308,9 @@ def _prompt_limit(pipe: Any, takes: Any) -> tuple[int, Any]:
     # The last tokenizer is that of the length; where its encoder was left out, the others read what they can.
     if default is not None and list(parts.values())[-1:] != [None]:
         return int(default), roomy
-    usual = getattr(pipe, "default_max_sequence_length", None)
-    counted = there[0] if usual is None else roomy
-    return min(int(usual or counted.model_max_length), MAX_PROMPT_TOKENS), counted
+    default = getattr(pipe, "default_max_sequence_length", None)
+    counted = there[0] if default is None else roomy
+    return min(int(default or counted.model_max_length), MAX_PROMPT_TOKENS), counted
 
 
 def _same(preview: Any, image: Any) -> bool:

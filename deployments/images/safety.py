@@ -25,7 +25,7 @@ class SafetyChecker:
         ).eval()
 
     def blocked(self, images: list[Any]) -> list[bool]:
-        """For each PIL image whether it shows what the checker looks for."""
+        """For each PIL image whether the checker found what it looks for."""
         import numpy as np
         import torch
 

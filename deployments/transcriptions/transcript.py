@@ -1,4 +1,4 @@
-"""What was said in a recording, and when."""
+"""The text of a recording, and the times of its parts."""
 
 from typing import NamedTuple
 

@@ -63,7 +63,7 @@ class VllmServer:
         usage: dict[int, float] | None = None,
         choice: SpeculationChoice | None = None,
     ) -> None:
-        """`usage` is filled by a logger of the engine; `choice` is what `speculation: auto` came to, if it was said."""
+        """`usage` is filled by a logger of the engine; `choice` is what `speculation: auto` came to, if at all."""
         self.app = app
         self._kv_cache_usage = {} if usage is None else usage
         self._engine = engine

@@ -23,7 +23,7 @@ IMAGE_ERROR = "Failed to load image"
 # VLLMValidationError appends these to its message; they can repeat what the client sent.
 APPENDED_VALUES = re.compile(r" \((?:parameter|value)=.*\)$", re.DOTALL)
 MAX_MESSAGE_LENGTH = 300
-# What must not be told: tracebacks, addresses in memory or on the network, paths, names of classes.
+# What must not reach a client: tracebacks, addresses in memory or on the network, paths, names of classes.
 UNFIT = re.compile(
     r"""Traceback|File\ "|0x[0-9a-f]{4,}|<class|<.*\ object|(?:^|[\s'"(=:\]])/(?:[\w.-]+/)+[\w.-]+|\d+(?:\.\d+){3}"""
     r"""|\b[A-Z]\w*(?:Error|Exception|Params?|Request|Config)\b""",

@@ -64,7 +64,7 @@ class ResponsesDialect:
 
 
 class ResponsesStream:
-    """The events of one streamed response. The opening two are held until a third shows that the request is good."""
+    """The events of one streamed response. The opening two wait until a third shows that the request is good."""
 
     def __init__(self, errors: ErrorMap, request: RequestHead) -> None:
         self.usage: dict[str, Any] | None = None
@@ -74,7 +74,7 @@ class ResponsesStream:
         self._echo = request.echo
         self._events = sse.Splitter()
         self._held = b""
-        self._ended_item: dict[str, Any] | None = None  # held: the next event tells whether it was cut
+        self._ended_item: dict[str, Any] | None = None  # waits: the next event shows whether it was cut
 
     def feed(self, piece: bytes) -> bytes:
         ready = b""
@@ -91,7 +91,7 @@ class ResponsesStream:
         return ready
 
     def _turn(self, event: dict[str, Any]) -> bytes:
-        """The event as it is sent, after an item's end that was held for it."""
+        """The event as it is sent, after an item's end that waited for it."""
         if "error" in event and "type" not in event:
             self.error = self._errors.of_answer(event["error"].get("code") or 500, orjson.dumps(event))
             return b""

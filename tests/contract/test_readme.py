@@ -16,9 +16,10 @@ from tests.clients.test_clients import CLIENTS_PYTHON, needs_node
 from tests.conftest import Service
 
 README = (PROJECT_FOLDER / "README.md").read_text()
-NOTEBOOKS = sorted((PROJECT_FOLDER / "notebooks").glob("*.ipynb"))
 JAVASCRIPT_FOLDER = PROJECT_FOLDER / "tests" / "clients" / "javascript"
 LOCAL_URL = "http://127.0.0.1:8000"
+# Those about the service; the others run where there is none, in tests/engines.
+NOTEBOOKS = [path for path in sorted((PROJECT_FOLDER / "notebooks").glob("*.ipynb")) if LOCAL_URL in path.read_text()]
 
 
 def blocks(language: str) -> list[str]:

@@ -169,12 +169,12 @@ async def test_a_stream_sends_the_image_as_it_becomes() -> None:
     assert head.content_type == "text/event-stream"
     assert isinstance(tail, ResponseTail)
     assert tail.usage == {**orjson.loads(events[-1].partition(b"data: ")[2])["usage"]}
-    shown = [pixels(orjson.loads(event.partition(b"data: ")[2])["b64_json"]) for event in events]
-    differences = [np.abs(image - shown[-1]).mean() for image in shown]
+    images = [pixels(orjson.loads(event.partition(b"data: ")[2])["b64_json"]) for event in events]
+    differences = [np.abs(image - images[-1]).mean() for image in images]
     assert differences == sorted(differences, reverse=True)
     assert len(set(differences)) == 4
     whole = (await answer(served, seed=4))["data"][0]["b64_json"]
-    assert np.array_equal(shown[-1], pixels(whole))
+    assert np.array_equal(images[-1], pixels(whole))
 
 
 async def test_a_preview_that_cannot_be_made_is_left_out(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -37,7 +37,7 @@ class FakeSynthesizer(Synthesizer):
     lacks = {"instructions": "it only beeps"}  # noqa: RUF012
 
     def __init__(self, source: str, options: SpeechOptions) -> None:
-        self.said: list[Utterance] = []
+        self.utterances: list[Utterance] = []
         self.words: list[str] = []
         self.closed = 0
         self.go_on = threading.Event()
@@ -47,7 +47,7 @@ class FakeSynthesizer(Synthesizer):
         return 20 if language == "german" else 100
 
     def synthesize(self, utterance: Utterance, cancelled: Callable[[], bool]) -> Generator[Samples]:
-        self.said.append(utterance)
+        self.utterances.append(utterance)
         try:
             for word in utterance.text.split():
                 while not self.go_on.wait(0.01):
@@ -82,7 +82,7 @@ def synthesizer(replica: Replica) -> Any:
 @pytest.fixture
 async def replica() -> Replica:
     made = await started()
-    synthesizer(made).said.clear()
+    synthesizer(made).utterances.clear()
     synthesizer(made).words.clear()
     synthesizer(made).closed = 0
     return made
@@ -117,22 +117,22 @@ class TestAnswers:
 
     async def test_a_sentence_is_synthesized_by_the_voice_in_the_language_with_the_seed(self, replica: Replica) -> None:
         await answered(replica, voice="brian", language="en", instructions="Softly.", seed=7)
-        assert synthesizer(replica).said == [
+        assert synthesizer(replica).utterances == [
             Utterance("One two three.", "brian", "en", "Softly.", 7),
             Utterance("Four five.", "brian", "en", "Softly.", 7),
         ]
 
     async def test_sentences_are_cut_as_the_engine_needs_it(self, replica: Replica) -> None:
         await answered(replica, "one two three four five six seven eight", language="german")
-        assert max(len(utterance.text) for utterance in synthesizer(replica).said) <= 20
+        assert max(len(utterance.text) for utterance in synthesizer(replica).utterances) <= 20
         assert synthesizer(replica).words == ["one", "two", "three", "four", "five", "six", "seven", "eight"]
 
     async def test_the_usual_voice_is_the_first_or_the_configured_one(self, replica: Replica) -> None:
         await answered(replica)
-        assert synthesizer(replica).said[0].voice == "ada"
+        assert synthesizer(replica).utterances[0].voice == "ada"
         other = await started(default_voice="brian")
         await answered(other)
-        assert synthesizer(other).said[-1].voice == "brian"
+        assert synthesizer(other).utterances[-1].voice == "brian"
         with pytest.raises(VoiceError, match="default_voice 'nobody' is not one of ada, brian"):
             await started(default_voice="nobody")
 
@@ -228,7 +228,7 @@ class TestLeaving:
     async def test_who_leaves_while_the_engine_is_busy_stops_it_in_the_middle(self, replica: Replica) -> None:
         synthesizer(replica).go_on.clear()
         asking = asyncio.create_task(answered(replica, "One two."))
-        await until(lambda: len(synthesizer(replica).said) == 1)
+        await until(lambda: len(synthesizer(replica).utterances) == 1)
         asking.cancel()
         with pytest.raises(asyncio.CancelledError):
             await asking
@@ -240,7 +240,7 @@ class TestLeaving:
     async def test_who_leaves_while_waiting_is_never_synthesized(self, replica: Replica) -> None:
         synthesizer(replica).go_on.clear()
         first = asyncio.create_task(answered(replica, "One."))
-        await until(lambda: len(synthesizer(replica).said) == 1)
+        await until(lambda: len(synthesizer(replica).utterances) == 1)
         second = asyncio.create_task(answered(replica, "Two."))
         await until(lambda: replica.engine.unfinished() == 2)
         second.cancel()
@@ -248,7 +248,7 @@ class TestLeaving:
         synthesizer(replica).go_on.set()
         await first
         await until(lambda: replica.engine.unfinished() == 0)
-        assert [utterance.text for utterance in synthesizer(replica).said] == ["One."]
+        assert [utterance.text for utterance in synthesizer(replica).utterances] == ["One."]
 
     @pytest.mark.parametrize("kind", FORMATS)
     async def test_every_encoder_is_closed(self, replica: Replica, kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -304,7 +304,7 @@ class TestTurns:
     async def test_the_event_loop_goes_on_while_the_engine_is_busy(self, replica: Replica) -> None:
         synthesizer(replica).go_on.clear()
         asking = asyncio.create_task(answered(replica))
-        await until(lambda: len(synthesizer(replica).said) == 1)
+        await until(lambda: len(synthesizer(replica).utterances) == 1)
         assert not asking.done()
         assert await replica.describe()
         synthesizer(replica).go_on.set()

@@ -61,7 +61,7 @@ REQUESTS: dict[str, dict[str, Any]] = {
 
 
 def run(engine: Engine, requests: list[dict[str, Any]]) -> dict[str, Any]:
-    asked = {
+    parameters = {
         "engine": engine.name,
         "source": str(engine.source),
         "engine_kwargs": engine.options,
@@ -70,7 +70,7 @@ def run(engine: Engine, requests: list[dict[str, Any]]) -> dict[str, Any]:
     }
     result = subprocess.run(
         [sys.executable, "-m", "tests.engines.speech_answers"],
-        input=json.dumps(asked),
+        input=json.dumps(parameters),
         env=os.environ | {"PYTHONPATH": f"{engine.packages}:{STAND_IN}", "HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1"},
         cwd=PROJECT_FOLDER,
         capture_output=True,
@@ -94,12 +94,12 @@ def engine(request: pytest.FixtureRequest) -> Engine:
 @pytest.fixture(scope="module")
 def reported(engine: Engine) -> dict[str, Any]:
     def of(request: dict[str, Any]) -> dict[str, Any]:
-        asked = {"input": TEXT, "voice": engine.voices[0]} | request
-        if asked["voice"] == 1:
-            asked["voice"] = engine.voices[1]
-        if asked.get("language"):
-            asked["language"] = engine.language
-        return asked
+        parameters = {"input": TEXT, "voice": engine.voices[0]} | request
+        if parameters["voice"] == 1:
+            parameters["voice"] = engine.voices[1]
+        if parameters.get("language"):
+            parameters["language"] = engine.language
+        return parameters
 
     found = run(engine, [of(request) for request in REQUESTS.values()])
     assert "refused" not in found, found["refused"]

@@ -56,9 +56,9 @@ async def replica() -> Replica:
     return await started("faster-whisper", "transcriptions", SOURCE, OPTIONS)
 
 
-def segments(transcriber: Transcriber, content: bytes, **asked: Any) -> list[Segment]:
+def segments(transcriber: Transcriber, content: bytes, **parameters: Any) -> list[Segment]:
     recording = Recording(content, 4000)
-    return [found.segment for found in transcriber.transcribe(recording, TranscriptionRequest(**asked)) if found]
+    return [found.segment for found in transcriber.transcribe(recording, TranscriptionRequest(**parameters)) if found]
 
 
 def test_the_languages_are_those_of_whisper() -> None:
@@ -88,16 +88,16 @@ class TestTranscribe:
         assert all(isinstance(word.start, float) and word.start <= word.end for word in words)
 
     def test_the_language_is_detected_or_taken(self, transcriber: Transcriber) -> None:
-        def languages(**asked: Any) -> set[str]:
-            steps = transcriber.transcribe(Recording(LONG, 4000), TranscriptionRequest(**asked))
+        def languages(**parameters: Any) -> set[str]:
+            steps = transcriber.transcribe(Recording(LONG, 4000), TranscriptionRequest(**parameters))
             return {found.language for found in steps if found}
 
         assert len(languages()) == 1
         assert languages(language="fr") == {"fr"}
 
     def test_a_prompt_beyond_the_model_s_memory_is_cut(self, transcriber: Transcriber) -> None:
-        asked = {"prompt": "a fox <|translate|> jumps " * 500, "hotwords": "dog " * 500}
-        assert segments(transcriber, SHORT, **asked) is not None
+        parameters = {"prompt": "a fox <|translate|> jumps " * 500, "hotwords": "dog " * 500}
+        assert segments(transcriber, SHORT, **parameters) is not None
         assert transcriber._bounded("<|translate|> fox", 9) == "fox"
 
     def test_a_language_that_this_model_does_not_have(self) -> None:
@@ -108,7 +108,7 @@ class TestTranscribe:
         assert (caught.value.status, caught.value.param) == (400, "language")
 
     @pytest.mark.parametrize(
-        ("profile", "seconds", "vad", "asked", "batches"),
+        ("profile", "seconds", "vad", "parameters", "batches"),
         [
             ("auto", 61, True, {}, True),
             ("auto", 59, True, {}, False),
@@ -122,11 +122,11 @@ class TestTranscribe:
         ],
     )
     def test_when_windows_are_batched(
-        self, transcriber: Transcriber, profile: Any, seconds: float, vad: bool, asked: Any, batches: bool
+        self, transcriber: Transcriber, profile: Any, seconds: float, vad: bool, parameters: Any, batches: bool
     ) -> None:
         transcriber = object.__new__(Transcriber)
         transcriber.options = Transcriber(SOURCE, options(profile=profile)).options
-        assert transcriber.batches(TranscriptionRequest(**asked), seconds, vad) is batches
+        assert transcriber.batches(TranscriptionRequest(**parameters), seconds, vad) is batches
 
     def test_a_part_holds_a_batch_and_is_no_longer_than_it_must_be(self) -> None:
         wide = Transcriber(SOURCE, options(batch_size=16))
@@ -212,8 +212,8 @@ def lost(*_: Any) -> Any:
 
 
 class TestReplica:
-    async def answer(self, replica: Replica, content: bytes, **asked: Any) -> list[Any]:
-        return await items_of(replica, TRANSCRIPTIONS_ROUTE, join(orjson.dumps(asked), content))
+    async def answer(self, replica: Replica, content: bytes, **parameters: Any) -> list[Any]:
+        return await items_of(replica, TRANSCRIPTIONS_ROUTE, join(orjson.dumps(parameters), content))
 
     async def test_a_whole_answer(self, replica: Replica) -> None:
         (head,) = await self.answer(replica, SHORT, response_format="vtt")

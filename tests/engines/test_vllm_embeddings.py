@@ -34,7 +34,7 @@ REQUESTS: dict[str, dict[str, Any]] = {
 def found() -> dict[str, Any]:
     """The profile of a replica, and what it answered to each request; all of them were asked at once."""
     _, config = read_serve_config(PROJECT_FOLDER / "serve_configs" / "local.yaml")
-    asked = {
+    parameters = {
         "source": SOURCE,
         "engine_kwargs": {
             "dtype": "float32",
@@ -48,7 +48,7 @@ def found() -> dict[str, Any]:
     }
     result = subprocess.run(
         [sys.executable, "-m", "tests.engines.vllm_embeddings_answers"],
-        input=json.dumps(asked),
+        input=json.dumps(parameters),
         env=os.environ | config.models[0].env,
         cwd=PROJECT_FOLDER,
         capture_output=True,

@@ -107,7 +107,7 @@ def test_a_stream_s_events_have_names_and_no_done(http: httpx.Client) -> None:
         ({"size": "1000000x64"}, 'size;action=clamp;from="1000000x64";to="256x64"'),
         ({"n": 10**9}, "n;action=clamp;from=1000000000;to=4"),
         ({"n": 0}, "n;action=clamp;from=0;to=1"),
-        ({"background": "transparent"}, 'background;action=drop;reason="the model paints opaque images only"'),
+        ({"background": "transparent"}, 'background;action=drop;reason="the model makes opaque images only"'),
         ({"moderation": "low"}, "moderation;action=ignore"),
         ({"prompt": "a boat " * 40}, "prompt;action=clamp;from=202;to=77"),
     ],

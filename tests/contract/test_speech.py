@@ -97,7 +97,7 @@ class TestEveryEngine:
             again, other = (said(http, "pcm", ask(voice_model, input="Hello.", seed=seed)) for seed in (1, 2))
             assert again == response.content != other
         else:
-            assert reported == 'seed;action=drop;reason="nothing in this engine is left to chance"'
+            assert reported == 'seed;action=drop;reason="nothing in this engine is random"'
 
     @pytest.mark.parametrize("speed", [0.5, 2.0])
     def test_speed(self, http: httpx.Client, lengths: dict[str, float], voice_model: str, speed: float) -> None:

@@ -6,7 +6,8 @@ Serve itself then keeps the bounds and the delays. The decision is a plain funct
 import math
 from typing import Any, NamedTuple
 
-KV_CACHE_USAGE = "kv_cache_usage"  # in 0..1; reported by a replica's `record_autoscaling_stats`
+from contract.protocol import KV_CACHE_USAGE
+
 QUEUE_WEIGHT = 2.0  # who waits for a replica counts twice: every replica is full, and more are on their way
 
 

@@ -18,6 +18,7 @@ SPEECH_ROUTE = "/v1/audio/speech"
 
 EVENT_STREAM = "text/event-stream"
 LENGTH_BYTES = 8
+KV_CACHE_USAGE = "kv_cache_usage"  # in 0..1; what `record_autoscaling_stats` of a replica reports
 
 Clamp = tuple[str, float, float]  # (parameter, from, to)
 

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from typing import Any
 
-from app.endpoints.embeddings_parameters import MAX_TOKENS, too_many_tokens
+from contract.embedding_limits import MAX_TOKENS, too_many_tokens
 from contract.errors import ApiError
 
 # No text that somebody reads has so many. What has more is refused uncounted: counting 30 MB takes a minute and

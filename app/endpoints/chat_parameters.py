@@ -6,7 +6,6 @@ from typing import Any
 
 from app.parameters.kinds import (
     UNKNOWN,
-    Changed,
     Choice,
     Flag,
     Items,
@@ -20,6 +19,7 @@ from app.parameters.kinds import (
 from app.parameters.messages import Messages, check_tool_results
 from app.parameters.row import Parameter, Table, Treatment, ignored, refused
 from app.parameters.tools import Format, ToolChoice, Tools
+from contract.adjustments import Changed
 from contract.errors import ApiError
 from contract.profile import Profile
 

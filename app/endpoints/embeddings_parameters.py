@@ -5,11 +5,10 @@ from typing import Any
 
 from app.parameters.kinds import Choice, Number, Reading, Text, wrong_type, wrong_value
 from app.parameters.row import Parameter, Table, Treatment
-from contract.errors import ApiError
+from contract.embedding_limits import MAX_TOKENS, too_many_tokens
 from contract.profile import Profile
 
 MAX_INPUTS = 2048
-MAX_TOKENS = 300_000  # of one request, all inputs together
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,11 +58,6 @@ class Texts:
 def tokens_together(inputs: list[Any]) -> int:
     """How many token ids are in `inputs`: in its arrays, or in itself."""
     return len(inputs) if _is_token(inputs[0]) else sum(len(one) for one in inputs if isinstance(one, list))
-
-
-def too_many_tokens(name: str) -> ApiError:
-    message = f"The inputs have more than {MAX_TOKENS} tokens together, the limit of a request. Send them in several."
-    return ApiError("context_length_exceeded", message, param=name)
 
 
 def _are_tokens(values: list[Any]) -> bool:

@@ -4,9 +4,10 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from app.parameters.adjustments import MAX_NAME_LENGTH, Adjustment
+from app.parameters.adjustments import MAX_NAME_LENGTH
 from app.parameters.kinds import UNKNOWN, Flag
 from app.parameters.row import Dropped, Parameter, Table, Treatment, missing
+from contract.adjustments import Adjustment, refuse_changes
 from contract.errors import ApiError
 from contract.profile import Profile
 
@@ -105,15 +106,6 @@ def lacking(capability: str, name: str) -> ApiError:
         "what each model can do.",
         param=name,
     )
-
-
-def refuse_changes(adjustments: Sequence[Adjustment]) -> None:
-    """Under strict_params: one 400 that names all clamps and drops. What is ignored by contract is no fault."""
-    changed = [one for one in adjustments if one.action != "ignore"]
-    if changed:
-        message = "; ".join(one.description() for one in changed)
-        code = "invalid_value" if changed[0].action == "clamp" else "unsupported_parameter"
-        raise ApiError(code, f"`strict_params` is set, and {message}."[:2000], param=changed[0].name)
 
 
 def _short(name: str) -> str:

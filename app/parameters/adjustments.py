@@ -1,15 +1,14 @@
-"""What was changed in a request, and the X-Param-Adjustments header that says so: an RFC 9651 List."""
+"""The X-Param-Adjustments header, which says what was changed in a request: an RFC 9651 List."""
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
 from decimal import Decimal
 from functools import lru_cache
 from typing import Any
 
 from http_sf import DisplayString, Token, ser
 
-from app.parameters.kinds import Changed
+from contract.adjustments import Adjustment, Changed
 
 HEADER = "x-param-adjustments"
 MAX_HEADER_BYTES = 4096
@@ -17,33 +16,6 @@ MAX_NAME_LENGTH = 64
 TOKEN = re.compile(r"[A-Za-z*][A-Za-z0-9!#$%&'*+.^_`|~:/-]*")
 MAX_INTEGER = 10**15  # RFC 9651 integers have at most 15 digits, decimals 12 before and 3 after the point
 MAX_DECIMAL = 10**12
-
-
-@dataclass(frozen=True, slots=True)
-class Adjustment:
-    """One changed parameter."""
-
-    name: str
-    action: str  # clamp, drop, ignore
-    before: Changed | None = None  # for a clamp
-    after: Changed | None = None
-    reason: str | None = None  # for a drop
-
-    def description(self) -> str:
-        """For a person."""
-        if self.action == "clamp":
-            after = f"{self.after:g}" if isinstance(self.after, (int, float)) else self.after
-            return f"`{self.name}` would become {after}"
-        return f"`{self.name}` would be dropped ({self.reason})"
-
-    def item(self) -> tuple[Any, dict[str, Any]]:
-        """The header's item: the name, and what was done as its parameters."""
-        parameters: dict[str, Any] = {"action": Token(self.action)}
-        if self.before is not None and self.after is not None:
-            parameters |= {"from": _number(self.before), "to": _number(self.after)}
-        if self.reason is not None:
-            parameters["reason"] = self.reason
-        return _name(self.name), parameters
 
 
 def header_value(adjustments: Sequence[Adjustment]) -> str:
@@ -62,7 +34,17 @@ def header_value(adjustments: Sequence[Adjustment]) -> str:
 @lru_cache(maxsize=1024)
 def _serialized(adjustment: Adjustment) -> str:
     """One item. Clients repeat themselves, so most are found again; names are short by then."""
-    return ser([adjustment.item()])
+    return ser([_item(adjustment)])
+
+
+def _item(adjustment: Adjustment) -> tuple[Any, dict[str, Any]]:
+    """The name, and what was done as its parameters."""
+    parameters: dict[str, Any] = {"action": Token(adjustment.action)}
+    if adjustment.before is not None and adjustment.after is not None:
+        parameters |= {"from": _number(adjustment.before), "to": _number(adjustment.after)}
+    if adjustment.reason is not None:
+        parameters["reason"] = adjustment.reason
+    return _name(adjustment.name), parameters
 
 
 def _and_more(count: int) -> str:

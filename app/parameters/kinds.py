@@ -4,13 +4,11 @@ import math
 from dataclasses import dataclass
 from typing import Any, NamedTuple, Protocol
 
+from contract.adjustments import Changed
 from contract.errors import ApiError
 from contract.profile import Profile
 
 Bound = float | str | None  # a number, the name of one of the model's limits, or none
-
-
-Changed = float | str  # a number, or a text that holds numbers, such as a size
 
 
 UNKNOWN = "unknown parameter"  # why a parameter, or a field of one, was dropped

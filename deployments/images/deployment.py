@@ -11,8 +11,7 @@ from typing import Any
 import orjson
 import pybase64
 
-from app.parameters.adjust import refuse_changes
-from app.parameters.adjustments import Adjustment
+from contract.adjustments import Adjustment, refuse_changes
 from contract.errors import ApiError, upstream_error
 from contract.image_tokens import image_tokens
 from contract.options.diffusers import DiffusersOptions

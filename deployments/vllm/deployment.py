@@ -6,8 +6,7 @@ from typing import Any, ClassVar
 
 import orjson
 
-from app.autoscaling import KV_CACHE_USAGE
-from contract.protocol import CHAT_ROUTE, RESPONSES_ROUTE, RequestHead, ResponseHead, ResponseItem
+from contract.protocol import CHAT_ROUTE, KV_CACHE_USAGE, RESPONSES_ROUTE, RequestHead, ResponseHead, ResponseItem
 from contract.speculation import from_wire
 from deployments.vllm.adapter import VllmEngine, reported, start_engine
 from deployments.vllm.answer import answer

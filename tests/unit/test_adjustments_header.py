@@ -7,7 +7,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from app.parameters.adjustments import MAX_HEADER_BYTES, Adjustment, header_value
+from app.parameters.adjustments import MAX_HEADER_BYTES, header_value
+from contract.adjustments import Adjustment
 from contract.errors import upstream_error
 from tests.unit.conftest import chat
 

@@ -13,8 +13,7 @@ from typing import Any
 
 import orjson
 
-from app.endpoints.chat import engine_body
-from app.endpoints.chat_parameters import CHAT
+from app.endpoints.chat import TABLE, engine_body
 from app.http.body import parse_object
 from app.parameters.adjust import adjust
 from app.parameters.adjustments import header_value
@@ -62,14 +61,14 @@ def main() -> None:
     for size_kb in SIZES_KB:
         body = orjson.dumps(request(size_kb))
         parsed = parse_object(body)
-        adjusted = adjust(CHAT, parsed, PROFILE)
+        adjusted = adjust(TABLE, parsed, PROFILE)
         rows.append(
             [
                 size_kb,
                 microseconds(lambda body=body: parse_object(body)),
-                microseconds(lambda parsed=parsed: adjust(CHAT, parsed, PROFILE)),
+                microseconds(lambda parsed=parsed: adjust(TABLE, parsed, PROFILE)),
                 microseconds(lambda adjusted=adjusted: header_value(adjusted.adjustments)),
-                microseconds(lambda adjusted=adjusted: engine_body(adjusted.kept, "some-model")),
+                microseconds(lambda adjusted=adjusted: engine_body(adjusted.engine, "some-model")),
             ]
         )
     header = ["size_kb", "parse_us", "adjust_us", "header_us", "serialize_us"]

@@ -13,10 +13,14 @@ TOKENS_PER_IMAGE = 1024
 MAX_TOKENIZER_BYTES = 4 * 1024 * 1024  # of tokenizer.json; larger ones take seconds and much memory to load
 MAX_CHOICES = 128
 MAX_EXACT_BYTES = 16 * 1024  # of text that is tokenized on the event loop, about a millisecond
-PROMPT_FIELDS = ("messages", "input", "instructions", "tools", "prompt")
-LIMIT_FIELDS = ("max_completion_tokens", "max_tokens", "max_output_tokens")
-# Where a part holds a medium, not a text.
-MEDIA_FIELDS = frozenset({"image_url", "input_audio", "video_url", "file_data"})
+
+
+class CountedFields(NamedTuple):
+    """The fields of a route's requests that are counted."""
+
+    prompt: tuple[str, ...]
+    limits: tuple[str, ...] = ()  # of the tokens of one choice; none: the answer is no text
+    media: frozenset[str] = frozenset()  # fields of parts that hold an image, audio or video instead of text
 
 
 class Estimate(NamedTuple):
@@ -53,24 +57,25 @@ class Estimator:
         except Exception:  # the library raises plain exceptions
             logger.warning("the tokenizer of %s cannot be read; its tokens are estimated from bytes", model_id)
 
-    def estimate_prompt(self, model_id: str, request: dict[str, Any]) -> Estimate:
-        """Of any JSON request to a route whose answer costs nothing: all that it brings, in one prompt or many."""
-        given = request.get("input")
-        return Estimate(_token_ids(given) or self._prompt(model_id, request))
+    def estimate(self, model_id: str, request: dict[str, Any], fields: CountedFields, context: int) -> Estimate:
+        """Of any JSON request, legal or not. `context` bounds the prompt and one choice of the answer together.
 
-    def estimate(self, model_id: str, request: dict[str, Any], context: int) -> Estimate:
-        """Of any JSON request, legal or not. `context` bounds the prompt and one choice of the answer together."""
-        prompt = min(self._prompt(model_id, request), context)
-        limits = [value for field in LIMIT_FIELDS if _is_count(value := request.get(field))]
+        Where the answer is no text, the prompt is all that the request brings, in one context or many.
+        """
+        if not fields.limits:
+            token_ids = sum(_token_ids(request.get(field)) for field in fields.prompt)
+            return Estimate(token_ids or self._prompt(model_id, request, fields))
+        prompt = min(self._prompt(model_id, request, fields), context)
+        limits = [value for field in fields.limits if _is_count(value := request.get(field))]
         answer = min([*limits, context - prompt])
         choices = request.get("n")
         return Estimate(prompt, answer * (min(choices, MAX_CHOICES) if _is_count(choices) else 1))
 
-    def _prompt(self, model_id: str, request: dict[str, Any]) -> int:
+    def _prompt(self, model_id: str, request: dict[str, Any], fields: CountedFields) -> int:
         texts: list[str] = []
         images = 0
-        for field in PROMPT_FIELDS:
-            for text in _texts(request.get(field)):
+        for field in fields.prompt:
+            for text in _texts(request.get(field), fields.media):
                 if text is None:
                     images += 1
                 else:
@@ -105,8 +110,8 @@ def _token_ids(given: Any) -> int:
     return sum(len(one) for one in given if isinstance(one, list) and one and isinstance(one[0], int))
 
 
-def _texts(node: Any) -> Iterator[str | None]:
-    """Every text inside a JSON value; None for each medium."""
+def _texts(node: Any, media: frozenset[str]) -> Iterator[str | None]:
+    """Every text inside a JSON value; None for each image, audio or video, which is in one of the fields `media`."""
     waiting = [node]
     while waiting:
         one = waiting.pop()
@@ -116,7 +121,7 @@ def _texts(node: Any) -> Iterator[str | None]:
             waiting += one
         elif isinstance(one, dict):
             for name, value in one.items():
-                if name in MEDIA_FIELDS:
+                if name in media:
                     yield None
                 else:
                     waiting.append(value)

@@ -1,39 +1,43 @@
 """docs/parameters.md, written from the table: `python -m app docs`."""
 
-from app.endpoints.routes import TABLES_BY_ROUTE
-from app.parameters.row import Parameter, Table, Treatment
+from collections.abc import Iterable
+
+from app.endpoints.catalog import ENDPOINTS
+from app.endpoints.endpoint import Endpoint
+from app.parameters.row import Parameter, Treatment
 
 INTRO = """# Parameters
 
-<!-- Written by `python -m app docs` from the tables in app/parameters/. Do not edit by hand. -->
+<!-- Written by `python -m app docs` from the tables in app/endpoints/. Do not edit by hand. -->
 
-What each parameter of each route may be, and what happens beyond that. The rules are the same everywhere:
+The parameters of each endpoint, their legal values, and what happens beyond those. The rules are the same everywhere:
 
 - A number of the right type outside its range is **clamped** to the nearest legal one.
-- A parameter that this model's engine does not have is **dropped**; so is one that nobody knows.
+- A parameter that this model's engine does not support is **dropped**; so is an unknown one.
 - A capability that the model lacks is **refused** with a 400 that names it. GET /v1/models/{id} shows, under `portico`,
   what each model can do.
 - An explicit `null` means the same as leaving the parameter out. A wrong type is a 400.
-- Every change is told in the header `X-Param-Adjustments`, a Structured Field (RFC 9651), in the order of the body:
+- Every change is reported in the header `X-Param-Adjustments`, a Structured Field (RFC 9651), in the order of the body:
   `top_p;action=clamp;from=1.5;to=1.0, logit_bias;action=drop;reason="..."`. No header, no change.
 - `"strict_params": true` turns all clamps and drops of a request into one 400 that names them.
 - Keys that begin with `runinfra` are reserved, and a 400.
 """
 
 
-def page() -> str:
+def page(endpoints: Iterable[Endpoint] = ENDPOINTS) -> str:
     """The whole page."""
-    sections = [_section(route.path, table) for route, table in TABLES_BY_ROUTE.items()]
-    return INTRO + "".join(sections)
+    return INTRO + "".join(map(_section, endpoints))
 
 
-def _section(path: str, table: Table) -> str:
+def _section(endpoint: Endpoint) -> str:
+    table = endpoint.table
     read = [row for row in table.rows if row.treatment not in (Treatment.IGNORE, Treatment.REFUSE)]
-    lines = [f"\n## POST {path}\n", "| Parameter | Must be | What it does | Needs |", "|---|---|---|---|"]
+    lines = [f"\n## {endpoint.summary}: {endpoint.method} {endpoint.path}\n"]
+    lines += ["| Parameter | Must be | Description | Needs |", "|---|---|---|---|"]
     lines += [f"| `{row.name}` | {_cell(row.kind.description())} | {_cell(row.note)} | {_needs(row)} |" for row in read]
     ignored = [row for row in table.rows if row.treatment is Treatment.IGNORE]
     if ignored:
-        lines += ["", "Ignored and listed as such, never an error: "]
+        lines += ["", "Ignored and reported as such, never an error: "]
         lines[-1] += " ".join(f"`{row.name}` ({row.note[0].lower()}{row.note[1:].rstrip('.')})," for row in ignored)
         lines[-1] = lines[-1].rstrip(",") + "."
     refused = [row for row in table.rows if row.treatment is Treatment.REFUSE]

@@ -1,1 +1,1 @@
-"""The routes that models answer: one file each."""
+"""The routes: one file for each endpoint that models answer, and the plain ones."""

@@ -1,54 +1,113 @@
-"""The routes that models answer: what is particular to each."""
+"""One HTTP route as data, and one that models answer: an endpoint."""
 
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple, Protocol
 
+import orjson
+
+from app.budgets.estimate import CountedFields
 from app.config.service import Limits
-from app.endpoints import chat, embeddings, images, responses, speech, transcriptions
-from app.endpoints import responses_parameters as response_parameters
-from app.endpoints.routes import CHAT, EMBEDDINGS, IMAGES, RESPONSES, SPEECH, TRANSCRIPTIONS, Route
+from app.endpoints.answers import Component, Schema
 from app.http.body import Receive, read_json
-from app.parameters import messages
+from app.http.multipart import read_form
+from app.parameters.adjust import Adjusted
+from app.parameters.form_fields import request_of
 from app.parameters.parts import ImageSlot
+from app.parameters.row import Table
+from contract import sse
 from contract.errors import ApiError
 from contract.profile import Profile
 
 
-@dataclass(frozen=True, slots=True)
-class Generation:
-    """One such route."""
+class ImagePublisher(Protocol):
+    """Keeps images and gives them URLs."""
 
-    route: Route
-    engine_body: Callable[[dict[str, Any], str], bytes]  # (legal request, model id) -> the engine's body
-    failure_event: Callable[[ApiError, bytes, int], bytes]  # (error, first piece, events so far) -> the last event
-    images: Callable[[dict[str, Any]], Iterator[ImageSlot]] = lambda _: iter(())  # where a legal request has images
+    def origin(self, host: str | None) -> str:
+        """The beginning of every URL, for a client that called `host`. Raises ApiError where there is none."""
+        ...
+
+    async def publish(self, answer: bytes, host: str | None) -> bytes:
+        """`answer` with URLs in place of its images."""
+        ...
+
+
+class Exchange(NamedTuple):
+    """One legal request: what the hooks of its endpoint may read and use."""
+
+    request_id: str
+    model_id: str
+    headers: Mapping[str, str]  # the client's, names in lower case
+    adjusted: Adjusted
+    image_store: ImagePublisher
+
+
+def json_body(parameters: dict[str, Any], model_id: str) -> bytes:
+    """The parameters and the model's id, in JSON."""
+    return orjson.dumps(parameters | {"model": model_id})
+
+
+def error_event(_exchange: Exchange, error: ApiError, _first: bytes, _events: int) -> bytes:
+    """An event of the type `error` with the error's envelope."""
+    return sse.event(error.envelope(), "error")
+
+
+async def as_it_is(_exchange: Exchange, answer: bytes) -> bytes:
+    return answer
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Route:
+    """One route. `path` is its name in the documentation and in the metrics; {id} stands for a model's id."""
+
+    method: str = "GET"
+    path: str
+    summary: str
+    answer: str  # describes the 200
+    content: dict[str, Schema | Component]  # media type of a 200 -> its schema; of a stream: the schema of one event
+    needs_key: bool = True
+    is_probe: bool = False  # called by machines every few seconds, so not worth a line in the access log
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Endpoint(Route):
+    """One route that models answer, with all that is particular to it."""
+
+    method: str = "POST"
+    table: Table
+    example: dict[str, Any]  # the smallest legal request, without its model
+    counted: CountedFields  # what the budget's estimate reads
+    # (parameters for the engine, model id) -> the engine's body
+    engine_body: Callable[[dict[str, Any], str], bytes] = json_body
+    # parameters for the engine -> the images in them, which the gateway fetches and measures
+    images: Callable[[dict[str, Any]], Iterator[ImageSlot]] = lambda _: iter(())
     echoed: tuple[str, ...] = ()  # accepted parameters that the answer repeats
-    characters: Callable[[dict[str, Any]], int] | None = None  # of a legal request, where they are what is counted
-    makes_text: bool = True  # so that its answer costs tokens, as many as it may
-    # (request, profile) -> tokens that an answer which is no text counts as
+    # parameters of the gateway -> whether the client wants the usage event of a stream
+    include_usage: Callable[[dict[str, Any]], bool] = lambda _: False
+    # Raises ApiError where a legal request cannot be answered, before the engine gets it.
+    before: Callable[[Exchange], None] = lambda _: None
+    # (exchange, the engine's whole answer) -> the client's
+    after: Callable[[Exchange, bytes], Awaitable[bytes]] = as_it_is
+    # (exchange, error, first piece or nothing, events so far) -> the last event of a stream that failed
+    failure_event: Callable[[Exchange, ApiError, bytes, int], bytes] = error_event
+    # parameters for the engine -> characters, where they are what is billed
+    characters: Callable[[dict[str, Any]], int] | None = None
+    # (request as it came, profile) -> tokens that an answer which is no text counts as
     answer_tokens: Callable[[dict[str, Any], Profile], int] = lambda _, __: 0
-    # (receive, headers, limits) -> the request in the body, not yet checked
-    read: Callable[[Receive, dict[str, str], Limits], Awaitable[dict[str, Any]]] = read_json
 
+    @property
+    def request_type(self) -> str:
+        """The media type of a request."""
+        return "application/json" if self.table.file is None else "multipart/form-data"
 
-GENERATIONS = (
-    Generation(CHAT, chat.engine_body, chat.failure_event, messages.images, echoed=("metadata",)),
-    Generation(
-        RESPONSES,
-        responses.engine_body,
-        responses.failure_event,
-        response_parameters.images,
-        echoed=("metadata", "safety_identifier", "prompt_cache_key"),
-    ),
-    Generation(EMBEDDINGS, embeddings.engine_body, chat.failure_event, makes_text=False),
-    Generation(IMAGES, images.engine_body, images.failure_event, makes_text=False, answer_tokens=images.answer_tokens),
-    Generation(
-        TRANSCRIPTIONS,
-        transcriptions.engine_body,
-        transcriptions.failure_event,
-        makes_text=False,
-        read=transcriptions.read,
-    ),
-    Generation(SPEECH, speech.engine_body, speech.failure_event, makes_text=False, characters=speech.characters),
-)
+    @property
+    def makes_text(self) -> bool:
+        """Whether the answer is generated text, whose tokens a request may limit."""
+        return bool(self.counted.limits)
+
+    async def read(self, receive: Receive, headers: dict[str, str], limits: Limits) -> dict[str, Any]:
+        """The request in the body, not checked yet; of a form, the file's bytes under its name. Raises ApiError."""
+        if self.table.file is None:
+            return await read_json(receive, headers, limits)
+        form = await read_form(receive, headers, self.table.file, limits.max_file_bytes)
+        return request_of(self.table, form.fields) | {self.table.file: form.file}

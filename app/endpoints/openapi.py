@@ -1,38 +1,43 @@
-"""GET /openapi.json: the routes that are served, their requests from the parameter table, and the error envelope."""
+"""GET /openapi.json: the routes, their requests from the parameter tables, the schemas of their answers, the errors."""
 
 import re
+from collections.abc import Iterable
 from typing import Any
 
-from app.endpoints.routes import ALL, TABLES_BY_ROUTE, Route
+from app.endpoints.answers import STRING, Component, Schema, array, one_of, record
+from app.endpoints.endpoint import Endpoint, Route
 from app.parameters.adjust import STRICT
 from app.parameters.adjustments import HEADER as ADJUSTMENTS_HEADER
 from app.parameters.row import Table, Treatment
 from contract.errors import CODES
+from contract.protocol import EVENT_STREAM
 
 VERSION = "1.0.0"
 ERROR = {"$ref": "#/components/responses/Error"}
 
 
-def document() -> dict[str, Any]:
-    """The OpenAPI 3.1 document."""
+def document(routes: Iterable[Route]) -> dict[str, Any]:
+    """The OpenAPI 3.1 document of `routes`."""
     paths: dict[str, Any] = {}
-    for route in ALL:
+    schemas: dict[str, Schema] = {"Error": _error_schema()}
+    for route in routes:
         paths.setdefault(route.path, {})[route.method.lower()] = _operation(route)
+        schemas |= {one.name: one.schema for one in route.content.values() if isinstance(one, Component)}
     return {
         "openapi": "3.1.0",
         "info": {
             "title": "Portico",
             "version": VERSION,
-            "description": "OpenAI's HTTP API on your own models. Every route under /v1 also answers under "
-            "/v1/{pipeline}, where `pipeline` is a model's id and `model` may be left out.",
+            "description": "OpenAI's HTTP API on your own models. Every route under /v1 is also served under "
+            "/v1/{pipeline}, where `pipeline` is the ID of a model and `model` may be left out.",
         },
         "paths": paths,
         "components": {
             "securitySchemes": {"key": {"type": "http", "scheme": "bearer"}},
-            "schemas": {"Error": _error_schema()},
+            "schemas": schemas,
             "responses": {
                 "Error": {
-                    "description": "Every failure has this body.",
+                    "description": "Every error has this body.",
                     "content": {"application/json": {"schema": {"$ref": "#/components/schemas/Error"}}},
                 }
             },
@@ -47,43 +52,49 @@ def _operation(route: Route) -> dict[str, Any]:
         "responses": {"200": _success(route), "default": ERROR},
     }
     if names := re.findall(r"{(\w+)}", route.path):
-        operation["parameters"] = [
-            {"name": name, "in": "path", "required": True, "schema": {"type": "string"}} for name in names
-        ]
-    if table := TABLES_BY_ROUTE.get(route):
-        operation["requestBody"] = {
-            "required": True,
-            "content": {route.takes: {"schema": _request_schema(table)}},
-        }
+        operation["parameters"] = [{"name": name, "in": "path", "required": True, "schema": STRING} for name in names]
+    if isinstance(route, Endpoint):
+        request: dict[str, Any] = {"schema": _request_schema(route.table)}
+        if route.table.file is None:
+            request["example"] = {"model": "my-model"} | route.example
+        operation["requestBody"] = {"required": True, "content": {route.request_type: request}}
     return operation
 
 
 def _success(route: Route) -> dict[str, Any]:
-    content: dict[str, Any] = {media_type: {} for media_type in route.media_types}
+    content = {
+        media_type: {"schema": _answer_schema(media_type, schema)} for media_type, schema in route.content.items()
+    }
     success: dict[str, Any] = {"description": route.answer, "content": content}
-    if route in TABLES_BY_ROUTE:
+    if isinstance(route, Endpoint):
         message = "What was changed in the request; absent where nothing was."
-        success["headers"] = {ADJUSTMENTS_HEADER: {"description": message, "schema": {"type": "string"}}}
+        success["headers"] = {ADJUSTMENTS_HEADER: {"description": message, "schema": STRING}}
     return success
 
 
-def _request_schema(table: Table) -> dict[str, Any]:
+def _answer_schema(media_type: str, schema: Schema | Component) -> Schema:
+    found = schema.ref if isinstance(schema, Component) else schema
+    if media_type != EVENT_STREAM:
+        return found
+    message = "Server-sent events; `data` of each is JSON of this schema. A stream that fails ends with an error event."
+    return STRING | {"description": message, "contentMediaType": EVENT_STREAM, "contentSchema": array(found)}
+
+
+def _request_schema(table: Table) -> Schema:
     properties = {
         row.name: row.kind.schema() | {"description": row.note}
         for row in table.rows
         if row.treatment is not Treatment.REFUSE
     }
-    properties[STRICT] = {"type": "boolean", "description": "Refuse the request where anything would be changed."}
+    properties[STRICT] = {"type": "boolean", "description": "Whether to refuse a request that would be changed."}
     return {"type": "object", "properties": properties, "required": [r.name for r in table.rows if r.required]}
 
 
-def _error_schema() -> dict[str, Any]:
-    text = {"type": "string"}
+def _error_schema() -> Schema:
     fields = {
-        "message": text,
-        "type": {"type": "string", "enum": sorted({kind for _, kind in CODES.values()})},
-        "code": {"type": "string", "enum": sorted(CODES)},
+        "message": STRING,
+        "type": one_of(sorted({kind for _, kind in CODES.values()})),
+        "code": one_of(sorted(CODES)),
         "param": {"type": ["string", "null"]},
     }
-    error = {"type": "object", "properties": fields, "required": list(fields)}
-    return {"type": "object", "properties": {"error": error}, "required": ["error"]}
+    return record({"error": record(fields)})

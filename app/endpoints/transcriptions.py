@@ -1,30 +1,142 @@
-"""POST /v1/audio/transcriptions: how a request is read, what the engine gets of it, how a broken stream is told."""
+"""POST /v1/audio/transcriptions."""
 
+from collections.abc import Iterable
+from dataclasses import dataclass
 from typing import Any
 
 import orjson
 
-from app.config.service import Limits
-from app.endpoints.audio_parameters import TRANSCRIPTIONS
-from app.http.body import Receive
-from app.http.multipart import read_form
-from app.parameters.form import request_of
+from app.budgets.estimate import CountedFields
+from app.endpoints.answers import INTEGER, NUMBER, STRING, Component, array, const, one_of, record
+from app.endpoints.endpoint import Endpoint
+from app.parameters.kinds import File, Flag, Items, Number, OneOf, Reading, Text, wrong_type, wrong_value
+from app.parameters.row import MODEL, STREAM, USER, Parameter, Table, ignored, refused
 from contract.errors import ApiError
-from contract.protocol import join
+from contract.options.whisper_languages import CODES_BY_NAME, LANGUAGES
+from contract.profile import Profile
+from contract.protocol import EVENT_STREAM, TRANSCRIPTIONS_ROUTE, join
+
+FASTER_WHISPER = ("faster-whisper",)
 
 
-async def read(receive: Receive, headers: dict[str, str], limits: Limits) -> dict[str, Any]:
-    """The request in a multipart form; `file` is its file's bytes. Raises ApiError."""
-    form = await read_form(receive, headers, "file", limits.max_file_bytes)
-    return request_of(TRANSCRIPTIONS, form.fields) | {"file": form.file}
+@dataclass(frozen=True, slots=True)
+class Language:
+    """A language that Whisper knows, read as its code."""
+
+    def read(self, value: Any, name: str, profile: Profile) -> Reading:  # noqa: ARG002 - the interface of all kinds
+        if not isinstance(value, str):
+            raise wrong_type(name, self.description())
+        given = value.strip().lower()
+        code = given if given in LANGUAGES else CODES_BY_NAME.get(given)
+        if code is None:
+            known = ", ".join(LANGUAGES)
+            raise wrong_value(name, f"{self.description()}. Without it the language is detected. Supported: {known}")
+        return Reading(code)
+
+    def description(self) -> str:
+        return "an ISO-639-1 code, such as `en`, or the English name of a language that Whisper knows, such as `german`"
+
+    def schema(self) -> dict[str, Any]:
+        return {"type": "string"}
 
 
-def engine_body(kept: dict[str, Any], model_id: str) -> bytes:
+def check_response_format(legal: dict[str, Any], _: Profile) -> Iterable[tuple[str, float, float]]:
+    """Timestamps are in verbose_json only, and a stream is of text."""
+    response_format = legal.get("response_format", "json")
+    if legal.get("timestamp_granularities") and response_format != "verbose_json":
+        message = "`timestamp_granularities` needs `response_format` to be verbose_json. srt and vtt have timestamps "
+        raise ApiError("invalid_value", f"{message}without it.", param="timestamp_granularities")
+    if legal.get("stream") and response_format not in ("json", "text"):
+        message = f"`stream` cannot be used with `response_format` {response_format}, only with json and text."
+        raise ApiError("invalid_value", message, param="stream")
+    return ()
+
+
+TABLE = Table(
+    rows=(
+        Parameter(
+            "file",
+            File(),
+            "The audio file to transcribe, in any format that FFmpeg reads.",
+            required=True,
+            capability="transcriptions",
+        ),
+        MODEL,
+        Parameter("language", Language(), "Language of the audio. Without it the language is detected."),
+        Parameter(
+            "prompt",
+            Text(),
+            "Text to guide the style, or the preceding transcript; the last 223 tokens of it are used.",
+        ),
+        Parameter("response_format", OneOf(("json", "text", "srt", "verbose_json", "vtt")), "Format of the output."),
+        Parameter("temperature", Number(0.0, 1.0), "Sampling temperature. 0 is raised where the text looks wrong."),
+        Parameter(
+            "timestamp_granularities", Items(OneOf(("word", "segment")), 0, 2), "Timestamps to include in verbose_json."
+        ),
+        Parameter("include", Items(OneOf(("logprobs",)), 0, 1), "Additional data to include.", feature="logprobs"),
+        STREAM,
+        USER,
+        Parameter("hotwords", Text(), "Words to favor.", engines=FASTER_WHISPER),
+        Parameter("vad_filter", Flag(), "Whether to skip parts without speech.", engines=FASTER_WHISPER),
+        ignored("chunking_strategy", "The engine splits the audio into chunks itself."),
+        refused("known_speaker_names", "speakers are not told apart."),
+        refused("known_speaker_references", "speakers are not told apart."),
+    ),
+    rules=(check_response_format,),
+)
+
+
+def engine_body(parameters: dict[str, Any], model_id: str) -> bytes:
     """The file as it is, behind everything else."""
-    fields = {name: value for name, value in kept.items() if name != "file"}
-    return join(orjson.dumps(fields | {"model": model_id}), kept["file"])
+    fields = {name: value for name, value in parameters.items() if name != "file"} | {"model": model_id}
+    return join(orjson.dumps(fields), parameters["file"])
 
 
-def failure_event(error: ApiError, _first: bytes, _events: int) -> bytes:
-    """An event of the type `error` with the error's envelope."""
-    return b"event: error\ndata: " + error.body() + b"\n\n"
+_USAGE = record({"type": const("duration"), "seconds": NUMBER})
+_WORD = record({"word": STRING, "start": NUMBER, "end": NUMBER})
+_SEGMENT = record(
+    {"id": INTEGER, "start": NUMBER, "end": NUMBER, "text": STRING},
+    {
+        "seek": INTEGER,
+        "tokens": array(INTEGER),
+        "temperature": NUMBER,
+        "avg_logprob": NUMBER,
+        "compression_ratio": NUMBER,
+        "no_speech_prob": NUMBER,
+    },
+)
+
+TRANSCRIPTIONS = Endpoint(
+    path=TRANSCRIPTIONS_ROUTE,
+    summary="Create transcription",
+    answer="The transcription in the `response_format`. With `stream`: server-sent events.",
+    content={
+        "application/json": Component(
+            "Transcription",
+            record(
+                {"text": STRING, "usage": _USAGE},
+                {  # of verbose_json
+                    "task": const("transcribe"),
+                    "language": STRING,
+                    "duration": NUMBER,
+                    "words": array(_WORD),
+                    "segments": array(_SEGMENT),
+                },
+            ),
+        ),
+        "text/plain": STRING,
+        "application/x-subrip": STRING,
+        "text/vtt": STRING,
+        EVENT_STREAM: Component(
+            "TranscriptionStreamEvent",
+            record(
+                {"type": one_of(("transcript.text.delta", "transcript.text.done"))},
+                {"delta": STRING, "text": STRING, "usage": _USAGE},
+            ),
+        ),
+    },
+    table=TABLE,
+    example={"file": b""},
+    counted=CountedFields(("prompt",)),
+    engine_body=engine_body,
+)

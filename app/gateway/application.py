@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
 from typing import Any
 
@@ -13,20 +13,19 @@ from app.budgets.admission import Admission, Budgets, RateLimited
 from app.budgets.estimate import Estimate, Estimator
 from app.config.service import Config
 from app.endpoints import openapi
-from app.endpoints.endpoint import GENERATIONS, Generation
+from app.endpoints.catalog import ENDPOINTS
+from app.endpoints.endpoint import Endpoint, Exchange
 from app.endpoints.routes import (
     HEALTH,
-    IMAGES,
     KEPT_IMAGE,
     METRICS,
     MODEL_CARD,
     MODEL_LIST,
     OPENAPI,
     READY,
-    TABLES_BY_ROUTE,
     UNKNOWN,
     Match,
-    match,
+    Router,
     needs_key,
 )
 from app.gateway.image_store import ImageStore
@@ -85,7 +84,9 @@ class Gateway:
         metrics: Metrics,
         metrics_page: Callable[[], Awaitable[bytes]],
         acceptance: Callable[[str], Awaitable[Acceptance]],
+        endpoints: Sequence[Endpoint] = ENDPOINTS,
     ) -> None:
+        self._router = Router(endpoints)
         self._limits = config.limits
         self._images = ImageLoader(config.input_images, config.limits.max_body_bytes)
         self._keys = keys
@@ -98,7 +99,7 @@ class Gateway:
         self._metrics_page = metrics_page
         self._acceptance = acceptance
         self._handlers: dict[str, Handler] = {
-            **{one.route.path: partial(self._generate, one) for one in GENERATIONS},
+            **{one.path: partial(self._generate, one) for one in endpoints},
             KEPT_IMAGE.path: self._kept_image,
             MODEL_LIST.path: self._model_list,
             MODEL_CARD.path: self._model_card,
@@ -144,80 +145,75 @@ class Gateway:
         key = self._keys.authenticate(headers.get("authorization")) if needs_key(path) else None
         if key is not None:
             reply.key_id, reply.budget_status = key.id, partial(self._budgets.budget_status, key.id, limits_of(key))
-        found = match(scope["method"], path)
+        found = self._router.match(scope["method"], path)
         reply.route, reply.is_probe = found.route.path, found.route.is_probe
         call = Call(found, headers, receive, reply)
         call.key = key
         await self._handlers[found.route.path](call)
 
-    async def _generate(self, generation: Generation, call: Call) -> None:
+    async def _generate(self, endpoint: Endpoint, call: Call) -> None:
         reply = call.reply
         receive = impatient(reply.clock.outside(call.receive), self._limits)
-        request = await generation.read(receive, call.headers, self._limits)
+        request = await endpoint.read(receive, call.headers, self._limits)
         reply.model_id = self._registry.named(request.get("model"), call.match.pipeline)
-        reply.makes_text = generation.makes_text
+        reply.makes_text = endpoint.makes_text
         model = self._registry.resolve(request.get("model"), call.match.pipeline, call.caller)
-        admission, estimate = await self._admit(generation, call, model, request)
+        admission, estimate = await self._admit(endpoint, call, model, request)
         try:
-            await self._answer(generation, call, model, request)
+            await self._answer(endpoint, call, model, request)
         except ApiError as error:
             # What the engine did for a request that timed out is not known; for any other it did nothing of worth.
             admission.settle(None if error.code == "timeout" else 0)
             raise
         finally:
-            admission.settle(_used(reply, estimate if generation.makes_text else None))
+            admission.settle(_used(reply, estimate if endpoint.makes_text else None))
 
     async def _admit(
-        self, generation: Generation, call: Call, model: Model, request: dict[str, Any]
+        self, endpoint: Endpoint, call: Call, model: Model, request: dict[str, Any]
     ) -> tuple[Admission, Estimate]:
         """Ask the key's budget. Raises RateLimited."""
         limits, estimate = limits_of(call.caller), Estimate()
         if limits.tokens is not None:
-            if generation.makes_text:
-                context = model.profile.limits.get("context_length", 0)
-                estimate = self._estimator.estimate(model.entry.id, request, context)
-            else:
-                estimate = self._estimator.estimate_prompt(model.entry.id, request)
-                estimate = estimate._replace(answer=generation.answer_tokens(request, model.profile))
+            context = model.profile.limits.get("context_length", 0)
+            estimate = self._estimator.estimate(model.entry.id, request, endpoint.counted, context)
+            if not endpoint.makes_text:
+                estimate = estimate._replace(answer=endpoint.answer_tokens(request, model.profile))
         try:
             return await self._budgets.admit(call.caller.id, limits, estimate.total), estimate
         except RateLimited as error:
             call.reply.refused_resource = error.resource
             raise
 
-    async def _answer(self, generation: Generation, call: Call, model: Model, request: dict[str, Any]) -> None:
+    async def _answer(self, endpoint: Endpoint, call: Call, model: Model, request: dict[str, Any]) -> None:
         reply = call.reply
-        adjusted = adjust(TABLES_BY_ROUTE[generation.route], request, model.profile)
+        adjusted = adjust(endpoint.table, request, model.profile)
         reply.note(adjusted)
-        where = affinity(model.entry.routing, call.headers, adjusted.kept)
-        if images := list(generation.images(adjusted.kept)):
+        where = affinity(model.entry.routing, call.headers, adjusted.engine)
+        if images := list(endpoint.images(adjusted.engine)):
             reply.clock.pause()
             await self._images.load(images)
             reply.clock.resume()
-        usage = bool(adjusted.kept.get("stream_options", {}).get("include_usage"))
-        echo = {name: adjusted.accepted[name] for name in generation.echoed if name in adjusted.accepted}
-        strict = bool(request.get(STRICT))
-        by_url = generation.route is IMAGES and adjusted.kept.get("response_format") == "url"
-        if by_url:
-            self._image_store.origin(call.headers.get("host"))  # refused before anything is painted
-        head = RequestHead(generation.route.path, reply.request_id, usage, echo, strict, *where)
-        payload = generation.engine_body(adjusted.kept, model.entry.id)
+        exchange = Exchange(reply.request_id, model.entry.id, call.headers, adjusted, self._image_store)
+        endpoint.before(exchange)
+        usage = endpoint.include_usage(adjusted.gateway)
+        echo = {name: adjusted.accepted[name] for name in endpoint.echoed if name in adjusted.accepted}
+        head = RequestHead(endpoint.path, reply.request_id, usage, echo, bool(request.get(STRICT)), *where)
+        payload = endpoint.engine_body(adjusted.engine, model.entry.id)
         reply.clock.pause()
         answer = await self._relay.send(model.entry.id, head, payload, self._limits.first_byte_timeout_s)
         reply.clock.resume()
         reply.note(adjusted.clamped_further(answer.head.clamped, request))
         try:
-            if generation.characters is not None:
-                reply.characters = generation.characters(adjusted.kept)
+            if endpoint.characters is not None:
+                reply.characters = endpoint.characters(adjusted.engine)
             if answer.head.body is None and answer.head.announces_events:
-                await relay_events(reply, answer, self._limits.ping_interval_s, generation.failure_event)
+                failure_event = partial(endpoint.failure_event, exchange)
+                await relay_events(reply, answer, self._limits.ping_interval_s, failure_event)
             elif answer.head.body is None:
                 await relay_bytes(reply, answer)
             else:
                 reply.usage = answer.head.usage
-                body = answer.head.body
-                if by_url:
-                    body = await self._image_store.publish(body, call.headers.get("host"))
+                body = await endpoint.after(exchange, answer.head.body)
                 await reply.complete(answer.head.status, [("content-type", answer.head.content_type)], body)
         finally:
             answer.close()
@@ -255,7 +251,7 @@ class Gateway:
         await _json(call.reply, {"status": "ready"})
 
     async def _openapi(self, call: Call) -> None:
-        await _json(call.reply, openapi.document())
+        await _json(call.reply, openapi.document(self._router.routes))
 
     async def _metrics_text(self, call: Call) -> None:
         content_type = ("content-type", "text/plain; version=0.0.4; charset=utf-8")

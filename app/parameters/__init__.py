@@ -1,1 +1,1 @@
-"""The parameter table: every parameter of every route, and what happens to a request that goes beyond it."""
+"""The parameter table: the kinds of values, the rows, and how a request is made legal."""

@@ -1,4 +1,4 @@
-"""Takes a request through its route's table: refuses, drops, clamps, ignores; says what it did."""
+"""Takes a request through its endpoint's table: refuses, drops, clamps, ignores; reports what it did."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
@@ -19,8 +19,9 @@ STRICT = "strict_params"
 class Adjusted:
     """A request that is legal for its model."""
 
-    kept: dict[str, Any]  # what goes to the engine or is read by the gateway; legal values
-    accepted: dict[str, Any]  # checked, without effect on the answer: user, metadata, ...
+    engine: dict[str, Any]  # what the engine gets
+    gateway: dict[str, Any]  # what the gateway acts on itself
+    accepted: dict[str, Any]  # without effect on what is generated: user, metadata, ...
     adjustments: tuple[Adjustment, ...]  # in body order
 
     def clamped_further(self, clamps: Sequence[tuple[str, float, float]], request: Iterable[str]) -> "Adjusted":
@@ -40,9 +41,8 @@ def adjust(table: Table, request: dict[str, Any], profile: Profile) -> Adjusted:
     cost does not grow with the length of texts. Doing it again changes nothing.
     """
     strict = Flag().read(request.get(STRICT, False), STRICT, profile).value
-    kept: dict[str, Any] = {}
-    accepted: dict[str, Any] = {}
-    made: dict[str, list[Adjustment]] = {}  # by the parameter they belong to
+    legal: dict[str, Any] = {}
+    changes: dict[str, list[Adjustment]] = {}  # by the parameter they belong to
     for name, value in request.items():
         if name == STRICT:
             continue
@@ -51,32 +51,42 @@ def adjust(table: Table, request: dict[str, Any], profile: Profile) -> Adjusted:
             continue
         adjustment = _unread(row, name, profile)
         if adjustment is not None:
-            made[name] = [adjustment]
+            changes[name] = [adjustment]
             continue
         assert row is not None  # noqa: S101 - `_unread` answers for every unknown name
         reading = row.kind.read(value, name, profile)
-        (accepted if row.treatment is Treatment.ACCEPT else kept)[name] = reading.value
+        legal[name] = reading.value
         if reading.clamped:
-            made[name] = [Adjustment(name, "clamp", *reading.clamped)]
+            changes[name] = [Adjustment(name, "clamp", *reading.clamped)]
         elif reading.dropped:
-            made[name] = [Adjustment(_short(f"{name}.{inner}"), "drop", reason=why) for inner, why in reading.dropped]
+            changes[name] = [
+                Adjustment(_short(f"{name}.{inner}"), "drop", reason=why) for inner, why in reading.dropped
+            ]
     for row in table.rows:
-        if row.required and row.name not in kept:
+        if row.required and row.name not in legal:
             raise missing(row.name)
-    for rule in table.rules:
-        for change in rule(kept, profile):
-            if isinstance(change, Dropped):
-                del kept[change.name]
-                made[change.name] = [Adjustment(change.name, "drop", reason=change.reason)]
-                continue
-            name, before, after = change
-            kept[name] = after
-            first = made[name][0].before if name in made else before
-            made[name] = [Adjustment(name, "clamp", first, after)]
-    adjustments = tuple(one for name in request for one in made.get(name, ()))
+    _apply_rules(table, profile, legal, changes)
+    adjustments = tuple(one for name in request for one in changes.get(name, ()))
     if strict:
         refuse_changes(adjustments)
-    return Adjusted(kept, accepted, adjustments)
+    parts: dict[Treatment, dict[str, Any]] = {Treatment.FORWARD: {}, Treatment.GATEWAY: {}, Treatment.ACCEPT: {}}
+    for name, value in legal.items():
+        parts[table.by_name[name].treatment][name] = value
+    return Adjusted(parts[Treatment.FORWARD], parts[Treatment.GATEWAY], parts[Treatment.ACCEPT], adjustments)
+
+
+def _apply_rules(table: Table, profile: Profile, legal: dict[str, Any], changes: dict[str, list[Adjustment]]) -> None:
+    """Take `legal` through the rules over several parameters; both dicts are changed in place."""
+    for rule in table.rules:
+        for change in rule(legal, profile):
+            if isinstance(change, Dropped):
+                del legal[change.name]
+                changes[change.name] = [Adjustment(change.name, "drop", reason=change.reason)]
+                continue
+            name, before, after = change
+            legal[name] = after
+            first = changes[name][0].before if name in changes else before
+            changes[name] = [Adjustment(name, "clamp", first, after)]
 
 
 def _unread(row: Parameter | None, name: str, profile: Profile) -> Adjustment | None:

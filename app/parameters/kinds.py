@@ -1,4 +1,4 @@
-"""The kinds of values that a parameter can have. A kind knows what is legal, how to say it, and its JSON Schema."""
+"""The kinds of values that a parameter can have. A kind knows what is legal, its description, and its JSON Schema."""
 
 import math
 from dataclasses import dataclass
@@ -9,8 +9,6 @@ from contract.errors import ApiError
 from contract.profile import Profile
 
 Bound = float | str | None  # a number, the name of one of the model's limits, or none
-
-
 UNKNOWN = "unknown parameter"  # why a parameter, or a field of one, was dropped
 
 
@@ -138,7 +136,7 @@ class Text:
 
 
 @dataclass(frozen=True, slots=True)
-class Choice:
+class OneOf:
     """One of a few strings."""
 
     values: tuple[str, ...]
@@ -193,8 +191,24 @@ class Items:
 
 
 @dataclass(frozen=True, slots=True)
+class File:
+    """The bytes of a file, which only a multipart form can hold."""
+
+    def read(self, value: Any, name: str, profile: Profile) -> Reading:  # noqa: ARG002
+        if not isinstance(value, (bytes, bytearray)):
+            raise wrong_type(name, self.description())
+        return Reading(value)
+
+    def description(self) -> str:
+        return "a file"
+
+    def schema(self) -> dict[str, Any]:
+        return {"type": "string", "contentMediaType": "application/octet-stream"}
+
+
+@dataclass(frozen=True, slots=True)
 class Anything:
-    """Any value: for parameters whose value has no effect."""
+    """Any value, of a parameter whose value has no effect."""
 
     def read(self, value: Any, name: str, profile: Profile) -> Reading:  # noqa: ARG002
         return Reading(value)

@@ -1,4 +1,4 @@
-"""The messages of a chat request: their shape, and which parts need a capability of the model."""
+"""The messages of a chat completion: their shape, and the capabilities that their content parts need."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -50,7 +50,7 @@ PARTS = {
 
 @dataclass(frozen=True, slots=True)
 class Messages:
-    """An array of at least one message. What the texts say is not looked at."""
+    """An array of at least one message. The texts are not looked at."""
 
     def read(self, value: Any, name: str, profile: Profile) -> Reading:
         if not isinstance(value, list):
@@ -101,14 +101,14 @@ def images(request: dict[str, Any]) -> Iterator[ImageSlot]:
             yield ImageSlot(part["image_url"], "url", f"messages.{number}.content.{index}.image_url.url")
 
 
-def check_tool_results(kept: dict[str, Any], _: Profile) -> tuple[()]:
-    """Every tool message answers a call of an assistant message before it."""
+def check_tool_results(legal: dict[str, Any], _: Profile) -> tuple[()]:
+    """Every tool message responds to a tool call of an assistant message before it."""
     called: set[str] = set()
-    for index, message in enumerate(kept["messages"]):
+    for index, message in enumerate(legal["messages"]):
         calls = message.get("tool_calls")
         if isinstance(calls, list):
             called |= {call["id"] for call in calls if isinstance(call, dict) and isinstance(call.get("id"), str)}
         if message["role"] == "tool" and message.get("tool_call_id") not in called:
             place = f"messages.{index}.tool_call_id"
-            raise wrong_value(place, "the id of a call of an assistant message before it")
+            raise wrong_value(place, "the id of a tool call of an assistant message before it")
     return ()

@@ -1,4 +1,4 @@
-"""The content of a message: a text, or an array of parts. Chat and responses have parts of different names."""
+"""The content of a message: a string, or an array of content parts, which chat and responses name differently."""
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
@@ -9,15 +9,16 @@ from app.parameters.kinds import UNKNOWN, wrong_type, wrong_value
 from contract.profile import Profile
 
 DETAILS = ("auto", "low", "high", "original")
+MEDIA_FIELDS = frozenset({"image_url", "input_audio", "video_url", "file_data"})  # of parts that are no text
 
 
 @dataclass(frozen=True, slots=True)
 class PartKind:
-    """One type of part: what the model must be able to do, and the check of its fields."""
+    """One type of content part: the capability that it needs, and the check of its fields."""
 
     check: Callable[[dict[str, Any], str], None]
     capability: str | None = None
-    # The only fields a part of a medium may have: an engine's own ones would name its cached media. None: any.
+    # The only fields that an image, audio or video part may have: an engine's own would name its cache. None: any.
     fields: frozenset[str] | None = None
 
 
@@ -26,11 +27,11 @@ Kinds = Mapping[str, PartKind]
 
 @dataclass(frozen=True, slots=True)
 class ImageSlot:
-    """Where an image stands in a request."""
+    """The place of an image in a request."""
 
     holder: dict[str, Any]
     field: str
-    place: str  # as an error names it
+    place: str  # the `param` of an error
 
     @property
     def url(self) -> str:
@@ -46,7 +47,7 @@ def text_part(field: str) -> PartKind:
 
 
 def check_content(content: Any, place: str, kinds: Kinds, profile: Profile) -> list[str]:
-    """Check a text or an array of parts. Returns the places of the fields that were removed. Raises ApiError."""
+    """Check a string or an array of parts. Returns the places of the fields that were removed. Raises ApiError."""
     if isinstance(content, str):
         return []
     if not isinstance(content, list):
@@ -71,7 +72,7 @@ def _check(part: Any, place: str, kinds: Kinds, profile: Profile) -> list[str]:
 
 
 def dropped(places: list[str], name: str) -> tuple[tuple[str, str], ...]:
-    """Removed places under the parameter `name`, as a Reading tells them."""
+    """Removed places under the parameter `name`, as a Reading has them."""
     return tuple((place.removeprefix(f"{name}."), UNKNOWN) for place in places)
 
 
@@ -91,10 +92,10 @@ def check_image(holder: dict[str, Any], field: str, place: str) -> None:
 
 
 def check_data_url(holder: dict[str, Any], field: str, place: str) -> None:
-    """A medium that is not fetched for the client."""
+    """A `data:` URL; nothing is fetched for the client."""
     _need_string(holder, field, place)
     if not holder[field].startswith("data:"):
-        raise wrong_value(f"{place}.{field}", "a data: URL; nothing is fetched for this kind of part")
+        raise wrong_value(f"{place}.{field}", "a data: URL. Other URLs are not fetched for this type of part")
 
 
 def parts_of(content: Any, kind: str) -> Iterator[tuple[int, dict[str, Any]]]:

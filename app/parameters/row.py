@@ -1,11 +1,11 @@
-"""One row of the parameter table, and a route's table of them."""
+"""One row of the parameter table, an endpoint's table of them, and the rows that most endpoints share."""
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any, NamedTuple
 
-from app.parameters.kinds import Anything, Kind
+from app.parameters.kinds import Anything, File, Flag, Kind, Text
 from contract.errors import ApiError
 from contract.profile import Profile
 
@@ -14,7 +14,7 @@ class Treatment(StrEnum):
     """What becomes of a parameter whose value is legal."""
 
     FORWARD = "forward"  # goes to the engine
-    GATEWAY = "gateway"  # the gateway reads it
+    GATEWAY = "gateway"  # stays in the gateway, which acts on it
     ACCEPT = "accept"  # checked, without effect, not reported
     IGNORE = "ignore"  # not even checked, without effect, reported as ignored
     REFUSE = "refuse"  # a 400
@@ -22,7 +22,7 @@ class Treatment(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Parameter:
-    """One parameter of one route."""
+    """One parameter of one endpoint."""
 
     name: str
     kind: Kind
@@ -32,11 +32,11 @@ class Parameter:
     capability: str | None = None  # the model must have it, else the request is refused
     feature: str | None = None  # the engine must have it here, else the parameter is dropped
     absent: tuple[Any, ...] = ()  # values that equal leaving it out
-    engines: tuple[str, ...] = ()  # the engines that have it; none named: every engine of the route
+    engines: tuple[str, ...] = ()  # the engines that have it; none named: every engine of the endpoint
 
 
 def refused(name: str, note: str) -> Parameter:
-    """A row for a parameter that is always a 400; `note` is the end of the error's message."""
+    """A parameter that is always a 400; `note` ends the error's message."""
     return Parameter(name, Anything(), note, Treatment.REFUSE)
 
 
@@ -51,14 +51,14 @@ class Dropped(NamedTuple):
     reason: str
 
 
-# A rule over several parameters: reads the kept ones and the model's profile, raises ApiError, or says what to change:
-# clamps as (parameter, from, to), and what to drop.
+# A rule over several parameters: gets all that are legal, whatever their treatment, and the model's profile. Raises
+# ApiError, or yields the changes: clamps as (parameter, from, to), and what to drop.
 Rule = Callable[[dict[str, Any], Profile], Iterable[tuple[str, float, float] | Dropped]]
 
 
 @dataclass(frozen=True)
 class Table:
-    """All parameters of one route."""
+    """All parameters of one endpoint."""
 
     rows: tuple[Parameter, ...]
     rules: tuple[Rule, ...] = ()
@@ -70,6 +70,16 @@ class Table:
             raise ValueError("a parameter stands in the table twice")
         object.__setattr__(self, "by_name", by_name)
 
+    @property
+    def file(self) -> str | None:
+        """The parameter that is a file; a request with one is a multipart form."""
+        return next((row.name for row in self.rows if isinstance(row.kind, File)), None)
+
 
 def missing(name: str) -> ApiError:
     return ApiError("missing_required_parameter", f"`{name}` is missing.", param=name)
+
+
+MODEL = Parameter("model", Text(), "ID of the model to use. May be left out under /v1/{pipeline}/.", Treatment.GATEWAY)
+STREAM = Parameter("stream", Flag(), "Whether to stream the response as server-sent events.")
+USER = Parameter("user", Text(), "Identifier of your end user. Written to the log.", Treatment.ACCEPT)

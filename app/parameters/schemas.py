@@ -14,7 +14,7 @@ NO_FORMATS = jsonschema.FormatChecker(formats=())  # it would read patterns by P
 
 
 def check_schema(schema: Any, name: str) -> None:
-    """Raises ApiError `invalid_json_schema` where `schema` cannot guide an answer. `name` is its place."""
+    """Raises ApiError `invalid_json_schema` where `schema` cannot guide the output. `name` is its place."""
     if not isinstance(schema, dict):
         raise ApiError("invalid_type", f"`{name}` must be an object: a JSON Schema.", param=name)
     _check_bounds(schema, name)

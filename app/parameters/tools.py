@@ -1,4 +1,4 @@
-"""Function tools, the choice among them, and the shape of an answer: parameters of chat and of responses."""
+"""Function tools, the tool choice and the response format: parameters of chat completions and of responses."""
 
 import re
 from dataclasses import dataclass
@@ -29,7 +29,7 @@ CHOICES = ("none", "auto", "required")
 
 @dataclass(frozen=True, slots=True)
 class Tools:
-    """An array of function tools, as chat nests them (`function: {...}`) or as responses write them flat."""
+    """An array of function tools, nested as in chat completions (`function: {...}`) or flat as in responses."""
 
     nested: bool
 
@@ -42,7 +42,9 @@ class Tools:
         for index, tool in enumerate(value):
             function_name = self._check(tool, f"{name}.{index}")
             if function_name in names:
-                raise ApiError("invalid_value", f"`{name}` has two tools of one name; names are unique.", param=name)
+                raise ApiError(
+                    "invalid_value", f"`{name}` has two functions of the same name. Names must be unique.", param=name
+                )
             names.add(function_name)
         return Reading(value)
 
@@ -68,7 +70,7 @@ class Tools:
         if isinstance(kind, str) and kind.startswith(HOSTED):
             raise ApiError(
                 "unsupported_parameter",
-                f"`{place}` is a hosted tool, not run here. Bring your own: a tool of type `function`.",
+                f"`{place}` is a hosted tool, which is not supported. Use a tool of type `function`.",
                 param=place,
             )
         if kind != "function":
@@ -88,7 +90,7 @@ class Tools:
 
 @dataclass(frozen=True, slots=True)
 class ToolChoice:
-    """`none`, `auto`, `required`, or an object that names a function tool."""
+    """`none`, `auto`, `required`, or an object that names a function."""
 
     nested: bool
 
@@ -115,14 +117,14 @@ class ToolChoice:
     def schema(self) -> dict[str, Any]:
         return {"anyOf": [{"type": "string", "enum": list(CHOICES)}, {"type": "object"}]}
 
-    def check(self, kept: dict[str, Any], _: Profile) -> tuple[()]:
+    def check(self, legal: dict[str, Any], _: Profile) -> tuple[()]:
         """A choice needs tools, and names one of them."""
-        choice = kept.get("tool_choice")
+        choice = legal.get("tool_choice")
         if choice is None or choice == "none":
             return ()
-        if "tools" not in kept:
+        if "tools" not in legal:
             raise ApiError("invalid_value", "`tool_choice` needs `tools`.", param="tool_choice")
-        names = {(tool["function"] if self.nested else tool)["name"] for tool in kept["tools"]}
+        names = {(tool["function"] if self.nested else tool)["name"] for tool in legal["tools"]}
         if isinstance(choice, dict) and self.named(choice) not in names:
             raise ApiError(
                 "invalid_value", "`tool_choice` names a function that is not in `tools`.", param="tool_choice"
@@ -131,10 +133,10 @@ class ToolChoice:
 
 
 @dataclass(frozen=True, slots=True)
-class Format:
-    """The shape of an answer: text, any JSON object, or JSON that fits a schema."""
+class ResponseFormat:
+    """The format of the output: text, any JSON object, or JSON that follows a schema."""
 
-    nested: bool  # chat puts name and schema under `json_schema`, responses write them flat
+    nested: bool  # chat completions have name and schema under `json_schema`, responses have them flat
 
     def read(self, value: Any, name: str, profile: Profile) -> Reading:  # noqa: ARG002
         if not isinstance(value, dict):

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from app.endpoints.chat_parameters import CHAT as TABLE
+from app.endpoints.chat import TABLE
 from tests.contract.conftest import MESSAGES, MODEL
 from tests.unit.conftest import assert_error
 

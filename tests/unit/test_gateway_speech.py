@@ -1,4 +1,4 @@
-"""POST /v1/audio/speech at the gateway: a stream of sound that fails never looks like one that ended."""
+"""POST /v1/audio/speech at the gateway: a stream of audio that fails never looks like one that ended."""
 
 from typing import Any
 
@@ -22,7 +22,7 @@ FAILED = ResponseTail(error=upstream_error().to_wire())
 
 
 @pytest.fixture(autouse=True)
-def _alpha_speaks(registry: Any) -> None:
+def _alpha_synthesizes(registry: Any) -> None:
     registry.learn("alpha", VOICE)
 
 
@@ -30,7 +30,7 @@ def ask(**changes: Any) -> dict[str, Any]:
     return {"model": "alpha", "input": "Hello.", "voice": "ada"} | changes
 
 
-async def test_sound_is_passed_on_as_it_is(client: Any, relay: Any) -> None:
+async def test_audio_is_passed_on_as_it_is(client: Any, relay: Any) -> None:
     relay.items = [ResponseHead(200, "audio/mpeg"), b"one", b"two", ResponseTail({"total_tokens": 3})]
     response = await client.post(SPEECH, json=ask())
     assert (response.content, response.headers["content-type"]) == (b"onetwo", "audio/mpeg")
@@ -47,15 +47,15 @@ async def test_events_that_fail_end_in_an_error(client: Any, relay: Any) -> None
     assert "speech.audio.done" not in response.text
 
 
-@pytest.mark.parametrize("ending", [[FAILED], []], ids=["told", "lost"])
-async def test_sound_that_fails_is_cut_off(client: Any, relay: Any, ending: list[Any]) -> None:
+@pytest.mark.parametrize("ending", [[FAILED], []], ids=["reported", "lost"])
+async def test_audio_that_fails_is_cut_off(client: Any, relay: Any, ending: list[Any]) -> None:
     """The server sees the exception and drops the connection, so that no client takes the file for whole."""
     relay.items = [ResponseHead(200, "audio/mpeg"), b"one", *ending]
     with pytest.raises(StreamBrokenError):
         await client.post(SPEECH, json=ask())
 
 
-async def test_a_failure_before_the_first_sound_has_its_status(client: Any, relay: Any) -> None:
+async def test_a_failure_before_the_first_audio_has_its_status(client: Any, relay: Any) -> None:
     relay.items = [upstream_error()]
     assert (await client.post(SPEECH, json=ask())).status_code == 502
 
@@ -68,7 +68,7 @@ async def test_a_failure_before_the_first_sound_has_its_status(client: Any, rela
         ({"voice": {"id": "carol"}}, 400, "ada, brian"),
     ],
 )
-async def test_what_the_model_cannot_say_never_reaches_it(
+async def test_what_the_model_cannot_synthesize_never_reaches_it(
     client: Any, relay: Any, changes: Any, status: int, reported: str
 ) -> None:
     response = await client.post(SPEECH, json=ask(**changes))
@@ -81,7 +81,9 @@ async def test_the_engine_gets_what_was_made_of_the_request(client: Any, relay: 
     relay.items = [ResponseHead(200, "audio/mpeg"), b"one", ResponseTail({})]
     response = await client.post(SPEECH, json=ask(voice={"id": "brian"}, speed=0.1, instructions="Softly.", seed=3))
     (_, _, body) = relay.sent[0]
-    assert orjson.loads(body) == {"input": "Hello.", "voice": "brian", "speed": 0.25, "seed": 3}
+    assert orjson.loads(body) == {
+        "model": "alpha", "input": "Hello.", "voice": "brian", "speed": 0.25, "seed": 3
+    }  # fmt: skip
     assert response.headers["x-param-adjustments"] == (
         'speed;action=clamp;from=0.1;to=0.25, instructions;action=drop;reason="it takes none"'
     )

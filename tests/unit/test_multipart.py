@@ -7,10 +7,10 @@ import pytest
 from ray.exceptions import TaskCancelledError
 
 from app.config.service import Limits
-from app.endpoints.audio_parameters import TRANSCRIPTIONS
+from app.endpoints.transcriptions import TABLE
 from app.http.body import ClientGone, impatient, read_body
 from app.http.multipart import MAX_FIELD_BYTES, MAX_FIELDS, MAX_OTHER_BYTES, Form, read_form
-from app.parameters.form import request_of
+from app.parameters.form_fields import request_of
 from contract.errors import ApiError
 
 BOUNDARY = "x7MA4YWxk"
@@ -184,24 +184,24 @@ class TestFields:
         ],
     )
     def test_one_field(self, name: str, text: str, value: Any) -> None:
-        found = request_of(TRANSCRIPTIONS, [(name, text)])[name]
+        found = request_of(TABLE, [(name, text)])[name]
         assert (found, type(found)) == (value, type(value))
 
     @pytest.mark.parametrize("name", ["timestamp_granularities", "timestamp_granularities[]"])
     def test_a_list_is_a_field_that_repeats(self, name: str) -> None:
         fields = [(name, "word"), ("model", "m"), (name, "segment")]
-        assert request_of(TRANSCRIPTIONS, fields)["timestamp_granularities"] == ["word", "segment"]
-        assert request_of(TRANSCRIPTIONS, [("include[]", "logprobs")]) == {"include": ["logprobs"]}
+        assert request_of(TABLE, fields)["timestamp_granularities"] == ["word", "segment"]
+        assert request_of(TABLE, [("include[]", "logprobs")]) == {"include": ["logprobs"]}
 
     def test_an_object_is_several_fields(self) -> None:
         fields = [("chunking_strategy[type]", "server_vad"), ("chunking_strategy[threshold]", "0.5")]
-        assert request_of(TRANSCRIPTIONS, fields) == {"chunking_strategy": {"type": "server_vad", "threshold": "0.5"}}
+        assert request_of(TABLE, fields) == {"chunking_strategy": {"type": "server_vad", "threshold": "0.5"}}
 
     def test_an_empty_text_is_an_absent_field(self) -> None:
-        assert request_of(TRANSCRIPTIONS, [("language", ""), ("temperature", ""), ("include[]", "")]) == {}
+        assert request_of(TABLE, [("language", ""), ("temperature", ""), ("include[]", "")]) == {}
 
     @pytest.mark.parametrize("names", [("model", "model"), ("model", "model[a]"), ("a[b]", "a[b]")])
     def test_a_single_field_that_repeats(self, names: tuple[str, str]) -> None:
         with pytest.raises(ApiError) as caught:
-            request_of(TRANSCRIPTIONS, [(name, "x") for name in names])
+            request_of(TABLE, [(name, "x") for name in names])
         assert (caught.value.code, caught.value.status) == ("invalid_form", 400)

@@ -8,12 +8,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from app.endpoints import tables
-from app.endpoints.chat_parameters import CHAT, LogitBias
-from app.endpoints.images_parameters import QUALITIES
+from app.endpoints.catalog import ENDPOINTS
+from app.endpoints.images import QUALITIES
 from app.parameters.adjust import Adjusted, adjust
 from app.parameters.adjustments import header_value
-from app.parameters.kinds import Anything, Choice, Flag, Items, Kind, Metadata, Number, Text
+from app.parameters.generation import LogitBias
+from app.parameters.kinds import Anything, Flag, Items, Kind, Metadata, Number, OneOf, Text
 from app.parameters.row import Parameter, Table, Treatment
 from contract.errors import ApiError
 from contract.profile import Profile
@@ -86,7 +86,9 @@ BESIDE_BY_TABLE = {
     "images": BESIDE_IMAGES,
     "transcriptions": BESIDE_TRANSCRIPTIONS,
 }
-ROWS = [(name, row) for name, table in tables.TABLES.items() for row in table.rows]
+ENDPOINT = dict(zip(("chat", "responses", "embeddings", "images", "transcriptions", "speech"), ENDPOINTS, strict=True))
+CHAT = ENDPOINT["chat"].table
+ROWS = [(name, row) for name, endpoint in ENDPOINT.items() for row in endpoint.table.rows]
 READ = [(name, row) for name, row in ROWS if row.treatment in (Treatment.FORWARD, Treatment.GATEWAY, Treatment.ACCEPT)]
 NUMBERS = [(name, row) for name, row in READ if isinstance(row.kind, Number)]
 TYPED = [(name, row) for name, row in READ if not isinstance(row.kind, Anything)]
@@ -98,7 +100,7 @@ def row_id(value: Any) -> str:
 
 def request_of(table: str, **fields: Any) -> dict[str, Any]:
     """A legal request for the table with `fields` in it."""
-    request = dict(tables.EXAMPLES[table])
+    request = dict(ENDPOINT[table].example)
     for name in fields:
         request |= BESIDE_BY_TABLE.get(table, {}).get(name, {})
     return request | fields
@@ -112,11 +114,15 @@ def able(table: str) -> Profile:
 
 
 def adjusted(table: str, **fields: Any) -> Adjusted:
-    return adjust(tables.TABLES[table], request_of(table, **fields), able(table))
+    return adjust(ENDPOINT[table].table, request_of(table, **fields), able(table))
 
 
 def result(outcome: Adjusted, name: str) -> Any:
-    return outcome.kept.get(name, outcome.accepted.get(name))
+    return legal(outcome).get(name)
+
+
+def legal(outcome: Adjusted) -> dict[str, Any]:
+    return outcome.engine | outcome.gateway | outcome.accepted
 
 
 def legal_values(kind: Kind) -> list[Any]:
@@ -126,7 +132,7 @@ def legal_values(kind: Kind) -> list[Any]:
             return [value for value in (low, high) if value is not None] or [0]
         case Flag():
             return [True, False]
-        case Choice():
+        case OneOf():
             return list(kind.values)
         case Text():
             return ["x" * max(kind.min_length, 1)]
@@ -220,6 +226,21 @@ def test_what_is_no_number_is_a_400(table: str, row: Parameter, value: float) ->
     assert caught.value.code == "invalid_type"
 
 
+@pytest.mark.parametrize(("table", "row"), READ, ids=row_id)
+def test_a_legal_parameter_is_where_its_treatment_says(table: str, row: Parameter) -> None:
+    if isinstance(row.kind, Anything):
+        return
+    values = LEGAL[table].get(row.name) or legal_values(row.kind)
+    value = next(value for value in values if value not in row.absent)
+    outcome = adjusted(table, **{row.name: value})
+    places = {
+        Treatment.FORWARD: outcome.engine,
+        Treatment.GATEWAY: outcome.gateway,
+        Treatment.ACCEPT: outcome.accepted,
+    }
+    assert [treatment for treatment, place in places.items() if row.name in place] == [row.treatment]
+
+
 @pytest.mark.parametrize(("table", "row"), ROWS, ids=row_id)
 def test_a_row_is_treated_as_it_says(table: str, row: Parameter) -> None:
     if row.treatment is Treatment.REFUSE:
@@ -229,44 +250,44 @@ def test_a_row_is_treated_as_it_says(table: str, row: Parameter) -> None:
     elif row.treatment is Treatment.IGNORE:
         outcome = adjusted(table, **{row.name: object()}, strict_params=True)
         assert [(a.name, a.action) for a in outcome.adjustments] == [(row.name, "ignore")]
-        assert row.name not in outcome.kept
+        assert row.name not in legal(outcome)
     if row.feature is not None:
         poor = replace(able(table), lacks={row.feature: "off here"})
-        outcome = adjust(tables.TABLES[table], request_of(table, **{row.name: object()}), poor)
+        outcome = adjust(ENDPOINT[table].table, request_of(table, **{row.name: object()}), poor)
         assert [(a.name, a.action, a.reason) for a in outcome.adjustments] == [(row.name, "drop", "off here")]
     if row.engines:
         other = Profile("other", ABLE.capabilities, {}, ABLE.limits)
-        outcome = adjust(tables.TABLES[table], request_of(table, **{row.name: object()}), other)
+        outcome = adjust(ENDPOINT[table].table, request_of(table, **{row.name: object()}), other)
         assert [a.reason for a in outcome.adjustments] == ["not supported by other"]
     if row.capability is not None:
         base = replace(ABLE, capabilities=ABLE.capabilities - {row.capability})
         with pytest.raises(ApiError) as caught:
-            adjust(tables.TABLES[table], tables.EXAMPLES[table] | {row.name: object()}, base)
+            adjust(ENDPOINT[table].table, ENDPOINT[table].example | {row.name: object()}, base)
         assert (caught.value.code, caught.value.param) == ("unsupported_capability", row.name)
         assert f"`{row.capability}`" in caught.value.message
     if row.required:
         request = request_of(table)
         del request[row.name]
         with pytest.raises(ApiError) as caught:
-            adjust(tables.TABLES[table], request, ABLE)
+            adjust(ENDPOINT[table].table, request, ABLE)
         assert (caught.value.code, caught.value.param) == ("missing_required_parameter", row.name)
 
 
-@pytest.mark.parametrize("table", tables.TABLES)
+@pytest.mark.parametrize("table", ENDPOINT)
 def test_strict_params_names_every_change_in_one_400(table: str) -> None:
     number = next(row for name, row in NUMBERS if name == table)
     _, high = bounds(number.kind)  # type: ignore[arg-type]
     assert high is not None
     request = request_of(table, surprise=1, **{number.name: high + 1}, strict_params=True)
     with pytest.raises(ApiError) as caught:
-        adjust(tables.TABLES[table], request, ABLE)
+        adjust(ENDPOINT[table].table, request, ABLE)
     assert caught.value.status == 400
     assert caught.value.param == "surprise"
     assert f"`{number.name}` would become {high:g}" in caught.value.message
     assert "`surprise` would be dropped (unknown parameter)" in caught.value.message
 
 
-@pytest.mark.parametrize("table", tables.TABLES)
+@pytest.mark.parametrize("table", ENDPOINT)
 @pytest.mark.parametrize("name", ["runinfra", "runinfra_options", "RunInfra-x"])
 def test_reserved_keys_are_refused(table: str, name: str) -> None:
     with pytest.raises(ApiError) as caught:
@@ -277,7 +298,7 @@ def test_reserved_keys_are_refused(table: str, name: str) -> None:
 @pytest.mark.parametrize("name", ["priority", "cache_salt", "kv_transfer_params", "vllm_xargs", "request_id", "echo"])
 def test_private_arguments_of_the_engine_are_dropped_and_listed(name: str) -> None:
     outcome = adjusted("chat", **{name: 1})
-    assert name not in outcome.kept
+    assert name not in legal(outcome)
     assert [(a.name, a.action) for a in outcome.adjustments] == [(name, "drop")]
 
 
@@ -288,7 +309,7 @@ def test_adjustments_come_in_body_order() -> None:
 
 def test_unknown_fields_of_stream_options_are_dropped_and_listed() -> None:
     outcome = adjusted("chat", stream=True, stream_options={"include_usage": True, "a": 1, "b": 2})
-    assert outcome.kept["stream_options"] == {"include_usage": True}
+    assert outcome.gateway["stream_options"] == {"include_usage": True}
     assert [a.name for a in outcome.adjustments] == ["stream_options.a", "stream_options.b"]
 
 
@@ -301,13 +322,13 @@ def test_unknown_fields_of_stream_options_are_dropped_and_listed() -> None:
 )
 def test_unknown_fields_inside_never_reach_the_engine(name: str, value: Any, kept: Any, listed: str) -> None:
     outcome = adjusted("responses", **{name: value})
-    assert outcome.kept[name] == kept
+    assert outcome.engine[name] == kept
     assert [(a.name, a.reason) for a in outcome.adjustments] == [(listed, "unknown parameter")]
 
 
 def test_greedy_choices_are_one() -> None:
     outcome = adjusted("chat", n=1000, temperature=0)
-    assert outcome.kept["n"] == 1
+    assert outcome.engine["n"] == 1
     assert [(a.before, a.after) for a in outcome.adjustments] == [(1000, 1)]
 
 
@@ -345,7 +366,7 @@ def test_what_cannot_be_mended_is_a_400(fields: dict[str, Any], param: str) -> N
 )
 def test_a_size_becomes_the_nearest_that_the_model_can_make(asked: str, made: str) -> None:
     outcome = adjusted("images", size=asked)
-    assert outcome.kept["size"] == made
+    assert outcome.engine["size"] == made
     assert header_value(outcome.adjustments) == f'size;action=clamp;from="{asked}";to="{made}"'
 
 
@@ -358,7 +379,7 @@ def test_what_is_no_size_is_a_400(size: str) -> None:
 
 @pytest.mark.parametrize(("asked", "read"), [("EN", "en"), ("English", "en"), ("de", "german"), ("german", "german")])
 def test_a_language_is_read_as_the_model_calls_it(asked: str, read: str) -> None:
-    assert adjusted("speech", language=asked).kept["language"] == read
+    assert adjusted("speech", language=asked).engine["language"] == read
 
 
 def test_a_language_that_the_model_does_not_speak_is_a_400_that_lists_those_it_does() -> None:
@@ -400,13 +421,10 @@ class TestProperties:
         except ApiError as error:
             assert error.status in (400, 422)  # noqa: PT017 - either outcome is right
             return
-        again = adjust(CHAT, once.kept, ABLE)
-        assert again.kept == once.kept
+        again = adjust(CHAT, legal(once), ABLE)
+        assert replace(again, adjustments=()) == replace(once, adjustments=())
         assert again.adjustments == ()
-        assert set(once.kept) <= {
-            row.name for row in CHAT.rows if row.treatment in (Treatment.FORWARD, Treatment.GATEWAY)
-        }
-        for name, value in once.kept.items():
+        for name, value in legal(once).items():
             kind = CHAT.by_name[name].kind
             if isinstance(kind, Number):
                 low, high = bounds(kind)

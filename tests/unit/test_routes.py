@@ -2,8 +2,12 @@
 
 import pytest
 
-from app.endpoints.routes import CHAT, HEALTH, METRICS, MODEL_CARD, MODEL_LIST, READY, Match, match
+from app.endpoints.catalog import ENDPOINTS
+from app.endpoints.chat import CHAT
+from app.endpoints.routes import HEALTH, METRICS, MODEL_CARD, MODEL_LIST, READY, Match, Router
 from contract.errors import ApiError
+
+match = Router().match
 
 
 @pytest.mark.parametrize(
@@ -48,3 +52,7 @@ def test_a_wrong_method_is_told_the_right_one(method: str, path: str, allow: str
     with pytest.raises(ApiError) as caught:
         match(method, path)
     assert (caught.value.code, caught.value.allow) == ("method_not_allowed", allow)
+
+
+def test_each_endpoint_is_a_route_and_has_a_path_of_its_own() -> None:
+    assert [match("POST", endpoint.path).route for endpoint in ENDPOINTS] == list(ENDPOINTS)

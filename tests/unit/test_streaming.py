@@ -7,14 +7,18 @@ from typing import Any
 
 import pytest
 
-from app.endpoints.chat import failure_event
 from app.gateway.streaming import relay_events
 from app.http.reply import Reply
+from contract import sse
 from contract.errors import ApiError, upstream_error
 from contract.protocol import ResponseHead, ResponseTail
 from tests.unit.conftest import StandInAnswer
 
 DONE = b"data: [DONE]\n\n"
+
+
+def failure_event(error: ApiError, _first: bytes, _events: int) -> bytes:
+    return sse.event(error.envelope())
 
 
 class Written:

@@ -7,10 +7,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tokenizers import Tokenizer
 
-from app.budgets.estimate import TOKENS_PER_IMAGE, Estimator
+from app.budgets.estimate import TOKENS_PER_IMAGE, CountedFields, Estimator
 from contract.project import PROJECT_FOLDER
 
 CONTEXT = 2048
+TEXT = CountedFields(
+    ("messages", "input", "tools"),
+    ("max_completion_tokens", "max_tokens", "max_output_tokens"),
+    frozenset({"image_url"}),
+)
+NO_TEXT = CountedFields(("input",))
 JSON: Any = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=20),
     lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=8), inner, max_size=4),
@@ -19,7 +25,7 @@ JSON: Any = st.recursive(
 
 
 def estimate(**request: Any) -> Any:
-    return Estimator().estimate("alpha", request, CONTEXT)
+    return Estimator().estimate("alpha", request, TEXT, CONTEXT)
 
 
 def test_without_a_tokenizer_four_bytes_are_a_token() -> None:
@@ -57,7 +63,7 @@ def test_limits_and_choices(limits: Any, answer: int) -> None:
     ],
 )
 def test_many_inputs_and_token_ids_count_all_together(given: Any, tokens: int) -> None:
-    found = Estimator().estimate_prompt("alpha", {"input": given, "max_tokens": 7})
+    found = Estimator().estimate("alpha", {"input": given, "max_tokens": 7}, NO_TEXT, CONTEXT)
     assert found.answer == 0
     assert found.prompt == pytest.approx(tokens, abs=4)
 
@@ -74,18 +80,18 @@ async def test_a_small_tokenizer_counts_exactly() -> None:
     estimator = Estimator()
     await estimator.load("alpha", str(folder))
     tokens = len(Tokenizer.from_file(str(folder / "tokenizer.json")).encode(text).ids)
-    assert estimator.estimate("alpha", {"input": text}, CONTEXT).prompt == tokens != len(text) // 4
+    assert estimator.estimate("alpha", {"input": text}, TEXT, CONTEXT).prompt == tokens != len(text) // 4
 
 
 async def test_a_hub_name_has_no_tokenizer_here() -> None:
     estimator = Estimator()
     await estimator.load("alpha", "Qwen/Qwen3-8B")
-    assert estimator.estimate("alpha", {"input": "a" * 40, "max_tokens": 1}, CONTEXT) == (10, 1)
+    assert estimator.estimate("alpha", {"input": "a" * 40, "max_tokens": 1}, TEXT, CONTEXT) == (10, 1)
 
 
 @given(st.dictionaries(st.sampled_from(["messages", "input", "tools", "n", "max_tokens", "other"]), JSON))
 def test_any_json_has_an_estimate(request_body: dict[str, Any]) -> None:
-    found = Estimator().estimate("alpha", request_body, CONTEXT)
+    found = Estimator().estimate("alpha", request_body, TEXT, CONTEXT)
     assert 0 <= found.prompt <= CONTEXT
     assert 0 <= found.answer <= 128 * CONTEXT
-    assert Estimator().estimate_prompt("alpha", request_body).prompt >= 0
+    assert Estimator().estimate("alpha", request_body, NO_TEXT, CONTEXT).prompt >= 0

@@ -5,11 +5,9 @@ from typing import Any
 
 import pytest
 
-from app.endpoints.responses import engine_body, failure_event
-from contract.errors import ApiError
 from contract.protocol import RequestHead, ResponseTail
 from deployments.vllm.responses import ResponsesDialect
-from tests.unit.test_vllm_answer import items_of, streaming
+from tests.unit.test_vllm_answer import streaming
 
 HEAD = RequestHead("/chat", "4f0c9e4c-0000-4000-8000-000000000000", include_usage=False, echo={"metadata": {"a": "b"}})
 RESPONSE: dict[str, Any] = {
@@ -80,27 +78,3 @@ async def test_a_stream_ends_in_the_event_of_its_status_and_done(status: str) ->
 
 async def test_a_stream_without_an_end_failed() -> None:
     assert (await answered(*OPENING, DELTA))[-1].error["code"] == "upstream_error"
-
-
-def test_a_failure_is_told_with_the_response_it_ends() -> None:
-    first = "".join(OPENING).encode()
-    reported = failure_event(ApiError("upstream_error", "gone"), first, 7)
-    kind, data = reported.decode().rstrip("\n").split("\n")
-    told_event = json.loads(data.removeprefix("data: "))
-    assert kind == "event: response.failed"
-    assert (told_event["type"], told_event["sequence_number"]) == ("response.failed", 7)
-    assert told_event["response"] == RESPONSE | {
-        "status": "failed",
-        "error": {"code": "server_error", "message": "gone"},
-    }
-
-
-def test_verbosity_reaches_the_template_and_nothing_is_stored() -> None:
-    body = json.loads(engine_body({"input": "hi", "text": {"verbosity": "low"}, "stream_options": {}}, "alpha"))
-    assert body == {
-        "model": "alpha",
-        "input": "hi",
-        "store": False,
-        "text": {"verbosity": "low"},
-        "chat_template_kwargs": {"verbosity": "low"},
-    }

@@ -6,7 +6,7 @@ from typing import Any
 
 import orjson
 
-from app.endpoints.routes import CHAT, TABLES_BY_ROUTE
+from app.endpoints.chat import CHAT
 from app.parameters.adjust import adjust
 from contract.errors import ApiError
 from contract.profile import Profile
@@ -67,11 +67,10 @@ def _prompt(path: Path, number: int, line: bytes, max_tokens: int) -> Prompt:
     if not {"max_tokens", "max_completion_tokens"} & set(body):
         body["max_tokens"] = max_tokens
     try:
-        adjusted = adjust(TABLES_BY_ROUTE[CHAT], {"model": "any"} | body, ANY_MODEL)
+        adjusted = adjust(CHAT.table, body, ANY_MODEL)
     except ApiError as error:
         raise WorkloadError(f"{place}: {error.message}") from None
-    kept = {name: value for name, value in adjusted.kept.items() if name != "model"}
-    return Prompt(number, kept, tuple(one.name for one in adjusted.adjustments if one.action == "drop"))
+    return Prompt(number, adjusted.engine, tuple(one.name for one in adjusted.adjustments if one.action == "drop"))
 
 
 def enough(prompts: list[Prompt], concurrency: int) -> list[Prompt]:

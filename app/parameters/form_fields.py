@@ -1,4 +1,4 @@
-"""A form's fields, which are all text, as the request that the same JSON would be; the table knows the types."""
+"""The fields of a multipart form, which are all text, as the request that the same JSON would be."""
 
 from typing import Any
 
@@ -16,7 +16,7 @@ WORDS = {"true": True, "false": False}
 def request_of(table: Table, fields: list[tuple[str, str]]) -> dict[str, Any]:
     """The fields, in their order, as values of the kinds that `table` has for their names.
 
-    A text that is no value of its kind stays as it is, and whoever checks the request says what is legal. A list is a
+    A text that is no value of its kind stays as it is, and is refused where the request is checked. A list is a
     field that comes several times, as `name` or `name[]`; `name[key]` is a field of an object. An empty text means
     the same as an absent field.
     """

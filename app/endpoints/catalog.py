@@ -1,0 +1,10 @@
+"""The one list of all endpoints."""
+
+from app.endpoints.chat import CHAT
+from app.endpoints.embeddings import EMBEDDINGS
+from app.endpoints.images import IMAGES
+from app.endpoints.responses import RESPONSES
+from app.endpoints.speech import SPEECH
+from app.endpoints.transcriptions import TRANSCRIPTIONS
+
+ENDPOINTS = (CHAT, RESPONSES, EMBEDDINGS, IMAGES, TRANSCRIPTIONS, SPEECH)

@@ -10,7 +10,8 @@ from typing import Any
 from starlette.middleware import Middleware
 
 from app.http.body import Receive
-from app.http.reply import Send, request_id_from
+from app.http.request_id import request_id_from
+from app.http.response import Send
 from contract.errors import ApiError, internal_error
 
 REQUEST_ID = b"x-request-id"

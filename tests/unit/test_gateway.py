@@ -8,10 +8,12 @@ from typing import Any
 import pytest
 
 from app.config.service import parse_config
+from app.http.response import ReaderStalled
+from app.telemetry import access_log
 from app.upstream.registry import Readiness
 from contract.errors import ApiError
 from contract.profile import Profile
-from contract.protocol import ResponseHead, ResponseTail
+from contract.protocol import EVENT_STREAM, ResponseHead, ResponseTail
 from tests.unit.conftest import SCOPED_KEY, assert_error, chat, client_of, config_args
 
 CHAT = "/v1/chat/completions"
@@ -281,6 +283,32 @@ class TestFailures:
         task.cancel()
         with pytest.raises(asyncio.CancelledError):
             await task
+        assert relay.answers[0].closed
+
+    @pytest.mark.parametrize(
+        "items",
+        [[ResponseHead(200, EVENT_STREAM), b"data: 1\n\n", ResponseTail()], [ResponseHead(200, body=b"{}")]],
+        ids=["a stream", "a whole answer"],
+    )
+    async def test_a_client_that_takes_nothing_is_cut_and_recorded(
+        self, make_gateway: Any, relay: Any, caplog: Any, items: list[Any]
+    ) -> None:
+        relay.items = items
+
+        async def receive() -> Any:
+            return {"type": "http.request", "body": json.dumps(chat(stream=True)).encode()}
+
+        async def send(message: Any) -> None:
+            if message["type"] == "http.response.body":
+                await asyncio.Event().wait()
+
+        scope = {"type": "http", "method": "POST", "path": CHAT, "headers": [(b"authorization", KEY)]}
+        gateway = make_gateway(parse_config(config_args(limits={"write_stall_timeout_s": 0.05})))
+        access_log.logger.propagate = True
+        with caplog.at_level("INFO", logger="portico.access"), pytest.raises(ReaderStalled):
+            await gateway(scope, receive, send)
+        (line,) = [json.loads(r.getMessage()) for r in caplog.records if r.name == "portico.access"]
+        assert (line["status"], line["reason"]) == (200, "reader_stalled")
         assert relay.answers[0].closed
 
 

@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
-from app.http.reply import Reply
 from app.telemetry import access_log
 from app.telemetry.metrics_page import merge
+from app.telemetry.record import RequestRecord
 from app.upstream.readiness import readiness_of
 from app.upstream.registry import Readiness
 from contract.protocol import EVENT_STREAM, ResponseHead
@@ -56,7 +56,7 @@ def test_the_metrics_page_merges_nodes_and_tells_nothing_of_machines() -> None:
 
 
 @pytest.mark.parametrize(
-    ("reply", "seconds"),
+    ("changes", "seconds"),
     [
         ({}, 0.1),
         ({"makes_text": False}, None),
@@ -69,23 +69,18 @@ def test_the_metrics_page_merges_nodes_and_tells_nothing_of_machines() -> None:
     ids=str,
 )
 def test_the_time_between_tokens_is_a_stream_s_mean_after_its_first(
-    reply: dict[str, Any], seconds: float | None
+    changes: dict[str, Any], seconds: float | None
 ) -> None:
-    one = Reply(None, {})  # type: ignore[arg-type]
-    one.clock = SimpleNamespace(total=lambda: 3.0)  # type: ignore[assignment]
     stream = {"makes_text": True, "streamed": True, "usage": {"completion_tokens": 11}, "first_byte_s": 2.0}
-    for name, value in (stream | reply).items():
-        setattr(one, name, value)
+    one = RequestRecord("", total_s=3.0, **(stream | changes))
     assert one.inter_token_s() == (None if seconds is None else pytest.approx(seconds))
 
 
 @pytest.mark.parametrize(
-    ("reply", "seconds"), [({}, 2.0), ({"streamed": False}, None), ({"makes_text": False}, None)], ids=str
+    ("changes", "seconds"), [({}, 2.0), ({"streamed": False}, None), ({"makes_text": False}, None)], ids=str
 )
-def test_the_time_to_the_first_token_is_a_stream_s_only(reply: dict[str, Any], seconds: float | None) -> None:
-    one = Reply(None, {})  # type: ignore[arg-type]
-    for name, value in ({"makes_text": True, "streamed": True, "first_byte_s": 2.0} | reply).items():
-        setattr(one, name, value)
+def test_the_time_to_the_first_token_is_a_stream_s_only(changes: dict[str, Any], seconds: float | None) -> None:
+    one = RequestRecord("", **({"makes_text": True, "streamed": True, "first_byte_s": 2.0} | changes))
     assert one.first_token_s() == seconds
 
 

@@ -19,7 +19,7 @@ class StreamBuffer:
         self._limit_bytes = limit_bytes
         self._pieces: deque[bytes] = deque()
         self._bytes = 0
-        self._came = asyncio.Event()  # a piece, or the end
+        self._came = asyncio.Event()  # a piece, the end, or a call to wake up
         self._has_room = asyncio.Event()
         self._has_room.set()
         self.ended = False
@@ -42,8 +42,11 @@ class StreamBuffer:
             self._came.set()
 
     async def wait(self) -> None:
-        """Wait for a piece, or for the end."""
+        """Wait for a piece, for the end, or for `wake`."""
         await self._came.wait()
+
+    def wake(self) -> None:
+        self._came.set()
 
     def take(self) -> bytes:
         """The next pieces, as many as one write should hold, each whole; empty where there is none now."""

@@ -82,23 +82,33 @@ async def _write_all(response: ResponseWriter, buffer: StreamBuffer, limits: Lim
 
     Raises ApiError `timeout` where the engine is silent for too long.
     """
-    now = asyncio.get_running_loop().time
-    silent_since = written = now()
-    while True:
-        if piece := buffer.take():
-            await response.write(piece)
-            silent_since = written = now()
-        elif buffer.ended:
-            return
-        else:
+    loop = asyncio.get_running_loop()
+    silent_since = written = loop.time()
+    timer: asyncio.TimerHandle | None = None  # one for many waits; where it rings too early it is set again
+
+    def ring() -> None:
+        nonlocal timer
+        timer = None
+        buffer.wake()
+
+    try:
+        while True:
             ends = silent_since + limits.stream_idle_timeout_s
             ping_at = written + limits.ping_interval_s if ping else ends
-            try:
-                async with asyncio.timeout_at(min(ends, ping_at)):
-                    await buffer.wait()
-            except TimeoutError:
-                if now() >= ends:
-                    message = f"The model sent nothing for {limits.stream_idle_timeout_s:g} s. Send the request again."
-                    raise ApiError("timeout", message) from None
+            if piece := buffer.take():
+                await response.write(piece)
+                silent_since = written = loop.time()
+            elif buffer.ended:
+                return
+            elif loop.time() >= ends:
+                message = f"The model sent nothing for {limits.stream_idle_timeout_s:g} s. Send the request again."
+                raise ApiError("timeout", message)
+            elif loop.time() >= ping_at:
                 await response.write(ping)
-                written = now()
+                written = loop.time()
+            else:
+                timer = timer or loop.call_at(min(ends, ping_at), ring)
+                await buffer.wait()
+    finally:
+        if timer is not None:
+            timer.cancel()

@@ -6,6 +6,7 @@ from typing import Any
 
 from ray import serve
 
+from app.background.thread_calls import ThreadCalls
 from app.upstream.profile_store import ProfileStore
 from app.upstream.registry import Model, Readiness, Registry
 from contract.profile import Profile
@@ -14,6 +15,7 @@ logger = logging.getLogger("portico.readiness")
 
 WATCH_SECONDS_STARTING = 0.5
 WATCH_SECONDS_READY = 5.0
+STATUS_SECONDS = 10.0  # for Serve's controller to answer
 DESCRIBE_SECONDS = 30.0  # a replica answers at once, unless its queue is long
 
 # All replicas are of the newest version, or there is none: the model was scaled to zero, or wakes.
@@ -36,14 +38,22 @@ def running_of(deployment: Any) -> int:
     return int(deployment.replica_states.get("RUNNING", 0))
 
 
-class Watch:
+class ReadinessWatch:
     """Keeps a registry up to date."""
 
-    def __init__(self, registry: Registry, app_name: str, handles: dict[str, Any], profiles: ProfileStore) -> None:
+    def __init__(
+        self,
+        registry: Registry,
+        app_name: str,
+        handles: dict[str, Any],
+        profiles: ProfileStore,
+        status_timeout_s: float = STATUS_SECONDS,
+    ) -> None:
         self._registry = registry
         self._app_name = app_name
         self._handles = handles
         self._profiles = profiles
+        self._status = ThreadCalls("Serve's status", status_timeout_s)
         self._looking: asyncio.Task[None] | None = None
         self._deployments: dict[str, Any] = {}  # as they were last seen
         self._learning: dict[str, asyncio.Task[None]] = {}
@@ -68,7 +78,7 @@ class Watch:
     async def look(self) -> None:
         """Ask Serve once; what single models are then asked goes on in the background."""
         try:
-            status = await asyncio.to_thread(serve.status)
+            status = await self._status.call(serve.status)
         except Exception:  # the controller may be restarting; what was known stays valid
             logger.warning("Serve did not say how the models are; asking again", exc_info=True)
             return

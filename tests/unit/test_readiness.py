@@ -1,13 +1,15 @@
 """Whom the gateway asks what a model can do, and that none is woken for it."""
 
 import asyncio
+import threading
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
+from app.background.supervisor import Loop, Supervisor
 from app.config.service import parse_config
-from app.upstream.readiness import Watch
+from app.upstream.readiness import ReadinessWatch
 from app.upstream.registry import Readiness, Registry
 from tests.unit.conftest import PROFILE, config_args
 
@@ -53,11 +55,13 @@ class World:
         app = SimpleNamespace(deployments={} if self.building else {"alpha": self.deployment})
         return SimpleNamespace(applications={"portico": app})
 
-    def gateway(self, before: Registry | None = None, **changes: Any) -> tuple[Registry, Watch]:
+    def gateway(
+        self, before: Registry | None = None, status_timeout_s: float = 5, **changes: Any
+    ) -> tuple[Registry, ReadinessWatch]:
         entry = {"id": "alpha", "task": "chat", "engine": "vllm", "source": "./alpha", "mode": "flex"} | changes
         models = parse_config(config_args(models=[entry], keys=config_args()["keys"][:1])).models
         registry = Registry(models, before)
-        return registry, Watch(registry, "portico", {"alpha": self.handle}, self.profiles)
+        return registry, ReadinessWatch(registry, "portico", {"alpha": self.handle}, self.profiles, status_timeout_s)
 
     def is_now(self, status: str, running: int) -> None:
         self.deployment.status, self.deployment.replica_states = status, {"RUNNING": running} if running else {}
@@ -68,7 +72,7 @@ def world(monkeypatch: pytest.MonkeyPatch) -> World:
     return World(monkeypatch)
 
 
-async def look(watch: Watch) -> None:
+async def look(watch: ReadinessWatch) -> None:
     """One look at Serve, and the answers of those who were asked."""
     await watch.look()
     await watch.learnt()
@@ -168,3 +172,45 @@ async def test_many_who_ask_at_once_ask_serve_once(world: World) -> None:
     world.is_now("HEALTHY", 1)
     assert await asyncio.gather(*(watch.ask_whether_up("alpha") for _ in range(20))) == [True] * 20
     assert world.looks == 1
+
+
+async def test_a_watch_that_fails_is_begun_again_and_readiness_goes_on(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    registry, watch = world.gateway()
+    world.is_now("HEALTHY", 1)
+    update, failures = registry.update, []
+
+    def failing_once(*known: Any) -> None:
+        if not failures:
+            raise KeyError("a deployment that nobody knows")
+        update(*known)
+
+    monkeypatch.setattr(registry, "update", failing_once)
+    supervisor = Supervisor(failures.append, first_pause_s=0.001)
+    supervisor.keep(Loop.READINESS_WATCH, watch.run)
+    async with asyncio.timeout(5):
+        while readiness(registry) is not Readiness.VERIFIED:
+            await asyncio.sleep(0.001)
+    supervisor.stop()
+    assert failures == [Loop.READINESS_WATCH]
+
+
+async def test_a_controller_that_hangs_leaves_what_was_known_and_is_not_asked_twice(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    registry, watch = world.gateway()
+    world.is_now("HEALTHY", 1)
+    await look(watch)
+    go, asked = threading.Event(), []
+
+    def hanging() -> None:
+        asked.append(1)
+        go.wait()
+
+    monkeypatch.setattr("app.upstream.readiness.serve.status", hanging)
+    _, watch = world.gateway(registry, status_timeout_s=0.05)
+    for _ in range(3):
+        await look(watch)
+    go.set()
+    assert (len(asked), readiness(registry)) == (1, Readiness.VERIFIED)

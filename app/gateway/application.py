@@ -234,7 +234,7 @@ class Gateway:
 
     async def _ready(self, call: Call) -> None:
         if not self._registry.all_verified():
-            raise ApiError("model_starting", self._registry.summary())
+            raise ApiError("model_starting", self._registry.missing())
         await _json(call.response, {"status": "ready"})
 
     async def _openapi(self, call: Call) -> None:

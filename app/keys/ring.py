@@ -66,14 +66,11 @@ class KeyRing:
         return entry
 
     async def follow(self) -> None:
-        """Keep up with the key file for as long as this process lives."""
+        """Keep up with the key file for as long as this process lives. What it raises changes nothing; begin again."""
         reads = ThreadCalls("the key file", READ_SECONDS)
         while self._file is not None:
             await asyncio.sleep(POLL_SECONDS)
-            try:
-                await reads.call(self.refresh)
-            except Exception:  # whatever it was, a key made later must still be seen
-                logger.exception("the key file could not be looked at; the keys of before stay")
+            await reads.call(self.refresh)
 
     def refresh(self) -> None:
         """Read the key file if it has changed. One that cannot be used is told once, and changes nothing."""

@@ -87,6 +87,6 @@ class RecentAcceptance:
                 try:
                     self._known = await self._look()
                 except Exception:  # a card without fresh numbers is better than none
-                    logger.warning("the agents did not say what the models accepted", exc_info=True)
+                    logger.warning("the metrics agents did not report the acceptance of drafts", exc_info=True)
                 self._until = time.monotonic() + FRESH_SECONDS
         return self._known.get(model_id, Acceptance())

@@ -40,7 +40,7 @@ class MetricsAgents:
 
 
 def merge(texts: list[str]) -> bytes:
-    """One page of several: this service's series only, without the labels that tell of the machines."""
+    """One page of several: this service's series only, without the labels that name machines."""
     families = list(_families(texts).values())
     families += gauges(acceptance_by_model(families))
 

@@ -1,7 +1,8 @@
-"""Asks Serve how the model deployments are and tells the registry."""
+"""Watches the status of the model deployments in Serve, and keeps the registry up to date."""
 
 import asyncio
 import logging
+import re
 from typing import Any
 
 from ray import serve
@@ -17,6 +18,9 @@ WATCH_SECONDS_STARTING = 0.5
 WATCH_SECONDS_READY = 5.0
 STATUS_SECONDS = 10.0  # for Serve's controller to answer
 DESCRIBE_SECONDS = 30.0  # a replica answers at once, unless its queue is long
+
+TERMINAL_CODES = re.compile(r"\x1b\[[0-9;]*m")  # Ray colours its errors
+MAX_ERROR_LENGTH = 300
 
 # All replicas are of the newest version, or there is none: the model was scaled to zero, or wakes.
 SETTLED = frozenset({"HEALTHY", "UPSCALING", "DOWNSCALING"})
@@ -36,6 +40,12 @@ def readiness_of(deployment: Any) -> Readiness:
 def running_of(deployment: Any) -> int:
     """How many of its replicas take requests."""
     return int(deployment.replica_states.get("RUNNING", 0))
+
+
+def error_of(deployment: Any) -> str:
+    """The last line of what Serve says of a deployment that failed: the error of its replica. Short and printable."""
+    lines = [line for line in TERMINAL_CODES.sub("", deployment.message).splitlines() if line.strip()]
+    return "".join(filter(str.isprintable, lines[-1].strip()))[:MAX_ERROR_LENGTH] if lines else ""
 
 
 class ReadinessWatch:
@@ -80,7 +90,7 @@ class ReadinessWatch:
         try:
             status = await self._status.call(serve.status)
         except Exception:  # the controller may be restarting; what was known stays valid
-            logger.warning("Serve did not say how the models are; asking again", exc_info=True)
+            logger.warning("Serve did not report the status of the models; asking again", exc_info=True)
             return
         application = status.applications.get(self._app_name)
         if application is None or not application.deployments:
@@ -88,16 +98,18 @@ class ReadinessWatch:
         self._deployments = application.deployments
         for model in self._registry.unsettled():
             self._start_to_learn(model)
-        self._tell()
+        self._update_registry()
 
     async def learnt(self) -> None:
         """Wait until every model that was asked has answered."""
         await asyncio.gather(*self._learning.values())
 
-    def _tell(self) -> None:
+    def _update_registry(self) -> None:
+        readiness = {name: readiness_of(one) for name, one in self._deployments.items()}
         self._registry.update(
-            {name: readiness_of(one) for name, one in self._deployments.items()},
+            readiness,
             {name: running_of(one) for name, one in self._deployments.items()},
+            {name: error_of(self._deployments[name]) for name, how in readiness.items() if how is Readiness.FAILED},
         )
 
     def _start_to_learn(self, model: Model) -> None:
@@ -126,5 +138,5 @@ class ReadinessWatch:
             else:
                 self._registry.learn(model_id, Profile.from_wire(kept))
         except Exception:  # the replica died meanwhile, or has much to do
-            logger.warning("%s did not say what it can do; asking again", model_id, exc_info=True)
-        self._tell()
+            logger.warning("%s did not describe what it can do; asking again", model_id, exc_info=True)
+        self._update_registry()

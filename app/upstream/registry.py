@@ -1,7 +1,6 @@
 """Which models there are, which are up, and which one a request means."""
 
 import time
-from collections import Counter
 from dataclasses import dataclass, field
 from enum import StrEnum
 
@@ -29,6 +28,7 @@ class Model:
     readiness: Readiness = Readiness.STARTING
     known: Profile | None = None  # what it can do; known before it is verified
     is_settled: bool = False  # whether `known` is of what the entry says now, not of what an update is replacing
+    error: str = ""  # the last line of it, where the model failed
     running: int = 0  # replicas; a verified model with none sleeps
     found: Profile | None = None  # `known` as the replica told it
     created: int = field(default_factory=lambda: int(time.time()))  # Unix seconds; when it was first verified
@@ -53,16 +53,26 @@ class Registry:
         self._models = {entry.id: Model(entry) for entry in entries}
         for model_id, old in (before._models if before else {}).items():
             if (model := self._models.get(model_id)) is not None:
-                model.readiness, model.created, model.running = old.readiness, old.created, old.running
+                model.readiness, model.error = old.readiness, old.error
+                model.created, model.running = old.created, old.running
                 if old.found is not None:
                     same = old.entry.identity == model.entry.identity
                     self.learn(model_id, old.found, settled=old.is_settled and same)
 
-    def update(self, readiness: dict[str, Readiness], running: dict[str, int] | None = None) -> None:
-        """Take over what is known now; a model that is not in `readiness` is starting. `running` counts replicas."""
+    def update(
+        self,
+        readiness: dict[str, Readiness],
+        running: dict[str, int] | None = None,
+        errors: dict[str, str] | None = None,
+    ) -> None:
+        """Take over what is known now; a model that is not in `readiness` is starting.
+
+        `running` counts replicas; `errors` has the last line of the error of each model that failed.
+        """
         for model_id, model in self._models.items():
             now = readiness.get(model_id, Readiness.STARTING)
             model.running = (running or {}).get(model_id, 0)
+            model.error = (errors or {}).get(model_id, "")
             if now is Readiness.VERIFIED and model.known is None:
                 now = Readiness.STARTING
             if now is Readiness.VERIFIED and model.readiness is not Readiness.VERIFIED:
@@ -86,11 +96,16 @@ class Registry:
     def all_verified(self) -> bool:
         return all(model.readiness is Readiness.VERIFIED for model in self._models.values())
 
-    def summary(self) -> str:
-        """How many models are how far, without their names."""
-        count = Counter(model.readiness for model in self._models.values())
-        message = ", ".join(f"{number} {readiness}" for readiness, number in sorted(count.items()))
-        return f"Of {len(self._models)} models: {message}."
+    def missing(self) -> str:
+        """Which models are not up, and why those that failed did."""
+        said = [
+            f"{model.entry.id} failed: {model.error or 'no error is known'}"
+            if model.readiness is Readiness.FAILED
+            else f"{model.entry.id} is starting"
+            for model in self._models.values()
+            if model.readiness is not Readiness.VERIFIED
+        ]
+        return f"Not every model is up. {'; '.join(said)}."
 
     def visible_to(self, key: KeyEntry) -> list[Model]:
         """The verified models that `key` may use, in the order of the configuration."""
@@ -99,7 +114,7 @@ class Registry:
     def lookup(self, model_id: str, key: KeyEntry) -> Model:
         """The verified model of that id. Raises ApiError: 404 unknown or failed, 403 out of scope, 503 starting."""
         model = self._models.get(model_id)
-        if model is None or model.readiness is Readiness.FAILED:
+        if model is None:
             raise ApiError(
                 "model_not_found", "There is no model of this id here. GET /v1/models lists the ids.", param="model"
             )
@@ -107,6 +122,8 @@ class Registry:
             raise ApiError(
                 "model_not_allowed", "This key may not use this model. GET /v1/models lists what it may use."
             )
+        if model.readiness is Readiness.FAILED:
+            raise ApiError("model_failed", "This model failed to start. Tell the operator.", param="model")
         if model.readiness is Readiness.STARTING:
             raise ApiError("model_starting", "This model is starting. Retry after a pause.", param="model")
         return model

@@ -207,8 +207,10 @@ class TestModels:
         assert_error(await client.post(CHAT, json=chat()), 503, "server_error", "model_starting", "model")
 
     async def test_a_model_that_failed_is_a_404(self, client: Any, registry: Any) -> None:
-        registry.update({"alpha": Readiness.FAILED})
-        assert_error(await client.post(CHAT, json=chat()), 404, "not_found_error", "model_not_found", "model")
+        registry.update({"alpha": Readiness.FAILED}, errors={"alpha": "RuntimeError: /secret"})
+        response = await client.post(CHAT, json=chat())
+        assert_error(response, 404, "not_found_error", "model_failed", "model")
+        assert "secret" not in response.text
 
     async def test_no_model_is_a_400(self, client: Any) -> None:
         response = await client.post(CHAT, json=chat(model=None))
@@ -245,8 +247,18 @@ class TestProbes:
             assert (await client.get("/health")).json() == {"status": "ok"}
             assert (await client.get("/ready")).json() == {"status": "ready"}
             assert (await client.get("/metrics")).text == "# nothing\n"
-            registry.update({"alpha": Readiness.VERIFIED})
-            assert_error(await client.get("/ready"), 503, "server_error", "model_starting")
+
+    async def test_ready_names_each_model_that_is_not_up_and_why_one_failed(self, client: Any, registry: Any) -> None:
+        registry.update({"alpha": Readiness.FAILED}, errors={"alpha": "RuntimeError: no GPU is free"})
+        response = await client.get("/ready")
+        assert_error(response, 503, "server_error", "model_starting")
+        message = response.json()["error"]["message"]
+        assert message == "Not every model is up. alpha failed: RuntimeError: no GPU is free; beta is starting."
+
+    async def test_ready_does_not_name_the_models_that_are_up(self, client: Any, registry: Any) -> None:
+        registry.update({"alpha": Readiness.VERIFIED})
+        message = (await client.get("/ready")).json()["error"]["message"]
+        assert message == "Not every model is up. beta is starting."
 
 
 class TestFailures:

@@ -45,7 +45,7 @@ class World:
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.handle, self.profiles = Handle(), Profiles()
-        self.deployment = SimpleNamespace(status="UPDATING", replica_states={})
+        self.deployment = SimpleNamespace(status="UPDATING", replica_states={}, message="")
         self.looks = 0
         self.building = False
         monkeypatch.setattr("app.upstream.readiness.serve.status", self._status)
@@ -97,6 +97,30 @@ async def test_a_model_is_verified_by_its_first_start_and_stays_so_asleep_and_wa
         assert watch.is_up("alpha") is await watch.ask_whether_up("alpha") is (running > 0)
         assert readiness(registry) is expected
     assert world.handle.asked == 1
+
+
+@pytest.mark.parametrize(
+    ("message", "line"),
+    [
+        (
+            "The deployment failed to start 3 times in a row. Error:\n  File 'x.py'\nRuntimeError: no GPU\n\n",
+            "RuntimeError: no GPU",
+        ),
+        ("\x1b[36mRuntimeError\x1b[39m: \x00no GPU", "RuntimeError: no GPU"),
+        ("x" * 1000, "x" * 300),
+        ("", ""),
+    ],
+    ids=["the last line", "printable", "short", "none"],
+)
+async def test_of_a_model_that_failed_the_last_line_of_its_error_is_kept(world: World, message: str, line: str) -> None:
+    registry, watch = world.gateway()
+    world.is_now("DEPLOY_FAILED", 0)
+    world.deployment.message = message
+    await look(watch)
+    assert (readiness(registry), registry._models["alpha"].error) == (Readiness.FAILED, line)
+    world.is_now("HEALTHY", 1)
+    await look(watch)
+    assert (readiness(registry), registry._models["alpha"].error) == (Readiness.VERIFIED, "")
 
 
 async def test_another_gateway_learns_of_a_sleeping_model_without_asking_it(world: World) -> None:

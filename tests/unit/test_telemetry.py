@@ -5,8 +5,11 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from ray.util.metrics import Counter
 
+from app.background.supervisor import Loop
 from app.telemetry import access_log
+from app.telemetry.metrics import RayMetrics
 from app.telemetry.metrics_page import merge
 from app.telemetry.record import RequestRecord
 from app.upstream.readiness import readiness_of
@@ -84,6 +87,13 @@ def test_the_time_to_the_first_token_is_a_stream_s_only(changes: dict[str, Any],
     assert one.first_token_s() == seconds
 
 
+def test_a_failure_of_a_background_loop_is_counted_under_its_name(monkeypatch: pytest.MonkeyPatch) -> None:
+    counted: list[Any] = []
+    monkeypatch.setattr(Counter, "_record", lambda counter, value, tags: counted.append((counter._name, value, tags)))
+    RayMetrics().count_loop_failure(Loop.KEY_FILE)
+    assert counted == [("portico_background_loop_failures", 1, {"loop": "key_file"})]
+
+
 async def logged(caplog: Any, client: Any, body: dict[str, Any]) -> dict[str, Any]:
     """The line in the access log of one request."""
     access_log.logger.propagate = True
@@ -97,7 +107,7 @@ async def logged(caplog: Any, client: Any, body: dict[str, Any]) -> dict[str, An
     ("model", "readiness", "reported"),
     [
         ("alpha", Readiness.STARTING, ("alpha", 503, "model_starting")),
-        ("alpha", Readiness.FAILED, ("alpha", 404, "model_not_found")),
+        ("alpha", Readiness.FAILED, ("alpha", 404, "model_failed")),
         ("gpt-4o", Readiness.VERIFIED, (None, 404, "model_not_found")),
         (["alpha"], Readiness.VERIFIED, (None, 400, "invalid_type")),
     ],

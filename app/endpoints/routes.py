@@ -1,6 +1,7 @@
 """The routes of the contract as data, and which of them a path means."""
 
 from dataclasses import dataclass
+from difflib import get_close_matches
 
 from app.endpoints.tables import TABLES
 from app.parameters.row import Table
@@ -127,9 +128,11 @@ def match(method: str, path: str) -> Match:
     """The route of a request. Raises ApiError `unknown_url` or `method_not_allowed`."""
     found = _match_path(path)
     if found is None:
-        raise ApiError(
-            "unknown_url", f"There is no such route: {method} {_shown(path)}. /openapi.json lists the routes."
+        shown = _shown(path)
+        message = (
+            f"There is no such route: {method} {shown}. The nearest is {_nearest(shown)}. /openapi.json lists all."
         )
+        raise ApiError("unknown_url", message)
     # HEAD is GET without the body; the HTTP server leaves the body out.
     if method != found.route.method and not (method == "HEAD" and found.route.method == "GET"):
         allow = found.route.method
@@ -161,6 +164,12 @@ def _match_plain(path: str, pipeline: str | None) -> Match | None:
     if model_id and model_id != path and "/" not in model_id:
         return Match(MODEL_CARD, pipeline, model_id)
     return None
+
+
+def _nearest(path: str) -> str:
+    """The method and the path of the route that is most like `path`."""
+    (nearest,) = get_close_matches(path, FIXED, n=1, cutoff=0)
+    return f"{FIXED[nearest].method} {nearest}"
 
 
 def _shown(path: str) -> str:

@@ -28,7 +28,7 @@ class Call:
         self.clock = Stopwatch()
         self.record = RequestRecord(
             request_id_from(self.headers.get("x-request-id")),
-            client_request_id_from(self.headers.get("x-client-request-id")),
+            client_request_id_from(self.headers),
             UNKNOWN,
         )
         self.response = ResponseWriter(send, self._common_headers, limits.write_stall_timeout_s)

@@ -30,6 +30,7 @@ def write(record: RequestRecord) -> None:
     line = {
         "time": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
         "request_id": record.request_id,
+        "client_request_id": record.client_request_id,
         "key": record.key_id,
         "route": record.route,
         "model": record.model_id,

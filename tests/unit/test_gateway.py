@@ -61,6 +61,15 @@ class TestHeaders:
         response = await client.get("/health", headers={"x-request-id": header})
         assert uuid.UUID(response.headers["x-request-id"]).version == 4
 
+    async def test_a_request_id_that_is_no_uuid_is_echoed_as_the_client_s_own(self, client: Any) -> None:
+        response = await client.get("/health", headers={"x-request-id": "order 42"})
+        assert response.headers["x-client-request-id"] == "order 42"
+        response = await client.get("/health", headers={"x-request-id": "a", "x-client-request-id": "b"})
+        assert response.headers["x-client-request-id"] == "b"
+        for bad in ("x" * 129, "café"):
+            response = await client.get("/health", headers={"x-request-id": bad.encode("latin-1")})
+            assert "x-client-request-id" not in response.headers
+
     async def test_a_client_request_id_is_echoed_up_to_512_printable_characters(self, client: Any) -> None:
         response = await client.get("/v1/nowhere", headers={"x-client-request-id": "order 42"})
         assert response.headers["x-client-request-id"] == "order 42"
@@ -111,6 +120,21 @@ class TestOrderOfChecks:
         response = await client.post(CHAT, json={"model": "alpha"})
         assert_error(response, 400, "invalid_request_error", "missing_required_parameter", "messages")
         assert not relay.sent
+
+
+@pytest.mark.parametrize(
+    ("path", "nearest"),
+    [
+        ("/v1/chat/completion", "POST /v1/chat/completions"),
+        ("/v1/embedding", "POST /v1/embeddings"),
+        ("/v1/beta/response", "POST /v1/responses"),
+        ("/ready/", "GET /ready"),
+    ],
+)
+async def test_an_unknown_route_is_told_the_nearest_one(client: Any, path: str, nearest: str) -> None:
+    response = await client.post(path)
+    assert_error(response, 404, "not_found_error", "unknown_url")
+    assert f"POST {path}. The nearest is {nearest}." in response.json()["error"]["message"]
 
 
 class TestBody:

@@ -133,12 +133,15 @@ async def test_a_request_leaves_one_json_line_without_prompt_or_key(client: Any,
     access_log.logger.propagate = True
     with caplog.at_level("INFO", logger="portico.access"):
         response = await client.post(
-            "/v1/chat/completions", json=chat(messages=[{"role": "user", "content": "secret"}])
+            "/v1/chat/completions",
+            json=chat(messages=[{"role": "user", "content": "secret"}]),
+            headers={"x-client-request-id": "order 42"},
         )
         await client.get("/health")
     (record,) = [r for r in caplog.records if r.name == "portico.access"]
     line = json.loads(record.getMessage())
     assert line["request_id"] == response.headers["x-request-id"]
+    assert line["client_request_id"] == "order 42"
     assert {name: line[name] for name in ("key", "route", "model", "status", "reason", "prompt_tokens")} == {
         "key": "local0000000",
         "route": "/v1/chat/completions",

@@ -106,7 +106,7 @@ class Gateway:
             await response.error(error)
         except ClientGone:
             record.reason = CLIENT_GONE
-        except asyncio.CancelledError:  # how Serve tells that the client left
+        except asyncio.CancelledError:  # how Serve signals that the client left
             record.reason = CLIENT_GONE
             raise
         except ReaderStalled:

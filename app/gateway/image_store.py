@@ -1,4 +1,4 @@
-"""Images that clients asked for by URL: kept for a while, behind names that only this service can sign."""
+"""Images that clients requested by URL: kept for a while, behind names that only this service can sign."""
 
 import asyncio
 import hmac
@@ -60,11 +60,11 @@ class ImageStore:
             raise ValueError(f"the secret that signs the URLs of images has fewer than {SECRET_BYTES} bytes")
 
     async def publish(self, answer: bytes, host: str | None) -> bytes:
-        """An engine's answer with `url` instead of `b64_json`; `host` is the one that the client asked."""
+        """An engine's answer with `url` instead of `b64_json`; `host` is the one that the client addressed."""
         return await self._calls.call(self._publish, answer, self.origin(host))
 
     def origin(self, host: str | None) -> str:
-        """What URLs begin with, for a client that asked `host`. Raises ApiError where that is none."""
+        """What URLs begin with, for a client that addressed `host`. Raises ApiError where that is none."""
         if self._public_url is not None:
             return self._public_url
         if host is None or not HOST.fullmatch(host):
@@ -125,4 +125,4 @@ class ImageStore:
 
 
 def _absent() -> ApiError:
-    return ApiError("unknown_url", "There is no such image, or its time is over. Ask for it again.")
+    return ApiError("unknown_url", "There is no such image, or its time is over. Generate it again.")

@@ -44,7 +44,7 @@ def _boundary(headers: dict[str, str]) -> bytes:
 
 
 class _Reader:
-    """Takes the parser's callbacks and keeps what they tell."""
+    """Takes the parser's callbacks and keeps what they bring."""
 
     def __init__(self, boundary: bytes, file_name: str, max_file_bytes: int) -> None:
         self._file_name = file_name

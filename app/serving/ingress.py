@@ -83,8 +83,10 @@ class IngressReplica:
         while True:
             message = await receive()
             stopping = message["type"] == "lifespan.shutdown"
-            if stopping and self._budgets is not None:
-                await self._budgets.close()
+            if stopping:
+                if self._budgets is not None:
+                    await self._budgets.close()
+                self._supervisor.stop()
             await send({"type": f"{message['type']}.complete"})
             if stopping:
                 return

@@ -73,7 +73,7 @@ def gauges(by_model: dict[str, Acceptance]) -> list[Metric]:
 
 
 class RecentAcceptance:
-    """The acceptance of all models as it was a few seconds ago at most; many who ask at once cause one look."""
+    """The acceptance of all models as it was a few seconds ago at most; many calls at once cause one look."""
 
     def __init__(self, look: Callable[[], Awaitable[dict[str, Acceptance]]]) -> None:
         self._look = look

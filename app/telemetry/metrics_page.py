@@ -33,7 +33,7 @@ class MetricsAgents:
         return await asyncio.to_thread(lambda: acceptance_by_model(_families(texts).values()))
 
     async def _texts(self) -> list[str]:
-        """What each node's agent says."""
+        """The page of each node's agent."""
         addresses = await self._nodes.call(_agent_addresses)
         async with aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=TIMEOUT_S)) as session:
             return await asyncio.gather(*(_fetch(session, address) for address in addresses))

@@ -18,7 +18,7 @@ class RequestRecord:
     request_id: str  # a UUID
     client_request_id: str | None = None  # the client's own, where it may be echoed
     route: str = ""
-    is_probe: bool = False  # liveness, readiness, metrics: asked by machines every few seconds
+    is_probe: bool = False  # liveness, readiness, metrics: requested by machines every few seconds
     # whose it is, and which model it is for
     key_id: str | None = None
     model_id: str | None = None
@@ -26,7 +26,9 @@ class RequestRecord:
     # what it may cost
     estimated_prompt: int | None = None  # tokens, of a request that makes text
     refused_resource: str | None = None  # what of the key's budget was spent
-    accepted: dict[str, Any] = field(default_factory=dict)  # what the client says of its user, for the log
+    accepted: dict[str, Any] = field(
+        default_factory=dict
+    )  # parameters without effect, such as those that name a user, for the log
     characters: int | None = None  # of a request that is counted by them
     # the outcome
     status: int | None = None

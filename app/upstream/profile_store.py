@@ -1,4 +1,4 @@
-"""Where the gateway's replicas keep what they have learnt of models, so that none has to wake a model to ask it.
+"""Where the gateway's replicas keep the profiles of models, so that none has to wake a model for its description.
 
 Ray's own key-value store, in the cluster's control service. The one file that knows it: its interface is internal.
 """

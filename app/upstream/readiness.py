@@ -43,7 +43,7 @@ def running_of(deployment: Any) -> int:
 
 
 def error_of(deployment: Any) -> str:
-    """The last line of what Serve says of a deployment that failed: the error of its replica. Short and printable."""
+    """The last line of Serve's message on a deployment that failed: the error of its replica. Short and printable."""
     lines = [line for line in TERMINAL_CODES.sub("", deployment.message).splitlines() if line.strip()]
     return "".join(filter(str.isprintable, lines[-1].strip()))[:MAX_ERROR_LENGTH] if lines else ""
 
@@ -72,8 +72,8 @@ class ReadinessWatch:
         """Whether a replica of the model runs, as far as is known here, without asking."""
         return self._registry.is_up(model_id)
 
-    async def ask_whether_up(self, model_id: str) -> bool:
-        """Whether a replica of the model runs now. Many who ask at once ask Serve once."""
+    async def check_whether_up(self, model_id: str) -> bool:
+        """Whether a replica of the model runs now. Many calls at once ask Serve once."""
         if self._looking is None or self._looking.done():
             self._looking = asyncio.create_task(self.look())
         await asyncio.shield(self._looking)
@@ -86,7 +86,7 @@ class ReadinessWatch:
             await asyncio.sleep(WATCH_SECONDS_READY if self._registry.all_verified() else WATCH_SECONDS_STARTING)
 
     async def look(self) -> None:
-        """Ask Serve once; what single models are then asked goes on in the background."""
+        """Ask Serve once; single models are then asked for their descriptions in the background."""
         try:
             status = await self._status.call(serve.status)
         except Exception:  # the controller may be restarting; what was known stays valid

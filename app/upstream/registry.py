@@ -30,14 +30,14 @@ class Model:
     is_settled: bool = False  # whether `known` is of what the entry says now, not of what an update is replacing
     error: str = ""  # the last line of it, where the model failed
     running: int = 0  # replicas; a verified model with none sleeps
-    found: Profile | None = None  # `known` as the replica told it
+    found: Profile | None = None  # `known` as the replica reported it
     created: int = field(default_factory=lambda: int(time.time()))  # Unix seconds; when it was first verified
 
     @property
     def profile(self) -> Profile:
         """What the model can do."""
         if self.known is None:
-            raise RuntimeError(f"the profile of {self.entry.id} was asked before it was known")
+            raise RuntimeError(f"the profile of {self.entry.id} was read before it was known")
         return self.known
 
     def card(self) -> dict[str, object]:
@@ -88,7 +88,7 @@ class Registry:
         return model_id in self._models and self._models[model_id].running > 0
 
     def learn(self, model_id: str, profile: Profile, *, settled: bool = True) -> None:
-        """Take over what a replica says its model can do, and what the configuration says instead."""
+        """Take over what a replica reports its model can do, and what the configuration overrides of it."""
         model = self._models[model_id]
         model.found, model.is_settled = profile, settled
         model.known = profile.overridden(model.entry.capabilities.items(), model.entry.chat_template_kwargs)
@@ -98,14 +98,14 @@ class Registry:
 
     def missing(self) -> str:
         """Which models are not up, and why those that failed did."""
-        said = [
+        missing = [
             f"{model.entry.id} failed: {model.error or 'no error is known'}"
             if model.readiness is Readiness.FAILED
             else f"{model.entry.id} is starting"
             for model in self._models.values()
             if model.readiness is not Readiness.VERIFIED
         ]
-        return f"Not every model is up. {'; '.join(said)}."
+        return f"Not every model is up. {'; '.join(missing)}."
 
     def visible_to(self, key: KeyEntry) -> list[Model]:
         """The verified models that `key` may use, in the order of the configuration."""
@@ -128,29 +128,29 @@ class Registry:
             raise ApiError("model_starting", "This model is starting. Retry after a pause.", param="model")
         return model
 
-    def named(self, asked: object, pipeline: str | None) -> str | None:
+    def named(self, model: object, pipeline: str | None) -> str | None:
         """The id of the configured model that a request names, whether or not it may be used now."""
-        model_id = pipeline or asked
+        model_id = pipeline or model
         return model_id if isinstance(model_id, str) and model_id in self._models else None
 
-    def resolve(self, asked: object, pipeline: str | None, key: KeyEntry) -> Model:
-        """The model that a request means: `asked` is its field `model`, `pipeline` the one its path names."""
+    def resolve(self, requested: object, pipeline: str | None, key: KeyEntry) -> Model:
+        """The model that a request means: `requested` is its field `model`, `pipeline` the one its path names."""
         if pipeline is not None:
             model = self.lookup(pipeline, key)
-            if asked not in (None, DEFAULT_MODEL, pipeline):
+            if requested not in (None, DEFAULT_MODEL, pipeline):
                 raise ApiError(
                     "invalid_value",
                     f"This path serves the model {pipeline!r} only. Leave `model` out, or name that one.",
                     param="model",
                 )
             return model
-        if asked is None:
+        if requested is None:
             raise ApiError(
                 "missing_required_parameter", "`model` is missing. GET /v1/models lists the ids.", param="model"
             )
-        if not isinstance(asked, str):
+        if not isinstance(requested, str):
             raise ApiError("invalid_type", "`model` must be a string.", param="model")
-        return self.lookup(asked, key)
+        return self.lookup(requested, key)
 
 
 def may_use(key: KeyEntry, model_id: str) -> bool:

@@ -94,7 +94,7 @@ async def test_a_model_is_verified_by_its_first_start_and_stays_so_asleep_and_wa
     ]:
         world.is_now(status, running)
         await look(watch)
-        assert watch.is_up("alpha") is await watch.ask_whether_up("alpha") is (running > 0)
+        assert watch.is_up("alpha") is await watch.check_whether_up("alpha") is (running > 0)
         assert readiness(registry) is expected
     assert world.handle.asked == 1
 
@@ -177,7 +177,7 @@ async def test_a_model_that_does_not_answer_keeps_no_other_from_being_seen(world
     world.is_now("HEALTHY", 1)
     answers = asyncio.Event()
     world.handle.remote = answers.wait  # type: ignore[assignment]
-    assert await asyncio.wait_for(watch.ask_whether_up("alpha"), 5)
+    assert await asyncio.wait_for(watch.check_whether_up("alpha"), 5)
     assert readiness(registry) is Readiness.STARTING
     answers.set()
 
@@ -194,7 +194,7 @@ async def test_while_serve_builds_an_update_and_names_no_deployment_all_stays_as
 async def test_many_who_ask_at_once_ask_serve_once(world: World) -> None:
     _, watch = world.gateway()
     world.is_now("HEALTHY", 1)
-    assert await asyncio.gather(*(watch.ask_whether_up("alpha") for _ in range(20))) == [True] * 20
+    assert await asyncio.gather(*(watch.check_whether_up("alpha") for _ in range(20))) == [True] * 20
     assert world.looks == 1
 
 

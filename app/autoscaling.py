@@ -15,7 +15,7 @@ class Load(NamedTuple):
     """What a model has to do. Requests are means over the look-back time."""
 
     replicas: int  # that run
-    target_replicas: int  # that were asked for last
+    target_replicas: int  # the last decision
     ongoing: float  # requests in replicas
     queued: float  # requests that wait for a replica
     kv_cache_usage: tuple[float, ...] = ()  # of each replica that reports it
@@ -31,7 +31,7 @@ class Bounds(NamedTuple):
 
 
 def decide(load: Load, bounds: Bounds) -> int:
-    """The number of replicas that `load` asks for."""
+    """The number of replicas that `load` needs."""
     return max(bounds.min_replicas, min(_wanted(load, bounds), bounds.max_replicas))
 
 

@@ -10,10 +10,12 @@ from typing import Any
 from starlette.middleware import Middleware
 
 from app.http.body import Receive
-from app.http.reply import Send, request_id_from
+from app.http.request_id import client_request_id_from, request_id_from
+from app.http.response import Send
 from contract.errors import ApiError, internal_error
 
 REQUEST_ID = b"x-request-id"
+CLIENT_REQUEST_ID = b"x-client-request-id"
 # Serve's own controls, which are not a client's to set.
 SERVE_CONTROLS = frozenset(
     {b"x-request-timeout-seconds", b"x-request-disconnect-disabled", b"serve-multiplexed-model-id",
@@ -37,9 +39,11 @@ class Edge:
             await self._app(scope, receive, send)
             return
         headers = [(name, value) for name, value in scope["headers"] if name.lower() not in SERVE_CONTROLS]
-        sent = next((value.decode("latin-1") for name, value in headers if name.lower() == REQUEST_ID), None)
-        headers = [(name, value) for name, value in headers if name.lower() != REQUEST_ID]
-        headers.append((REQUEST_ID, request_id_from(sent).encode()))
+        sent = {name.decode("latin-1").lower(): value.decode("latin-1") for name, value in headers}
+        headers = [(name, value) for name, value in headers if name.lower() not in (REQUEST_ID, CLIENT_REQUEST_ID)]
+        headers.append((REQUEST_ID, request_id_from(sent.get("x-request-id")).encode()))
+        if (client_id := client_request_id_from(sent)) is not None:
+            headers.append((CLIENT_REQUEST_ID, client_id.encode()))
         replaced = False
 
         async def send_mended(message: dict[str, Any]) -> None:

@@ -24,6 +24,7 @@ DASHBOARD = PROJECT_FOLDER / "cluster" / "grafana-dashboard.json"
 
 # What no single machine without a GPU can show -> where it is looked for instead.
 ELSEWHERE = {
+    "ray_portico_background_loop_failures_total": "only a loop that has failed has it: app/telemetry/metrics.py",
     "ray_portico_budget_store_unreachable": "only several gateway replicas have it: tests/cluster/test_three_nodes.py",
     "ray_node_gpus_utilization": "only nodes with a GPU have it: Ray's own definition",
     "ray_node_gram_used": "only nodes with a GPU have it: Ray's own definition",

@@ -21,6 +21,7 @@ CODES: dict[str, tuple[int, str]] = {
     "invalid_api_key": (401, "authentication_error"),
     "model_not_allowed": (403, "permission_error"),
     "model_not_found": (404, "not_found_error"),
+    "model_failed": (404, "not_found_error"),
     "unknown_url": (404, "not_found_error"),
     "method_not_allowed": (405, INVALID_REQUEST),
     "request_too_large": (413, INVALID_REQUEST),

@@ -33,6 +33,14 @@ class Limits(Strict):
         60, description="how long a request waits for a model that was scaled to zero; then it is told to come back"
     )
     ping_interval_s: PositiveFloat = 15
+    stream_idle_timeout_s: PositiveFloat = Field(300, description="without a byte of a stream from the engine")
+    stream_buffer_bytes: PositiveInt = Field(
+        8 * 1024 * 1024,
+        description="of a stream that its reader has not yet taken; then no more is read from the engine",
+    )
+    write_stall_timeout_s: PositiveFloat = Field(
+        120, description="in which a reader takes nothing of its answer; then the connection is cut"
+    )
 
 
 class InputImages(Strict):

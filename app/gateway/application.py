@@ -23,21 +23,21 @@ from app.endpoints.routes import (
     MODEL_LIST,
     OPENAPI,
     READY,
-    UNKNOWN,
-    Match,
     Router,
     needs_key,
 )
+from app.gateway.call import Call
 from app.gateway.image_store import ImageStore
 from app.gateway.input_images import ImageLoader
 from app.gateway.streaming import relay_bytes, relay_events
 from app.http.body import ClientGone, Receive, impatient
-from app.http.reply import Reply, Send
+from app.http.response import ReaderStalled, ResponseWriter, Send
 from app.keys import KeyEntry, KeyRing
 from app.parameters.adjust import STRICT, adjust
 from app.telemetry import access_log
 from app.telemetry.acceptance import Acceptance
 from app.telemetry.metrics import Metrics
+from app.telemetry.record import CLIENT_GONE, OK, READER_STALLED
 from app.upstream.affinity import affinity
 from app.upstream.registry import Model, Registry
 from app.upstream.relay import Relay
@@ -47,25 +47,7 @@ from contract.protocol import RequestHead
 logger = logging.getLogger("portico.gateway")
 
 JSON = [("content-type", "application/json")]
-Handler = Callable[["Call"], Awaitable[None]]
-
-
-class Call:
-    """What a route's handler gets: the request as far as it is known, and its reply."""
-
-    def __init__(self, match: Match, headers: dict[str, str], receive: Receive, reply: Reply) -> None:
-        self.match = match
-        self.headers = headers
-        self.receive = receive
-        self.reply = reply
-        self.key: KeyEntry | None = None
-
-    @property
-    def caller(self) -> KeyEntry:
-        """The key of a route that needs one."""
-        if self.key is None:
-            raise RuntimeError(f"{self.match.route.path} was reached without a key")
-        return self.key
+Handler = Callable[[Call], Awaitable[None]]
 
 
 class Gateway:
@@ -116,49 +98,50 @@ class Gateway:
             await send({"type": "websocket.close", "code": 1000})
 
     async def _serve(self, scope: dict[str, Any], receive: Receive, send: Send) -> None:
-        headers = {name.decode("latin-1").lower(): value.decode("latin-1") for name, value in scope["headers"]}
-        reply = Reply(send, headers)
+        call = Call(scope, receive, send, self._limits)
+        record, response = call.record, call.response
         try:
-            await self._handle(scope, headers, receive, reply)
+            await self._handle(scope, call)
         except ApiError as error:
-            await reply.error(error)
+            record.reason = error.code
+            await response.error(error)
         except ClientGone:
-            reply.reason = "client_gone"
-        except asyncio.CancelledError:  # how Serve tells that the client left
-            reply.reason = "client_gone"
+            record.reason = CLIENT_GONE
+        except asyncio.CancelledError:  # how Serve signals that the client left
+            record.reason = CLIENT_GONE
             raise
+        except ReaderStalled:
+            record.reason = READER_STALLED
+            raise  # the server cuts the connection
         except Exception:
-            logger.exception("request %s failed", reply.request_id)
-            if reply.started:
-                if reply.reason == "ok":
-                    reply.reason = internal_error().code
+            logger.exception("request %s failed", record.request_id)
+            if record.reason == OK:
+                record.reason = internal_error().code
+            if response.started:
                 raise  # the server cuts the connection: a failure must not look like an end
-            await reply.error(internal_error())
+            await response.error(internal_error())
         finally:
-            self._metrics.record(reply)
-            if not reply.is_probe:
-                access_log.write(reply)
+            record.total_s = call.clock.total()
+            self._metrics.record(record)
+            if not record.is_probe:
+                access_log.write(record)
 
-    async def _handle(self, scope: dict[str, Any], headers: dict[str, str], receive: Receive, reply: Reply) -> None:
+    async def _handle(self, scope: dict[str, Any], call: Call) -> None:
         path = scope["path"]
-        reply.route = UNKNOWN
-        key = self._keys.authenticate(headers.get("authorization")) if needs_key(path) else None
-        if key is not None:
-            reply.key_id, reply.budget_status = key.id, partial(self._budgets.budget_status, key.id, limits_of(key))
-        found = self._router.match(scope["method"], path)
-        reply.route, reply.is_probe = found.route.path, found.route.is_probe
-        call = Call(found, headers, receive, reply)
-        call.key = key
-        await self._handlers[found.route.path](call)
+        if needs_key(path):
+            key = call.key = self._keys.authenticate(call.headers.get("authorization"))
+            call.budget_status = partial(self._budgets.budget_status, key.id, limits_of(key))
+        call.match = self._router.match(scope["method"], path)
+        await self._handlers[call.match.route.path](call)
 
     async def _generate(self, endpoint: Endpoint, call: Call) -> None:
-        reply = call.reply
-        receive = impatient(reply.clock.outside(call.receive), self._limits)
+        record = call.record
+        receive = impatient(call.clock.outside(call.receive), self._limits)
         request = await endpoint.read(receive, call.headers, self._limits)
-        reply.model_id = self._registry.named(request.get("model"), call.match.pipeline)
-        reply.makes_text = endpoint.makes_text
-        model = self._registry.resolve(request.get("model"), call.match.pipeline, call.caller)
-        admission, estimate = await self._admit(endpoint, call, model, request)
+        record.model_id = self._registry.named(request.get("model"), call.match.pipeline)
+        record.makes_text = endpoint.makes_text
+        model = self._registry.resolve(request.get("model"), call.match.pipeline, call.key)
+        admission = await self._admit(endpoint, call, model, request)
         try:
             await self._answer(endpoint, call, model, request)
         except ApiError as error:
@@ -166,55 +149,55 @@ class Gateway:
             admission.settle(None if error.code == "timeout" else 0)
             raise
         finally:
-            admission.settle(_used(reply, estimate if endpoint.makes_text else None))
+            admission.settle(record.tokens_to_charge())
 
-    async def _admit(
-        self, endpoint: Endpoint, call: Call, model: Model, request: dict[str, Any]
-    ) -> tuple[Admission, Estimate]:
+    async def _admit(self, endpoint: Endpoint, call: Call, model: Model, request: dict[str, Any]) -> Admission:
         """Ask the key's budget. Raises RateLimited."""
-        limits, estimate = limits_of(call.caller), Estimate()
+        limits, estimate = limits_of(call.key), Estimate()
         if limits.tokens is not None:
             context = model.profile.limits.get("context_length", 0)
             estimate = self._estimator.estimate(model.entry.id, request, endpoint.counted, context)
             if not endpoint.makes_text:
                 estimate = estimate._replace(answer=endpoint.answer_tokens(request, model.profile))
+        if endpoint.makes_text:
+            call.record.estimated_prompt = estimate.prompt
         try:
-            return await self._budgets.admit(call.caller.id, limits, estimate.total), estimate
+            return await self._budgets.admit(call.key.id, limits, estimate.total)
         except RateLimited as error:
-            call.reply.refused_resource = error.resource
+            call.record.refused_resource = error.resource
             raise
 
     async def _answer(self, endpoint: Endpoint, call: Call, model: Model, request: dict[str, Any]) -> None:
-        reply = call.reply
+        record, response = call.record, call.response
         adjusted = adjust(endpoint.table, request, model.profile)
-        reply.note(adjusted)
+        call.note(adjusted)
         where = affinity(model.entry.routing, call.headers, adjusted.engine)
         if images := list(endpoint.images(adjusted.engine)):
-            reply.clock.pause()
+            call.clock.pause()
             await self._images.load(images)
-            reply.clock.resume()
-        exchange = Exchange(reply.request_id, model.entry.id, call.headers, adjusted, self._image_store)
+            call.clock.resume()
+        exchange = Exchange(record.request_id, model.entry.id, call.headers, adjusted, self._image_store)
         endpoint.before(exchange)
         usage = endpoint.include_usage(adjusted.gateway)
         echo = {name: adjusted.accepted[name] for name in endpoint.echoed if name in adjusted.accepted}
-        head = RequestHead(endpoint.path, reply.request_id, usage, echo, bool(request.get(STRICT)), *where)
+        head = RequestHead(endpoint.path, record.request_id, usage, echo, bool(request.get(STRICT)), *where)
         payload = endpoint.engine_body(adjusted.engine, model.entry.id)
-        reply.clock.pause()
+        call.clock.pause()
         answer = await self._relay.send(model.entry.id, head, payload, self._limits.first_byte_timeout_s)
-        reply.clock.resume()
-        reply.note(adjusted.clamped_further(answer.head.clamped, request))
+        call.clock.resume()
+        call.note(adjusted.clamped_further(answer.head.clamped, request))
         try:
             if endpoint.characters is not None:
-                reply.characters = endpoint.characters(adjusted.engine)
+                record.characters = endpoint.characters(adjusted.engine)
             if answer.head.body is None and answer.head.announces_events:
                 failure_event = partial(endpoint.failure_event, exchange)
-                await relay_events(reply, answer, self._limits.ping_interval_s, failure_event)
+                await relay_events(response, record, answer, self._limits, failure_event)
             elif answer.head.body is None:
-                await relay_bytes(reply, answer)
+                await relay_bytes(response, record, answer, self._limits)
             else:
-                reply.usage = answer.head.usage
+                record.usage = answer.head.usage
                 body = await endpoint.after(exchange, answer.head.body)
-                await reply.complete(answer.head.status, [("content-type", answer.head.content_type)], body)
+                await response.complete(answer.head.status, [("content-type", answer.head.content_type)], body)
         finally:
             answer.close()
 
@@ -225,50 +208,43 @@ class Gateway:
             ("cache-control", f"private, max-age={image.seconds_left}"),
             ("x-content-type-options", "nosniff"),
         ]
-        await call.reply.complete(200, headers, image.content)
+        await call.response.complete(200, headers, image.content)
 
     async def _model_list(self, call: Call) -> None:
         pipeline = call.match.pipeline
         if pipeline is not None:
-            self._registry.lookup(pipeline, call.caller)
-        models = [m for m in self._registry.visible_to(call.caller) if pipeline in (None, m.entry.id)]
-        await _json(call.reply, {"object": "list", "data": [model.card() for model in models]})
+            self._registry.lookup(pipeline, call.key)
+        models = [m for m in self._registry.visible_to(call.key) if pipeline in (None, m.entry.id)]
+        await _json(call.response, {"object": "list", "data": [model.card() for model in models]})
 
     async def _model_card(self, call: Call) -> None:
-        model = self._registry.resolve(call.match.model_id, call.match.pipeline, call.caller)
+        model = self._registry.resolve(call.match.model_id, call.match.pipeline, call.key)
         card = model.profile.card()
         if model.profile.speculation is not None:
             acceptance = await self._acceptance(model.entry.id)
             card["speculation"] = model.profile.speculation | acceptance.card()
-        await _json(call.reply, model.card() | {"portico": card})
+        await _json(call.response, model.card() | {"portico": card})
 
     async def _health(self, call: Call) -> None:
-        await _json(call.reply, {"status": "ok"})
+        await _json(call.response, {"status": "ok"})
 
     async def _ready(self, call: Call) -> None:
         if not self._registry.all_verified():
-            raise ApiError("model_starting", self._registry.summary())
-        await _json(call.reply, {"status": "ready"})
+            raise ApiError("model_starting", self._registry.missing())
+        await _json(call.response, {"status": "ready"})
 
     async def _openapi(self, call: Call) -> None:
-        await _json(call.reply, openapi.document(self._router.routes))
+        await _json(call.response, openapi.document(self._router.routes))
 
     async def _metrics_text(self, call: Call) -> None:
         content_type = ("content-type", "text/plain; version=0.0.4; charset=utf-8")
-        await call.reply.complete(200, [content_type], await self._metrics_page())
+        await call.response.complete(200, [content_type], await self._metrics_page())
 
 
-async def _json(reply: Reply, content: dict[str, Any]) -> None:
-    await reply.complete(200, JSON, orjson.dumps(content))
+async def _json(response: ResponseWriter, content: dict[str, Any]) -> None:
+    await response.complete(200, JSON, orjson.dumps(content))
 
 
 def limits_of(key: KeyEntry) -> BudgetLimits:
     """The key's budget as the budgets know it."""
     return BudgetLimits(key.budget.requests_per_minute, key.budget.tokens_per_minute, key.budget.concurrent_requests)
-
-
-def _used(reply: Reply, estimate: Estimate | None) -> int | None:
-    """Tokens to charge: as reported; else what was seen of a stream of text, an event a token; else not known."""
-    if reply.usage is not None:
-        return sum(reply.tokens().values())
-    return estimate.prompt + reply.events if reply.streamed and estimate is not None else None

@@ -1,4 +1,4 @@
-"""Images that clients asked for by URL: kept for a while, behind names that only this service can sign."""
+"""Images that clients requested by URL: kept for a while, behind names that only this service can sign."""
 
 import asyncio
 import hmac
@@ -15,6 +15,7 @@ import fsspec
 import orjson
 import pybase64
 
+from app.background.thread_calls import ThreadCalls
 from app.config.service import KeptImages
 from app.endpoints.routes import KEPT_IMAGE_PREFIX
 from contract.errors import ApiError
@@ -28,6 +29,9 @@ HOST = re.compile(r"[A-Za-z0-9.\-_]{1,253}(:\d{1,5})?|\[[0-9A-Fa-f:.]{2,45}\](:\
 SECRET_NAME = "signing-secret"  # noqa: S105 - the name of the file
 SECRET_BYTES = 32
 SWEEP_S = 60
+CALL_SECONDS = 60.0  # for the location to take the images of a request, or to give one
+SWEEP_SECONDS = 600.0  # for all that have expired
+CALLS_AT_ONCE = 16
 
 
 class KeptImage(NamedTuple):
@@ -43,6 +47,8 @@ class ImageStore:
 
     def __init__(self, config: KeptImages) -> None:
         """Open the location and read or make the secret. Blocks."""
+        self._calls = ThreadCalls("the store of images", CALL_SECONDS, CALLS_AT_ONCE)
+        self._sweeps = ThreadCalls("the sweep of expired images", SWEEP_SECONDS)
         self._lifetime_s = config.lifetime_s
         self._public_url = config.public_url
         location = config.location or os.path.join(private_folder(), "images")
@@ -54,11 +60,11 @@ class ImageStore:
             raise ValueError(f"the secret that signs the URLs of images has fewer than {SECRET_BYTES} bytes")
 
     async def publish(self, answer: bytes, host: str | None) -> bytes:
-        """An engine's answer with `url` instead of `b64_json`; `host` is the one that the client asked."""
-        return await asyncio.to_thread(self._publish, answer, self.origin(host))
+        """An engine's answer with `url` instead of `b64_json`; `host` is the one that the client addressed."""
+        return await self._calls.call(self._publish, answer, self.origin(host))
 
     def origin(self, host: str | None) -> str:
-        """What URLs begin with, for a client that asked `host`. Raises ApiError where that is none."""
+        """What URLs begin with, for a client that addressed `host`. Raises ApiError where that is none."""
         if self._public_url is not None:
             return self._public_url
         if host is None or not HOST.fullmatch(host):
@@ -74,7 +80,7 @@ class ImageStore:
         if left <= 0:
             raise _absent()
         try:
-            content = await asyncio.to_thread(self._system.cat_file, self._path(f"{found['stem']}.{found['kind']}"))
+            content = await self._calls.call(self._system.cat_file, self._path(f"{found['stem']}.{found['kind']}"))
         except FileNotFoundError:
             raise _absent() from None
         return KeptImage(content, f"image/{found['kind']}", int(left))
@@ -82,10 +88,7 @@ class ImageStore:
     async def keep_swept(self) -> None:
         """Remove expired images for as long as this process lives."""
         while True:
-            try:
-                await asyncio.to_thread(self.sweep, time.time())
-            except Exception:  # a store that is away for a while
-                logger.warning("expired images cannot be removed; trying again", exc_info=True)
+            await self._sweeps.call(self.sweep, time.time())
             await asyncio.sleep(SWEEP_S)
 
     def sweep(self, now: float) -> int:
@@ -122,4 +125,4 @@ class ImageStore:
 
 
 def _absent() -> ApiError:
-    return ApiError("unknown_url", "There is no such image, or its time is over. Ask for it again.")
+    return ApiError("unknown_url", "There is no such image, or its time is over. Generate it again.")

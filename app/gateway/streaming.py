@@ -1,94 +1,114 @@
-"""Relays the server-sent events of one answer to the client: at once, kept alive, and ended as the contract says."""
+"""Relays a streamed answer to the client: at once, kept alive, bounded, and ended as the contract says."""
 
 import asyncio
 from collections.abc import Callable
-from contextlib import aclosing
 
-from app.http.reply import EVENT_STREAM_HEADERS, Reply
+from app.config.service import Limits
+from app.gateway.stream_buffer import StreamBuffer
+from app.http.response import EVENT_STREAM_HEADERS, ResponseWriter
+from app.telemetry.record import RequestRecord
 from app.upstream.relay import Answer
 from contract.errors import ApiError, upstream_error
+from contract.sse import EVENT_END, PING
 
-EVENT_END = b"\n\n"
-PING = b": ping\n\n"
-
-
-# (error, first piece, events so far) -> the event that tells of it
+# (error, first piece, events so far) -> the event that reports it; the piece is empty where none came
 FailureEvent = Callable[[ApiError, bytes, int], bytes]
-
-
-class Pinger:
-    """Writes a comment into a stream that has been silent for `interval` seconds, so that no proxy drops it."""
-
-    def __init__(self, reply: Reply, interval: float) -> None:
-        self._reply = reply
-        self._interval = interval
-        self._last = asyncio.get_running_loop().time()
-
-    def wrote(self) -> None:
-        self._last = asyncio.get_running_loop().time()
-
-    async def run(self) -> None:
-        loop = asyncio.get_running_loop()
-        while True:
-            silent = loop.time() - self._last
-            if silent >= self._interval:
-                await self._reply.write(PING)
-                self.wrote()
-                silent = 0.0
-            await asyncio.sleep(self._interval - silent)
-
-
-async def relay_events(reply: Reply, answer: Answer, ping_interval: float, failure_event: FailureEvent) -> None:
-    """Write the events of `answer`. A failure becomes a last event that holds the error; no [DONE] follows it."""
-    reply.streamed = True
-    await reply.start(answer.head.status, EVENT_STREAM_HEADERS)
-    pinger = Pinger(reply, ping_interval)
-    pinging = asyncio.create_task(pinger.run())
-    failure: ApiError | None = None
-    first = b""
-    try:
-        async with aclosing(answer.pieces()) as pieces:
-            async for piece in pieces:
-                first = first or piece
-                reply.events += piece.count(EVENT_END)
-                await reply.write(piece)
-                pinger.wrote()
-    except ApiError as error:
-        failure = error
-    finally:
-        pinging.cancel()
-    if answer.tail is None:
-        failure = failure or upstream_error()
-    else:
-        reply.usage = answer.tail.usage
-        failure = ApiError.from_wire(answer.tail.error) if answer.tail.error else None
-    if failure is None:
-        await reply.finish()
-        return
-    reply.reason = failure.code
-    # The blank line ends an event that the failure may have cut.
-    await reply.finish(EVENT_END + failure_event(failure, first, reply.events))
 
 
 class StreamBrokenError(Exception):
     """A stream that is no events broke off; the connection is cut, so that it does not look like an end."""
 
 
-async def relay_bytes(reply: Reply, answer: Answer) -> None:
-    """Write the pieces of `answer`, such as a sound, as they come. Raises StreamBrokenError."""
-    reply.streamed = True
-    await reply.start(answer.head.status, [("content-type", answer.head.content_type)])
+async def relay_events(
+    response: ResponseWriter, record: RequestRecord, answer: Answer, limits: Limits, failure_event: FailureEvent
+) -> None:
+    """Write the events of `answer`. A failure becomes a last event that holds the error; no [DONE] follows it."""
+    first = b""
+
+    def note(piece: bytes) -> None:
+        nonlocal first
+        first = first or piece
+        record.events += piece.count(EVENT_END)
+
+    await response.start(answer.head.status, EVENT_STREAM_HEADERS)
+    failure = await _relay(response, record, answer, limits, note=note, ping=PING)
+    # The blank line ends an event that the failure may have cut.
+    await response.finish(EVENT_END + failure_event(failure, first, record.events) if failure else b"")
+
+
+async def relay_bytes(response: ResponseWriter, record: RequestRecord, answer: Answer, limits: Limits) -> None:
+    """Write the pieces of `answer`, such as audio, as they come. Raises StreamBrokenError."""
+    await response.start(answer.head.status, [("content-type", answer.head.content_type)])
+    failure = await _relay(response, record, answer, limits, note=lambda _: None)
+    if failure:
+        raise StreamBrokenError(failure.code)
+    await response.finish()
+
+
+async def _relay(
+    response: ResponseWriter,
+    record: RequestRecord,
+    answer: Answer,
+    limits: Limits,
+    *,
+    note: Callable[[bytes], None],
+    ping: bytes = b"",
+) -> ApiError | None:
+    """Write all pieces and record how it ended. Returns what failed, if anything did."""
+    record.streamed = True
     failure: ApiError | None = None
+    buffer = StreamBuffer(limits.stream_buffer_bytes)
+    filling = asyncio.create_task(buffer.fill(answer.pieces(), note))
     try:
-        async with aclosing(answer.pieces()) as pieces:
-            async for piece in pieces:
-                reply.events += 1
-                await reply.write(piece)
+        await _write_all(response, buffer, limits, ping)
+        await filling  # raises what ended it
     except ApiError as error:
         failure = error
-    if answer.tail is None or answer.tail.error:
+    finally:
+        filling.cancel()
+        await asyncio.gather(filling, return_exceptions=True)
+    if answer.tail is None:
         failure = failure or upstream_error()
-        reply.reason = failure.code
-        raise StreamBrokenError(failure.code)
-    reply.usage = answer.tail.usage
-    await reply.finish()
+    else:
+        record.usage = answer.tail.usage
+        failure = ApiError.from_wire(answer.tail.error) if answer.tail.error else None
+    if failure is not None:
+        record.reason = failure.code
+    return failure
+
+
+async def _write_all(response: ResponseWriter, buffer: StreamBuffer, limits: Limits, ping: bytes) -> None:
+    """Write what comes into `buffer` until it has ended, and `ping` where nothing comes for a while.
+
+    Raises ApiError `timeout` where the engine is silent for too long.
+    """
+    loop = asyncio.get_running_loop()
+    silent_since = written = loop.time()
+    timer: asyncio.TimerHandle | None = None  # one for many waits; where it rings too early it is set again
+
+    def ring() -> None:
+        nonlocal timer
+        timer = None
+        buffer.wake()
+
+    try:
+        while True:
+            ends = silent_since + limits.stream_idle_timeout_s
+            ping_at = written + limits.ping_interval_s if ping else ends
+            if piece := buffer.take():
+                await response.write(piece)
+                silent_since = written = loop.time()
+            elif buffer.ended:
+                return
+            elif loop.time() >= ends:
+                message = f"The model sent nothing for {limits.stream_idle_timeout_s:g} s. Send the request again."
+                raise ApiError("timeout", message)
+            elif loop.time() >= ping_at:
+                await response.write(ping)
+                written = loop.time()
+            else:
+                timer = timer or loop.call_at(min(ends, ping_at), ring)
+                await buffer.wait()
+    finally:
+        if timer is not None:
+            timer.cancel()

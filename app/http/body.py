@@ -47,7 +47,7 @@ async def body_pieces(receive: Receive, headers: dict[str, str], max_bytes: int)
     while True:
         try:
             message = await receive()
-        except TaskCancelledError:  # how Serve tells of it while it is asked for more
+        except TaskCancelledError:  # how Serve signals it while more is awaited
             raise ClientGone from None
         if message["type"] == "http.disconnect":
             raise ClientGone

@@ -6,8 +6,6 @@ from python_multipart.exceptions import FormParserError
 from python_multipart.multipart import MultipartParser, parse_options_header
 
 from app.http.body import Receive, body_pieces
-from app.parameters.adjustments import MAX_NAME_LENGTH
-from app.parameters.row import missing
 from contract.errors import ApiError
 
 MAX_FIELDS = 64
@@ -15,6 +13,7 @@ MAX_FIELD_BYTES = 64 * 1024
 MAX_NAME_BYTES = 256
 MAX_OTHER_BYTES = 1024 * 1024  # everything but the file: fields, headers, boundaries
 PIECE_BYTES = 64 * 1024  # parsed at once
+MAX_SHOWN_LENGTH = 64  # of a field's name in an error
 
 
 class Form(NamedTuple):
@@ -45,7 +44,7 @@ def _boundary(headers: dict[str, str]) -> bytes:
 
 
 class _Reader:
-    """Takes the parser's callbacks and keeps what they tell."""
+    """Takes the parser's callbacks and keeps what they bring."""
 
     def __init__(self, boundary: bytes, file_name: str, max_file_bytes: int) -> None:
         self._file_name = file_name
@@ -86,13 +85,13 @@ class _Reader:
         if not self._ended:
             raise _broken()
         if self._file is None:
-            raise missing(self._file_name)
+            raise ApiError("missing_required_parameter", f"`{self._file_name}` is missing.", param=self._file_name)
         return Form(self._fields, self._file)
 
     @property
     def _shown(self) -> str:
         """The field's name as an error may repeat it."""
-        return self._name[:MAX_NAME_LENGTH]
+        return self._name[:MAX_SHOWN_LENGTH]
 
     def _part_begins(self) -> None:
         self._disposition = b""

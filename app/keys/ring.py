@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable
 from datetime import datetime
 from pathlib import Path
 
+from app.background.thread_calls import ThreadCalls
 from app.keys import moments
 from app.keys.entry import KeyEntry, State
 from app.keys.file import KeyFile, Version
@@ -17,6 +18,7 @@ from contract.fields import ConfigError
 logger = logging.getLogger("portico.keys")
 
 POLL_SECONDS = 2.0
+READ_SECONDS = 30.0
 MAX_HEADER_LENGTH = 512
 NO_HASH = "0" * 64
 
@@ -64,13 +66,11 @@ class KeyRing:
         return entry
 
     async def follow(self) -> None:
-        """Keep up with the key file for as long as this process lives."""
+        """Keep up with the key file for as long as this process lives. What it raises changes nothing; begin again."""
+        reads = ThreadCalls("the key file", READ_SECONDS)
         while self._file is not None:
             await asyncio.sleep(POLL_SECONDS)
-            try:
-                await asyncio.to_thread(self.refresh)
-            except Exception:  # whatever it was, a key made later must still be seen
-                logger.exception("the key file could not be looked at; the keys of before stay")
+            await reads.call(self.refresh)
 
     def refresh(self) -> None:
         """Read the key file if it has changed. One that cannot be used is told once, and changes nothing."""

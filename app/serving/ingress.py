@@ -1,13 +1,15 @@
 """The ingress deployment: the gateway inside a Serve replica."""
 
-import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Awaitable, Callable
+from functools import partial
 from typing import Any
 
 from ray import serve
 from ray.serve.handle import DeploymentHandle
 
+from app.background.supervisor import Loop, Supervisor
+from app.background.thread_calls import ThreadCalls
 from app.budgets.actor import ActorLink
 from app.budgets.admission import Budgets
 from app.budgets.estimate import Estimator
@@ -21,13 +23,16 @@ from app.serving import serve_settings
 from app.telemetry import access_log
 from app.telemetry.acceptance import RecentAcceptance
 from app.telemetry.metrics import RayMetrics
-from app.telemetry.metrics_page import acceptance_now, metrics_page
+from app.telemetry.metrics_page import MetricsAgents
 from app.upstream.profile_store import ClusterProfiles
-from app.upstream.readiness import Watch
+from app.upstream.readiness import ReadinessWatch
 from app.upstream.registry import Registry
 from app.upstream.relay import HandleRelay
 
 logger = logging.getLogger("portico.ingress")
+
+STEP_SECONDS = 120.0  # for what a configuration names to be read, opened or compared
+STEPS_AT_ONCE = 4  # so that one that hangs does not stand in the way of a configuration without it
 
 
 class _Application:
@@ -56,7 +61,10 @@ class IngressReplica:
         self._budgets: Budgets | None = None
         self._estimator = Estimator()
         self._metrics = RayMetrics()
-        self._tasks: dict[str, asyncio.Task[None]] = {}
+        self._agents = MetricsAgents()
+        self._acceptance = RecentAcceptance(self._agents.acceptance)
+        self._steps = ThreadCalls("a step of the configuration", STEP_SECONDS, STEPS_AT_ONCE)
+        self._supervisor = Supervisor(self._metrics.count_loop_failure)
 
     async def __serve_build_asgi_app__(self) -> Callable[..., Awaitable[None]]:
         """Called by Serve once, on the loop that will serve the requests."""
@@ -75,8 +83,10 @@ class IngressReplica:
         while True:
             message = await receive()
             stopping = message["type"] == "lifespan.shutdown"
-            if stopping and self._budgets is not None:
-                await self._budgets.close()
+            if stopping:
+                if self._budgets is not None:
+                    await self._budgets.close()
+                self._supervisor.stop()
             await send({"type": f"{message['type']}.complete"})
             if stopping:
                 return
@@ -95,9 +105,9 @@ class IngressReplica:
             logger.exception("the changed configuration cannot be used; the one before stays")
 
     async def _follow(self, config: Config) -> None:
-        keys = await asyncio.to_thread(KeyRing, config.keys, config.key_path())
-        image_store = await asyncio.to_thread(ImageStore, config.kept_images)
-        await asyncio.to_thread(serve_settings.require_fit, config)
+        keys = await self._steps.call(KeyRing, config.keys, config.key_path())
+        image_store = await self._steps.call(ImageStore, config.kept_images)
+        await self._steps.call(serve_settings.require_fit, config)
         app_name = serve.get_replica_context().app_name
         routed = {entry.id: entry.routing for entry in (self._config or config).models}
         for entry in config.models:  # a handle keeps the router that it has
@@ -105,7 +115,7 @@ class IngressReplica:
                 self._handles[entry.id] = DeploymentHandle(entry.id, app_name)  # Serve's function for it keeps a cache
         handles = {entry.id: self._handles[entry.id] for entry in config.models}
         registry = Registry(config.models, self._registry)
-        watch = Watch(registry, app_name, handles, ClusterProfiles(app_name))
+        watch = ReadinessWatch(registry, app_name, handles, ClusterProfiles(app_name))
         relay = HandleRelay(handles, watch, config.wake_timeouts_s())
         budgets = self._budgets_of(config)
         self._load_tokenizers(config)
@@ -118,13 +128,13 @@ class IngressReplica:
             estimator=self._estimator,
             image_store=image_store,
             metrics=self._metrics,
-            metrics_page=metrics_page,
-            acceptance=RecentAcceptance(acceptance_now).of,
+            metrics_page=self._agents.page,
+            acceptance=self._acceptance.of,
         )
         self._config, self._registry, self._budgets = config, registry, budgets
-        self._keep("watch", watch.run())
-        self._keep("keys", keys.follow())
-        self._keep("images", image_store.keep_swept())
+        self._supervisor.keep(Loop.READINESS_WATCH, watch.run)
+        self._supervisor.keep(Loop.KEY_FILE, keys.follow)
+        self._supervisor.keep(Loop.KEPT_IMAGES, image_store.keep_swept)
 
     def _budgets_of(self, config: Config) -> Budgets:
         """Budgets of this replica alone, where it is the only one, else leased from the shared account."""
@@ -133,22 +143,19 @@ class IngressReplica:
         if same and self._budgets is not None:
             return self._budgets  # with all that was granted
         if self._budgets is not None:
-            self._keep("budgets before", self._budgets.close())  # what they hold goes back to the shared account
+            self._supervisor.run_once(
+                Loop.CLOSING_BUDGETS, self._budgets.close
+            )  # what they hold goes back to the shared account
         if number == 1:
             return ExactBudgets()
         budgets = LeasedBudgets(ActorLink(config.budgets.snapshot), number)
-        self._keep("budgets", budgets.keep())
-        self._keep("figures of the budget store", self._metrics.follow_store(budgets))
+        self._supervisor.keep(Loop.BUDGETS, budgets.keep)
+        self._supervisor.keep(Loop.BUDGET_STORE_GAUGE, partial(self._metrics.follow_store, budgets))
         return budgets
 
     def _load_tokenizers(self, config: Config) -> None:
         known = {(entry.id, entry.location()) for entry in (self._config.models if self._config else [])}
         for entry in config.models:
             if (entry.id, entry.location()) not in known:
-                self._keep(f"tokenizer of {entry.id}", self._estimator.load(entry.id, entry.location()))
-
-    def _keep(self, name: str, work: Coroutine[Any, Any, None]) -> None:
-        """Run `work` in the background, in place of what had its name before."""
-        if (old := self._tasks.get(name)) is not None:
-            old.cancel()
-        self._tasks[name] = asyncio.create_task(work)
+                load = partial(self._estimator.load, entry.id, entry.location())
+                self._supervisor.run_once(Loop.TOKENIZERS, load, of=entry.id)

@@ -181,7 +181,7 @@ def _of_other_nodes() -> dict[str, ServeSettings]:
             silent.append(reference)
     if silent:
         addresses = ", ".join(asked[reference] for reference in silent)
-        logger.warning("these nodes did not say what Serve variables they have: %s", addresses)
+        logger.warning("these nodes did not report their Serve variables: %s", addresses)
     return found
 
 

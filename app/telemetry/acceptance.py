@@ -73,7 +73,7 @@ def gauges(by_model: dict[str, Acceptance]) -> list[Metric]:
 
 
 class RecentAcceptance:
-    """The acceptance of all models as it was a few seconds ago at most; many who ask at once cause one look."""
+    """The acceptance of all models as it was a few seconds ago at most; many calls at once cause one look."""
 
     def __init__(self, look: Callable[[], Awaitable[dict[str, Acceptance]]]) -> None:
         self._look = look
@@ -87,6 +87,6 @@ class RecentAcceptance:
                 try:
                     self._known = await self._look()
                 except Exception:  # a card without fresh numbers is better than none
-                    logger.warning("the agents did not say what the models accepted", exc_info=True)
+                    logger.warning("the metrics agents did not report the acceptance of drafts", exc_info=True)
                 self._until = time.monotonic() + FRESH_SECONDS
         return self._known.get(model_id, Acceptance())

@@ -1,6 +1,6 @@
 """One JSON line per request: who, what, how it went, how long it took. Never text of a prompt, never a key.
 
-Probes (health, readiness, metrics) are counted in the metrics and leave no line.
+Probes (liveness, readiness, metrics) are counted in the metrics and leave no line.
 """
 
 import logging
@@ -9,7 +9,7 @@ import time
 
 import orjson
 
-from app.http.reply import Reply
+from app.telemetry.record import RequestRecord
 
 # Parameters that name a user; they go into the log and nowhere else.
 AUDITED = ("user", "safety_identifier", "metadata")
@@ -26,23 +26,24 @@ def configure() -> None:
     logger.propagate = False
 
 
-def write(reply: Reply) -> None:
+def write(record: RequestRecord) -> None:
     line = {
         "time": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
-        "request_id": reply.request_id,
-        "key": reply.key_id,
-        "route": reply.route,
-        "model": reply.model_id,
-        "status": reply.status,
-        "reason": reply.reason,
-        "stream": reply.streamed,
-        "duration_ms": _milliseconds(reply.clock.total()),
-        "first_byte_ms": _milliseconds(reply.first_byte_s),
-        "overhead_ms": _milliseconds(reply.overhead_s),
-        "prompt_tokens": reply.tokens().get("prompt"),
-        "completion_tokens": reply.tokens().get("completion"),
+        "request_id": record.request_id,
+        "client_request_id": record.client_request_id,
+        "key": record.key_id,
+        "route": record.route,
+        "model": record.model_id,
+        "status": record.status,
+        "reason": record.reason,
+        "stream": record.streamed,
+        "duration_ms": _milliseconds(record.total_s),
+        "first_byte_ms": _milliseconds(record.first_byte_s),
+        "overhead_ms": _milliseconds(record.overhead_s),
+        "prompt_tokens": record.tokens().get("prompt"),
+        "completion_tokens": record.tokens().get("completion"),
     }
-    line |= {name: reply.accepted[name] for name in AUDITED if name in reply.accepted}
+    line |= {name: record.accepted[name] for name in AUDITED if name in record.accepted}
     logger.info(orjson.dumps(line).decode())
 
 

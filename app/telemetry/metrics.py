@@ -5,23 +5,30 @@ from typing import Protocol
 
 from ray.util.metrics import Counter, Gauge, Histogram
 
-from app.budgets.leased import LeasedBudgets
-from app.http.reply import Reply
+from app.background.supervisor import Loop
+from app.telemetry.record import RequestRecord
 
 STORE_CHECK_SECONDS = 5.0  # between two looks at whether the budget store answers
 SECONDS = [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300, 600]
 
 
+class StoreUser(Protocol):
+    """Who depends on the budget store."""
+
+    @property
+    def store_unreachable(self) -> bool: ...
+
+
 class Metrics(Protocol):
     """Receives every finished request."""
 
-    def record(self, reply: Reply) -> None: ...
+    def record(self, request: RequestRecord) -> None: ...
 
 
 class NoMetrics:
     """For a gateway that runs without Ray."""
 
-    def record(self, reply: Reply) -> None:
+    def record(self, request: RequestRecord) -> None:
         pass
 
 
@@ -31,7 +38,7 @@ class RayMetrics:
     def __init__(self) -> None:
         labels = ("route", "model")
         self._requests = Counter(
-            "portico_requests", "Requests by status and reason (ok, an error's code, client_gone).",
+            "portico_requests", "Requests by status and reason (ok, an error's code, client_gone, reader_stalled).",
             (*labels, "status", "reason"),
         )  # fmt: skip
         self._seconds = Histogram("portico_request_seconds", "Whole time of a request.", SECONDS, labels)
@@ -58,35 +65,42 @@ class RayMetrics:
         )
         self._key_requests = Counter("portico_key_requests", "Requests by the key's public id.", ("key",))
         self._key_tokens = Counter("portico_key_tokens", "Tokens by the key's public id.", ("key", "kind"))
+        self._loop_failures = Counter(
+            "portico_background_loop_failures", "Failures of the gateway's background loops; each begins again.",
+            ("loop",),
+        )  # fmt: skip
         self._tokens = Counter("portico_tokens", "Tokens by kind (prompt, completion).", (*labels, "kind"))
 
-    def record(self, reply: Reply) -> None:
-        labels = {"route": reply.route, "model": reply.model_id or ""}
-        self._requests.inc(1, {**labels, "status": str(reply.status or 0), "reason": reply.reason})
-        self._seconds.observe(reply.clock.total(), labels)
-        if reply.first_byte_s is not None:
-            self._first_byte.observe(reply.first_byte_s, labels)
-            self._overhead.observe(reply.overhead_s, labels)
-        if (seconds := reply.first_token_s()) is not None:
+    def record(self, request: RequestRecord) -> None:
+        labels = {"route": request.route, "model": request.model_id or ""}
+        self._requests.inc(1, {**labels, "status": str(request.status or 0), "reason": request.reason})
+        self._seconds.observe(request.total_s, labels)
+        if request.first_byte_s is not None:
+            self._first_byte.observe(request.first_byte_s, labels)
+            self._overhead.observe(request.overhead_s, labels)
+        if (seconds := request.first_token_s()) is not None:
             self._first_token.observe(seconds, labels)
-        if (seconds := reply.inter_token_s()) is not None:
+        if (seconds := request.inter_token_s()) is not None:
             self._inter_token.observe(seconds, labels)
-        for kind, tokens in reply.tokens().items():
+        for kind, tokens in request.tokens().items():
             if tokens:
                 self._tokens.inc(tokens, {**labels, "kind": kind})
-        if reply.key_id is not None:
-            self._record_key(reply, reply.key_id)
+        if request.key_id is not None:
+            self._record_key(request, request.key_id)
 
-    def _record_key(self, reply: Reply, key: str) -> None:
+    def _record_key(self, request: RequestRecord, key: str) -> None:
         self._key_requests.inc(1, {"key": key})
-        if reply.refused_resource is not None:
-            self._refused.inc(1, {"key": key, "resource": reply.refused_resource})
-        for kind, tokens in reply.tokens().items():
+        if request.refused_resource is not None:
+            self._refused.inc(1, {"key": key, "resource": request.refused_resource})
+        for kind, tokens in request.tokens().items():
             if tokens:
                 self._key_tokens.inc(tokens, {"key": key, "kind": kind})
 
-    async def follow_store(self, budgets: LeasedBudgets) -> None:
-        """Show for as long as this process lives whether `budgets` reach the shared account."""
+    def count_loop_failure(self, loop: Loop) -> None:
+        self._loop_failures.inc(1, {"loop": loop.value})
+
+    async def follow_store(self, budgets: StoreUser) -> None:
+        """Show for as long as this process lives whether `budgets` reach the budget store."""
         while True:
             self._store_unreachable.set(float(budgets.store_unreachable))
             await asyncio.sleep(STORE_CHECK_SECONDS)

@@ -75,5 +75,5 @@ def _weight(opening: int, replica: object) -> bytes:
 
 
 def two_of(replicas: Sequence[Replica]) -> list[Replica]:
-    """Two of them by chance, for the choice of the less busy."""
+    """Two of them at random, for the choice of the less busy."""
     return random.sample(replicas, min(2, len(replicas)))

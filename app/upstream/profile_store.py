@@ -1,15 +1,17 @@
-"""Where the gateway's replicas keep what they have learnt of models, so that none has to wake a model to ask it.
+"""Where the gateway's replicas keep the profiles of models, so that none has to wake a model for its description.
 
 Ray's own key-value store, in the cluster's control service. The one file that knows it: its interface is internal.
 """
 
-import asyncio
 from typing import Any, Protocol
 
 import orjson
 from ray.experimental import internal_kv
 
+from app.background.thread_calls import ThreadCalls
+
 NAMESPACE = "portico"
+CALL_SECONDS = 10.0
 
 
 class ProfileStore(Protocol):
@@ -27,15 +29,14 @@ class ClusterProfiles:
 
     def __init__(self, app_name: str) -> None:
         self._app_name = app_name
+        self._calls = ThreadCalls("the store of profiles", CALL_SECONDS)
 
     async def get(self, model_id: str, identity: str) -> dict[str, Any] | None:
-        return await asyncio.to_thread(_get, self._key(model_id), identity)
+        return await self._calls.call(_get, self._key(model_id), identity)
 
     async def put(self, model_id: str, identity: str, profile: dict[str, Any]) -> None:
         content = orjson.dumps({"identity": identity, "profile": profile}, default=sorted)  # sets become lists
-        await asyncio.to_thread(
-            internal_kv._internal_kv_put, self._key(model_id), content, overwrite=True, namespace=NAMESPACE
-        )
+        await self._calls.call(_put, self._key(model_id), content)
 
     def _key(self, model_id: str) -> str:
         return f"profile:{self._app_name}:{model_id}"
@@ -46,3 +47,7 @@ def _get(key: str, identity: str) -> dict[str, Any] | None:
     kept: dict[str, Any] = orjson.loads(content) if content else {}
     profile: dict[str, Any] | None = kept.get("profile")
     return profile if kept.get("identity") == identity else None
+
+
+def _put(key: str, content: bytes) -> None:
+    internal_kv._internal_kv_put(key, content, overwrite=True, namespace=NAMESPACE)

@@ -1,11 +1,13 @@
-"""Asks Serve how the model deployments are and tells the registry."""
+"""Watches the status of the model deployments in Serve, and keeps the registry up to date."""
 
 import asyncio
 import logging
+import re
 from typing import Any
 
 from ray import serve
 
+from app.background.thread_calls import ThreadCalls
 from app.upstream.profile_store import ProfileStore
 from app.upstream.registry import Model, Readiness, Registry
 from contract.profile import Profile
@@ -14,7 +16,11 @@ logger = logging.getLogger("portico.readiness")
 
 WATCH_SECONDS_STARTING = 0.5
 WATCH_SECONDS_READY = 5.0
+STATUS_SECONDS = 10.0  # for Serve's controller to answer
 DESCRIBE_SECONDS = 30.0  # a replica answers at once, unless its queue is long
+
+TERMINAL_CODES = re.compile(r"\x1b\[[0-9;]*m")  # Ray colours its errors
+MAX_ERROR_LENGTH = 300
 
 # All replicas are of the newest version, or there is none: the model was scaled to zero, or wakes.
 SETTLED = frozenset({"HEALTHY", "UPSCALING", "DOWNSCALING"})
@@ -36,14 +42,28 @@ def running_of(deployment: Any) -> int:
     return int(deployment.replica_states.get("RUNNING", 0))
 
 
-class Watch:
+def error_of(deployment: Any) -> str:
+    """The last line of Serve's message on a deployment that failed: the error of its replica. Short and printable."""
+    lines = [line for line in TERMINAL_CODES.sub("", deployment.message).splitlines() if line.strip()]
+    return "".join(filter(str.isprintable, lines[-1].strip()))[:MAX_ERROR_LENGTH] if lines else ""
+
+
+class ReadinessWatch:
     """Keeps a registry up to date."""
 
-    def __init__(self, registry: Registry, app_name: str, handles: dict[str, Any], profiles: ProfileStore) -> None:
+    def __init__(
+        self,
+        registry: Registry,
+        app_name: str,
+        handles: dict[str, Any],
+        profiles: ProfileStore,
+        status_timeout_s: float = STATUS_SECONDS,
+    ) -> None:
         self._registry = registry
         self._app_name = app_name
         self._handles = handles
         self._profiles = profiles
+        self._status = ThreadCalls("Serve's status", status_timeout_s)
         self._looking: asyncio.Task[None] | None = None
         self._deployments: dict[str, Any] = {}  # as they were last seen
         self._learning: dict[str, asyncio.Task[None]] = {}
@@ -52,8 +72,8 @@ class Watch:
         """Whether a replica of the model runs, as far as is known here, without asking."""
         return self._registry.is_up(model_id)
 
-    async def ask_whether_up(self, model_id: str) -> bool:
-        """Whether a replica of the model runs now. Many who ask at once ask Serve once."""
+    async def check_whether_up(self, model_id: str) -> bool:
+        """Whether a replica of the model runs now. Many calls at once ask Serve once."""
         if self._looking is None or self._looking.done():
             self._looking = asyncio.create_task(self.look())
         await asyncio.shield(self._looking)
@@ -66,11 +86,11 @@ class Watch:
             await asyncio.sleep(WATCH_SECONDS_READY if self._registry.all_verified() else WATCH_SECONDS_STARTING)
 
     async def look(self) -> None:
-        """Ask Serve once; what single models are then asked goes on in the background."""
+        """Ask Serve once; single models are then asked for their descriptions in the background."""
         try:
-            status = await asyncio.to_thread(serve.status)
+            status = await self._status.call(serve.status)
         except Exception:  # the controller may be restarting; what was known stays valid
-            logger.warning("Serve did not say how the models are; asking again", exc_info=True)
+            logger.warning("Serve did not report the status of the models; asking again", exc_info=True)
             return
         application = status.applications.get(self._app_name)
         if application is None or not application.deployments:
@@ -78,16 +98,18 @@ class Watch:
         self._deployments = application.deployments
         for model in self._registry.unsettled():
             self._start_to_learn(model)
-        self._tell()
+        self._update_registry()
 
     async def learnt(self) -> None:
         """Wait until every model that was asked has answered."""
         await asyncio.gather(*self._learning.values())
 
-    def _tell(self) -> None:
+    def _update_registry(self) -> None:
+        readiness = {name: readiness_of(one) for name, one in self._deployments.items()}
         self._registry.update(
-            {name: readiness_of(one) for name, one in self._deployments.items()},
+            readiness,
             {name: running_of(one) for name, one in self._deployments.items()},
+            {name: error_of(self._deployments[name]) for name, how in readiness.items() if how is Readiness.FAILED},
         )
 
     def _start_to_learn(self, model: Model) -> None:
@@ -116,5 +138,5 @@ class Watch:
             else:
                 self._registry.learn(model_id, Profile.from_wire(kept))
         except Exception:  # the replica died meanwhile, or has much to do
-            logger.warning("%s did not say what it can do; asking again", model_id, exc_info=True)
-        self._tell()
+            logger.warning("%s did not describe what it can do; asking again", model_id, exc_info=True)
+        self._update_registry()

@@ -1,7 +1,6 @@
 """Which models there are, which are up, and which one a request means."""
 
 import time
-from collections import Counter
 from dataclasses import dataclass, field
 from enum import StrEnum
 
@@ -29,15 +28,16 @@ class Model:
     readiness: Readiness = Readiness.STARTING
     known: Profile | None = None  # what it can do; known before it is verified
     is_settled: bool = False  # whether `known` is of what the entry says now, not of what an update is replacing
+    error: str = ""  # the last line of it, where the model failed
     running: int = 0  # replicas; a verified model with none sleeps
-    found: Profile | None = None  # `known` as the replica told it
+    found: Profile | None = None  # `known` as the replica reported it
     created: int = field(default_factory=lambda: int(time.time()))  # Unix seconds; when it was first verified
 
     @property
     def profile(self) -> Profile:
         """What the model can do."""
         if self.known is None:
-            raise RuntimeError(f"the profile of {self.entry.id} was asked before it was known")
+            raise RuntimeError(f"the profile of {self.entry.id} was read before it was known")
         return self.known
 
     def card(self) -> dict[str, object]:
@@ -53,16 +53,26 @@ class Registry:
         self._models = {entry.id: Model(entry) for entry in entries}
         for model_id, old in (before._models if before else {}).items():
             if (model := self._models.get(model_id)) is not None:
-                model.readiness, model.created, model.running = old.readiness, old.created, old.running
+                model.readiness, model.error = old.readiness, old.error
+                model.created, model.running = old.created, old.running
                 if old.found is not None:
                     same = old.entry.identity == model.entry.identity
                     self.learn(model_id, old.found, settled=old.is_settled and same)
 
-    def update(self, readiness: dict[str, Readiness], running: dict[str, int] | None = None) -> None:
-        """Take over what is known now; a model that is not in `readiness` is starting. `running` counts replicas."""
+    def update(
+        self,
+        readiness: dict[str, Readiness],
+        running: dict[str, int] | None = None,
+        errors: dict[str, str] | None = None,
+    ) -> None:
+        """Take over what is known now; a model that is not in `readiness` is starting.
+
+        `running` counts replicas; `errors` has the last line of the error of each model that failed.
+        """
         for model_id, model in self._models.items():
             now = readiness.get(model_id, Readiness.STARTING)
             model.running = (running or {}).get(model_id, 0)
+            model.error = (errors or {}).get(model_id, "")
             if now is Readiness.VERIFIED and model.known is None:
                 now = Readiness.STARTING
             if now is Readiness.VERIFIED and model.readiness is not Readiness.VERIFIED:
@@ -78,7 +88,7 @@ class Registry:
         return model_id in self._models and self._models[model_id].running > 0
 
     def learn(self, model_id: str, profile: Profile, *, settled: bool = True) -> None:
-        """Take over what a replica says its model can do, and what the configuration says instead."""
+        """Take over what a replica reports its model can do, and what the configuration overrides of it."""
         model = self._models[model_id]
         model.found, model.is_settled = profile, settled
         model.known = profile.overridden(model.entry.capabilities.items(), model.entry.chat_template_kwargs)
@@ -86,11 +96,16 @@ class Registry:
     def all_verified(self) -> bool:
         return all(model.readiness is Readiness.VERIFIED for model in self._models.values())
 
-    def summary(self) -> str:
-        """How many models are how far, without their names."""
-        count = Counter(model.readiness for model in self._models.values())
-        message = ", ".join(f"{number} {readiness}" for readiness, number in sorted(count.items()))
-        return f"Of {len(self._models)} models: {message}."
+    def missing(self) -> str:
+        """Which models are not up, and why those that failed did."""
+        missing = [
+            f"{model.entry.id} failed: {model.error or 'no error is known'}"
+            if model.readiness is Readiness.FAILED
+            else f"{model.entry.id} is starting"
+            for model in self._models.values()
+            if model.readiness is not Readiness.VERIFIED
+        ]
+        return f"Not every model is up. {'; '.join(missing)}."
 
     def visible_to(self, key: KeyEntry) -> list[Model]:
         """The verified models that `key` may use, in the order of the configuration."""
@@ -99,7 +114,7 @@ class Registry:
     def lookup(self, model_id: str, key: KeyEntry) -> Model:
         """The verified model of that id. Raises ApiError: 404 unknown or failed, 403 out of scope, 503 starting."""
         model = self._models.get(model_id)
-        if model is None or model.readiness is Readiness.FAILED:
+        if model is None:
             raise ApiError(
                 "model_not_found", "There is no model of this id here. GET /v1/models lists the ids.", param="model"
             )
@@ -107,33 +122,35 @@ class Registry:
             raise ApiError(
                 "model_not_allowed", "This key may not use this model. GET /v1/models lists what it may use."
             )
+        if model.readiness is Readiness.FAILED:
+            raise ApiError("model_failed", "This model failed to start. Tell the operator.", param="model")
         if model.readiness is Readiness.STARTING:
             raise ApiError("model_starting", "This model is starting. Retry after a pause.", param="model")
         return model
 
-    def named(self, asked: object, pipeline: str | None) -> str | None:
+    def named(self, model: object, pipeline: str | None) -> str | None:
         """The id of the configured model that a request names, whether or not it may be used now."""
-        model_id = pipeline or asked
+        model_id = pipeline or model
         return model_id if isinstance(model_id, str) and model_id in self._models else None
 
-    def resolve(self, asked: object, pipeline: str | None, key: KeyEntry) -> Model:
-        """The model that a request means: `asked` is its field `model`, `pipeline` the one its path names."""
+    def resolve(self, requested: object, pipeline: str | None, key: KeyEntry) -> Model:
+        """The model that a request means: `requested` is its field `model`, `pipeline` the one its path names."""
         if pipeline is not None:
             model = self.lookup(pipeline, key)
-            if asked not in (None, DEFAULT_MODEL, pipeline):
+            if requested not in (None, DEFAULT_MODEL, pipeline):
                 raise ApiError(
                     "invalid_value",
                     f"This path serves the model {pipeline!r} only. Leave `model` out, or name that one.",
                     param="model",
                 )
             return model
-        if asked is None:
+        if requested is None:
             raise ApiError(
                 "missing_required_parameter", "`model` is missing. GET /v1/models lists the ids.", param="model"
             )
-        if not isinstance(asked, str):
+        if not isinstance(requested, str):
             raise ApiError("invalid_type", "`model` must be a string.", param="model")
-        return self.lookup(asked, key)
+        return self.lookup(requested, key)
 
 
 def may_use(key: KeyEntry, model_id: str) -> bool:

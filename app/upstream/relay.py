@@ -45,7 +45,7 @@ class Replicas(Protocol):
         """As far as is known here, without asking."""
         ...
 
-    async def ask_whether_up(self, model_id: str) -> bool: ...
+    async def check_whether_up(self, model_id: str) -> bool: ...
 
 
 class HandleRelay:
@@ -114,7 +114,7 @@ class HandleRelay:
         if waking.done() and waking.result():
             return
         await _first_of(starting, until=wake_deadline)
-        if not starting.done() and not await self._replicas.ask_whether_up(model_id):
+        if not starting.done() and not await self._replicas.check_whether_up(model_id):
             raise _still_starting()
 
     async def _watch_over(
@@ -125,7 +125,7 @@ class HandleRelay:
         if wake_deadline >= deadline:
             return
         await _first_of(starting, until=wake_deadline)
-        if not starting.done() and not await self._replicas.ask_whether_up(model_id):
+        if not starting.done() and not await self._replicas.check_whether_up(model_id):
             self._waker.wake(model_id)
             raise _still_starting()
 

@@ -42,6 +42,14 @@ async def test_there_is_one_request_id_and_it_is_a_uuid(sent: str | None) -> Non
     assert (request_id == sent) == (sent is not None and len(sent) == 36)
 
 
+async def test_a_request_id_that_is_no_uuid_reaches_the_gateway_as_the_client_s_own() -> None:
+    server = Server()
+    await server.get({"x-request-id": "order 42"})
+    assert server.seen[b"x-client-request-id"] == b"order 42"
+    await server.get({"x-request-id": "order 42", "x-client-request-id": "mine"})
+    assert server.seen[b"x-client-request-id"] == b"mine"
+
+
 async def test_a_client_cannot_set_serve_s_controls() -> None:
     server = Server()
     await server.get({"x-request-disconnect-disabled": "1", "x-request-timeout-seconds": "1", "x-other": "1"})

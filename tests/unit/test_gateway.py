@@ -8,10 +8,12 @@ from typing import Any
 import pytest
 
 from app.config.service import parse_config
+from app.http.response import ReaderStalled
+from app.telemetry import access_log
 from app.upstream.registry import Readiness
 from contract.errors import ApiError
 from contract.profile import Profile
-from contract.protocol import ResponseHead, ResponseTail
+from contract.protocol import EVENT_STREAM, ResponseHead, ResponseTail
 from tests.unit.conftest import SCOPED_KEY, assert_error, chat, client_of, config_args
 
 CHAT = "/v1/chat/completions"
@@ -58,6 +60,15 @@ class TestHeaders:
     async def test_any_other_request_id_is_replaced(self, client: Any, header: str) -> None:
         response = await client.get("/health", headers={"x-request-id": header})
         assert uuid.UUID(response.headers["x-request-id"]).version == 4
+
+    async def test_a_request_id_that_is_no_uuid_is_echoed_as_the_client_s_own(self, client: Any) -> None:
+        response = await client.get("/health", headers={"x-request-id": "order 42"})
+        assert response.headers["x-client-request-id"] == "order 42"
+        response = await client.get("/health", headers={"x-request-id": "a", "x-client-request-id": "b"})
+        assert response.headers["x-client-request-id"] == "b"
+        for bad in ("x" * 129, "café"):
+            response = await client.get("/health", headers={"x-request-id": bad.encode("latin-1")})
+            assert "x-client-request-id" not in response.headers
 
     async def test_a_client_request_id_is_echoed_up_to_512_printable_characters(self, client: Any) -> None:
         response = await client.get("/v1/nowhere", headers={"x-client-request-id": "order 42"})
@@ -109,6 +120,21 @@ class TestOrderOfChecks:
         response = await client.post(CHAT, json={"model": "alpha"})
         assert_error(response, 400, "invalid_request_error", "missing_required_parameter", "messages")
         assert not relay.sent
+
+
+@pytest.mark.parametrize(
+    ("path", "nearest"),
+    [
+        ("/v1/chat/completion", "POST /v1/chat/completions"),
+        ("/v1/embedding", "POST /v1/embeddings"),
+        ("/v1/beta/response", "POST /v1/responses"),
+        ("/ready/", "GET /ready"),
+    ],
+)
+async def test_an_unknown_route_is_told_the_nearest_one(client: Any, path: str, nearest: str) -> None:
+    response = await client.post(path)
+    assert_error(response, 404, "not_found_error", "unknown_url")
+    assert f"POST {path}. The nearest is {nearest}." in response.json()["error"]["message"]
 
 
 class TestBody:
@@ -205,8 +231,10 @@ class TestModels:
         assert_error(await client.post(CHAT, json=chat()), 503, "server_error", "model_starting", "model")
 
     async def test_a_model_that_failed_is_a_404(self, client: Any, registry: Any) -> None:
-        registry.update({"alpha": Readiness.FAILED})
-        assert_error(await client.post(CHAT, json=chat()), 404, "not_found_error", "model_not_found", "model")
+        registry.update({"alpha": Readiness.FAILED}, errors={"alpha": "RuntimeError: /secret"})
+        response = await client.post(CHAT, json=chat())
+        assert_error(response, 404, "not_found_error", "model_failed", "model")
+        assert "secret" not in response.text
 
     async def test_no_model_is_a_400(self, client: Any) -> None:
         response = await client.post(CHAT, json=chat(model=None))
@@ -243,8 +271,18 @@ class TestProbes:
             assert (await client.get("/health")).json() == {"status": "ok"}
             assert (await client.get("/ready")).json() == {"status": "ready"}
             assert (await client.get("/metrics")).text == "# nothing\n"
-            registry.update({"alpha": Readiness.VERIFIED})
-            assert_error(await client.get("/ready"), 503, "server_error", "model_starting")
+
+    async def test_ready_names_each_model_that_is_not_up_and_why_one_failed(self, client: Any, registry: Any) -> None:
+        registry.update({"alpha": Readiness.FAILED}, errors={"alpha": "RuntimeError: no GPU is free"})
+        response = await client.get("/ready")
+        assert_error(response, 503, "server_error", "model_starting")
+        message = response.json()["error"]["message"]
+        assert message == "Not every model is up. alpha failed: RuntimeError: no GPU is free; beta is starting."
+
+    async def test_ready_does_not_name_the_models_that_are_up(self, client: Any, registry: Any) -> None:
+        registry.update({"alpha": Readiness.VERIFIED})
+        message = (await client.get("/ready")).json()["error"]["message"]
+        assert message == "Not every model is up. beta is starting."
 
 
 class TestFailures:
@@ -281,6 +319,32 @@ class TestFailures:
         task.cancel()
         with pytest.raises(asyncio.CancelledError):
             await task
+        assert relay.answers[0].closed
+
+    @pytest.mark.parametrize(
+        "items",
+        [[ResponseHead(200, EVENT_STREAM), b"data: 1\n\n", ResponseTail()], [ResponseHead(200, body=b"{}")]],
+        ids=["a stream", "a whole answer"],
+    )
+    async def test_a_client_that_takes_nothing_is_cut_and_recorded(
+        self, make_gateway: Any, relay: Any, caplog: Any, items: list[Any]
+    ) -> None:
+        relay.items = items
+
+        async def receive() -> Any:
+            return {"type": "http.request", "body": json.dumps(chat(stream=True)).encode()}
+
+        async def send(message: Any) -> None:
+            if message["type"] == "http.response.body":
+                await asyncio.Event().wait()
+
+        scope = {"type": "http", "method": "POST", "path": CHAT, "headers": [(b"authorization", KEY)]}
+        gateway = make_gateway(parse_config(config_args(limits={"write_stall_timeout_s": 0.05})))
+        access_log.logger.propagate = True
+        with caplog.at_level("INFO", logger="portico.access"), pytest.raises(ReaderStalled):
+            await gateway(scope, receive, send)
+        (line,) = [json.loads(r.getMessage()) for r in caplog.records if r.name == "portico.access"]
+        assert (line["status"], line["reason"]) == (200, "reader_stalled")
         assert relay.answers[0].closed
 
 

@@ -4,13 +4,14 @@ import asyncio
 import logging
 import threading
 from collections.abc import AsyncGenerator, Callable
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from app.background.supervisor import Loop, Supervisor
 from app.config.service import parse_config
 from app.keys import LOCAL_KEY, KeyEntry, KeyRing, hash_key, new_key, public_id
 from app.keys.file import KeyFile
@@ -229,7 +230,7 @@ class TestFollowing:
         with monkeypatch.context() as patch:
             patch.setattr(KeyFile, "version", lambda _: 1 / 0)
             async with following(ring, monkeypatch):
-                await until(lambda: "could not be looked at" in caplog.text)
+                await until(lambda: "loop key_file failed" in caplog.text)
                 patch.undo()
                 key = create(path)
                 await until(lambda: answer(ring, key) == "good")
@@ -241,13 +242,12 @@ class TestFollowing:
 @asynccontextmanager
 async def following(ring: KeyRing, monkeypatch: pytest.MonkeyPatch) -> AsyncGenerator[None]:
     monkeypatch.setattr("app.keys.ring.POLL_SECONDS", 0.01)
-    task = asyncio.create_task(ring.follow())
+    supervisor = Supervisor(lambda _: None, first_pause_s=0.01)
+    supervisor.keep(Loop.KEY_FILE, ring.follow)
     try:
         yield
     finally:
-        task.cancel()
-        with suppress(asyncio.CancelledError):
-            await task
+        supervisor.stop()
 
 
 async def until(condition: Callable[[], bool]) -> None:

@@ -1,13 +1,15 @@
 """Whom the gateway asks what a model can do, and that none is woken for it."""
 
 import asyncio
+import threading
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
+from app.background.supervisor import Loop, Supervisor
 from app.config.service import parse_config
-from app.upstream.readiness import Watch
+from app.upstream.readiness import ReadinessWatch
 from app.upstream.registry import Readiness, Registry
 from tests.unit.conftest import PROFILE, config_args
 
@@ -43,7 +45,7 @@ class World:
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.handle, self.profiles = Handle(), Profiles()
-        self.deployment = SimpleNamespace(status="UPDATING", replica_states={})
+        self.deployment = SimpleNamespace(status="UPDATING", replica_states={}, message="")
         self.looks = 0
         self.building = False
         monkeypatch.setattr("app.upstream.readiness.serve.status", self._status)
@@ -53,11 +55,13 @@ class World:
         app = SimpleNamespace(deployments={} if self.building else {"alpha": self.deployment})
         return SimpleNamespace(applications={"portico": app})
 
-    def gateway(self, before: Registry | None = None, **changes: Any) -> tuple[Registry, Watch]:
+    def gateway(
+        self, before: Registry | None = None, status_timeout_s: float = 5, **changes: Any
+    ) -> tuple[Registry, ReadinessWatch]:
         entry = {"id": "alpha", "task": "chat", "engine": "vllm", "source": "./alpha", "mode": "flex"} | changes
         models = parse_config(config_args(models=[entry], keys=config_args()["keys"][:1])).models
         registry = Registry(models, before)
-        return registry, Watch(registry, "portico", {"alpha": self.handle}, self.profiles)
+        return registry, ReadinessWatch(registry, "portico", {"alpha": self.handle}, self.profiles, status_timeout_s)
 
     def is_now(self, status: str, running: int) -> None:
         self.deployment.status, self.deployment.replica_states = status, {"RUNNING": running} if running else {}
@@ -68,7 +72,7 @@ def world(monkeypatch: pytest.MonkeyPatch) -> World:
     return World(monkeypatch)
 
 
-async def look(watch: Watch) -> None:
+async def look(watch: ReadinessWatch) -> None:
     """One look at Serve, and the answers of those who were asked."""
     await watch.look()
     await watch.learnt()
@@ -90,9 +94,33 @@ async def test_a_model_is_verified_by_its_first_start_and_stays_so_asleep_and_wa
     ]:
         world.is_now(status, running)
         await look(watch)
-        assert watch.is_up("alpha") is await watch.ask_whether_up("alpha") is (running > 0)
+        assert watch.is_up("alpha") is await watch.check_whether_up("alpha") is (running > 0)
         assert readiness(registry) is expected
     assert world.handle.asked == 1
+
+
+@pytest.mark.parametrize(
+    ("message", "line"),
+    [
+        (
+            "The deployment failed to start 3 times in a row. Error:\n  File 'x.py'\nRuntimeError: no GPU\n\n",
+            "RuntimeError: no GPU",
+        ),
+        ("\x1b[36mRuntimeError\x1b[39m: \x00no GPU", "RuntimeError: no GPU"),
+        ("x" * 1000, "x" * 300),
+        ("", ""),
+    ],
+    ids=["the last line", "printable", "short", "none"],
+)
+async def test_of_a_model_that_failed_the_last_line_of_its_error_is_kept(world: World, message: str, line: str) -> None:
+    registry, watch = world.gateway()
+    world.is_now("DEPLOY_FAILED", 0)
+    world.deployment.message = message
+    await look(watch)
+    assert (readiness(registry), registry._models["alpha"].error) == (Readiness.FAILED, line)
+    world.is_now("HEALTHY", 1)
+    await look(watch)
+    assert (readiness(registry), registry._models["alpha"].error) == (Readiness.VERIFIED, "")
 
 
 async def test_another_gateway_learns_of_a_sleeping_model_without_asking_it(world: World) -> None:
@@ -149,7 +177,7 @@ async def test_a_model_that_does_not_answer_keeps_no_other_from_being_seen(world
     world.is_now("HEALTHY", 1)
     answers = asyncio.Event()
     world.handle.remote = answers.wait  # type: ignore[assignment]
-    assert await asyncio.wait_for(watch.ask_whether_up("alpha"), 5)
+    assert await asyncio.wait_for(watch.check_whether_up("alpha"), 5)
     assert readiness(registry) is Readiness.STARTING
     answers.set()
 
@@ -166,5 +194,47 @@ async def test_while_serve_builds_an_update_and_names_no_deployment_all_stays_as
 async def test_many_who_ask_at_once_ask_serve_once(world: World) -> None:
     _, watch = world.gateway()
     world.is_now("HEALTHY", 1)
-    assert await asyncio.gather(*(watch.ask_whether_up("alpha") for _ in range(20))) == [True] * 20
+    assert await asyncio.gather(*(watch.check_whether_up("alpha") for _ in range(20))) == [True] * 20
     assert world.looks == 1
+
+
+async def test_a_watch_that_fails_is_begun_again_and_readiness_goes_on(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    registry, watch = world.gateway()
+    world.is_now("HEALTHY", 1)
+    update, failures = registry.update, []
+
+    def failing_once(*known: Any) -> None:
+        if not failures:
+            raise KeyError("a deployment that nobody knows")
+        update(*known)
+
+    monkeypatch.setattr(registry, "update", failing_once)
+    supervisor = Supervisor(failures.append, first_pause_s=0.001)
+    supervisor.keep(Loop.READINESS_WATCH, watch.run)
+    async with asyncio.timeout(5):
+        while readiness(registry) is not Readiness.VERIFIED:
+            await asyncio.sleep(0.001)
+    supervisor.stop()
+    assert failures == [Loop.READINESS_WATCH]
+
+
+async def test_a_controller_that_hangs_leaves_what_was_known_and_is_not_asked_twice(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    registry, watch = world.gateway()
+    world.is_now("HEALTHY", 1)
+    await look(watch)
+    go, asked = threading.Event(), []
+
+    def hanging() -> None:
+        asked.append(1)
+        go.wait()
+
+    monkeypatch.setattr("app.upstream.readiness.serve.status", hanging)
+    _, watch = world.gateway(registry, status_timeout_s=0.05)
+    for _ in range(3):
+        await look(watch)
+    go.set()
+    assert (len(asked), readiness(registry)) == (1, Readiness.VERIFIED)

@@ -1,4 +1,4 @@
-"""The relay over deployment handles: retries, time limits, and how Ray's failures are told."""
+"""The relay over deployment handles: retries, time limits, and how Ray's failures are reported."""
 
 import asyncio
 from typing import Any
@@ -68,7 +68,7 @@ class Replicas:
     def is_up(self, _: str) -> bool:
         return self.known
 
-    async def ask_whether_up(self, _: str) -> bool:
+    async def check_whether_up(self, _: str) -> bool:
         return self.now
 
 

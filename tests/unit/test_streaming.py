@@ -1,4 +1,4 @@
-"""Streams at the gateway: written as they come, kept alive, and ended as the contract says."""
+"""Streams at the gateway: written as they come, kept alive, bounded, and ended as the contract says."""
 
 import asyncio
 import json
@@ -7,14 +7,15 @@ from typing import Any
 
 import pytest
 
-from app.gateway.streaming import relay_events
-from app.http.reply import Reply
+from app.config.service import Limits
+from app.gateway.streaming import relay_bytes, relay_events
+from app.http.response import ReaderStalled, ResponseWriter
+from app.telemetry.record import RequestRecord
 from contract import sse
 from contract.errors import ApiError, upstream_error
 from contract.protocol import ResponseHead, ResponseTail
+from contract.sse import DONE, PING
 from tests.unit.conftest import StandInAnswer
-
-DONE = b"data: [DONE]\n\n"
 
 
 def failure_event(error: ApiError, _first: bytes, _events: int) -> bytes:
@@ -22,7 +23,7 @@ def failure_event(error: ApiError, _first: bytes, _events: int) -> bytes:
 
 
 class Written:
-    """What a reply wrote."""
+    """What a response wrote."""
 
     def __init__(self) -> None:
         self.messages: list[dict[str, Any]] = []
@@ -39,19 +40,21 @@ class Written:
         return dict(self.messages[0]["headers"])
 
 
-async def relay(items: list[Any], ping_interval: float = 60) -> tuple[Reply, Written]:
-    written = Written()
-    reply = Reply(written.send, {})
-    await relay_events(reply, StandInAnswer(items), ping_interval, failure_event)
-    return reply, written
+async def relay(answer: StandInAnswer, **limits: Any) -> tuple[RequestRecord, Written]:
+    """What is recorded and what is written of a stream of events."""
+    written, record = Written(), RequestRecord("")
+    bounds = Limits(**limits)
+    response = ResponseWriter(written.send, lambda _: (), bounds.write_stall_timeout_s)
+    await relay_events(response, record, answer, bounds, failure_event)
+    return record, written
 
 
 async def test_events_leave_as_they_came_each_in_one_write() -> None:
     usage = {"prompt_tokens": 1, "completion_tokens": 2}
-    reply, written = await relay([ResponseHead(200), b"data: 1\n\n", DONE, ResponseTail(usage)])
+    record, written = await relay(StandInAnswer([ResponseHead(200), b"data: 1\n\n", DONE, ResponseTail(usage)]))
     assert written.pieces == [b"data: 1\n\n", DONE, b""]
     assert written.messages[-1]["more_body"] is False
-    assert (reply.reason, reply.usage) == ("ok", usage)
+    assert (record.reason, record.usage) == ("ok", usage)
     assert written.headers[b"content-type"] == b"text/event-stream; charset=utf-8"
     assert written.headers[b"cache-control"] == b"no-cache, no-transform"
     assert written.headers[b"x-accel-buffering"] == b"no"
@@ -67,12 +70,12 @@ async def test_events_leave_as_they_came_each_in_one_write() -> None:
     ids=["the engine says so", "the replica is lost", "no tail"],
 )
 async def test_a_failure_becomes_a_last_event_and_no_done(end: list[Any], code: str) -> None:
-    reply, written = await relay([ResponseHead(200), b"data: 1\n\n", *end])
+    record, written = await relay(StandInAnswer([ResponseHead(200), b"data: 1\n\n", *end]))
     blank, event = written.pieces[-1].split(b"data: ")
     error = json.loads(event)["error"]
     assert blank == b"\n\n"
     assert set(error) == {"message", "type", "code", "param"}
-    assert (error["code"], reply.reason) == (code, code)
+    assert (error["code"], record.reason) == (code, code)
     assert DONE not in written.pieces
 
 
@@ -83,9 +86,8 @@ async def test_a_silent_stream_is_kept_alive_by_comments() -> None:
             self.tail = ResponseTail()
             yield DONE
 
-    written = Written()
-    await relay_events(Reply(written.send, {}), Slow([ResponseHead(200)]), 0.1, failure_event)
-    assert written.pieces == [b": ping\n\n", b": ping\n\n", DONE, b""]
+    _, written = await relay(Slow([ResponseHead(200)]), ping_interval_s=0.1)
+    assert written.pieces == [PING, PING, DONE, b""]
 
 
 async def test_a_busy_stream_has_no_comments() -> None:
@@ -96,6 +98,93 @@ async def test_a_busy_stream_has_no_comments() -> None:
                 yield b"data: 1\n\n"
             self.tail = ResponseTail()
 
-    written = Written()
-    await relay_events(Reply(written.send, {}), Steady([ResponseHead(200)]), 0.2, failure_event)
-    assert b": ping\n\n" not in written.pieces
+    _, written = await relay(Steady([ResponseHead(200)]), ping_interval_s=0.2)
+    assert PING not in written.pieces
+
+
+async def test_an_engine_that_falls_silent_ends_the_stream_with_a_timeout() -> None:
+    class Silent(StandInAnswer):
+        async def pieces(self) -> AsyncGenerator[bytes]:
+            yield b"data: 1\n\n"
+            await asyncio.Event().wait()
+
+    record, written = await relay(Silent([ResponseHead(200)]), ping_interval_s=0.1, stream_idle_timeout_s=0.25)
+    *begun, last = written.pieces
+    assert begun == [b"data: 1\n\n", PING, PING]
+    assert (json.loads(last.partition(b"data: ")[2])["error"]["code"], record.reason) == ("timeout", "timeout")
+
+
+class Endless(StandInAnswer):
+    """An engine that never ends and is never slow."""
+
+    PIECE = b"data: " + b"x" * 994
+
+    def __init__(self) -> None:
+        super().__init__([ResponseHead(200)])
+        self.made = 0
+        self.cancelled = False
+
+    async def pieces(self) -> AsyncGenerator[bytes]:
+        try:
+            while True:
+                self.made += len(self.PIECE)
+                yield self.PIECE
+        finally:
+            self.cancelled = True
+
+
+class Reader:
+    """A client that takes what is written when it is told to, and at first takes nothing."""
+
+    def __init__(self) -> None:
+        self.taken: list[bytes] = []
+        self.reads = asyncio.Event()
+
+    async def send(self, message: dict[str, Any]) -> None:
+        if message["type"] == "http.response.body":
+            await self.reads.wait()
+            self.taken.append(message["body"])
+
+
+async def settled(engine: Endless) -> int:
+    """How many bytes the engine has made, once it makes no more."""
+    made = -1
+    while made != engine.made:
+        made = engine.made
+        for _ in range(10):
+            await asyncio.sleep(0)
+    return made
+
+
+@pytest.mark.parametrize("events", [True, False], ids=["events", "bytes"])
+class TestAReaderThatStalls:
+    def start(self, events: bool, engine: Endless, reader: Reader, **limits: Any) -> "asyncio.Task[None]":
+        bounds = Limits(stream_buffer_bytes=10_000, **limits)
+        response = ResponseWriter(reader.send, lambda _: (), bounds.write_stall_timeout_s)
+        if events:
+            relaying = relay_events(response, RequestRecord(""), engine, bounds, failure_event)
+        else:
+            relaying = relay_bytes(response, RequestRecord(""), engine, bounds)
+        return asyncio.create_task(relaying)
+
+    async def test_no_more_is_read_from_the_engine_than_may_wait(self, events: bool) -> None:
+        engine = Endless()
+        task = self.start(events, engine, Reader())
+        assert await asyncio.wait_for(settled(engine), 5) == 1_000 + 10_000  # in the write, and in the buffer
+        task.cancel()
+
+    async def test_when_it_goes_on_it_gets_all_of_it_in_fewer_writes(self, events: bool) -> None:
+        engine, reader = Endless(), Reader()
+        task = self.start(events, engine, reader)
+        made = await asyncio.wait_for(settled(engine), 5)
+        reader.reads.set()
+        while len(reader.taken) < 2:
+            await asyncio.sleep(0)
+        assert reader.taken[:2] == [Endless.PIECE, Endless.PIECE * (made // 1_000 - 1)]
+        task.cancel()
+
+    async def test_after_a_while_it_is_cut_and_the_engine_s_work_is_cancelled(self, events: bool) -> None:
+        engine = Endless()
+        with pytest.raises(ReaderStalled):
+            await self.start(events, engine, Reader(), write_stall_timeout_s=0.05)
+        assert engine.cancelled

@@ -5,10 +5,13 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from ray.util.metrics import Counter
 
-from app.http.reply import Reply
+from app.background.supervisor import Loop
 from app.telemetry import access_log
+from app.telemetry.metrics import RayMetrics
 from app.telemetry.metrics_page import merge
+from app.telemetry.record import RequestRecord
 from app.upstream.readiness import readiness_of
 from app.upstream.registry import Readiness
 from contract.protocol import EVENT_STREAM, ResponseHead
@@ -56,7 +59,7 @@ def test_the_metrics_page_merges_nodes_and_tells_nothing_of_machines() -> None:
 
 
 @pytest.mark.parametrize(
-    ("reply", "seconds"),
+    ("changes", "seconds"),
     [
         ({}, 0.1),
         ({"makes_text": False}, None),
@@ -69,24 +72,26 @@ def test_the_metrics_page_merges_nodes_and_tells_nothing_of_machines() -> None:
     ids=str,
 )
 def test_the_time_between_tokens_is_a_stream_s_mean_after_its_first(
-    reply: dict[str, Any], seconds: float | None
+    changes: dict[str, Any], seconds: float | None
 ) -> None:
-    one = Reply(None, {})  # type: ignore[arg-type]
-    one.clock = SimpleNamespace(total=lambda: 3.0)  # type: ignore[assignment]
     stream = {"makes_text": True, "streamed": True, "usage": {"completion_tokens": 11}, "first_byte_s": 2.0}
-    for name, value in (stream | reply).items():
-        setattr(one, name, value)
+    one = RequestRecord("", total_s=3.0, **(stream | changes))
     assert one.inter_token_s() == (None if seconds is None else pytest.approx(seconds))
 
 
 @pytest.mark.parametrize(
-    ("reply", "seconds"), [({}, 2.0), ({"streamed": False}, None), ({"makes_text": False}, None)], ids=str
+    ("changes", "seconds"), [({}, 2.0), ({"streamed": False}, None), ({"makes_text": False}, None)], ids=str
 )
-def test_the_time_to_the_first_token_is_a_stream_s_only(reply: dict[str, Any], seconds: float | None) -> None:
-    one = Reply(None, {})  # type: ignore[arg-type]
-    for name, value in ({"makes_text": True, "streamed": True, "first_byte_s": 2.0} | reply).items():
-        setattr(one, name, value)
+def test_the_time_to_the_first_token_is_a_stream_s_only(changes: dict[str, Any], seconds: float | None) -> None:
+    one = RequestRecord("", **({"makes_text": True, "streamed": True, "first_byte_s": 2.0} | changes))
     assert one.first_token_s() == seconds
+
+
+def test_a_failure_of_a_background_loop_is_counted_under_its_name(monkeypatch: pytest.MonkeyPatch) -> None:
+    counted: list[Any] = []
+    monkeypatch.setattr(Counter, "_record", lambda counter, value, tags: counted.append((counter._name, value, tags)))
+    RayMetrics().count_loop_failure(Loop.KEY_FILE)
+    assert counted == [("portico_background_loop_failures", 1, {"loop": "key_file"})]
 
 
 async def logged(caplog: Any, client: Any, body: dict[str, Any]) -> dict[str, Any]:
@@ -102,7 +107,7 @@ async def logged(caplog: Any, client: Any, body: dict[str, Any]) -> dict[str, An
     ("model", "readiness", "reported"),
     [
         ("alpha", Readiness.STARTING, ("alpha", 503, "model_starting")),
-        ("alpha", Readiness.FAILED, ("alpha", 404, "model_not_found")),
+        ("alpha", Readiness.FAILED, ("alpha", 404, "model_failed")),
         ("gpt-4o", Readiness.VERIFIED, (None, 404, "model_not_found")),
         (["alpha"], Readiness.VERIFIED, (None, 400, "invalid_type")),
     ],
@@ -128,12 +133,15 @@ async def test_a_request_leaves_one_json_line_without_prompt_or_key(client: Any,
     access_log.logger.propagate = True
     with caplog.at_level("INFO", logger="portico.access"):
         response = await client.post(
-            "/v1/chat/completions", json=chat(messages=[{"role": "user", "content": "secret"}])
+            "/v1/chat/completions",
+            json=chat(messages=[{"role": "user", "content": "secret"}]),
+            headers={"x-client-request-id": "order 42"},
         )
         await client.get("/health")
     (record,) = [r for r in caplog.records if r.name == "portico.access"]
     line = json.loads(record.getMessage())
     assert line["request_id"] == response.headers["x-request-id"]
+    assert line["client_request_id"] == "order 42"
     assert {name: line[name] for name in ("key", "route", "model", "status", "reason", "prompt_tokens")} == {
         "key": "local0000000",
         "route": "/v1/chat/completions",

@@ -7,7 +7,7 @@ import pytest
 
 from contract.protocol import RequestHead, ResponseTail
 from deployments.vllm.responses import ResponsesDialect
-from tests.unit.test_vllm_answer import streaming
+from tests.unit.test_vllm_answer import items_of, streaming
 
 HEAD = RequestHead("/chat", "4f0c9e4c-0000-4000-8000-000000000000", include_usage=False, echo={"metadata": {"a": "b"}})
 RESPONSE: dict[str, Any] = {

@@ -1,0 +1,82 @@
+"""One request under way: what the handler of its route gets."""
+
+import time
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from app.budgets.account import BudgetStatus
+from app.budgets.headers import rate_limit_headers
+from app.config.service import Limits
+from app.endpoints.routes import UNKNOWN, Match
+from app.http.body import Receive
+from app.http.request_id import client_request_id_from, request_id_from
+from app.http.response import ResponseWriter, Send
+from app.keys import KeyEntry
+from app.parameters.adjust import Adjusted
+from app.parameters.adjustments import HEADER as ADJUSTMENTS_HEADER
+from app.parameters.adjustments import header_value
+from app.telemetry.record import RequestRecord
+from app.telemetry.stopwatch import Stopwatch
+from contract.adjustments import Adjustment
+
+
+class Call:
+    """The request as far as it is known, its response, and the record of both."""
+
+    def __init__(self, scope: dict[str, Any], receive: Receive, send: Send, limits: Limits) -> None:
+        self.headers = {name.decode("latin-1").lower(): value.decode("latin-1") for name, value in scope["headers"]}
+        self.receive = receive
+        self.clock = Stopwatch()
+        self.record = RequestRecord(
+            request_id_from(self.headers.get("x-request-id")),
+            client_request_id_from(self.headers),
+            UNKNOWN,
+        )
+        self.response = ResponseWriter(send, self._common_headers, limits.write_stall_timeout_s)
+        self.budget_status: Callable[[], BudgetStatus] | None = None  # of the key's budget, where a key was recognised
+        self._match: Match | None = None
+        self._key: KeyEntry | None = None
+        self._adjustments: Sequence[Adjustment] = ()
+
+    @property
+    def match(self) -> Match:
+        """What the path names, once that is known."""
+        if self._match is None:
+            raise RuntimeError("a request has no route yet")
+        return self._match
+
+    @match.setter
+    def match(self, match: Match) -> None:
+        self._match = match
+        self.record.route, self.record.is_probe = match.route.path, match.route.is_probe
+
+    @property
+    def key(self) -> KeyEntry:
+        """The key of a route that needs one."""
+        if self._key is None:
+            raise RuntimeError(f"{self.record.route} was reached without a key")
+        return self._key
+
+    @key.setter
+    def key(self, key: KeyEntry) -> None:
+        self._key, self.record.key_id = key, key.id
+
+    def note(self, adjusted: Adjusted) -> None:
+        """Take over what was changed in the request, for the header, and what the log is to hold."""
+        self._adjustments = adjusted.adjustments or self._adjustments
+        self.record.accepted = adjusted.accepted
+
+    def _common_headers(self, status: int) -> list[tuple[str, str]]:
+        """The headers that every response has; it begins now."""
+        record = self.record
+        record.status, record.overhead_s, record.first_byte_s = status, self.clock.own(), self.clock.total()
+        headers = [("x-request-id", record.request_id), ("x-gateway-overhead-ms", f"{record.overhead_s * 1000:.2f}")]
+        if record.client_request_id is not None:
+            headers.append(("x-client-request-id", record.client_request_id))
+        if record.characters is not None:
+            headers.append(("x-usage-characters", str(record.characters)))
+        if self.budget_status is not None:
+            headers += rate_limit_headers(self.budget_status(), time.time())
+        if self._adjustments:
+            headers.append((ADJUSTMENTS_HEADER, header_value(self._adjustments)))
+        return headers

@@ -1,0 +1,63 @@
+"""What the engine has sent of a stream and the client has not yet taken: bounded in bytes."""
+
+import asyncio
+from collections import deque
+from collections.abc import AsyncGenerator, Callable
+from contextlib import aclosing
+
+WRITE_BYTES = 64 * 1024  # that pieces are joined to at the most, where the client lags
+
+
+class StreamBuffer:
+    """One task fills it, another takes from it. Once it is full no more is read, until the client has taken some.
+
+    Serve's handle then slows the replica down where it goes over gRPC. Where it goes over Ray's actors nothing waits
+    for the client: there Serve's own proxy takes everything at once.
+    """
+
+    def __init__(self, limit_bytes: int) -> None:
+        self._limit_bytes = limit_bytes
+        self._pieces: deque[bytes] = deque()
+        self._bytes = 0
+        self._came = asyncio.Event()  # a piece, the end, or a call to wake up
+        self._has_room = asyncio.Event()
+        self._has_room.set()
+        self.ended = False
+
+    async def fill(self, pieces: AsyncGenerator[bytes], note: Callable[[bytes], None]) -> None:
+        """Take all `pieces` in, and `note` each. Raises what they raise."""
+        try:
+            async with aclosing(pieces):
+                async for piece in pieces:
+                    note(piece)
+                    self._pieces.append(piece)
+                    self._bytes += len(piece)
+                    self._came.set()
+                    if self._bytes >= self._limit_bytes:
+                        self._has_room.clear()
+                    await asyncio.sleep(0)  # who takes comes first: only what it cannot write at once is joined
+                    await self._has_room.wait()
+        finally:
+            self.ended = True
+            self._came.set()
+
+    async def wait(self) -> None:
+        """Wait for a piece, for the end, or for `wake`."""
+        await self._came.wait()
+
+    def wake(self) -> None:
+        self._came.set()
+
+    def take(self) -> bytes:
+        """The next pieces, as many as one write should hold, each whole; empty where there is none now."""
+        taken: list[bytes] = []
+        size = 0
+        while self._pieces and (not taken or size + len(self._pieces[0]) <= WRITE_BYTES):
+            taken.append(self._pieces.popleft())
+            size += len(taken[-1])
+        self._bytes -= size
+        if self._bytes < self._limit_bytes:
+            self._has_room.set()
+        if not self._pieces and not self.ended:
+            self._came.clear()
+        return b"".join(taken)

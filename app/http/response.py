@@ -1,0 +1,65 @@
+"""Writes the one response to a request."""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Iterable
+from typing import Any
+
+from contract.errors import ApiError
+
+Send = Callable[[dict[str, Any]], Awaitable[None]]
+Headers = Iterable[tuple[str, str]]
+
+EVENT_STREAM_HEADERS = (
+    ("content-type", "text/event-stream; charset=utf-8"),
+    ("cache-control", "no-cache, no-transform"),
+    ("x-accel-buffering", "no"),
+)
+SLICE_BYTES = 256 * 1024  # of a whole body, so that a slow reader of a large one is told from one that stalls
+
+
+class ReaderStalled(Exception):
+    """The client has taken nothing of its response for too long."""
+
+
+class ResponseWriter:
+    """The response, as an ASGI server takes it. Every write may raise ReaderStalled."""
+
+    def __init__(self, send: Send, common_headers: Callable[[int], Headers], stall_timeout_s: float) -> None:
+        """`common_headers` is called once, with the status, and gives the headers that every response has.
+
+        `stall_timeout_s` bounds each wait for the client to take what was written.
+        """
+        self.started = False
+        self._send = send
+        self._common_headers = common_headers
+        self._stall_timeout_s = stall_timeout_s
+
+    async def complete(self, status: int, headers: Headers, body: bytes) -> None:
+        """The whole response at once."""
+        await self.start(status, [*headers, ("content-length", str(len(body)))])
+        last = max(0, len(body) - 1) // SLICE_BYTES * SLICE_BYTES
+        for start in range(0, last, SLICE_BYTES):
+            await self.write(body[start : start + SLICE_BYTES])
+        await self.finish(body[last:])
+
+    async def error(self, error: ApiError) -> None:
+        await self.complete(error.status, error.headers(), error.body())
+
+    async def start(self, status: int, headers: Headers) -> None:
+        self.started = True
+        all_headers = (*headers, *self._common_headers(status))
+        encoded = [(name.encode("latin-1"), value.encode("latin-1")) for name, value in all_headers]
+        await self._send_in_time({"type": "http.response.start", "status": status, "headers": encoded})
+
+    async def write(self, piece: bytes) -> None:
+        await self._send_in_time({"type": "http.response.body", "body": piece, "more_body": True})
+
+    async def finish(self, last: bytes = b"") -> None:
+        await self._send_in_time({"type": "http.response.body", "body": last, "more_body": False})
+
+    async def _send_in_time(self, message: dict[str, Any]) -> None:
+        try:
+            async with asyncio.timeout(self._stall_timeout_s):
+                await self._send(message)
+        except TimeoutError:
+            raise ReaderStalled from None

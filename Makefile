@@ -59,7 +59,7 @@ $(VENV)/xtts $(VENV)/qwen-tts: $(VENV)/%: locks/%.txt $(VENV)/service
 	$(BIN)/uv pip install --quiet --no-deps --require-hashes --target $@ -r $<
 	@touch $@
 
-# Their small models for the tests. The package index has no torchaudio for CPUs; the tests' stands in for it.
+# Their small models for the tests. The package index has no torchaudio for CPUs; tests/cpu_torchaudio replaces it.
 $(VENV)/pocket-xtts $(VENV)/pocket-qwen-tts: $(VENV)/pocket-%: $(wildcard local_models/*.py) $(VENV)/%
 	PYTHONPATH=$(VENV)/$*:tests/cpu_torchaudio $(BIN)/python -W ignore -m local_models pocket-$*
 	@touch $@

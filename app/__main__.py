@@ -30,7 +30,7 @@ def main(arguments: list[str] | None = None) -> int:
     serve.add_argument("file", type=Path, help="a Serve config file, such as serve_configs/local.yaml")
     serve.set_defaults(run=lambda options: local_service.serve(options.file))
 
-    check = commands.add_parser("check", help="say whether a config file is right, and what is wrong in it")
+    check = commands.add_parser("check", help="check a config file, and name what is wrong in it")
     check.add_argument("file", type=Path)
     check.set_defaults(run=lambda options: _check(options.file))
 

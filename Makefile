@@ -1,4 +1,4 @@
-# make serve, make test and make check are for everybody; make lock is for whoever changes a dependency.
+# make serve, make test, make lint and make check are for everybody; make lock is for whoever changes a dependency.
 
 PYTHON ?= python3
 VENV := .venv
@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 # torch's CPU build is not on the package index. Where pip does not know a place for it already, this is its home.
 TORCH_CPU_INDEX := https://download.pytorch.org/whl/cpu
 
-.PHONY: serve test check format lock clean xtts qwen-tts
+.PHONY: serve test lint check format lock clean xtts qwen-tts
 .DELETE_ON_ERROR:
 
 serve: $(VENV)/models
@@ -18,11 +18,14 @@ TESTED := $(VENV)/models $(VENV)/test-models $(VENV)/dev $(VENV)/vision $(VENV)/
 test: $(TESTED)
 	$(BIN)/python -m pytest
 
-check: $(TESTED)
+# The form of the code, its faults, its types, and which module may import which.
+lint: $(VENV)/dev
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check --output-format concise .
 	$(BIN)/mypy
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest --quiet tests/unit/test_imports.py
+
+check: lint test
 
 format: $(VENV)/dev
 	$(BIN)/ruff format .
@@ -56,7 +59,7 @@ $(VENV)/xtts $(VENV)/qwen-tts: $(VENV)/%: locks/%.txt $(VENV)/service
 	$(BIN)/uv pip install --quiet --no-deps --require-hashes --target $@ -r $<
 	@touch $@
 
-# Their small models for the tests. The package index has no torchaudio for CPUs; the tests' stands in for it.
+# Their small models for the tests. The package index has no torchaudio for CPUs; tests/cpu_torchaudio replaces it.
 $(VENV)/pocket-xtts $(VENV)/pocket-qwen-tts: $(VENV)/pocket-%: $(wildcard local_models/*.py) $(VENV)/%
 	PYTHONPATH=$(VENV)/$*:tests/cpu_torchaudio $(BIN)/python -W ignore -m local_models pocket-$*
 	@touch $@

@@ -4,8 +4,7 @@ import argparse
 import sys
 from pathlib import Path
 
-from app.commands import docs_engines as engines_page
-from app.commands import docs_parameters as parameters_page
+from app.commands import docs_engines, docs_modules, docs_parameters
 from app.commands import keys as key_command
 from app.commands import serve as local_service
 from app.commands.tune import command as tune_command
@@ -16,7 +15,11 @@ from contract.fields import ConfigError
 from contract.project import PROJECT_FOLDER
 
 DOCS = PROJECT_FOLDER / "docs"
-PAGES = {DOCS / "parameters.md": parameters_page.page, DOCS / "engines.md": engines_page.page}
+PAGES = {
+    DOCS / "parameters.md": docs_parameters.page,
+    DOCS / "engines.md": docs_engines.page,
+    DOCS / "modules.md": docs_modules.page,
+}
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -27,7 +30,7 @@ def main(arguments: list[str] | None = None) -> int:
     serve.add_argument("file", type=Path, help="a Serve config file, such as serve_configs/local.yaml")
     serve.set_defaults(run=lambda options: local_service.serve(options.file))
 
-    check = commands.add_parser("check", help="say whether a config file is right, and what is wrong in it")
+    check = commands.add_parser("check", help="check a config file, and name what is wrong in it")
     check.add_argument("file", type=Path)
     check.set_defaults(run=lambda options: _check(options.file))
 

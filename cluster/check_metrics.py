@@ -2,7 +2,7 @@
 
 Each URL is a page in Prometheus' text format: GET /metrics of the gateway, or of a node's metrics agent. Every metric
 that an expression names must be on one of them, with every label that the expression filters or groups by. A counter or
-a histogram is there once something was counted, so ask after some traffic: a stream of text, an error, a spent budget.
+a histogram exists once something was counted, so run it after some traffic: a stream of text, an error, a spent budget.
 """
 
 import sys
@@ -36,7 +36,7 @@ Labels = dict[str, set[str]]
 
 
 def expressions() -> dict[str, str]:
-    """Every expression, by where it stands."""
+    """Every expression, by the alert or the panel that has it."""
     found = {}
     for group in yaml.safe_load(RULES.read_text())["groups"]:
         for rule in group["rules"]:

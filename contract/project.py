@@ -1,8 +1,12 @@
-"""The folder of the project, and places in it."""
+"""The project's folder, places in it, and its version."""
 
+import tomllib
 from pathlib import Path
+from typing import Final
 
 PROJECT_FOLDER = Path(__file__).resolve().parent.parent
+# pyproject.toml is the one place of the version. It is beside the packages wherever these run, also in the image.
+VERSION: Final[str] = tomllib.loads((PROJECT_FOLDER / "pyproject.toml").read_text())["project"]["version"]
 
 
 def in_project(place: str) -> str:

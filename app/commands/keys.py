@@ -94,24 +94,24 @@ def _create(options: argparse.Namespace) -> None:
         "expires": _end(options.expires, now),
     }
     if options.file is None and options.config is None:
-        _tell_paste(*lifecycle.make({}, now, **facts), options.json)
+        _print_block(*lifecycle.make({}, now, **facts), options.json)
         return
     with _file(options).changing(new=True) as keys:
         secret, entry = lifecycle.make(keys, now, **facts)
     message = f"{SHOWN_ONCE} {FOLLOWED}\nIts id is {entry.id}: show, rotate and revoke it by that."
-    _tell(options, {**report.public(entry, now), "key": secret}, f"{secret}\n\n{message}")
+    _print(options, {**report.public(entry, now), "key": secret}, f"{secret}\n\n{message}")
 
 
 def _list(options: argparse.Namespace) -> None:
     now = _now()
     entries = _file(options).read()
-    _tell(options, [report.public(entry, now) for entry in entries], report.table(entries, now))
+    _print(options, [report.public(entry, now) for entry in entries], report.table(entries, now))
 
 
 def _show(options: argparse.Namespace) -> None:
     now = _now()
     entry = lifecycle.find({entry.id: entry for entry in _file(options).read()}, options.id)
-    _tell(options, report.public(entry, now), report.card(entry, now))
+    _print(options, report.public(entry, now), report.card(entry, now))
 
 
 def _rotate(options: argparse.Namespace) -> None:
@@ -122,14 +122,14 @@ def _rotate(options: argparse.Namespace) -> None:
     until = f"is good until {old.expires:%Y-%m-%d %H:%M} UTC" if old.expires and old.expires > now else "is expired"
     message = f"{SHOWN_ONCE} {FOLLOWED}\nIts id is {entry.id}. The old key, {old.id}, {until}."
     result = {**report.public(entry, now), "key": secret, "old": report.public(old, now)}
-    _tell(options, result, f"{secret}\n\n{message}")
+    _print(options, result, f"{secret}\n\n{message}")
 
 
 def _revoke(options: argparse.Namespace) -> None:
     now = _now()
     with _file(options).changing() as keys:
         entry = lifecycle.revoke(keys, options.id, now)
-    _tell(options, report.public(entry, now), f"The key {entry.id} is revoked. {FOLLOWED}")
+    _print(options, report.public(entry, now), f"The key {entry.id} is revoked. {FOLLOWED}")
 
 
 def _file(options: argparse.Namespace) -> KeyFile:
@@ -150,7 +150,7 @@ def _refuse_unknown(pipelines: list[str] | None, config: Config) -> None:
         raise KeyRefusal(f"The configuration has no model {unknown[0]!r}. It has {', '.join(known)}.")
 
 
-def _tell_paste(secret: str, entry: KeyEntry, as_json: bool) -> None:
+def _print_block(secret: str, entry: KeyEntry, as_json: bool) -> None:
     block = entry.model_dump(mode="json", exclude_none=True)
     if as_json:
         print(json.dumps(block | {"key": secret}, indent=2, ensure_ascii=False))
@@ -159,7 +159,7 @@ def _tell_paste(secret: str, entry: KeyEntry, as_json: bool) -> None:
         print(yaml.safe_dump([block], sort_keys=False, allow_unicode=True), end="")
 
 
-def _tell(options: argparse.Namespace, data: Any, text: str) -> None:
+def _print(options: argparse.Namespace, data: Any, text: str) -> None:
     print(json.dumps(data, indent=2, ensure_ascii=False) if options.json else text)
 
 
@@ -172,4 +172,4 @@ def _end(end: timedelta | datetime | None, now: datetime) -> datetime | None:
 
 
 def _now() -> datetime:
-    return moments.now().replace(microsecond=0)  # what a person reads and what the file holds are the same
+    return moments.now().replace(microsecond=0)  # what is printed and what is in the file are the same

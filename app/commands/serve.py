@@ -1,7 +1,7 @@
-"""`python -m app serve FILE`: runs `serve run FILE` in the foreground, says when it is ready, and stops all of it.
+"""`python -m app serve FILE`: runs `serve run FILE` in the foreground, prints when it is ready, and stops all of it.
 
-`serve run` starts a Ray cluster on this machine where none is running. It prints no word when the models are up, and a
-second Ctrl-C during its clean-up leaves Ray's processes behind; both are mended here.
+`serve run` starts a Ray cluster on this machine where none is running. It prints nothing when the models are ready, and
+a second Ctrl-C during its clean-up leaves Ray's processes behind; both are mended here.
 """
 
 import os
@@ -30,12 +30,12 @@ LOOPBACK_HOSTS = frozenset({"127.0.0.1", "::1", "localhost"})
 
 
 def serve(path: Path) -> int:
-    """Run the service of a Serve config file until it ends or is told to stop. Returns the exit status."""
+    """Run the service of a Serve config file until it ends or a signal stops it. Returns the exit status."""
     content, config = read_serve_config(path)
     options = content.get("http_options") or {}
     host, port = options.get("host", DEFAULT_HOST), options.get("port", DEFAULT_PORT)
     check_local_key(config, host)
-    KeyRing(config.keys, config.key_path())  # a key file that cannot be used is told here, not by a replica
+    KeyRing(config.keys, config.key_path())  # a key file that cannot be used fails here, not in a replica
     _check_port(host, port)
     command = [str(Path(sys.executable).with_name("serve")), "run", str(path)]
     # Before the child starts: it would inherit that a signal is ignored, as shells arrange for background jobs.
@@ -84,10 +84,10 @@ def _raise_interrupt(_: int, __: FrameType | None) -> None:
 
 
 def _wait_until_ready(child: subprocess.Popen[bytes], host: str, port: int) -> bool:
-    """Wait for GET /ready to say yes; false where the service ended first. Says what it waits for."""
+    """Poll the readiness probe until it succeeds; false where the service ended first. Prints what it waits for."""
     message = ""
     while child.poll() is None:
-        state = _ask_ready(host, port)
+        state = _probe(host, port)
         if state is None:
             return True
         if state != message:
@@ -97,8 +97,8 @@ def _wait_until_ready(child: subprocess.Popen[bytes], host: str, port: int) -> b
     return False
 
 
-def _ask_ready(host: str, port: int) -> str | None:
-    """None where the service is ready, else what it says it waits for."""
+def _probe(host: str, port: int) -> str | None:
+    """None where the service is ready, else the message of what it waits for."""
     try:
         with urllib.request.urlopen(f"http://{host}:{port}/ready", timeout=5):
             return None
@@ -151,7 +151,7 @@ def _stop(child: subprocess.Popen[bytes]) -> None:
         except subprocess.TimeoutExpired:
             child.kill()
         except KeyboardInterrupt:
-            child.kill()  # asked twice: at once
+            child.kill()  # a second signal: at once
     _, alive = psutil.wait_procs(started, timeout=max(1.0, deadline - time.monotonic()) if child.returncode == 0 else 1)
     for process in alive:
         process.kill()

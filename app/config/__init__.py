@@ -1,1 +1,1 @@
-"""The typed configuration: what `args` of a config file may hold."""
+"""The typed configuration: what may be under `args` of a config file."""

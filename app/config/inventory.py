@@ -71,7 +71,7 @@ def _check_sum(types: list[str], has: int, needs: list[Need]) -> None:
 
 
 def least_gpus(demands: Iterable[tuple[int, float]]) -> int:
-    """A lower bound on the GPUs that hold so many replicas of so much each: no placement needs fewer."""
+    """A lower bound on the GPUs for so many replicas of so much each: no placement needs fewer."""
     whole, thousandths, large = 0, 0, 0
     for replicas, num_gpus in demands:
         if num_gpus >= 1:

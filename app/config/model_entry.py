@@ -20,7 +20,7 @@ from contract.speculation import ENGINE_ARGUMENTS, Speculation, to_wire
 # Parts of the routes themselves: as the id of a model, each would make a path mean two things.
 ROUTE_WORDS = frozenset({"chat", "responses", "embeddings", "images", "audio", "models", "completions"})
 
-# Of every process that holds an engine; an entry's `env` may override it. No engine reports its use to anybody.
+# Of every process with an engine; an entry's `env` may override it. No engine reports its use to anybody.
 ENGINE_ENV = {"VLLM_NO_USAGE_STATS": "1", "DO_NOT_TRACK": "1", "HF_HUB_DISABLE_TELEMETRY": "1"}
 
 Capability = Literal[

@@ -21,9 +21,7 @@ class Resources(Strict):
     num_cpus: float = Field(1, ge=0)
     num_gpus: float = Field(0, ge=0, description="a whole number of GPUs, or a fraction of one")
     accelerator_type: str | None = Field(None, min_length=1, description="a Ray accelerator type, such as H100")
-    accelerators: list[str] = Field(
-        [], description="instead of accelerator_type: several, the one that is liked best first"
-    )
+    accelerators: list[str] = Field([], description="instead of accelerator_type: several, in order of preference")
 
     @pydantic.field_validator("num_gpus")
     @classmethod
@@ -37,7 +35,7 @@ class Resources(Strict):
         if self.accelerators and self.accelerator_type is not None:
             raise ValueError("accelerator_type and accelerators are both given; keep one")
         if self.accelerator_types and not self.num_gpus:
-            raise ValueError(f"{self.accelerator_types[0]} is asked for, and num_gpus is 0; give num_gpus too")
+            raise ValueError(f"{self.accelerator_types[0]} is given, and num_gpus is 0; set num_gpus too")
         return self
 
     @property
@@ -46,7 +44,7 @@ class Resources(Strict):
         return self.accelerators or ([self.accelerator_type] if self.accelerator_type is not None else [])
 
     def actor_options(self) -> dict[str, Any]:
-        """The part of Serve's `ray_actor_options` that says where a replica runs.
+        """The part of Serve's `ray_actor_options` that decides where a replica runs.
 
         The first accelerator is a condition on the node's label, the others are its fallbacks.
         """

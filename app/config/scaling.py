@@ -15,17 +15,17 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class ModeDefaults:
-    """What a mode decides where an entry says nothing."""
+    """The defaults of a mode."""
 
     min_replicas: int
     downscale_delay_s: float  # of less work than a replica less could do, before there is one less
     downscale_to_zero_delay_s: float | None  # without any request, before the last replica goes
-    metrics_interval_s: float  # how often a gateway replica tells the autoscaler of its requests
+    metrics_interval_s: float  # how often a gateway replica reports its requests to the autoscaler
 
 
 @dataclass(frozen=True)
 class TaskDefaults:
-    """What a task decides where an entry says nothing. Each number is per replica, the queue's per gateway replica."""
+    """The defaults of a task. Each number is per replica, the queue's per gateway replica."""
 
     target_ongoing_requests: float
     max_ongoing_requests: int
@@ -38,7 +38,7 @@ MODES: dict[Mode, ModeDefaults] = {
 }
 # Of chat the numbers are per sequence that the engine runs at once, `engine_kwargs.max_num_seqs`.
 CHAT_PER_SEQUENCE = TaskDefaults(0.7, 2, 4)
-VLLM_MAX_NUM_SEQS = 128  # where the entry does not say; what vLLM takes for an engine inside another program
+VLLM_MAX_NUM_SEQS = 128  # the default; vLLM's own for an engine inside another program
 TASKS: dict[Task, TaskDefaults] = {
     "embeddings": TaskDefaults(256, 512, 1024),
     "images": TaskDefaults(4, 8, 32),
@@ -76,10 +76,11 @@ class Scaling(Strict):
     )
     look_back_s: PositiveFloat = Field(10, description="span of time over which the autoscaler takes its means")
     wake_timeout_s: PositiveFloat | None = Field(
-        None, description="how long a request waits for a model that wakes; left out: limits.wake_timeout_s"
+        None,
+        description="how long a request waits for a model that is scaled up from zero; left out: limits.wake_timeout_s",
     )
     drain_timeout_s: float = Field(
-        600, ge=0, description="how long a replica that is to stop may go on with what it has begun"
+        600, ge=0, description="how long a replica that is to stop may finish its ongoing requests"
     )
     surge: int | None = Field(
         None,
@@ -150,14 +151,14 @@ def resolve(scaling: Scaling, mode: Mode, task: Task, engine_kwargs: dict[str, A
 def _contradictions(scale: Scale, scaling: Scaling, mode: Mode) -> list[str]:
     faults = []
     if mode == "active" and scale.min_replicas == 0:
-        faults.append("min_replicas: 0 contradicts mode active, which keeps at least 1. For 0, say `mode: flex`")
+        faults.append("min_replicas: 0 contradicts mode active, which keeps at least 1. For 0, set `mode: flex`")
     if mode == "flex" and scale.min_replicas > 0:
         faults.append(
-            f"min_replicas: {scale.min_replicas} contradicts mode flex, which goes to 0. Leave it out, or say "
+            f"min_replicas: {scale.min_replicas} contradicts mode flex, which goes to 0. Leave it out, or set "
             "`mode: active`"
         )
     if mode == "active" and scaling.downscale_to_zero_delay_s is not None:
-        faults.append("downscale_to_zero_delay_s: mode active never goes to zero. Leave it out, or say `mode: flex`")
+        faults.append("downscale_to_zero_delay_s: mode active never goes to zero. Leave it out, or set `mode: flex`")
     if scale.max_replicas < scale.min_replicas:
         faults.append(f"max_replicas ({scale.max_replicas}) is under min_replicas ({scale.min_replicas})")
     elif not scale.min_replicas <= _or(scale.initial_replicas, scale.min_replicas) <= scale.max_replicas:

@@ -1,4 +1,4 @@
-"""The configuration: one typed model of what stands under `args` of an application in `serve_configs/*.yaml`.
+"""The configuration: one typed model of what is under `args` of an application in `serve_configs/*.yaml`.
 
 A wrong file fails at once; the error names the field, what is wrong there and what is legal.
 """
@@ -16,7 +16,7 @@ from app.keys.entry import KeyEntry
 from contract.fields import ConfigError, PositiveFloat, PositiveInt, Strict, explain, refuse_twice
 from contract.project import in_project
 
-# What stands in a Serve config file beside `args`, so that updates leave the autoscaling of other models alone.
+# Of a Serve config file, beside `args`: so that updates leave the autoscaling of other models alone.
 APPLICATION_POLICY = "app.autoscaling:ApplicationPolicy"
 DOMAIN = r"^(\*\.)?[A-Za-z0-9-]{1,63}(\.[A-Za-z0-9-]{1,63}){0,8}(:[0-9]{1,5})?$"
 
@@ -26,11 +26,12 @@ class Limits(Strict):
 
     max_body_bytes: PositiveInt = 32 * 1024 * 1024
     max_file_bytes: PositiveInt = Field(25 * 1024 * 1024, description="of a recording to transcribe")
-    body_pause_timeout_s: PositiveFloat = Field(60, description="without a byte of a body that is still coming")
-    body_timeout_s: PositiveFloat = Field(600, description="until a body is there whole")
+    body_pause_timeout_s: PositiveFloat = Field(60, description="between two reads of a body that is still incomplete")
+    body_timeout_s: PositiveFloat = Field(600, description="until a body is complete")
     first_byte_timeout_s: PositiveFloat = 600
     wake_timeout_s: PositiveFloat = Field(
-        60, description="how long a request waits for a model that was scaled to zero; then it is told to come back"
+        60,
+        description="how long a request waits for a model that was scaled to zero; then 503 with Retry-After",
     )
     ping_interval_s: PositiveFloat = 15
     stream_idle_timeout_s: PositiveFloat = Field(300, description="without a byte of a stream from the engine")
@@ -61,7 +62,7 @@ class InputImages(Strict):
 
 
 class KeptImages(Strict):
-    """Where images stay that clients ask for by URL."""
+    """Where images are kept that clients get as URLs."""
 
     location: str | None = Field(
         None,
@@ -75,7 +76,9 @@ class KeptImages(Strict):
     )
     lifetime_s: PositiveFloat = Field(3600, description="of an image and its URL")
     public_url: str | None = Field(
-        None, pattern=r"^https?://[^\s?#]+$", description="what URLs begin with; left out: http:// and the asked host"
+        None,
+        pattern=r"^https?://[^\s?#]+$",
+        description="what URLs begin with; left out: http:// and the request's Host header",
     )
 
     def secret_path(self) -> Path | None:
@@ -103,7 +106,7 @@ class Ingress(Strict):
     max_ongoing_requests: PositiveInt = Field(1000, description="open requests and streams per replica")
     max_queued_requests: PositiveInt = Field(1000, description="per proxy, waiting for a replica")
     drain_timeout_s: float = Field(
-        600, ge=0, description="how long a replica that is to stop may go on with what it has begun"
+        600, ge=0, description="how long a replica that is to stop may finish its ongoing requests"
     )
 
 
@@ -144,7 +147,7 @@ class Config(Strict):
         return self
 
     @pydantic.model_validator(mode="after")
-    def _somebody_may_ask(self) -> Self:
+    def _there_are_keys(self) -> Self:
         if not self.keys and self.key_file is None:
             raise ValueError("keys: there are none, and no `key_file` is named; at least one of both must be there")
         return self

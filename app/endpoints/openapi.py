@@ -10,9 +10,9 @@ from app.parameters.adjust import STRICT
 from app.parameters.adjustments import HEADER as ADJUSTMENTS_HEADER
 from app.parameters.row import Table, Treatment
 from contract.errors import CODES
+from contract.project import VERSION
 from contract.protocol import EVENT_STREAM
 
-VERSION = "1.0.0"
 ERROR = {"$ref": "#/components/responses/Error"}
 
 

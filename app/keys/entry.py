@@ -27,7 +27,7 @@ def _in_utc(moment: datetime) -> datetime:
 
 def _printable(text: str) -> str:
     if not text.isprintable():
-        raise ValueError("it holds a control character; it must be one line of plain text")
+        raise ValueError("it has a control character; it must be one line of plain text")
     return text
 
 
@@ -36,7 +36,7 @@ Moment = Annotated[AwareDatetime, AfterValidator(_in_utc)]
 
 
 class Budget(Strict):
-    """How much one key may ask for; two keys never share a budget. None: no limit."""
+    """The limits of one key; two keys never share a budget. None: no limit."""
 
     requests_per_minute: PositiveInt = 600
     tokens_per_minute: PositiveInt | None = Field(None, description="of prompts and answers together")
@@ -54,7 +54,7 @@ class KeyEntry(Strict):
     pipelines: list[ModelId] | None = Field(None, description="the models the key may use; left out: every model")
     budget: Budget = Budget()
     created: Moment | None = None
-    expires: Moment | None = Field(None, description="the first moment at which the key is no longer good")
+    expires: Moment | None = Field(None, description="the first moment at which the key is no longer valid")
     rotated_from: PublicId | None = Field(None, description="the id of the key that this one replaces")
     revoked: Moment | None = None
 

@@ -20,7 +20,7 @@ from contract.fields import ConfigError, Strict, explain, refuse_twice
 
 
 class Version(NamedTuple):
-    """What tells one state of the file from another, without reading it."""
+    """What differs between two states of the file, without reading it."""
 
     mtime_ns: int
     inode: int
@@ -90,8 +90,8 @@ class KeyFile:
 
     @contextmanager
     def _lock(self) -> Iterator[None]:
-        """Hold off every other writer. The lock is a file beside the key file, which each write replaces."""
-        with self._faults_told():
+        """Keep out every other writer. The lock is a file beside the key file, which each write replaces."""
+        with self._faults_reported():
             if self.path.is_symlink():
                 raise ConfigError(
                     f"{self.path}: it is a link to another file, as in a mounted Kubernetes Secret. Change the Secret, "
@@ -108,7 +108,7 @@ class KeyFile:
 
     def _write(self, keys: Iterable[KeyEntry]) -> None:
         content = Content(keys=list(keys)).model_dump_json(indent=2, exclude_none=True)
-        with self._faults_told():
+        with self._faults_reported():
             handle, name = tempfile.mkstemp(dir=self.path.parent, prefix=f".{self.path.name}.")
             temporary = Path(name)
             try:
@@ -132,7 +132,7 @@ class KeyFile:
         os.fchmod(handle, S_IRUSR | S_IWUSR | (status.st_mode & S_IRGRP))
 
     def _sync_folder(self) -> None:
-        """Only then does the new name outlive a loss of power. Not every file system can do it; the write stands."""
+        """Makes the new name outlive a loss of power. Not every file system can; the write has succeeded anyway."""
         folder = os.open(self.path.parent, os.O_RDONLY)
         try:
             with suppress(OSError):
@@ -141,7 +141,7 @@ class KeyFile:
             os.close(folder)
 
     @contextmanager
-    def _faults_told(self) -> Iterator[None]:
+    def _faults_reported(self) -> Iterator[None]:
         try:
             yield
         except OSError as error:

@@ -13,7 +13,7 @@ Keys = dict[str, KeyEntry]
 
 
 class KeyRefusal(Exception):
-    """What was asked cannot be done to a key. The message says why, and what can be done instead."""
+    """A command cannot be carried out on a key. The message has the reason, and what can be done instead."""
 
 
 def make(keys: Keys, now: datetime, **facts: Any) -> tuple[str, KeyEntry]:

@@ -13,7 +13,7 @@ def now() -> datetime:
 
 
 def parse_span(text: str) -> timedelta:
-    """`30m`, `12h`, `90d` or `0`. Raises ArgumentTypeError, which says what is legal."""
+    """`30m`, `12h`, `90d` or `0`. Raises ArgumentTypeError, which names what is legal."""
     if text == "0":
         return timedelta()
     if form := SPAN.fullmatch(text):

@@ -36,7 +36,7 @@ class KeyRing:
         self._file = KeyFile(path) if path else None
         self._now = now
         self._version: Version | None = None
-        self._told: tuple[Version | None, str] | None = None  # the version that could not be used, and why
+        self._reported: tuple[Version | None, str] | None = None  # the version that could not be used, and why
         self._entries = self._fixed
         if self._file is not None:
             self._load(self._file)
@@ -73,7 +73,7 @@ class KeyRing:
             await reads.call(self.refresh)
 
     def refresh(self) -> None:
-        """Read the key file if it has changed. One that cannot be used is told once, and changes nothing."""
+        """Read the key file if it has changed. One that cannot be used is logged once, and changes nothing."""
         if self._file is None:
             return
         version = self._file.version()
@@ -82,16 +82,16 @@ class KeyRing:
         try:
             self._load(self._file)
         except ConfigError as error:
-            if self._told != (version, str(error)):
-                self._told = version, str(error)
-                logger.warning("the key file cannot be used; the keys of before stay. %s", error)
+            if self._reported != (version, str(error)):
+                self._reported = version, str(error)
+                logger.warning("the key file cannot be used; the keys loaded before stay valid. %s", error)
 
     def _load(self, file: KeyFile) -> None:
-        version = file.version()  # before the content: a change in between is found at the next look
+        version = file.version()  # before the content: a change in between is found at the next poll
         entries = {entry.id: entry for entry in file.read()}
         if both := sorted(self._fixed.keys() & entries.keys()):
-            raise ConfigError(f"keys: the id {both[0]!r} stands in the configuration and in the key file too")
-        self._version, self._told, self._entries = version, None, self._fixed | entries
+            raise ConfigError(f"keys: the id {both[0]!r} is in the configuration and in the key file too")
+        self._version, self._reported, self._entries = version, None, self._fixed | entries
         if version is not None and version.open_to_all:
             logger.warning("every user of this machine may read the key file %s; `chmod 600` it", file.path)
 

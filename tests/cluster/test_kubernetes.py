@@ -2,7 +2,6 @@
 
 import json
 import subprocess
-import tomllib
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +12,7 @@ import yaml
 from ray.autoscaler._private.kuberay.autoscaling_config import _generate_available_node_types_from_ray_cr_spec
 
 from cluster import rayservice
-from contract.project import PROJECT_FOLDER
+from contract.project import PROJECT_FOLDER, VERSION
 from tests.cluster.growth import machines_for
 from tests.cluster.needs import (
     CONFIG,
@@ -118,10 +117,9 @@ def test_every_manifest_is_applied() -> None:
 
 
 def test_versions_are_those_of_the_project() -> None:
-    project = tomllib.loads((PROJECT_FOLDER / "pyproject.toml").read_text())["project"]
     lock = (PROJECT_FOLDER / "locks" / "gpu.txt").read_text()
     assert f"\nray=={RAY['rayVersion']} " in lock
-    assert {container["image"].rpartition(":")[2] for container in CONTAINERS} == {project["version"]}
+    assert {container["image"].rpartition(":")[2] for container in CONTAINERS} == {VERSION}
 
 
 def test_the_serve_variables_are_the_image_s_own() -> None:

@@ -16,6 +16,11 @@ from app.endpoints.routes import Router
 from app.parameters.row import Treatment
 from contract.project import PROJECT_FOLDER
 
+TEXTS = [*PROJECT_FOLDER.glob("*.md"), *(PROJECT_FOLDER / "docs").glob("*.md")]
+NAMED_FILE = re.compile(
+    r"`((?:app|benchmarks|cluster|contract|deployments|docs|local_models|locks|serve_configs|tests)/[\w./-]*)`"
+)
+
 
 @pytest.mark.parametrize("path", PAGES, ids=lambda path: path.name)
 def test_a_page_is_what_the_code_says(path: Any) -> None:
@@ -36,11 +41,13 @@ def test_the_entries_that_the_page_on_speech_shows_are_legal() -> None:
     assert [ModelEntry.model_validate(entry).engine for entry in shown] == ["bark", "qwen3-tts", "xtts"]
 
 
-def test_every_module_has_its_line() -> None:
-    reported = (PROJECT_FOLDER / "docs" / "life-of-a-request.md").read_text()
-    modules = [path for folder in ("app", "deployments") for path in (PROJECT_FOLDER / folder).rglob("*.py")]
-    named = [path for path in modules if path.name != "__init__.py"]
-    assert [path.name for path in named if f"{path.name}`" not in reported] == []
+@pytest.mark.parametrize("path", TEXTS, ids=lambda path: path.name)
+def test_every_file_and_page_that_a_text_names_is_there(path: Any) -> None:
+    text = path.read_text()
+    files = NAMED_FILE.findall(text)
+    links = [link for link in re.findall(r"\]\(([^)#]+)", text) if "://" not in link]
+    assert [name for name in files if not (PROJECT_FOLDER / name).exists()] == []
+    assert [link for link in links if not (path.parent / link).exists()] == []
 
 
 @pytest.mark.parametrize("endpoint", ENDPOINTS, ids=lambda endpoint: endpoint.path)

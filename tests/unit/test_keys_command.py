@@ -121,7 +121,7 @@ class TestCreate:
             (["--pipelines", ""], "pipelines[0]: String should match"),
             (["--requests-per-minute", "0"], "budget.requests_per_minute: Input should be greater than"),
             (["--requests-per-minute", "many"], "invalid int value"),
-            (["--name", "two\nlines"], "name: it holds a control character"),
+            (["--name", "two\nlines"], "name: it has a control character"),
             (["--expires", "2020-01-01"], "`--expires` must lie in the future"),
             (["--expires", "0d"], "`--expires` must lie in the future"),
             (["--expires", "soon"], "legal are 2027-01-31, 2027-01-31T18:00Z, 30m, 12h, 90d"),

@@ -130,7 +130,7 @@ class TestSources:
 
     def test_an_id_in_both_is_an_error_that_names_it(self, path: Path) -> None:
         key = create(path)
-        with pytest.raises(ConfigError, match=f"the id '{public_id(key)}' stands in the configuration and in the key"):
+        with pytest.raises(ConfigError, match=f"the id '{public_id(key)}' is in the configuration and in the key"):
             KeyRing([fixed_entry(key)], path)
 
     def test_a_pipeline_that_no_model_has_matches_nothing_and_stops_nothing(self, path: Path) -> None:
@@ -167,7 +167,7 @@ class TestFollowing:
         assert answer(ring, key) == "good"
         (record,) = caplog.records
         assert (record.name, record.levelno) == ("portico.keys", logging.WARNING)
-        assert "the keys of before stay" in record.message
+        assert "the keys loaded before stay valid" in record.message
         assert key not in record.message
 
     def test_each_change_for_the_worse_is_told_and_a_mended_file_is_followed(

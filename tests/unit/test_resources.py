@@ -78,7 +78,7 @@ def test_where_a_replica_runs_goes_by_the_node_s_label(accelerators: dict[str, A
             vllm(num_gpus=0.5, kwargs={"gpu_memory_utilization": 0.5, "kv_cache_memory_bytes": "30G"}),
             "engine_kwargs.kv_cache_memory_bytes: with it vLLM no longer keeps to gpu_memory_utilization",
         ),
-        (vllm(accelerator_type="H100"), "H100 is asked for, and num_gpus is 0"),
+        (vllm(accelerator_type="H100"), "H100 is given, and num_gpus is 0"),
         (vllm(num_gpus=1, accelerator_type="H100", accelerators=["H200"]), "both given; keep one"),
     ],
 )

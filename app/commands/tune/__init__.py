@@ -1,1 +1,1 @@
-"""`python -m app tune`: which way of speculation is best for a model, measured on the user's own prompts."""
+"""`python -m app tune`: which speculative method is best for a model, measured on the user's own prompts."""

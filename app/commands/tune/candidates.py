@@ -1,4 +1,4 @@
-"""The ways of speculation that are tried for a model."""
+"""The speculative methods that are tried for a model."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -17,7 +17,7 @@ class Candidate:
 
 
 def candidates(entry: ModelEntry, drafts: Iterable[str], given: Sequence[Word | Method]) -> list[Candidate]:
-    """`off`, and each draft model; between them what is given, or else n-grams, `auto`, and what the entry says now."""
+    """`off`, and each draft model; between them those given, or else n-grams, `auto`, and the entry's own."""
     found: list[Word | Method] = ["off"]
     usual = (Ngram(), "auto", entry.speculation)
     for one in (*(given or usual), *(DraftModel(model=draft) for draft in drafts)):

@@ -30,8 +30,8 @@ def add_to(commands: Any) -> None:
     """Add the command to the command line."""
     tune = commands.add_parser(
         "tune",
-        help="find the best way of speculation for a model, on your own prompts",
-        description="Starts the model once per candidate, asks it the prompts at each concurrency, and says which "
+        help="find the best speculative method for a model, on your own prompts",
+        description="Starts the model once per candidate, sends it the prompts at each concurrency, and prints the "
         f"`speculation:` block to use. {report.RULE}",
     )
     tune.add_argument("model", help="the id of a chat model of vllm in the config file")
@@ -46,7 +46,7 @@ def add_to(commands: Any) -> None:
         help="try this block beside `off`, instead of the usual ones, such as '{method: ngram, "
         "num_speculative_tokens: 8}'; repeatable",
     )  # fmt: skip
-    tune.add_argument("--max-tokens", type=int, default=128, help="of an answer whose line does not say (128)")
+    tune.add_argument("--max-tokens", type=int, default=128, help="of an answer whose line has none (128)")
     tune.add_argument("--output", type=Path, help="write the winning block into this file too")
     tune.add_argument("--svg", type=Path, help="write the table and the chart into this file too")
     tune.set_defaults(run=tune_model)
@@ -59,7 +59,7 @@ def tune_model(options: argparse.Namespace) -> int:
     try:
         entry = _entry(options.config, options.model)
         prompts = read_workload(options.workload, options.max_tokens)
-        _tell_dropped(prompts, progress_console)
+        _report_dropped(prompts, progress_console)
         for name in sorted(ENGINE_ARGUMENTS & set(entry.engine_kwargs)):
             progress_console.print(f"engine_kwargs.{name} is left out; to try it, give it as a --candidate.")
         tried = candidates(entry, options.draft, options.candidate)
@@ -87,7 +87,7 @@ def _entry(path: Path, model_id: str) -> ModelEntry:
     return able[model_id]
 
 
-def _tell_dropped(prompts: list[Prompt], console: Console) -> None:
+def _report_dropped(prompts: list[Prompt], console: Console) -> None:
     for prompt in prompts:
         if prompt.dropped:
             console.print(f"Line {prompt.line}: {', '.join(prompt.dropped)} left out, for all candidates.")
@@ -103,7 +103,7 @@ class _Tuning:
     console: Console
 
     def of_all(self, tried: list[Candidate]) -> report.Results:
-        """Measure one candidate after the other. One that fails is left out, but for `off`: all are held against it."""
+        """Measure one candidate after the other. One that fails is left out, except `off`, the baseline."""
         results: report.Results = {}
         for number, candidate in enumerate(tried, 1):
             head = f"[{number}/{len(tried)}] {candidate.name}"
@@ -134,7 +134,7 @@ class _Tuning:
 
             def on_event(event: dict[str, Any]) -> bool:
                 if event["event"] == "ready":
-                    progress.update(task, description=f"{head}: asking")
+                    progress.update(task, description=f"{head}: measuring")
                     return candidate.speculation != "auto" or event["speculation"]["method"] != "ngram"
                 if event["event"] == "answered":
                     progress.advance(task)

@@ -19,7 +19,7 @@ from contract.project import PROJECT_FOLDER
 from contract.speculation import ENGINE_ARGUMENTS, Method, Word, to_wire
 
 STOP_SECONDS = 15
-TOLD_OF_LOG = 2000  # characters of the engine's output that an error repeats
+LOG_TAIL = 2000  # characters of the engine's output that an error repeats
 
 
 class EngineFailed(Exception):
@@ -40,7 +40,7 @@ class Level:
 class Measured:
     """What was measured of one candidate."""
 
-    speculation: dict[str, Any] | None  # how the engine says that it speculates
+    speculation: dict[str, Any] | None  # as the engine reports it
     levels: tuple[Level, ...]
 
 
@@ -51,10 +51,10 @@ def measure(
     concurrencies: list[int],
     on_event: Callable[[dict[str, Any]], bool],
 ) -> Measured | None:
-    """Start the model of `entry` with `speculation` and ask it all prompts at each concurrency.
+    """Start the model of `entry` with `speculation` and send it all prompts at each concurrency.
 
-    `on_event` sees each event of `deployments.vllm.tuning`; where it says false, nothing more is measured and None
-    comes back. Raises EngineFailed.
+    `on_event` sees each event of `deployments.vllm.tuning`; where it returns false, nothing more is measured and
+    the result is None. Raises EngineFailed.
     """
     found: dict[str, Any] | None = None
     levels: list[Level] = []
@@ -70,7 +70,7 @@ def measure(
         for event in map(orjson.loads, events):
             if event["event"] == "failed":
                 where = f"line {event['line']} of the workload: " if event["line"] else ""
-                more = "" if event["explained"] else f"\nThe engine's last words:\n{_tail(log)}"
+                more = "" if event["explained"] else f"\nThe end of the engine's log:\n{_tail(log)}"
                 raise EngineFailed(f"{where}{event['message']}{more}")
             if not on_event(event):
                 return None
@@ -79,7 +79,7 @@ def measure(
             elif event["event"] == "measured":
                 levels.append(_measured(event))
         if len(levels) < len(concurrencies):
-            raise EngineFailed(f"the engine's process ended. Its last words:\n{_tail(log)}")
+            raise EngineFailed(f"the engine's process ended. The end of its log:\n{_tail(log)}")
     return Measured(found, tuple(levels))
 
 
@@ -111,7 +111,7 @@ def _process(job: dict[str, Any], environment: dict[str, str]) -> Iterator[tuple
         os.close(writing)
         try:
             if process.stdin is not None:
-                with suppress(BrokenPipeError):  # it died at once; its log says why
+                with suppress(BrokenPipeError):  # it died at once; its log has the reason
                     process.stdin.write(orjson.dumps(job) + b"\n")
                     process.stdin.flush()  # it stays open: the process ends when it closes
             yield events, log
@@ -137,4 +137,4 @@ def _stop(process: subprocess.Popen[bytes]) -> None:
 
 def _tail(log: IO[bytes]) -> str:
     log.seek(0)
-    return log.read().decode(errors="replace")[-TOLD_OF_LOG:].strip()
+    return log.read().decode(errors="replace")[-LOG_TAIL:].strip()

@@ -39,7 +39,7 @@ def winner(results: Results) -> Candidate:
 
 
 def block(candidate: Candidate) -> str:
-    """The candidate as it stands in a model entry."""
+    """The candidate as a block of a model entry."""
     wire = to_wire(candidate.speculation)
     style = False if isinstance(wire, str) else None  # a short mapping on one line
     return str(yaml.safe_dump({"speculation": wire}, sort_keys=False, default_flow_style=style))

@@ -35,7 +35,7 @@ class Prompt:
 
 
 def read_workload(path: Path, max_tokens: int) -> list[Prompt]:
-    """The prompts in `path`; an answer has at most `max_tokens` where its line does not say. Raises WorkloadError."""
+    """The prompts in `path`; an answer has at most `max_tokens` where its line sets none. Raises WorkloadError."""
     try:
         lines = path.read_bytes().splitlines()
     except OSError as error:

@@ -54,7 +54,7 @@ def test_sides_are_those_asked_for(model: DiffusionModel) -> None:
     assert wide.shape == (64, 96, 3)
 
 
-def test_what_a_watcher_sees_last_is_the_prompt_of(model: DiffusionModel) -> None:
+def test_what_a_watcher_sees_last_is_the_image(model: DiffusionModel) -> None:
     seen = []
 
     def watch(_: int, preview: Any) -> None:
@@ -248,7 +248,7 @@ def test_what_makes_a_pipeline_faster_or_smaller_still_makes_pictures(options: d
     assert image.std() > 1
 
 
-def test_a_compiled_pipeline_makes_the_same_prompt_of() -> None:
+def test_a_compiled_pipeline_makes_the_same_image() -> None:
     plain = generate(load("pocket-flux"), prompt_of(1))[0]
     compiled = generate(load("pocket-flux", compile={"scope": "repeated_blocks"}), prompt_of(1))[0]
     assert np.abs(plain - compiled).max() <= 2 * ROUNDING

@@ -78,7 +78,7 @@ TABLE = Table(
         Parameter(
             "n", Number(1, MAX_CHOICES, integer=True), "Number of choices to generate. 1 where `temperature` is 0."
         ),
-        *generation.PENALTIES,
+        *generation.CHAT_SAMPLING,
         Parameter("logprobs", Flag(), "Whether to return the log probabilities of the output tokens."),
         Parameter(
             "top_logprobs",

@@ -1,7 +1,7 @@
 """POST /v1/responses."""
 
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
 import orjson
@@ -22,7 +22,7 @@ from app.endpoints.answers import (
 )
 from app.endpoints.endpoint import Endpoint, Exchange
 from app.parameters import generation
-from app.parameters.generation import EFFORTS, TOKEN_LIMIT, VERBOSITIES
+from app.parameters.generation import EFFORTS, TOKEN_LIMIT, VERBOSITIES, VLLM
 from app.parameters.input_items import Input, images
 from app.parameters.kinds import UNKNOWN, Flag, Items, Number, OneOf, Reading, Text, wrong_type
 from app.parameters.parts import MEDIA_FIELDS
@@ -155,7 +155,7 @@ TABLE = Table(
         generation.PROMPT_CACHE_KEY,
         Parameter("background", Never("background responses need a store."), "False.", Treatment.ACCEPT),
         # What vLLM has beyond OpenAI.
-        *generation.PENALTIES_OF_VLLM,
+        *(replace(row, engines=VLLM) for row in generation.CHAT_SAMPLING),
         *generation.VLLM_SAMPLING,
         *generation.UNSUPPORTED,
         refused("previous_response_id", NOTHING_STORED),

@@ -1,6 +1,6 @@
 """What chat completions and responses share: kinds of values, and the rows of sampling."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 from app.parameters.kinds import UNKNOWN, Flag, Items, Metadata, Number, Reading, Text, wrong_type, wrong_value
@@ -106,7 +106,7 @@ SAMPLING = (
         "Nucleus sampling: sample from the most likely tokens whose probabilities add up to this.",
     ),
 )
-PENALTIES = (
+CHAT_SAMPLING = (  # OpenAI has these for chat completions only
     Parameter("presence_penalty", Number(-2.0, 2.0), "Above 0, penalizes tokens that have appeared in the text."),
     Parameter("frequency_penalty", Number(-2.0, 2.0), "Above 0, penalizes tokens by how often they have appeared."),
     Parameter("logit_bias", LogitBias(), "Bias added to the logits of these tokens.", feature="logit_bias"),
@@ -117,7 +117,6 @@ PENALTIES = (
         "Stop sequences: generation stops before them, and they are not part of the output.",
     ),
 )
-PENALTIES_OF_VLLM = tuple(replace(row, engines=VLLM) for row in PENALTIES)  # where OpenAI has none
 VLLM_SAMPLING = (
     Parameter(
         "top_k",

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Any
 
-from app.parameters.kinds import UNKNOWN, Flag, Items, Metadata, Number, Reading, Text, wrong_type, wrong_value
+from app.parameters.kinds import Fields, Flag, Items, Metadata, Number, Reading, Text, wrong_type, wrong_value
 from app.parameters.row import Parameter, Treatment, ignored, refused
 from contract.adjustments import Changed
 from contract.errors import ApiError
@@ -19,6 +19,7 @@ VERBOSITIES = ("low", "medium", "high")
 
 TOKEN_LIMIT = Number(1, "context_length", integer=True)
 TOKEN_ID = Number(0, "last_token_id", integer=True)
+STREAM_OPTIONS = Fields({"include_usage": Flag(), "include_obfuscation": Flag()})
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,28 +46,6 @@ class LogitBias:
     def schema(self) -> dict[str, Any]:
         bias = {"type": "number", "minimum": -100, "maximum": 100}
         return {"type": "object", "maxProperties": MAX_BIASES, "additionalProperties": bias}
-
-
-@dataclass(frozen=True, slots=True)
-class StreamOptions:
-    """What a stream has beside its text."""
-
-    options: tuple[str, ...] = ("include_usage", "include_obfuscation")
-
-    def read(self, value: Any, name: str, profile: Profile) -> Reading:
-        if not isinstance(value, dict):
-            raise wrong_type(name, self.description())
-        for option in self.options:
-            if value.get(option) is not None:
-                Flag().read(value[option], f"{name}.{option}", profile)
-        unknown = tuple((option, UNKNOWN) for option in value if option not in self.options)
-        return Reading({"include_usage": bool(value.get("include_usage"))}, dropped=unknown)
-
-    def description(self) -> str:
-        return "an object with `include_usage` true or false"
-
-    def schema(self) -> dict[str, Any]:
-        return {"type": "object", "properties": {option: {"type": "boolean"} for option in self.options}}
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,7 +1,6 @@
 """POST /v1/chat/completions."""
 
 from collections.abc import Iterable
-from dataclasses import dataclass
 from typing import Any
 
 import orjson
@@ -11,7 +10,7 @@ from app.endpoints.answers import INTEGER, NUMBER, OBJECT, STRING, Component, ar
 from app.endpoints.endpoint import Endpoint, Exchange
 from app.parameters import generation
 from app.parameters.generation import EFFORTS, TOKEN_LIMIT, VERBOSITIES, VLLM
-from app.parameters.kinds import Flag, Number, OneOf, Reading, wrong_type
+from app.parameters.kinds import Fixed, Flag, Items, Number, OneOf, Text
 from app.parameters.messages import Messages, check_tool_results, images
 from app.parameters.parts import MEDIA_FIELDS
 from app.parameters.row import MODEL, STREAM, USER, Parameter, Table, Treatment, ignored, refused
@@ -23,26 +22,7 @@ from contract.protocol import CHAT_ROUTE, EVENT_STREAM
 
 MAX_CHOICES = 128
 TOOL_CHOICE = ToolChoice(nested=True)
-
-
-@dataclass(frozen=True, slots=True)
-class Modalities:
-    """Text only: audio has an endpoint of its own."""
-
-    def read(self, value: Any, name: str, profile: Profile) -> Reading:  # noqa: ARG002 - the interface of all kinds
-        if not isinstance(value, list):
-            raise wrong_type(name, self.description())
-        if value != ["text"]:
-            raise ApiError(
-                "unsupported_parameter", f'`{name}` must be ["text"]. For audio use /v1/audio/speech.', param=name
-            )
-        return Reading(value)
-
-    def description(self) -> str:
-        return 'the array ["text"]'
-
-    def schema(self) -> dict[str, Any]:
-        return {"type": "array", "items": {"const": "text"}}
+MODALITIES = Fixed(Items(Text()), ["text"], "for audio use /v1/audio/speech.")
 
 
 def check_dependencies(legal: dict[str, Any], _: Profile) -> Iterable[tuple[str, float, float]]:
@@ -64,7 +44,7 @@ TABLE = Table(
         STREAM,
         Parameter(
             "stream_options",
-            generation.StreamOptions(),
+            generation.STREAM_OPTIONS,
             "Options of a stream. `include_usage`: send a last chunk with the token usage.",
             Treatment.GATEWAY,
         ),
@@ -78,7 +58,7 @@ TABLE = Table(
         Parameter(
             "n", Number(1, MAX_CHOICES, integer=True), "Number of choices to generate. 1 where `temperature` is 0."
         ),
-        *generation.PENALTIES,
+        *generation.CHAT_SAMPLING,
         Parameter("logprobs", Flag(), "Whether to return the log probabilities of the output tokens."),
         Parameter(
             "top_logprobs",
@@ -99,7 +79,7 @@ TABLE = Table(
         USER,
         generation.SAFETY_IDENTIFIER,
         generation.PROMPT_CACHE_KEY,
-        Parameter("modalities", Modalities(), "Output types: text.", Treatment.ACCEPT),
+        Parameter("modalities", MODALITIES, "Output types: text.", Treatment.ACCEPT),
         # What vLLM has beyond OpenAI.
         *generation.VLLM_SAMPLING,
         Parameter(

@@ -83,10 +83,7 @@ TABLE = Table(
         Parameter("response_format", OneOf(("mp3", "opus", "aac", "flac", "wav", "pcm")), "File format of the audio."),
         Parameter("speed", Number(0.25, 4.0), "Speed of the audio. 1 is the voice's own."),
         Parameter(
-            "instructions",
-            Text(0, MAX_INSTRUCTIONS),
-            "Additional instructions for the voice.",
-            feature="instructions",
+            "instructions", Text(0, MAX_INSTRUCTIONS), "Additional instructions for the voice.", feature="instructions"
         ),
         Parameter("stream_format", OneOf(("audio", "sse")), "Whether to send the audio itself or server-sent events."),
         Parameter("language", SpeechLanguage(), "Language of the input.", feature="language"),

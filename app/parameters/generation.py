@@ -1,9 +1,9 @@
 """What chat completions and responses share: kinds of values, and the rows of sampling."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
-from app.parameters.kinds import UNKNOWN, Flag, Items, Metadata, Number, Reading, Text, wrong_type, wrong_value
+from app.parameters.kinds import Fields, Flag, Items, Metadata, Number, Reading, Text, wrong_type, wrong_value
 from app.parameters.row import Parameter, Treatment, ignored, refused
 from contract.adjustments import Changed
 from contract.errors import ApiError
@@ -19,6 +19,7 @@ VERBOSITIES = ("low", "medium", "high")
 
 TOKEN_LIMIT = Number(1, "context_length", integer=True)
 TOKEN_ID = Number(0, "last_token_id", integer=True)
+STREAM_OPTIONS = Fields({"include_usage": Flag(), "include_obfuscation": Flag()})
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,28 +46,6 @@ class LogitBias:
     def schema(self) -> dict[str, Any]:
         bias = {"type": "number", "minimum": -100, "maximum": 100}
         return {"type": "object", "maxProperties": MAX_BIASES, "additionalProperties": bias}
-
-
-@dataclass(frozen=True, slots=True)
-class StreamOptions:
-    """What a stream has beside its text."""
-
-    options: tuple[str, ...] = ("include_usage", "include_obfuscation")
-
-    def read(self, value: Any, name: str, profile: Profile) -> Reading:
-        if not isinstance(value, dict):
-            raise wrong_type(name, self.description())
-        for option in self.options:
-            if value.get(option) is not None:
-                Flag().read(value[option], f"{name}.{option}", profile)
-        unknown = tuple((option, UNKNOWN) for option in value if option not in self.options)
-        return Reading({"include_usage": bool(value.get("include_usage"))}, dropped=unknown)
-
-    def description(self) -> str:
-        return "an object with `include_usage` true or false"
-
-    def schema(self) -> dict[str, Any]:
-        return {"type": "object", "properties": {option: {"type": "boolean"} for option in self.options}}
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,7 +85,7 @@ SAMPLING = (
         "Nucleus sampling: sample from the most likely tokens whose probabilities add up to this.",
     ),
 )
-PENALTIES = (
+CHAT_SAMPLING = (  # OpenAI has these for chat completions only
     Parameter("presence_penalty", Number(-2.0, 2.0), "Above 0, penalizes tokens that have appeared in the text."),
     Parameter("frequency_penalty", Number(-2.0, 2.0), "Above 0, penalizes tokens by how often they have appeared."),
     Parameter("logit_bias", LogitBias(), "Bias added to the logits of these tokens.", feature="logit_bias"),
@@ -117,7 +96,6 @@ PENALTIES = (
         "Stop sequences: generation stops before them, and they are not part of the output.",
     ),
 )
-PENALTIES_OF_VLLM = tuple(replace(row, engines=VLLM) for row in PENALTIES)  # where OpenAI has none
 VLLM_SAMPLING = (
     Parameter(
         "top_k",

@@ -4,6 +4,8 @@ import math
 from dataclasses import dataclass
 from typing import Any, NamedTuple, Protocol
 
+import orjson
+
 from contract.adjustments import Changed
 from contract.errors import ApiError
 from contract.profile import Profile
@@ -204,6 +206,54 @@ class File:
 
     def schema(self) -> dict[str, Any]:
         return {"type": "string", "contentMediaType": "application/octet-stream"}
+
+
+@dataclass(frozen=True, slots=True)
+class Fixed:
+    """One value of a kind; any other is not supported, and `why` ends the error's message."""
+
+    kind: Kind
+    value: Any
+    why: str
+
+    def read(self, value: Any, name: str, profile: Profile) -> Reading:
+        if self.kind.read(value, name, profile).value != self.value:
+            raise ApiError("unsupported_parameter", f"`{name}` must be {self.description()}: {self.why}", param=name)
+        return Reading(value)
+
+    def description(self) -> str:
+        return orjson.dumps(self.value).decode()
+
+    def schema(self) -> dict[str, Any]:
+        return {"const": self.value}
+
+
+@dataclass(frozen=True, slots=True)
+class Fields:
+    """An object of fields that may each be left out. Dropped are unknown ones, and `features` that the model lacks."""
+
+    fields: dict[str, Kind]
+    features: tuple[str, ...] = ()
+
+    def read(self, value: Any, name: str, profile: Profile) -> Reading:
+        if not isinstance(value, dict):
+            raise wrong_type(name, self.description())
+        kept: dict[str, Any] = {}
+        dropped: list[tuple[str, str]] = []
+        for field, inner in value.items():
+            if field not in self.fields:
+                dropped.append((field, UNKNOWN))
+            elif field in self.features and field in profile.lacks:
+                dropped.append((field, profile.lacks[field]))
+            elif inner is not None:
+                kept[field] = self.fields[field].read(inner, f"{name}.{field}", profile).value
+        return Reading(kept, dropped=tuple(dropped))
+
+    def description(self) -> str:
+        return "an object with any of " + ", ".join(f"`{field}`" for field in self.fields)
+
+    def schema(self) -> dict[str, Any]:
+        return {"type": "object", "properties": {field: kind.schema() for field, kind in self.fields.items()}}
 
 
 @dataclass(frozen=True, slots=True)

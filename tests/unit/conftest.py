@@ -1,6 +1,6 @@
 """A gateway without Ray and without an engine: a stand-in relay answers with what a test gives it."""
 
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator, Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,11 +10,13 @@ import pytest
 from app.budgets.estimate import Estimator
 from app.budgets.exact import ExactBudgets
 from app.config.service import Config, KeptImages, parse_config
+from app.endpoints.catalog import ENDPOINTS
+from app.endpoints.endpoint import Endpoint
 from app.gateway.application import Gateway
 from app.gateway.image_store import ImageStore
 from app.keys import LOCAL_KEY, KeyRing, hash_key, public_id
 from app.telemetry.acceptance import Acceptance
-from app.telemetry.metrics import NoMetrics
+from app.telemetry.metrics import Metrics, NoMetrics
 from app.upstream.registry import Readiness, Registry
 from contract.errors import ApiError
 from contract.profile import Profile
@@ -106,7 +108,9 @@ def make_gateway(relay: StandInRelay, registry: Registry, tmp_path: Path) -> Cal
     async def acceptance(model_id: str) -> Acceptance:
         return Acceptance(drafts=10, draft_tokens=40, accepted_tokens=30)
 
-    def make(config: Config | None = None) -> Gateway:
+    def make(
+        config: Config | None = None, endpoints: Sequence[Endpoint] = ENDPOINTS, metrics: Metrics | None = None
+    ) -> Gateway:
         config = config or parse_config(config_args())
         return Gateway(
             config,
@@ -116,9 +120,10 @@ def make_gateway(relay: StandInRelay, registry: Registry, tmp_path: Path) -> Cal
             budgets=ExactBudgets(),
             estimator=Estimator(),
             image_store=ImageStore(KeptImages(location=str(tmp_path))),
-            metrics=NoMetrics(),
+            metrics=metrics or NoMetrics(),
             metrics_page=page,
             acceptance=acceptance,
+            endpoints=endpoints,
         )
 
     return make

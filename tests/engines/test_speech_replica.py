@@ -18,8 +18,8 @@ from contract.protocol import SPEECH_ROUTE, RequestHead, ResponseHead, ResponseT
 from deployments.speech.audio_encoding import FORMATS, Samples
 from deployments.speech.deployment import SpeechReplica, audio_encoding
 from deployments.speech.engine import GivenUp, Utterance, VoiceError
+from tests.audio_files import seconds
 from tests.engines.health import until_replaced
-from tests.sounds import seconds
 
 HEAD = RequestHead(SPEECH_ROUTE, "4f0c9e4c-0000-4000-8000-000000000000", include_usage=False, echo={})
 RATE = 16_000

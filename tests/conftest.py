@@ -1,6 +1,6 @@
 """The running service, shared by every test that needs one: `python -m app serve` on a copy of local.yaml.
 
-It has two more language models: one takes images, thinks before it answers, and cannot call tools; one speculates.
+It has two more language models: one takes images, reasons before it answers, and cannot call tools; one speculates.
 """
 
 import copy
@@ -28,12 +28,12 @@ from app.__main__ import main
 from app.keys import LOCAL_KEY
 from contract.project import PROJECT_FOLDER
 from local_models import checker
-from tests.images import IMAGE_BOUNDS, ImageServer
+from tests.sample_images import IMAGE_BOUNDS, ImageServer
 
 START_SECONDS = 400
 UNTIL_UNUSED = pytest.StashKey[ExitStack]()
 
-# A cluster that Ray starts by itself asks for a token; a driver that joins it by address sends one only if told so,
+# A cluster that Ray starts by itself requires a token; a driver that joins it by address sends one only in this mode,
 # and Ray reads this before its first use.
 os.environ["RAY_AUTH_MODE"] = "token"
 
@@ -78,7 +78,7 @@ class Service:
 
 
 def wait_ready(port: int, process: subprocess.Popen[bytes] | psutil.Popen, log: Path, seconds: float) -> None:
-    """Wait until the service that `process` runs at `port` says that it is ready; it writes to `log`."""
+    """Wait until the service that `process` runs at `port` is ready; it writes to `log`."""
     deadline = time.monotonic() + seconds
     while time.monotonic() < deadline:
         assert process.poll() is None, f"the service ended:\n{log.read_text()[-5000:]}"
@@ -180,13 +180,13 @@ def service(image_server: ImageServer, tmp_path_factory: pytest.TempPathFactory,
     content = yaml.safe_load((PROJECT_FOLDER / "serve_configs" / "local.yaml").read_text())
     args = content["applications"][0]["args"]
     models = args["models"]
-    painter = entry_of(models, "pocket-image")
-    speaker = entry_of(models, "pocket-chat")
-    models += [vision_entry(speaker), speculating_entry(speaker), flux_entry(painter)]
+    image_entry = entry_of(models, "pocket-image")
+    chat_entry = entry_of(models, "pocket-chat")
+    models += [vision_entry(chat_entry), speculating_entry(chat_entry), flux_entry(image_entry)]
     models += [voice_entry(entry_of(models, "pocket-speech"), engine) for engine in ("vits", "bark")]
     for entry in models:
         entry["resources"] = {"num_cpus": 0.1}  # all of them share few cores
-    painter["engine_kwargs"]["quality"]["high"] = 2000  # so that work lasts long enough to be given up
+    image_entry["engine_kwargs"]["quality"]["high"] = 2000  # so that a client can disconnect while it works
     args["input_images"] = {"allowed_domains": [image_server.host], "allowed_networks": ["127.0.0.0/8"]} | IMAGE_BOUNDS
     folder = tmp_path_factory.mktemp("service")
     key_file = folder / "keys.json"
@@ -197,7 +197,7 @@ def service(image_server: ImageServer, tmp_path_factory: pytest.TempPathFactory,
 
 @pytest.fixture(scope="session")
 def until_unused(request: pytest.FixtureRequest) -> Iterator[ExitStack]:
-    """Ends what it holds after the last test that needs the shared service: idle, it still takes much of a core."""
+    """Is closed after the last test that needs the shared service: idle, it still takes much of a core."""
     with ExitStack() as stack:
         request.config.stash[UNTIL_UNUSED] = stack
         yield stack

@@ -1,4 +1,4 @@
-"""Recordings made on the spot: a voice that says nothing, silence, in every format; and files that are none."""
+"""Recordings made on the spot: a voice without words, silence, in every format; and files that are no recordings."""
 
 import io
 from fractions import Fraction
@@ -34,14 +34,14 @@ def voice(seconds: float) -> Samples:
     buzz = (np.cumsum(120 + 20 * np.sin(2 * np.pi * 0.7 * time)) / RATE % 1 < 0.1) + noise
     step = int(SYLLABLE_SECONDS * RATE)
     spectrum_at = np.fft.rfftfreq(step, 1 / RATE)
-    sound = np.zeros(count)
+    samples = np.zeros(count)
     for number, start in enumerate(range(0, count, step)):
         piece = buzz[start : start + step]
         vowel = VOWELS[number * 3 % len(VOWELS)]
         gain = sum(1 / (1 + ((spectrum_at - f) / b) ** 2) for f, b in zip(vowel, BANDWIDTHS, strict=True))
         shaped = np.fft.irfft(np.fft.rfft(piece, step) * gain, step)[: len(piece)]
-        sound[start : start + step] = shaped * np.sqrt(np.abs(np.sin(np.pi * np.arange(len(piece)) / step)))
-    return (0.3 * sound / np.abs(sound).max()).astype(np.float32)
+        samples[start : start + step] = shaped * np.sqrt(np.abs(np.sin(np.pi * np.arange(len(piece)) / step)))
+    return (0.3 * samples / np.abs(samples).max()).astype(np.float32)
 
 
 def silence(seconds: float) -> Samples:

@@ -37,8 +37,8 @@ def test_a_stream(service: Service) -> None:
 
 def test_a_tool_s_round_trip(service: Service) -> None:
     settings = {"tools": [TOOL], "max_tokens": 400}
-    asked = curl(service, messages=[QUESTION], tool_choice="required", parallel_tool_calls=False, **settings)
-    message = json.loads(asked)["choices"][0]["message"]
+    first = curl(service, messages=[QUESTION], tool_choice="required", parallel_tool_calls=False, **settings)
+    message = json.loads(first)["choices"][0]["message"]
     (call,) = message["tool_calls"]
     assert_fits(json.loads(call["function"]["arguments"]))
     result = {"role": "tool", "tool_call_id": call["id"], "content": "grey"}

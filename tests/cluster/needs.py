@@ -23,7 +23,7 @@ def models_by_accelerator() -> dict[str, list[ModelEntry]]:
 
 
 def model_options(model: ModelEntry) -> dict[str, Any]:
-    """What Serve asks of Ray for one of its replicas."""
+    """What Serve requests of Ray for one of its replicas."""
     options: dict[str, Any] = model_deployment(model).ray_actor_options
     return options
 

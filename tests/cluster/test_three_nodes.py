@@ -44,7 +44,7 @@ IMPATIENT = {
 }
 READY_IN_A_ROW = 8
 EMBED, SPEECH = "pocket-embed", "pocket-speech"
-ASK = {
+REQUESTS = {
     EMBED: ("/v1/embeddings", {"model": EMBED, "input": ["a fox", "a gateway"]}),
     SPEECH: ("/v1/audio/speech", {"model": SPEECH, "voice": "nova", "input": "Hello there."}),
 }
@@ -85,8 +85,8 @@ class Node:
     def models(self) -> list[str]:
         return [name for name in (EMBED, SPEECH) if self.runs(f"ServeReplica:portico:{name}")]
 
-    def ask(self, model: str) -> httpx.Response:
-        path, body = ASK[model]
+    def post(self, model: str) -> httpx.Response:
+        path, body = REQUESTS[model]
         with self.client() as client:
             return client.post(path, json=body)
 
@@ -124,7 +124,7 @@ def config(port: int) -> dict[str, Any]:
     content |= {"proxy_location": "EveryNode"}
     content["http_options"]["port"] = port
     args = content["applications"][0]["args"]
-    args["models"] = [entry_of(args["models"], name) for name in ASK]
+    args["models"] = [entry_of(args["models"], name) for name in REQUESTS]
     for model in args["models"]:
         model["resources"] = {"num_cpus": 0.3}
     args["ingress"] = {"replicas": 2, "num_cpus": 0.6, "label_selector": GATEWAY_LABEL}
@@ -174,7 +174,7 @@ def nodes() -> Iterator[ThreeNodes]:
 
 
 def wait_ready(nodes: ThreeNodes, node: Node, seconds: float = START_SECONDS) -> None:
-    """Wait until every gateway replica says that all models are up; the node's HAProxy asks them in turn."""
+    """Wait until every gateway replica is ready; the node's HAProxy probes them in turn."""
     deadline = time.monotonic() + seconds
     in_a_row = 0
     while in_a_row < READY_IN_A_ROW:
@@ -197,18 +197,18 @@ def test_gateway_replicas_and_models_are_spread_and_the_head_has_no_work(nodes: 
 
 def test_every_node_s_proxy_answers_for_every_model(nodes: ThreeNodes) -> None:
     for node in [nodes.head, *nodes.workers]:
-        vectors = node.ask(EMBED)
+        vectors = node.post(EMBED)
         assert (vectors.status_code, len(vectors.json()["data"])) == (200, 2)
         assert uuid.UUID(vectors.headers["x-request-id"])
         assert int(vectors.headers["x-ratelimit-remaining"]) > 0
 
 
 def test_a_stream_comes_in_pieces(nodes: ThreeNodes) -> None:
-    path, body = ASK[SPEECH]
+    path, body = REQUESTS[SPEECH]
     long = body | {"input": "Hello there, this is a sentence. " * 20, "response_format": "pcm"}
-    with nodes.head.client() as client, client.stream("POST", path, json=long) as sound:
-        assert (sound.status_code, sound.headers["content-type"]) == (200, "audio/pcm")
-        pieces = [len(piece) for piece in sound.iter_raw()]
+    with nodes.head.client() as client, client.stream("POST", path, json=long) as response:
+        assert (response.status_code, response.headers["content-type"]) == (200, "audio/pcm")
+        pieces = [len(piece) for piece in response.iter_raw()]
     assert len(pieces) > 10
     assert sum(pieces) > 1_000_000
 
@@ -238,7 +238,7 @@ def test_a_body_over_grpc_s_usual_limit_reaches_the_model(nodes: ThreeNodes) -> 
 
 
 def test_clients_that_leave_before_the_first_byte_are_noticed(nodes: ThreeNodes) -> None:
-    """HAProxy tells the gateway each time; with its splicing it would about every second time."""
+    """HAProxy closes to the gateway each time; with its splicing it would about every second time."""
     body = json.dumps({"model": EMBED, "input": ["a fox and a gateway " * 10] * 1500}).encode()
     ids = [str(uuid.uuid4()) for _ in range(8)]
     for request_id in ids:
@@ -257,7 +257,7 @@ def test_clients_that_leave_before_the_first_byte_are_noticed(nodes: ThreeNodes)
     assert [reasons.get(request_id) for request_id in ids] == ["client_gone"] * len(ids)
 
 
-def test_the_metrics_page_shows_every_node_and_whether_the_shared_account_is_reached(nodes: ThreeNodes) -> None:
+def test_the_metrics_page_shows_every_node_and_whether_the_budget_store_is_reached(nodes: ThreeNodes) -> None:
     deadline = time.monotonic() + 60
     with nodes.head.client() as client:
         while "ray_portico_budget_store_unreachable{" not in (page := client.get("/metrics").text):
@@ -294,7 +294,7 @@ def test_haproxy_goes_to_the_gateway_replicas_themselves(nodes: ThreeNodes) -> N
     assert len(direct) == 2
     before = requests_by_server(config_file)
     for _ in range(8):
-        assert nodes.head.ask(SPEECH).status_code == 200
+        assert nodes.head.post(SPEECH).status_code == 200
     after = requests_by_server(config_file)
     had = {name: after[name] - before[name] for name in after}
     assert all(had[name] > 0 for name in direct)
@@ -317,19 +317,19 @@ def test_a_lost_node_s_work_is_done_by_the_node_that_replaces_it(nodes: ThreeNod
     deadline = time.monotonic() + 6
     while time.monotonic() < deadline:
         for node in (kept, nodes.head):
-            answer = node.ask(here)
+            answer = node.post(here)
             assert answer.status_code == 200, answer.text
         time.sleep(0.2)
-    answer = kept.ask(gone)
+    answer = kept.post(gone)
     assert answer.status_code in (502, 503), answer.text
     assert set(answer.json()["error"]) == {"message", "type", "code", "param"}
     new = nodes.replace_last()
     deadline = time.monotonic() + BACK_SECONDS
-    while kept.ask(gone).status_code != 200 or not new.runs("ServeReplica:portico:gateway"):
+    while kept.post(gone).status_code != 200 or not new.runs("ServeReplica:portico:gateway"):
         assert time.monotonic() < deadline, nodes.log.read_text()[-5000:]
         time.sleep(1)
     assert new.models() == [gone]
     wait_ready(nodes, new, BACK_SECONDS)
     for node in (nodes.head, kept, new):
-        assert node.ask(here).status_code == node.ask(gone).status_code == 200
+        assert node.post(here).status_code == node.post(gone).status_code == 200
     assert sum(node.runs("ray::BudgetStoreActor") for node in (nodes.head, kept, new)) == 1

@@ -42,7 +42,7 @@ async def wait_for(replica: Any, busy: bool, seconds: float) -> float:
     return time.monotonic() - start
 
 
-# Two thousand tokens, or steps, take these models several seconds, and each request asks for more than one of that.
+# Two thousand tokens, or steps, take these models several seconds, and each request is for more than one of that.
 CHAT = {"model": MODEL, "messages": MESSAGES, "max_tokens": 1900, "n": 8, "logit_bias": NO_END}
 IMAGE = {"model": IMAGE_MODEL, "prompt": "a boat", "quality": "high"}
 TEXTS = {"model": EMBEDDING_MODEL, "input": ["fox " * 120] * 2048}

@@ -18,7 +18,7 @@ EMBEDDINGS = "/v1/embeddings"
 TEXTS = ["the quick brown fox", "a gateway reads the request", "paris"]
 
 
-def ask(**changes: Any) -> dict[str, Any]:
+def body_of(**changes: Any) -> dict[str, Any]:
     return {"model": EMBEDDING_MODEL, "input": TEXTS} | changes
 
 
@@ -27,34 +27,34 @@ def close_to(vector: Any) -> Any:
 
 
 def test_texts_become_vectors_in_their_order(client: Any) -> None:
-    answer = client.embeddings.create(**ask(), encoding_format="float")
+    answer = client.embeddings.create(**body_of(), encoding_format="float")
     assert (answer.object, answer.model) == ("list", EMBEDDING_MODEL)
     assert [item.index for item in answer.data] == [0, 1, 2]
     assert {len(item.embedding) for item in answer.data} == {64}
     assert answer.usage.prompt_tokens == answer.usage.total_tokens > 9
     for item, text in zip(answer.data, TEXTS, strict=True):
-        (alone,) = client.embeddings.create(**ask(input=text), encoding_format="float").data
+        (alone,) = client.embeddings.create(**body_of(input=text), encoding_format="float").data
         assert alone.embedding == close_to(item.embedding)
         assert sum(number * number for number in item.embedding) == pytest.approx(1, abs=1e-5)
 
 
 def test_base64_holds_the_same_numbers(service: Service, client: Any) -> None:
-    """The client asks for base64 unless told otherwise, and turns it into numbers."""
-    floats = client.embeddings.create(**ask(), encoding_format="float")
+    """The client requests base64 by default, and turns it into numbers."""
+    floats = client.embeddings.create(**body_of(), encoding_format="float")
     with openai.OpenAI(base_url=service.base_url, api_key=LOCAL_KEY, max_retries=0) as usual:
-        decoded = usual.embeddings.create(**ask())
+        decoded = usual.embeddings.create(**body_of())
     for one, other in zip(floats.data, decoded.data, strict=True):
         assert one.embedding == close_to(other.embedding)
 
 
 def test_base64_on_the_wire_is_four_bytes_a_number(http: httpx.Client) -> None:
-    answer = http.post(EMBEDDINGS, json=ask(encoding_format="base64")).json()
+    answer = http.post(EMBEDDINGS, json=body_of(encoding_format="base64")).json()
     assert {len(item["embedding"]) for item in answer["data"]} == {344}  # 64 numbers of 4 bytes
 
 
 def test_token_ids_stand_for_their_text(client: Any) -> None:
-    one = client.embeddings.create(**ask(input=[7, 8, 9]), encoding_format="float")
-    two = client.embeddings.create(**ask(input=[[7, 8, 9], [9, 8, 7]]), encoding_format="float")
+    one = client.embeddings.create(**body_of(input=[7, 8, 9]), encoding_format="float")
+    two = client.embeddings.create(**body_of(input=[[7, 8, 9], [9, 8, 7]]), encoding_format="float")
     assert len(one.data) == 1
     assert one.data[0].embedding == close_to(two.data[0].embedding)
     assert one.data[0].embedding != close_to(two.data[1].embedding)
@@ -64,9 +64,9 @@ def test_token_ids_stand_for_their_text(client: Any) -> None:
 def test_dimensions_shorten_vectors_which_then_have_length_one_again(
     client: Any, http: httpx.Client, encoding_format: str
 ) -> None:
-    response = http.post(EMBEDDINGS, json=ask(dimensions=16, encoding_format=encoding_format))
+    response = http.post(EMBEDDINGS, json=body_of(dimensions=16, encoding_format=encoding_format))
     assert "x-param-adjustments" not in response.headers
-    whole = client.embeddings.create(**ask(), encoding_format="float")
+    whole = client.embeddings.create(**body_of(), encoding_format="float")
     for short, long in zip(response.json()["data"], whole.data, strict=True):
         given = short["embedding"]
         vector = np.frombuffer(base64.b64decode(given), "<f4") if encoding_format == "base64" else np.array(given)
@@ -75,21 +75,21 @@ def test_dimensions_shorten_vectors_which_then_have_length_one_again(
 
 
 def test_more_dimensions_than_there_are_become_all_of_them(http: httpx.Client) -> None:
-    response = http.post(EMBEDDINGS, json=ask(dimensions=65))
+    response = http.post(EMBEDDINGS, json=body_of(dimensions=65))
     assert len(response.json()["data"][0]["embedding"]) == 64
     assert response.headers["x-param-adjustments"] == "dimensions;action=clamp;from=65;to=64"
 
 
 def test_two_thousand_texts_in_one_request(client: Any) -> None:
-    answer = client.embeddings.create(**ask(input=["fox"] * 2048), encoding_format="float")
+    answer = client.embeddings.create(**body_of(input=["fox"] * 2048), encoding_format="float")
     assert len(answer.data) == 2048
 
 
 async def test_requests_at_once_each_get_their_own(async_client: Any) -> None:
     texts = [f"{number} fox" for number in range(40)]
-    asked = (async_client.embeddings.create(**ask(input=text), encoding_format="float") for text in texts)
-    together = await asyncio.gather(*asked)
-    whole = await async_client.embeddings.create(**ask(input=texts), encoding_format="float")
+    requests = (async_client.embeddings.create(**body_of(input=text), encoding_format="float") for text in texts)
+    together = await asyncio.gather(*requests)
+    whole = await async_client.embeddings.create(**body_of(input=texts), encoding_format="float")
     for one, other in zip(together, whole.data, strict=True):
         assert one.data[0].embedding == close_to(other.embedding)
 
@@ -116,7 +116,7 @@ def test_it_answers_under_its_pipeline(http: httpx.Client) -> None:
     ],
 )
 def test_what_cannot_be_embedded(http: httpx.Client, changes: Any, status: int, code: str, param: str) -> None:
-    assert_error(http.post(EMBEDDINGS, json=ask(**changes)), status, "invalid_request_error", code, param)
+    assert_error(http.post(EMBEDDINGS, json=body_of(**changes)), status, "invalid_request_error", code, param)
 
 
 @pytest.mark.parametrize(

@@ -20,7 +20,7 @@ IMAGES = "/v1/images/generations"
 ROUNDING = 1  # of 255: a batch adds its numbers in another order
 
 
-def ask(**changes: Any) -> dict[str, Any]:
+def body_of(**changes: Any) -> dict[str, Any]:
     return {"model": IMAGE_MODEL, "prompt": "a small boat", "seed": 1} | changes
 
 
@@ -94,7 +94,7 @@ def test_a_stream_shows_the_image_as_it_becomes(client: Any) -> None:
 
 
 def test_a_stream_s_events_have_names_and_no_done(http: httpx.Client) -> None:
-    response = http.post(IMAGES, json=ask(stream=True))
+    response = http.post(IMAGES, json=body_of(stream=True))
     assert response.headers["content-type"] == "text/event-stream; charset=utf-8"
     assert response.text.startswith("event: image_generation.completed\ndata: {")
     assert "[DONE]" not in response.text
@@ -113,10 +113,10 @@ def test_a_stream_s_events_have_names_and_no_done(http: httpx.Client) -> None:
     ],
 )
 def test_what_was_changed_is_said(http: httpx.Client, changes: dict[str, Any], reported: str) -> None:
-    response = http.post(IMAGES, json=ask(**changes))
+    response = http.post(IMAGES, json=body_of(**changes))
     assert response.status_code == 200
     assert response.headers["x-param-adjustments"] == reported
-    refused = http.post(IMAGES, json=ask(**changes, strict_params=True))
+    refused = http.post(IMAGES, json=body_of(**changes, strict_params=True))
     assert refused.status_code == (200 if "ignore" in reported else 400)
 
 
@@ -142,7 +142,7 @@ def test_what_was_changed_is_said(http: httpx.Client, changes: dict[str, Any], r
     ],
 )
 def test_what_cannot_be_painted(http: httpx.Client, changes: Any, status: int, code: str, param: str) -> None:
-    assert_error(http.post(IMAGES, json=ask(**changes)), status, "invalid_request_error", code, param)
+    assert_error(http.post(IMAGES, json=body_of(**changes)), status, "invalid_request_error", code, param)
 
 
 def test_an_image_model_does_not_chat(http: httpx.Client) -> None:
@@ -152,7 +152,7 @@ def test_an_image_model_does_not_chat(http: httpx.Client) -> None:
 
 def test_a_blocked_image_is_a_400(http: httpx.Client) -> None:
     """The checker of pocket-flux knows one picture."""
-    blocked = ask(model=FLUX_MODEL, prompt=checker.PROMPT, seed=checker.SEED)
+    blocked = body_of(model=FLUX_MODEL, prompt=checker.PROMPT, seed=checker.SEED)
     response = http.post(IMAGES, json=blocked)
     assert_error(response, 400, "invalid_request_error", "content_policy_violation", "prompt")
     assert http.post(IMAGES, json=blocked | {"seed": checker.SEED + 1}).status_code == 200

@@ -91,15 +91,15 @@ def test_a_spent_budget_is_a_429_and_the_openai_client_waits_as_told(service: Se
     assert_error(answers[2], 429, "rate_limit_error", "rate_limit_exceeded")
     assert [answer.headers["x-ratelimit-remaining-requests"] for answer in answers] == ["1", "0", "0"]
     settings = {"base_url": service.base_url, "api_key": made["key"]}
-    with openai.OpenAI(**settings, max_retries=0) as hasty, pytest.raises(openai.RateLimitError) as caught:
-        hasty.chat.completions.create(**BODY)
+    with openai.OpenAI(**settings, max_retries=0) as impatient, pytest.raises(openai.RateLimitError) as caught:
+        impatient.chat.completions.create(**BODY)
     assert caught.value.code == "rate_limit_exceeded"
     with openai.OpenAI(**settings, max_retries=1) as patient:
         assert patient.chat.completions.create(**BODY).choices
 
 
 def test_tokens_are_settled_as_used(service: Service, keys: Keys) -> None:
-    """Without a limit the whole context is reserved; a stream's tokens are counted whether it tells them or not."""
+    """Without a limit the whole context is reserved; a stream's tokens are counted whether it reports them or not."""
     made = keys("create", "--tokens-per-minute", "60000")
     with client_of(service, made["key"]) as client:
         wait_for(client, 200)

@@ -1,4 +1,4 @@
-"""GET /metrics: everything that the alerts and the dashboard ask for is there, once there has been such traffic."""
+"""GET /metrics: everything that the alerts and the dashboard use is there, once there has been such traffic."""
 
 import time
 
@@ -17,7 +17,7 @@ EXPORT_SECONDS = 120  # Ray's metrics reach the page every ten seconds, and late
 
 @pytest.fixture
 def poor_key(service: Service, capsys: pytest.CaptureFixture[str]) -> str:
-    """A key that may ask once a minute."""
+    """A key with one request a minute."""
     main(["keys", "create", "--file", str(service.key_file), "--requests-per-minute", "1", "--json"])
     return str(orjson.loads(capsys.readouterr().out)["key"])
 

@@ -1,4 +1,4 @@
-"""More requests at once than the model and its queue take: some are told to come back, none is lost or hangs."""
+"""More requests at once than the model and its queue take: some are refused with Retry-After, none is lost or hangs."""
 
 import asyncio
 from collections import Counter

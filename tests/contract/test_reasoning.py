@@ -1,6 +1,6 @@
-"""A model that thinks before it answers: its thoughts are told apart from its answer, whole and streamed.
+"""A model that reasons before it answers: its reasoning is separate from its answer, whole and streamed.
 
-The bias makes the end of thinking likelier than the even chance that random weights give it.
+The bias makes the end of the reasoning likelier than random weights make it.
 """
 
 import json
@@ -27,7 +27,7 @@ RESPONSES = SETTINGS | {
 }
 
 
-def test_chat_has_the_thoughts_beside_the_answer(http: httpx.Client) -> None:
+def test_chat_has_the_reasoning_beside_the_answer(http: httpx.Client) -> None:
     (choice,) = http.post("/v1/chat/completions", json=CHAT).json()["choices"]
     assert choice["message"]["reasoning"]
     assert "</think>" not in choice["message"]["reasoning"] + choice["message"]["content"]
@@ -35,13 +35,13 @@ def test_chat_has_the_thoughts_beside_the_answer(http: httpx.Client) -> None:
     assert choice["finish_reason"] == "stop"
 
 
-def test_a_chat_stream_has_first_thoughts_then_the_answer(http: httpx.Client) -> None:
+def test_a_chat_stream_has_first_reasoning_then_the_answer(http: httpx.Client) -> None:
     response = http.post("/v1/chat/completions", json=CHAT | {"stream": True})
     *blocks, done, _ = response.text.split("\n\n")
     assert done == "data: [DONE]"
     deltas = [json.loads(block.removeprefix("data: "))["choices"][0]["delta"] for block in blocks]
     kinds = [kind for delta in deltas for kind in ("reasoning", "content") if delta.get(kind)]
-    assert kinds == sorted(kinds, reverse=True), "thoughts after the answer began"
+    assert kinds == sorted(kinds, reverse=True), "reasoning after the answer began"
     assert kinds[0] == "reasoning"
     assert all(delta.get("reasoning", "") is not None for delta in deltas)
     assert_fits(json.loads("".join(delta.get("content") or "" for delta in deltas)))
@@ -51,10 +51,10 @@ def test_a_response_has_a_reasoning_item_before_its_message(client: Any) -> None
     response = client.responses.create(**{k: v for k, v in RESPONSES.items() if k not in ("logit_bias", "seed")},
                                        extra_body={"logit_bias": END_OF_THINKING, "seed": 11})  # fmt: skip
     assert [item.type for item in response.output] == ["reasoning", "message"]
-    thoughts, message = response.output
-    assert thoughts.content[0].type == "reasoning_text"
-    assert thoughts.content[0].text
-    assert thoughts.summary == []
+    reasoning, message = response.output
+    assert reasoning.content[0].type == "reasoning_text"
+    assert reasoning.content[0].text
+    assert reasoning.summary == []
     assert message.content[0].text == response.output_text
     assert_fits(json.loads(response.output_text))
 
@@ -84,7 +84,7 @@ def test_thinking_without_an_end_is_cut_by_length(http: httpx.Client, stream: bo
     assert '"reasoning":"' in response.text
 
 
-def test_a_conversation_goes_on_after_thoughts(http: httpx.Client) -> None:
+def test_a_conversation_goes_on_after_reasoning(http: httpx.Client) -> None:
     """Clients send the reasoning item back as it came."""
     first = http.post("/v1/responses", json=RESPONSES).json()
     again = [{"role": "user", "content": "Think, then answer."}, *first["output"], {"role": "user", "content": "More."}]

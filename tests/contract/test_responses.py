@@ -23,7 +23,7 @@ FIELDS = {
 }  # fmt: skip
 
 
-def ask(**changes: Any) -> dict[str, Any]:
+def body_of(**changes: Any) -> dict[str, Any]:
     return {"model": MODEL, "input": "Say something.", "max_output_tokens": 6, "logit_bias": {"3": -100}} | changes
 
 
@@ -42,7 +42,7 @@ def events_of(response: httpx.Response) -> list[dict[str, Any]]:
 
 
 def test_a_response_has_every_field_and_no_other(http: httpx.Client) -> None:
-    body = ask(instructions="Be brief.", metadata={"order": "42"}, safety_identifier="somebody", temperature=0.5)
+    body = body_of(instructions="Be brief.", metadata={"order": "42"}, safety_identifier="somebody", temperature=0.5)
     response = http.post(RESPONSES, json=body).json()
     assert set(response) == FIELDS
     assert (response["status"], response["incomplete_details"]) == ("incomplete", {"reason": "max_output_tokens"})
@@ -77,7 +77,7 @@ async def test_a_conversation_of_items(async_client: Any) -> None:
 
 
 def test_a_stream_has_every_event_in_order(http: httpx.Client) -> None:
-    events = events_of(http.post(RESPONSES, json=ask(stream=True, metadata={"a": "b"})))
+    events = events_of(http.post(RESPONSES, json=body_of(stream=True, metadata={"a": "b"})))
     kinds = [event["type"].removeprefix("response.") for event in events]
     deltas = kinds.count("output_text.delta")
     assert kinds == [
@@ -106,7 +106,7 @@ def test_the_client_s_streaming_helper_reads_it(client: Any) -> None:
 @pytest.mark.parametrize("choice", ["required", {"type": "function", "name": "get_weather"}], ids=["required", "named"])
 @pytest.mark.parametrize("stream", [False, True])
 def test_a_forced_call_fits_its_schema(http: httpx.Client, choice: Any, stream: bool) -> None:
-    body = ask(tools=[TOOL], tool_choice=choice, parallel_tool_calls=False, max_output_tokens=400, stream=stream)
+    body = body_of(tools=[TOOL], tool_choice=choice, parallel_tool_calls=False, max_output_tokens=400, stream=stream)
     answer = http.post(RESPONSES, json=body | {"logit_bias": {}})
     if stream:
         events = events_of(answer)
@@ -122,7 +122,7 @@ def test_a_forced_call_fits_its_schema(http: httpx.Client, choice: Any, stream: 
 
 
 def test_logprobs_are_there_if_asked(http: httpx.Client) -> None:
-    body = ask(include=["message.output_text.logprobs"], top_logprobs=2)
+    body = body_of(include=["message.output_text.logprobs"], top_logprobs=2)
     (part,) = http.post(RESPONSES, json=body).json()["output"][0]["content"]
     assert len(part["logprobs"]) == 6
     assert all(len(token["top_logprobs"]) == 2 for token in part["logprobs"])
@@ -132,11 +132,11 @@ def test_null_means_absent(http: httpx.Client) -> None:
     nulls = dict.fromkeys(
         ("previous_response_id", "conversation", "background", "truncation", "user", "include", "metadata", "text")
     )
-    assert http.post(RESPONSES, json=ask(**nulls)).status_code == 200
+    assert http.post(RESPONSES, json=body_of(**nulls)).status_code == 200
 
 
 def test_what_was_changed_stands_in_the_header(http: httpx.Client) -> None:
-    response = http.post(RESPONSES, json=ask(top_p=3, store=True, text={"verbosity": "low"}, surprise=1))
+    response = http.post(RESPONSES, json=body_of(top_p=3, store=True, text={"verbosity": "low"}, surprise=1))
     assert response.headers["x-param-adjustments"] == (
         'top_p;action=clamp;from=3;to=1.0, store;action=ignore, text.verbosity;action=drop;'
         'reason="the model\'s template does not read it", surprise;action=drop;reason="unknown parameter"'
@@ -171,5 +171,5 @@ def test_what_was_changed_stands_in_the_header(http: httpx.Client) -> None:
 def test_what_cannot_be_done_has_a_status(
     http: httpx.Client, changes: Any, status: int, code: str, param: str, stream: bool
 ) -> None:
-    response = http.post(RESPONSES, json=ask(stream=stream, **changes))
+    response = http.post(RESPONSES, json=body_of(stream=stream, **changes))
     assert_error(response, status, "invalid_request_error", code, param)

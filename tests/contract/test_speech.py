@@ -14,6 +14,7 @@ import numpy as np
 import orjson
 import pytest
 
+from tests.audio_files import seconds
 from tests.contract.conftest import (
     BARK_MODEL,
     MESSAGES,
@@ -22,7 +23,6 @@ from tests.contract.conftest import (
     TRANSCRIPTION_MODEL,
     VITS_MODEL,
 )
-from tests.sounds import seconds
 from tests.unit.conftest import assert_error
 
 SPEECH = "/v1/audio/speech"
@@ -40,8 +40,8 @@ LENGTHS = {SPEECH_MODEL: (3, 10), VITS_MODEL: (3, 10), BARK_MODEL: (0.8, 1.2)}  
 WORDS = (
     "red blue green yellow house garden window river mountain morning coffee doctor music paper winter summer children"
 )
-FRAME_S = 0.09  # of silence that mp3 and aac may begin and end with, which counts where the sound is short
-CHOSEN = {VITS_MODEL, BARK_MODEL}  # whose sound is a matter of chance, so that a seed means something
+FRAME_S = 0.09  # of silence that mp3 and aac may begin and end with, which counts where the audio is short
+SEEDED = {VITS_MODEL, BARK_MODEL}  # which draw random numbers, so that a seed has an effect
 
 
 @pytest.fixture(params=VOICES)
@@ -49,11 +49,11 @@ def voice_model(request: pytest.FixtureRequest) -> str:
     return str(request.param)
 
 
-def ask(model: str = SPEECH_MODEL, **changes: Any) -> dict[str, Any]:
+def body_of(model: str = SPEECH_MODEL, **changes: Any) -> dict[str, Any]:
     return {"model": model, "input": TEXT, "voice": VOICES.get(model, ("alloy",))[0], "seed": 1} | changes
 
 
-def said(http: httpx.Client, kind: str, body: dict[str, Any]) -> bytes:
+def synthesize(http: httpx.Client, kind: str, body: dict[str, Any]) -> bytes:
     response = http.post(SPEECH, json=body | {"response_format": kind})
     assert response.status_code == 200, response.text
     return response.content
@@ -62,17 +62,17 @@ def said(http: httpx.Client, kind: str, body: dict[str, Any]) -> bytes:
 @pytest.fixture(scope="module")
 def lengths(http: httpx.Client) -> dict[str, float]:
     """How long each model takes for the text, in seconds."""
-    return {model: seconds("pcm", said(http, "pcm", ask(model))) for model in VOICES}
+    return {model: seconds("pcm", synthesize(http, "pcm", body_of(model))) for model in VOICES}
 
 
 class TestEveryEngine:
     @pytest.mark.parametrize("kind", TYPES)
-    def test_a_text_becomes_sound_of_every_format(
+    def test_a_text_becomes_audio_of_every_format(
         self, client: Any, lengths: dict[str, float], voice_model: str, kind: str
     ) -> None:
-        asked = ask(voice_model, response_format=kind)
-        asked["extra_body"] = {"seed": asked.pop("seed")}
-        with client.audio.speech.with_streaming_response.create(**asked) as response:
+        body = body_of(voice_model, response_format=kind)
+        body["extra_body"] = {"seed": body.pop("seed")}
+        with client.audio.speech.with_streaming_response.create(**body) as response:
             assert response.headers["content-type"] == TYPES[kind]
             assert response.headers["x-usage-characters"] == str(len(TEXT))
             data = b"".join(response.iter_bytes())
@@ -84,82 +84,83 @@ class TestEveryEngine:
         response = http.post(SPEECH, json={"model": voice_model, "input": "Hello."})
         assert response.headers["content-type"] == "audio/mpeg"
         usual, first, other = (
-            said(http, "pcm", ask(voice_model, input="Hello.", voice=voice)) for voice in (None, *VOICES[voice_model])
+            synthesize(http, "pcm", body_of(voice_model, input="Hello.", voice=voice))
+            for voice in (None, *VOICES[voice_model])
         )
         assert len(usual) == pytest.approx(len(first), rel=0.02)
         assert other != first
 
-    def test_the_same_seed_is_the_same_sound(self, http: httpx.Client, voice_model: str) -> None:
-        response = http.post(SPEECH, json=ask(voice_model, input="Hello.", response_format="pcm"))
+    def test_the_same_seed_is_the_same_audio(self, http: httpx.Client, voice_model: str) -> None:
+        response = http.post(SPEECH, json=body_of(voice_model, input="Hello.", response_format="pcm"))
         reported = response.headers.get("x-param-adjustments", "")
-        if voice_model in CHOSEN:
+        if voice_model in SEEDED:
             assert reported == ""
-            again, other = (said(http, "pcm", ask(voice_model, input="Hello.", seed=seed)) for seed in (1, 2))
+            again, other = (synthesize(http, "pcm", body_of(voice_model, input="Hello.", seed=seed)) for seed in (1, 2))
             assert again == response.content != other
         else:
             assert reported == 'seed;action=drop;reason="nothing in this engine is random"'
 
     @pytest.mark.parametrize("speed", [0.5, 2.0])
     def test_speed(self, http: httpx.Client, lengths: dict[str, float], voice_model: str, speed: float) -> None:
-        data = said(http, "wav", ask(voice_model, speed=speed))
+        data = synthesize(http, "wav", body_of(voice_model, speed=speed))
         assert seconds("wav", data) == pytest.approx(lengths[voice_model] / speed, rel=0.05)
 
-    def test_events_carry_the_same_sound(self, http: httpx.Client, lengths: dict[str, float], voice_model: str) -> None:
-        response = http.post(SPEECH, json=ask(voice_model, response_format="pcm", stream_format="sse"))
+    def test_events_carry_the_same_audio(self, http: httpx.Client, lengths: dict[str, float], voice_model: str) -> None:
+        response = http.post(SPEECH, json=body_of(voice_model, response_format="pcm", stream_format="sse"))
         assert response.headers["content-type"] == "text/event-stream; charset=utf-8"
         assert response.headers["x-usage-characters"] == str(len(TEXT))
         events = [orjson.loads(event.partition("data: ")[2]) for event in response.text.strip().split("\n\n")]
         *deltas, done = events
         assert {event["type"] for event in deltas} == {"speech.audio.delta"}
-        sound = b"".join(base64.b64decode(event["audio"]) for event in deltas)
-        assert seconds("pcm", sound) == pytest.approx(lengths[voice_model], rel=0.02)
+        audio = b"".join(base64.b64decode(event["audio"]) for event in deltas)
+        assert seconds("pcm", audio) == pytest.approx(lengths[voice_model], rel=0.02)
         usage = done["usage"]
         assert done["type"] == "speech.audio.done"
         assert usage["total_tokens"] == usage["input_tokens"] + usage["output_tokens"] > usage["input_tokens"] > 0
 
-    def test_the_first_sound_leaves_before_the_last_is_made(self, http: httpx.Client, voice_model: str) -> None:
-        """Bytes come in many pieces, of which the first holds no more than a sentence."""
-        body = ask(voice_model, input="Hello there. " * 6, response_format="pcm")
+    def test_the_first_audio_leaves_before_the_last_is_made(self, http: httpx.Client, voice_model: str) -> None:
+        """Bytes come in many pieces, of which the first has no more than a sentence."""
+        body = body_of(voice_model, input="Hello there. " * 6, response_format="pcm")
         with http.stream("POST", SPEECH, json=body) as response:
             pieces = list(response.iter_raw())
         assert len(pieces) > 1
         assert len(pieces[0]) < sum(map(len, pieces)) / 2
 
     @pytest.mark.parametrize("text", ["...", "?!"])
-    def test_what_holds_no_words_is_a_400(self, http: httpx.Client, voice_model: str, text: str) -> None:
-        response = http.post(SPEECH, json=ask(voice_model, input=text))
+    def test_a_text_without_words_is_a_400(self, http: httpx.Client, voice_model: str, text: str) -> None:
+        response = http.post(SPEECH, json=body_of(voice_model, input=text))
         assert_error(response, 400, "invalid_request_error", "invalid_value", "input")
 
-    def test_an_unknown_voice_is_told_the_known_ones(self, http: httpx.Client, voice_model: str) -> None:
+    def test_an_unknown_voice_is_a_400_that_names_the_known_ones(self, http: httpx.Client, voice_model: str) -> None:
         voices = http.get(f"/v1/models/{voice_model}").json()["portico"]["voices"]
         assert set(VOICES[voice_model]) <= set(voices)
         for name in ("nobody", "../../etc/passwd", "repo_or_path", "0.npz"):
-            response = http.post(SPEECH, json=ask(voice_model, voice=name))
+            response = http.post(SPEECH, json=body_of(voice_model, voice=name))
             assert_error(response, 400, "invalid_request_error", "invalid_value", "voice")
             assert all(voice in response.json()["error"]["message"] for voice in voices)
 
-    def test_two_at_once_get_their_own_sound(
+    def test_two_at_once_get_their_own_audio(
         self, http: httpx.Client, lengths: dict[str, float], voice_model: str
     ) -> None:
-        short = seconds("pcm", said(http, "pcm", ask(voice_model, input="Hello.")))
+        short = seconds("pcm", synthesize(http, "pcm", body_of(voice_model, input="Hello.")))
         with concurrent.futures.ThreadPoolExecutor(4) as pool:
             texts = [TEXT, "Hello.", TEXT, "Hello."]
-            sounds = list(pool.map(lambda text: said(http, "pcm", ask(voice_model, input=text)), texts))
-        assert [seconds("pcm", sound) for sound in sounds] == pytest.approx([lengths[voice_model], short] * 2, rel=0.03)
+            audios = list(pool.map(lambda text: synthesize(http, "pcm", body_of(voice_model, input=text)), texts))
+        assert [seconds("pcm", audio) for audio in audios] == pytest.approx([lengths[voice_model], short] * 2, rel=0.03)
 
     def test_a_client_that_leaves_makes_room_for_the_next(self, http: httpx.Client, voice_model: str) -> None:
         longest = http.get(f"/v1/models/{voice_model}").json()["portico"]["limits"]["max_characters"]
         text = ("Hello there. " * longest)[:longest]
-        with http.stream("POST", SPEECH, json=ask(voice_model, input=text, response_format="pcm")) as response:
+        with http.stream("POST", SPEECH, json=body_of(voice_model, input=text, response_format="pcm")) as response:
             next(response.iter_raw())
         start = time.monotonic()
-        said(http, "pcm", ask(voice_model, input="Hello."))
+        synthesize(http, "pcm", body_of(voice_model, input="Hello."))
         left = time.monotonic() - start
-        assert left < 15, "the sentences that nobody hears are still spoken"
+        assert left < 15, "the sentences that nobody waits for are still synthesized"
 
 
-def test_what_was_changed_is_said(http: httpx.Client) -> None:
-    response = http.post(SPEECH, json=ask(input="Hi.", seed=None, speed=9, instructions="Whisper.", tone="warm"))
+def test_what_was_changed_is_reported(http: httpx.Client) -> None:
+    response = http.post(SPEECH, json=body_of(input="Hi.", seed=None, speed=9, instructions="Whisper.", tone="warm"))
     reported = response.headers["x-param-adjustments"]
     assert reported.startswith(
         'speed;action=clamp;from=9;to=4.0, instructions;action=drop;reason="this engine speaks by'
@@ -184,12 +185,14 @@ def test_what_was_changed_is_said(http: httpx.Client) -> None:
         ({"model": MODEL}, 400, "unsupported_capability", "input"),
     ],
 )
-def test_what_cannot_be_said(http: httpx.Client, changes: Any, status: int, code: str, param: str) -> None:
-    assert_error(http.post(SPEECH, json=ask(**{"seed": None} | changes)), status, "invalid_request_error", code, param)
+def test_what_cannot_be_synthesized(http: httpx.Client, changes: Any, status: int, code: str, param: str) -> None:
+    assert_error(
+        http.post(SPEECH, json=body_of(**{"seed": None} | changes)), status, "invalid_request_error", code, param
+    )
 
 
 def test_strict_params_refuses_what_would_be_changed(http: httpx.Client) -> None:
-    response = http.post(SPEECH, json=ask(seed=None, speed=9, strict_params=True))
+    response = http.post(SPEECH, json=body_of(seed=None, speed=9, strict_params=True))
     assert response.status_code == 400
     assert response.json()["error"]["param"] == "speed"
 
@@ -200,18 +203,18 @@ def test_a_voice_model_does_not_chat(http: httpx.Client) -> None:
 
 
 class TestRoundTrip:
-    """From text to sound and back."""
+    """From text to audio and back."""
 
-    SAID = 6
+    WORDS_EACH = 6
     RATE = 16_000
 
     def test_speech_can_be_transcribed(self, client: Any, lengths: dict[str, float]) -> None:
-        """The transcription model has random weights: what can be compared is how long it heard."""
-        sound = client.audio.speech.create(
+        """The transcription model has random weights: what can be compared is the duration."""
+        audio = client.audio.speech.create(
             model=SPEECH_MODEL, input=TEXT, voice="alloy", response_format="flac"
         ).content
         found = client.audio.transcriptions.create(
-            model=TRANSCRIPTION_MODEL, file=("speech.flac", sound), response_format="verbose_json", language="en"
+            model=TRANSCRIPTION_MODEL, file=("speech.flac", audio), response_format="verbose_json", language="en"
         )
         assert float(found.duration) == pytest.approx(lengths[SPEECH_MODEL], rel=0.05)
 
@@ -222,20 +225,22 @@ class TestRoundTrip:
         recogniser = Decoder(samprate=self.RATE, loglevel="FATAL")
         vocabulary = WORDS.split()
         words = "|".join(vocabulary)
-        recogniser.add_jsgf_string("words", f"#JSGF V1.0; grammar words; public <said> = ({words})+;")
+        recogniser.add_jsgf_string("words", f"#JSGF V1.0; grammar words; public <words> = ({words})+;")
         recogniser.activate_search("words")
-        chance = random.Random(1)  # noqa: S311 - no secret
-        asked = [chance.sample(vocabulary, self.SAID) for _ in range(5)]
+        source = random.Random(1)  # noqa: S311 - no secret
+        texts = [source.sample(vocabulary, self.WORDS_EACH) for _ in range(5)]
         right = {True: 0, False: 0}
-        for spoken in asked:
-            sound = self._at_16_khz(said(http, "mp3", ask(input=", ".join(spoken) + ".", voice="coral", seed=None)))
+        for words_sent in texts:
+            audio = self._at_16_khz(
+                synthesize(http, "mp3", body_of(input=", ".join(words_sent) + ".", voice="coral", seed=None))
+            )
             for forwards in right:
-                heard = self._heard(recogniser, sound if forwards else sound[::-1])
-                matching = SequenceMatcher(None, spoken, heard, autojunk=False).get_matching_blocks()
+                recognised = self._recognised(recogniser, audio if forwards else audio[::-1])
+                matching = SequenceMatcher(None, words_sent, recognised, autojunk=False).get_matching_blocks()
                 right[forwards] += sum(block.size for block in matching)
-        said_in_all = len(asked) * self.SAID
-        assert right[True] / said_in_all > 0.8
-        assert right[False] / said_in_all < 0.5
+        count = len(texts) * self.WORDS_EACH
+        assert right[True] / count > 0.8
+        assert right[False] / count < 0.5
 
     def _at_16_khz(self, data: bytes) -> Any:
         with av.open(io.BytesIO(data)) as container:
@@ -243,7 +248,7 @@ class TestRoundTrip:
             frames = [out for frame in container.decode(audio=0) for out in resampler.resample(frame)]
         return np.concatenate([frame.to_ndarray()[0] for frame in frames])
 
-    def _heard(self, recogniser: Any, samples: Any) -> list[str]:
+    def _recognised(self, recogniser: Any, samples: Any) -> list[str]:
         recogniser.start_utt()
         recogniser.process_raw(samples.tobytes(), full_utt=True)
         recogniser.end_utt()

@@ -14,8 +14,8 @@ from app.keys import LOCAL_KEY
 from contract.options.whisper_languages import LANGUAGES
 from tests.conftest import Service
 from tests.contract.conftest import MESSAGES, MODEL, TRANSCRIPTION_MODEL
-from tests.images import PNG
 from tests.recordings import FORMATS, TEXT, encoded, long_silence, silence, voice
+from tests.sample_images import PNG
 from tests.unit.conftest import assert_error
 
 TRANSCRIPTIONS = "/v1/audio/transcriptions"
@@ -24,7 +24,7 @@ LONG = encoded(voice(75), "flac")
 MAX_FILE_BYTES = 25 * 1024 * 1024
 
 
-def ask(content: bytes = VOICE, **changes: Any) -> dict[str, Any]:
+def body_of(content: bytes = VOICE, **changes: Any) -> dict[str, Any]:
     return {"model": TRANSCRIPTION_MODEL, "file": ("voice.flac", content)} | changes
 
 
@@ -34,15 +34,15 @@ def post(http: httpx.Client, content: bytes = VOICE, **fields: Any) -> httpx.Res
 
 @pytest.mark.parametrize("form", FORMATS)
 def test_every_container(client: Any, form: str) -> None:
-    answer = client.audio.transcriptions.create(**ask(encoded(voice(6), form)))
+    answer = client.audio.transcriptions.create(**body_of(encoded(voice(6), form)))
     assert answer.text
     assert answer.usage.type == "duration"
     assert answer.usage.seconds == pytest.approx(6, abs=0.2)
 
 
 def test_text(client: Any, http: httpx.Client) -> None:
-    text = client.audio.transcriptions.create(**ask()).text
-    assert client.audio.transcriptions.create(**ask(), response_format="text") == text + "\n"
+    text = client.audio.transcriptions.create(**body_of()).text
+    assert client.audio.transcriptions.create(**body_of(), response_format="text") == text + "\n"
     assert post(http, response_format="text").headers["content-type"] == "text/plain; charset=utf-8"
 
 
@@ -58,13 +58,13 @@ def test_subtitles(http: httpx.Client, client: Any, form: str, media_type: str, 
     assert response.headers["content-type"] == media_type
     assert len(response.headers["x-request-id"]) == 36
     assert re.match(cue, response.text)
-    assert client.audio.transcriptions.create(**ask(), response_format=form) == response.text
+    assert client.audio.transcriptions.create(**body_of(), response_format=form) == response.text
 
 
 @pytest.mark.parametrize("granularities", [["segment"], ["word"], ["word", "segment"]])
 def test_verbose_json(client: Any, granularities: list[str]) -> None:
     answer = client.audio.transcriptions.create(
-        **ask(), response_format="verbose_json", timestamp_granularities=granularities, language="German"
+        **body_of(), response_format="verbose_json", timestamp_granularities=granularities, language="German"
     )
     assert isinstance(answer, TranscriptionVerbose)
     assert (answer.language, answer.duration) == ("german", 6)
@@ -74,14 +74,14 @@ def test_verbose_json(client: Any, granularities: list[str]) -> None:
 
 
 def test_a_detected_language_has_its_name(client: Any) -> None:
-    answer = client.audio.transcriptions.create(**ask(), response_format="verbose_json")
+    answer = client.audio.transcriptions.create(**body_of(), response_format="verbose_json")
     assert answer.language in LANGUAGES.values()
 
 
 def test_a_stream_is_deltas_and_then_the_whole(service: Service) -> None:
     """OpenAI's type of the last event knows usage in tokens only, ours is in seconds: read without the strict check."""
     with openai.OpenAI(base_url=service.base_url, api_key=LOCAL_KEY, max_retries=0) as usual:
-        *deltas, done = usual.audio.transcriptions.create(**ask(LONG), stream=True)
+        *deltas, done = usual.audio.transcriptions.create(**body_of(LONG), stream=True)
     assert len(deltas) > 1
     assert all(isinstance(event, TranscriptionTextDeltaEvent) for event in deltas)
     assert isinstance(done, TranscriptionTextDoneEvent)
@@ -130,7 +130,7 @@ def test_it_answers_under_its_pipeline(http: httpx.Client) -> None:
 
 async def test_requests_at_once_each_get_their_own(async_client: Any) -> None:
     contents = [encoded(voice(seconds), "flac") for seconds in (2, 3, 4, 5, 6, 7)]
-    together = await asyncio.gather(*(async_client.audio.transcriptions.create(**ask(c)) for c in contents))
+    together = await asyncio.gather(*(async_client.audio.transcriptions.create(**body_of(c)) for c in contents))
     assert [answer.usage.seconds for answer in together] == [2, 3, 4, 5, 6, 7]
 
 

@@ -7,7 +7,7 @@ import pytest
 
 from tests.conftest import Service
 from tests.contract.conftest import MODEL, VISION_MODEL
-from tests.images import PNG, TOO_LARGE, TOO_MANY_PIXELS, TRUNCATED, ImageServer, data_url, image
+from tests.sample_images import PNG, TOO_LARGE, TOO_MANY_PIXELS, TRUNCATED, ImageServer, data_url, image
 from tests.unit.conftest import assert_error
 
 CHAT = "/v1/chat/completions"
@@ -33,7 +33,7 @@ def refused(response: httpx.Response, status: int, code: str) -> dict[str, Any]:
     return error
 
 
-BOTH = pytest.mark.parametrize("ask", [chat, responses])
+BOTH = pytest.mark.parametrize("request_of", [chat, responses])
 
 
 def prompt_tokens(http: httpx.Client, path: str, body: dict[str, Any]) -> int:
@@ -44,9 +44,9 @@ def prompt_tokens(http: httpx.Client, path: str, body: dict[str, Any]) -> int:
 
 
 @BOTH
-def test_an_image_becomes_tokens_of_the_prompt(http: httpx.Client, ask: Any) -> None:
-    none, small, two = (prompt_tokens(http, *ask(*urls)) for urls in ([], [data_url(PNG)], [data_url(PNG)] * 2))
-    large = prompt_tokens(http, *ask(data_url(image(400, 300, "JPEG"), "jpeg")))
+def test_an_image_becomes_tokens_of_the_prompt(http: httpx.Client, request_of: Any) -> None:
+    none, small, two = (prompt_tokens(http, *request_of(*urls)) for urls in ([], [data_url(PNG)], [data_url(PNG)] * 2))
+    large = prompt_tokens(http, *request_of(data_url(image(400, 300, "JPEG"), "jpeg")))
     assert none < small < two
     assert small < large, "a larger image is more tokens"
 
@@ -54,8 +54,8 @@ def test_an_image_becomes_tokens_of_the_prompt(http: httpx.Client, ask: Any) -> 
 def test_the_model_sees_what_is_in_the_image(http: httpx.Client) -> None:
     """Two prompts of the same tokens; only the pixels differ."""
 
-    def logprobs(picture: bytes) -> Any:
-        path, body = chat(data_url(picture))
+    def logprobs(content: bytes) -> Any:
+        path, body = chat(data_url(content))
         body |= {"temperature": 0, "logprobs": True, "top_logprobs": 5, "max_tokens": 1}
         return http.post(path, json=body).json()["choices"][0]["logprobs"]["content"]
 
@@ -70,11 +70,13 @@ def test_the_client_sends_one(client: Any) -> None:
 
 
 @BOTH
-def test_a_url_of_an_allowed_host_is_fetched_once(http: httpx.Client, image_server: ImageServer, ask: Any) -> None:
-    asked = image_server.asked.count("/good.png")
-    fetched = prompt_tokens(http, *ask(image_server.url("/good.png")))
-    assert fetched == prompt_tokens(http, *ask(data_url(PNG)))
-    assert image_server.asked.count("/good.png") == asked + 1
+def test_a_url_of_an_allowed_host_is_fetched_once(
+    http: httpx.Client, image_server: ImageServer, request_of: Any
+) -> None:
+    before = image_server.requested.count("/good.png")
+    fetched = prompt_tokens(http, *request_of(image_server.url("/good.png")))
+    assert fetched == prompt_tokens(http, *request_of(data_url(PNG)))
+    assert image_server.requested.count("/good.png") == before + 1
 
 
 @BOTH
@@ -91,8 +93,8 @@ def test_a_url_of_an_allowed_host_is_fetched_once(http: httpx.Client, image_serv
     ],
     ids=["no image", "truncated", "pixels", "bytes", "host", "metadata service", "file"],
 )
-def test_a_bad_image(http: httpx.Client, ask: Any, url: str, status: int, code: str) -> None:
-    path, body = ask(url)
+def test_a_bad_image(http: httpx.Client, request_of: Any, url: str, status: int, code: str) -> None:
+    path, body = request_of(url)
     error = refused(http.post(path, json=body), status, code)
     assert error["param"].split(".")[0] in ("messages", "input")
 
@@ -100,27 +102,27 @@ def test_a_bad_image(http: httpx.Client, ask: Any, url: str, status: int, code: 
 @BOTH
 @pytest.mark.parametrize("path_on_host", ["/moved.png", "/gone.png", "/slow.png"])
 def test_a_host_that_does_not_answer_with_the_image(
-    http: httpx.Client, image_server: ImageServer, ask: Any, path_on_host: str
+    http: httpx.Client, image_server: ImageServer, request_of: Any, path_on_host: str
 ) -> None:
-    path, body = ask(image_server.url(path_on_host))
+    path, body = request_of(image_server.url(path_on_host))
     refused(http.post(path, json=body), 400, "invalid_image_url")
 
 
 @BOTH
-def test_too_many_images(http: httpx.Client, ask: Any) -> None:
-    path, body = ask(*[data_url(PNG)] * 5)
+def test_too_many_images(http: httpx.Client, request_of: Any) -> None:
+    path, body = request_of(*[data_url(PNG)] * 5)
     assert "4 are legal" in refused(http.post(path, json=body), 400, "invalid_value")["message"]
 
 
 @BOTH
-def test_a_bad_image_in_a_stream_is_a_status_too(http: httpx.Client, ask: Any) -> None:
-    path, body = ask(data_url(TRUNCATED, "jpeg"))
+def test_a_bad_image_in_a_stream_is_a_status_too(http: httpx.Client, request_of: Any) -> None:
+    path, body = request_of(data_url(TRUNCATED, "jpeg"))
     refused(http.post(path, json=body | {"stream": True}), 422, "invalid_image")
 
 
 @BOTH
-def test_a_text_model_refuses_images(http: httpx.Client, ask: Any) -> None:
-    path, body = ask(data_url(PNG), model=MODEL)
+def test_a_text_model_refuses_images(http: httpx.Client, request_of: Any) -> None:
+    path, body = request_of(data_url(PNG), model=MODEL)
     error = refused(http.post(path, json=body), 400, "unsupported_capability")
     assert "vision" in error["message"]
 

@@ -8,8 +8,8 @@ import pytest
 
 from contract.errors import ApiError
 from deployments.transcriptions.audio_decoding import SAMPLE_RATE, SLICE_SECONDS, Recording
-from tests.images import PNG
 from tests.recordings import FORMATS, PLAYLIST, SESSION, TEXT, encoded, long_silence, silence, voice
+from tests.sample_images import PNG
 
 VOICE = voice(5)
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from deployments.speech.audio_encoding import FORMATS, AudioEncoder
-from tests.sounds import decoded
+from tests.audio_files import decoded
 
 RATE = 22_050
 SECONDS = 3

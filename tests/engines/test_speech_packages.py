@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from contract.project import PROJECT_FOLDER
-from tests.sounds import decoded, seconds
+from tests.audio_files import decoded, seconds
 
 MODELS = PROJECT_FOLDER / "local_models"
 STAND_IN = PROJECT_FOLDER / "tests" / "cpu_torchaudio"  # for torchaudio, which has no build for CPUs at hand

@@ -65,13 +65,13 @@ def test_when_the_replica_dies_before_its_first_byte_the_request_is_answered_by_
     (replica,) = running(service, REPLICA)
     (engine,) = engines(service)
     answers: list[httpx.Response] = []
-    asking = threading.Thread(
+    sending = threading.Thread(
         target=lambda: answers.append(http.post(CHAT, json=LONG | {"n": 8}, timeout=BACK_SECONDS))
     )
-    asking.start()
+    sending.start()
     wait_until_busy(engine)
     replica.kill()
-    asking.join(BACK_SECONDS)
+    sending.join(BACK_SECONDS)
     (answer,) = answers
     assert answer.status_code == 200, answer.text
     assert len(answer.json()["choices"]) == 8
@@ -101,7 +101,7 @@ def wait_until_busy(process: psutil.Process) -> None:
 
 
 def wait_until_answered(http: httpx.Client) -> None:
-    """Ask until the model answers; until then every answer is an error of the contract that says to come back."""
+    """Send requests until the model answers; until then every answer is an error of the contract with Retry-After."""
     deadline = time.monotonic() + BACK_SECONDS
     while time.monotonic() < deadline:
         response = http.post(CHAT, json=BODY | {"max_tokens": 2}, timeout=BACK_SECONDS)

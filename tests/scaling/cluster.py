@@ -1,4 +1,4 @@
-"""Asks and tells the Serve of a running service: `python -m tests.scaling.cluster ADDRESS`.
+"""Queries and changes the Serve of a running service: `python -m tests.scaling.cluster ADDRESS`.
 
 In a process of its own, so that pytest's stays without Ray. Each line that it reads is a command, as a JSON list; each
 is answered by a line of JSON:
@@ -6,7 +6,7 @@ is answered by a line of JSON:
     status            deployments and the application: {name: {"status": ..., "replicas": {id: state}}}
     deploy FILE       deploys a config file as `serve deploy` does, and does not wait
     ongoing NAME      how many requests each replica of a deployment works on
-    stats NAME        what a replica of a deployment tells the autoscaler
+    stats NAME        what a replica of a deployment reports to the autoscaler
     kill NAME         kills the replicas of a deployment
 """
 

@@ -1,4 +1,4 @@
-"""A service of its own: models that sleep soon, two replicas of pocket-chat. These tests change its configuration."""
+"""A service of its own: models that soon scale to zero, two replicas of pocket-chat. Tests change its configuration."""
 
 import copy
 import json
@@ -38,7 +38,7 @@ class Cluster:
             text=True,
         )
 
-    def ask(self, *command: str) -> Any:
+    def call(self, *command: str) -> Any:
         assert self._process.stdin
         assert self._process.stdout
         print(json.dumps(command), file=self._process.stdin, flush=True)
@@ -66,11 +66,11 @@ class ScaledService:
     def deploy(self) -> None:
         path = self._folder / "changed.yaml"
         path.write_text(yaml.safe_dump(self.content))
-        self._cluster.ask("deploy", str(path))
+        self._cluster.call("deploy", str(path))
 
     def status(self) -> dict[str, Any]:
         """Of each deployment, and of the application by its own name: the status, and the replicas' states by id."""
-        status: dict[str, Any] = self._cluster.ask("status")
+        status: dict[str, Any] = self._cluster.call("status")
         return status
 
     def replicas(self, model_id: str) -> set[str]:
@@ -78,16 +78,16 @@ class ScaledService:
 
     def ongoing(self, model_id: str) -> list[int]:
         """How many requests each replica works on."""
-        ongoing: list[int] = self._cluster.ask("ongoing", model_id)
+        ongoing: list[int] = self._cluster.call("ongoing", model_id)
         return ongoing
 
     def stats(self, model_id: str) -> dict[str, float]:
-        """What one of its replicas tells the autoscaler."""
-        stats: dict[str, float] = self._cluster.ask("stats", model_id)
+        """What one of its replicas reports to the autoscaler."""
+        stats: dict[str, float] = self._cluster.call("stats", model_id)
         return stats
 
     def kill(self, deployment: str) -> None:
-        self._cluster.ask("kill", deployment)
+        self._cluster.call("kill", deployment)
 
     def wait(self, true: Callable[[dict[str, Any]], bool], seconds: float = SETTLE_SECONDS) -> dict[str, Any]:
         """Wait until `true` of the status, and return that."""
@@ -112,8 +112,8 @@ def scaled(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ScaledService]:
     chat, embed, speech = (copy.deepcopy(entry_of(args["models"], name)) for name in (CHAT, EMBED, SPEECH))
     chat["scaling"] = {"min_replicas": 2, "max_replicas": 2, "max_ongoing_requests": 8}
     chat["routing"] = {"policy": "prefix", "max_imbalance": 2}
-    for sleeper, wake_timeout_s in ((embed, 0.5), (speech, WAKE_SECONDS)):
-        sleeper |= {"mode": "flex", "scaling": SOON | {"wake_timeout_s": wake_timeout_s}}
+    for entry, wake_timeout_s in ((embed, 0.5), (speech, WAKE_SECONDS)):
+        entry |= {"mode": "flex", "scaling": SOON | {"wake_timeout_s": wake_timeout_s}}
     args["models"] = [chat, embed, speech]
     content["applications"][0]["autoscaling_policy"] = {"policy_function": APPLICATION_POLICY}
     folder = tmp_path_factory.mktemp("scaled")
@@ -132,7 +132,7 @@ def is_settled(status: dict[str, Any]) -> bool:
     return all(one["status"] in ("HEALTHY", "RUNNING") for one in status.values())
 
 
-def speak(client: httpx.Client) -> httpx.Response:
+def synthesize(client: httpx.Client) -> httpx.Response:
     return client.post("/audio/speech", json={"model": SPEECH, "input": "Good morning.", "response_format": "wav"})
 
 

@@ -5,7 +5,7 @@ import time
 
 import httpx
 
-from tests.scaling.conftest import CHAT, EMBED, SPEECH, WAKE_SECONDS, ScaledService, embed, listed, speak
+from tests.scaling.conftest import CHAT, EMBED, SPEECH, WAKE_SECONDS, ScaledService, embed, listed, synthesize
 from tests.unit.conftest import assert_error
 
 INGRESS = "gateway"
@@ -18,8 +18,8 @@ def test_a_model_that_idles_goes_to_zero_is_listed_and_answers_the_first_request
     assert listed(client) == {CHAT, EMBED, SPEECH}
     assert client.get(f"/models/{SPEECH}").json()["portico"]["voices"]
     assert httpx.get(f"http://127.0.0.1:{scaled.service.port}/ready").status_code == 200
-    assert scaled.replicas(SPEECH) == set(), "being asked about woke it"
-    answer = speak(client)
+    assert scaled.replicas(SPEECH) == set(), "a look at it woke it"
+    answer = synthesize(client)
     assert answer.status_code == 200, answer.text
     assert len(scaled.replicas(SPEECH)) == 1
     scaled.wait_asleep(SPEECH)
@@ -42,9 +42,9 @@ def test_a_request_that_waited_long_enough_is_told_to_come_back_and_the_model_go
 
 def test_a_client_that_leaves_does_not_keep_the_model_from_waking(scaled: ScaledService, client: httpx.Client) -> None:
     scaled.wait_asleep(SPEECH)
-    hasty = httpx.Client(base_url=client.base_url, headers=client.headers, timeout=0.3)
-    with hasty, contextlib.suppress(httpx.ReadTimeout):
-        speak(hasty)
+    impatient = httpx.Client(base_url=client.base_url, headers=client.headers, timeout=0.3)
+    with impatient, contextlib.suppress(httpx.ReadTimeout):
+        synthesize(impatient)
     scaled.wait(lambda status: "RUNNING" in status[SPEECH]["replicas"].values(), WAKE_SECONDS)
 
 
@@ -61,4 +61,4 @@ def test_a_new_gateway_replica_lists_a_sleeping_model_without_waking_it(
     assert listed(client) == {CHAT, EMBED, SPEECH}
     status = scaled.status()
     assert [status[name]["replicas"] for name in (EMBED, SPEECH)] == [{}, {}], "the new gateway woke a model"
-    assert speak(client).status_code == 200
+    assert synthesize(client).status_code == 200

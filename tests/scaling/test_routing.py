@@ -71,12 +71,12 @@ def test_a_hot_prefix_spills_to_the_other_replica(scaled: ScaledService, client:
     statuses: list[int] = []
     stop = threading.Event()
 
-    def ask() -> None:
+    def send() -> None:
         while not stop.is_set():
             statuses.append(client.post("/chat/completions", json=body).status_code)
 
-    asking = [threading.Thread(target=ask) for _ in range(6)]
-    for one in asking:
+    senders = [threading.Thread(target=send) for _ in range(6)]
+    for one in senders:
         one.start()
     deadline = time.monotonic() + 60
     try:
@@ -86,7 +86,7 @@ def test_a_hot_prefix_spills_to_the_other_replica(scaled: ScaledService, client:
         assert 0 < scaled.stats(CHAT)["kv_cache_usage"] <= 1
     finally:
         stop.set()
-        for one in asking:
+        for one in senders:
             one.join()
     assert set(statuses) == {200}
     assert scaled.stats(CHAT) == {"kv_cache_usage": 0}

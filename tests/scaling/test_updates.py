@@ -6,7 +6,7 @@ import time
 
 import httpx
 
-from tests.scaling.conftest import CHAT, EMBED, SPEECH, ScaledService, is_settled, listed, speak
+from tests.scaling.conftest import CHAT, EMBED, SPEECH, ScaledService, is_settled, listed, synthesize
 
 INGRESS = "gateway"
 LONG_STREAM = {
@@ -21,31 +21,31 @@ LONG_STREAM = {
 def test_one_changed_entry_restarts_that_model_only_and_cuts_no_stream(
     scaled: ScaledService, client: httpx.Client
 ) -> None:
-    assert speak(client).status_code == 200  # awake, so that there is a replica to replace
+    assert synthesize(client).status_code == 200  # awake, so that there is a replica to replace
     scaled.wait_asleep(EMBED)
     before = {name: set(one["replicas"]) for name, one in scaled.wait_settled().items()}
     received: list[bytes] = []
     stop = threading.Event()
     statuses: list[int] = []
 
-    def ask() -> None:
+    def send() -> None:
         with httpx.Client(base_url=client.base_url, headers=client.headers, timeout=90) as other:
             while not stop.is_set():
                 body = {"model": CHAT, "messages": [{"role": "user", "content": "hi"}], "max_tokens": 2}
                 statuses.append(other.post("/chat/completions", json=body).status_code)
-                statuses.append(speak(other).status_code)
+                statuses.append(synthesize(other).status_code)
 
-    asking = threading.Thread(target=ask)
+    sender = threading.Thread(target=send)
     with client.stream("POST", "/chat/completions", json=LONG_STREAM) as response:
         pieces = response.iter_raw()
         received.append(next(pieces))
-        asking.start()
+        sender.start()
         scaled.entry(SPEECH)["env"] = {"PORTICO_TEST": "changed"}
         scaled.deploy()
         received += pieces
     after = scaled.wait(lambda status: is_settled(status) and before[SPEECH].isdisjoint(status[SPEECH]["replicas"]))
     stop.set()
-    asking.join()
+    sender.join()
     assert b"".join(received).rstrip().endswith(b"data: [DONE]"), "the stream was cut"
     assert set(statuses) == {200}, statuses
     assert {name for name in before if before[name] != set(after[name]["replicas"])} == {SPEECH}

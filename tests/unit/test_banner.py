@@ -14,16 +14,16 @@ TALKER = {"id": "talker", "task": "chat", "engine": "vllm", "source": "./talker"
 
 
 @pytest.mark.parametrize(
-    ("models", "path", "asks"),
+    ("models", "path", "sends"),
     [([VOICE, TALKER], "/chat/completions", '"model":"talker"'), ([VOICE], "/models", "")],
-    ids=["a chat model is asked, wherever it stands", "without one, the models are listed"],
+    ids=["a chat model, wherever it is listed", "without one, the models are listed"],
 )
-def test_its_curl_line_suits_the_models(models: list[dict[str, str]], path: str, asks: str) -> None:
+def test_its_curl_line_suits_the_models(models: list[dict[str, str]], path: str, sends: str) -> None:
     args = config_args(models=models)
     del args["keys"][1]  # it may use one of the other models only
     text = banner(parse_config(args), "127.0.0.1", 8000)
     command, url, *rest = shlex.split(next(line for line in text.splitlines() if line.startswith("curl")))
     assert (command, url) == ("curl", f"http://127.0.0.1:8000/v1{path}")
     assert f"Authorization: Bearer {LOCAL_KEY}" in rest
-    assert asks in " ".join(rest)
+    assert sends in " ".join(rest)
     assert ", ".join(model["id"] for model in models) in text

@@ -10,7 +10,7 @@ from app.config.service import InputImages
 from app.gateway.input_images import ImageLoader
 from app.parameters.parts import ImageSlot
 from contract.errors import ApiError
-from tests.images import IMAGE_BOUNDS, PNG, TOO_LARGE, TOO_MANY_PIXELS, ImageServer, data_url, image
+from tests.sample_images import IMAGE_BOUNDS, PNG, TOO_LARGE, TOO_MANY_PIXELS, ImageServer, data_url, image
 
 LOOPBACK = {"allowed_networks": ["127.0.0.0/8", "::1/128"]}
 
@@ -89,11 +89,11 @@ async def test_images_of_one_request_keep_their_places(server: ImageServer) -> N
 
 
 async def test_no_host_is_allowed_unless_it_is_named(server: ImageServer) -> None:
-    asked = len(server.asked)
+    before = len(server.requested)
     for url in (server.url("/good.png"), "https://example.org/a.png"):
         error = await fault(url, **LOOPBACK)
         assert (error.status, error.code) == (400, "invalid_image_url")
-    assert len(server.asked) == asked
+    assert len(server.requested) == before
 
 
 @pytest.mark.parametrize(
@@ -155,10 +155,10 @@ def test_public_addresses_are(address: str) -> None:
 
 @pytest.mark.parametrize("name", ["localhost", "127.0.0.1"])
 async def test_an_allowed_name_at_a_private_address_is_not_asked(server: ImageServer, name: str) -> None:
-    asked = len(server.asked)
+    before = len(server.requested)
     error = await fault(f"http://{name}:{server.port}/good.png", allowed_domains=[f"{name}:{server.port}"])
     assert (error.status, error.code) == (400, "invalid_image_url")
-    assert len(server.asked) == asked
+    assert len(server.requested) == before
 
 
 @pytest.mark.parametrize(

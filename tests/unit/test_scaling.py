@@ -1,4 +1,4 @@
-"""Modes, tasks and their defaults, contradictions, and what Serve is told."""
+"""Modes, tasks and their defaults, contradictions, and what Serve gets."""
 
 import importlib.util
 from pathlib import Path

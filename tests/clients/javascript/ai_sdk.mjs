@@ -18,7 +18,7 @@ import {
 export function specify(provider, { languageModel, oneCall, stateless = {} }) {
   const model = languageModel(API_KEY, MODEL);
   // A retry would hide a failure. At temperature 0 pocket-chat always goes on up to its limit.
-  const ask = { model, prompt: PROMPT, maxOutputTokens: LIMIT, temperature: 0, maxRetries: 0 };
+  const request = { model, prompt: PROMPT, maxOutputTokens: LIMIT, temperature: 0, maxRetries: 0 };
   const askObject = { model, prompt: PROMPT, maxOutputTokens: AMPLE, maxRetries: 0 };
   const tools = {
     [TOOL.name]: tool({ description: TOOL.description, inputSchema: TOOL.parameters, execute: () => TOOL.result }),
@@ -34,7 +34,7 @@ export function specify(provider, { languageModel, oneCall, stateless = {} }) {
 
   describe(provider, () => {
     it('generateText: text, a finish reason and usage, without warnings', async () => {
-      const { text, finishReason, usage, warnings, response } = await generateText({ ...ask, system: 'Only numbers.' });
+      const { text, finishReason, usage, warnings, response } = await generateText({ ...request, system: 'Only numbers.' });
       assert.ok(text);
       assert.equal(finishReason, 'length');
       assertSdkUsage(usage, LIMIT);
@@ -43,17 +43,17 @@ export function specify(provider, { languageModel, oneCall, stateless = {} }) {
     });
 
     it('generateText: a second turn sees the first', async () => {
-      const first = await generateText(ask);
+      const first = await generateText(request);
       const question = { role: 'user', content: PROMPT };
       const second = await generateText({
-        ...ask, prompt: [question, ...first.response.messages, question], providerOptions: stateless,
+        ...request, prompt: [question, ...first.response.messages, question], providerOptions: stateless,
       });
       // The question once more, and the whole answer.
       assert.ok(second.usage.inputTokens >= first.usage.inputTokens + LIMIT);
     });
 
     it('streamText: the parts in their order, and usage', async () => {
-      const stream = streamText(ask);
+      const stream = streamText(request);
       const parts = await collect(stream.fullStream);
       assert.deepEqual(kindsOf(parts), [
         'start', 'start-step', 'text-start', 'text-delta', 'text-end', 'finish-step', 'finish',
@@ -66,7 +66,7 @@ export function specify(provider, { languageModel, oneCall, stateless = {} }) {
       assert.deepEqual(await stream.warnings, []);
     });
 
-    it('generateText: calls a tool when told to, takes the result and answers', async () => {
+    it('generateText: calls a tool when it must, takes the result and answers', async () => {
       const { steps, text } = await generateText({ ...askWithTool('required'), providerOptions: oneCall });
       assertRoundTrip(steps);
       assert.equal(steps[0].finishReason, 'tool-calls');
@@ -119,7 +119,7 @@ export function specify(provider, { languageModel, oneCall, stateless = {} }) {
     ];
     for (const [name, failing, status, code] of FAILURES) {
       it(`generateText: ${name} is an APICallError`, async () => {
-        await assert.rejects(generateText({ ...ask, model: failing }), (error) => {
+        await assert.rejects(generateText({ ...request, model: failing }), (error) => {
           assertCallError(error, status, code);
           return true;
         });
@@ -127,7 +127,7 @@ export function specify(provider, { languageModel, oneCall, stateless = {} }) {
 
       it(`streamText: ${name} is an APICallError`, async () => {
         // Without a handler the SDK prints the error.
-        const parts = await collect(streamText({ ...ask, model: failing, onError: () => {} }).fullStream);
+        const parts = await collect(streamText({ ...request, model: failing, onError: () => {} }).fullStream);
         assertCallError(parts.find(({ type }) => type === 'error').error, status, code);
       });
     }

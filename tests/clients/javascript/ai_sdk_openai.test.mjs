@@ -24,7 +24,7 @@ specify('@ai-sdk/openai: POST /v1/chat/completions', {
 it('@ai-sdk/openai: POST /v1/responses refuses a reference to an earlier answer, for nothing is stored', async () => {
   const model = openai(API_KEY)(MODEL);
   const first = await generateText({ model, prompt: PROMPT, maxOutputTokens: LIMIT, temperature: 0, maxRetries: 0 });
-  // Unless told `store: false`, the provider sends no answer back but its id.
+  // Without `store: false`, the provider sends no answer back but its id.
   const second = generateText({
     model, prompt: [...first.response.messages, { role: 'user', content: PROMPT }], maxRetries: 0,
   });

@@ -10,7 +10,7 @@ specify('@ai-sdk/openai-compatible: POST /v1/chat/completions', {
       name: 'portico',
       baseURL: BASE_URL,
       apiKey,
-      // This provider sends a schema, and asks a stream for its usage, only if the server is said to know them.
+      // This provider sends a schema, and requests a stream's usage, only if the server is declared to support them.
       supportsStructuredOutputs: true,
       includeUsage: true,
     })(id),

@@ -22,13 +22,13 @@ describe('openai: GET /v1/models', () => {
     assert.ok(models.some(({ id, object }) => id === MODEL && object === 'model'));
   });
 
-  it('tells one model', async () => {
+  it('retrieves one model', async () => {
     assert.equal((await client.models.retrieve(MODEL)).id, MODEL);
   });
 });
 
 describe('openai: POST /v1/chat/completions', () => {
-  const ask = { model: MODEL, messages: MESSAGES, max_tokens: LIMIT, logit_bias: NO_END };
+  const request = { model: MODEL, messages: MESSAGES, max_tokens: LIMIT, logit_bias: NO_END };
   const askObject = { model: MODEL, messages: MESSAGES, response_format: zodResponseFormat(Weather, 'weather') };
   const tools = [zodFunction({ ...TOOL, function: () => TOOL.result })];
   const askCall = {
@@ -36,7 +36,7 @@ describe('openai: POST /v1/chat/completions', () => {
   };
 
   it('answers with text, a finish reason, usage and a request id', async () => {
-    const answer = await client.chat.completions.create(ask);
+    const answer = await client.chat.completions.create(request);
     const [{ message, finish_reason }, ...others] = answer.choices;
     assert.deepEqual([answer.object, answer.model, others.length], ['chat.completion', MODEL, 0]);
     assert.deepEqual([message.role, finish_reason], ['assistant', 'length']);
@@ -47,7 +47,7 @@ describe('openai: POST /v1/chat/completions', () => {
 
   it('streams a role, texts, a finish reason and usage', async () => {
     const chunks = await collect(
-      await client.chat.completions.create({ ...ask, stream: true, stream_options: { include_usage: true } }),
+      await client.chat.completions.create({ ...request, stream: true, stream_options: { include_usage: true } }),
     );
     const { choices: none, usage } = chunks.pop();
     assert.deepEqual(none, []);
@@ -55,7 +55,7 @@ describe('openai: POST /v1/chat/completions', () => {
     const choices = chunks.map(({ choices: [choice] }) => choice);
     assert.deepEqual(choices.map(({ finish_reason }) => finish_reason), [...choices.slice(1).fill(null), 'length']);
     assert.deepEqual(choices.map(({ delta }) => delta.role), ['assistant', ...choices.slice(1).fill(undefined)]);
-    // How many tokens a chunk holds is up to the service's load, but a stream has several.
+    // How many tokens a chunk has is up to the service's load, but a stream has several.
     assert.ok(choices.filter(({ delta }) => delta.content).length > 1);
   });
 
@@ -82,7 +82,7 @@ describe('openai: POST /v1/chat/completions', () => {
     assert.ok(answer.usage.completion_tokens > SCANT);
   });
 
-  it('calls a tool when told to, takes the result and answers', async () => {
+  it('calls a tool when it must, takes the result and answers', async () => {
     const call = await client.chat.completions.parse(askCall);
     const { finish_reason, message } = call.choices[0];
     const [{ id, function: called }, ...others] = message.tool_calls;
@@ -91,7 +91,7 @@ describe('openai: POST /v1/chat/completions', () => {
 
     const result = { role: 'tool', tool_call_id: id, content: JSON.stringify(TOOL.result) };
     const answer = await client.chat.completions.create({
-      ...ask, messages: [...MESSAGES, message, result], tools, tool_choice: 'none',
+      ...request, messages: [...MESSAGES, message, result], tools, tool_choice: 'none',
     });
     assert.ok(answer.choices[0].message.content);
     assert.ok(answer.usage.prompt_tokens > call.usage.prompt_tokens);
@@ -123,7 +123,7 @@ describe('openai: POST /v1/chat/completions', () => {
 });
 
 describe('openai: POST /v1/responses', () => {
-  const ask = { model: MODEL, input: PROMPT, max_output_tokens: LIMIT, logit_bias: NO_END };
+  const request = { model: MODEL, input: PROMPT, max_output_tokens: LIMIT, logit_bias: NO_END };
   const askObject = { model: MODEL, input: PROMPT, text: { format: zodTextFormat(Weather, 'weather') } };
   const input = [{ role: 'user', content: PROMPT }];
   const tools = [zodResponsesFunction(TOOL)];
@@ -132,7 +132,7 @@ describe('openai: POST /v1/responses', () => {
   };
 
   it('answers with text, a status, usage and a request id', async () => {
-    const response = await client.responses.create(ask);
+    const response = await client.responses.create(request);
     assert.deepEqual([response.object, response.model, response.status], ['response', MODEL, 'incomplete']);
     assert.equal(response.incomplete_details.reason, 'max_output_tokens');
     assert.ok(response.output_text);
@@ -141,7 +141,7 @@ describe('openai: POST /v1/responses', () => {
   });
 
   it('streams its events in their order, numbered', async () => {
-    const events = await collect(await client.responses.create({ ...ask, stream: true }));
+    const events = await collect(await client.responses.create({ ...request, stream: true }));
     assert.deepEqual(kindsOf(events), [
       'response.created',
       'response.in_progress',
@@ -176,7 +176,7 @@ describe('openai: POST /v1/responses', () => {
     assertFits(Weather, response.output_parsed);
   });
 
-  it('calls a tool when told to, takes the result and answers', async () => {
+  it('calls a tool when it must, takes the result and answers', async () => {
     const response = await client.responses.parse(askCall);
     const [call, ...others] = response.output;
     assert.deepEqual([call.type, call.name, others.length], ['function_call', TOOL.name, 0]);
@@ -184,7 +184,7 @@ describe('openai: POST /v1/responses', () => {
 
     const result = { type: 'function_call_output', call_id: call.call_id, output: JSON.stringify(TOOL.result) };
     const answer = await client.responses.create({
-      ...ask, input: [...input, call, result], tools, tool_choice: 'none',
+      ...request, input: [...input, call, result], tools, tool_choice: 'none',
     });
     assert.ok(answer.output_text);
     assert.ok(answer.usage.input_tokens > response.usage.input_tokens);
@@ -204,9 +204,9 @@ describe('openai: POST /v1/responses', () => {
   });
 
   it('takes its own output items back as the next input', async () => {
-    const first = await client.responses.create({ ...ask, input });
+    const first = await client.responses.create({ ...request, input });
     const next = [...input, ...first.output, ...input];
-    const second = await client.responses.create({ ...ask, input: next });
+    const second = await client.responses.create({ ...request, input: next });
     assert.ok(second.usage.input_tokens > first.usage.input_tokens);
   });
 });

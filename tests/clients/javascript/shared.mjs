@@ -1,4 +1,4 @@
-// What all tests share: where the service is, and what it is asked.
+// What all tests share: where the service is, and what is sent to it.
 
 import assert from 'node:assert/strict';
 import { z } from 'zod';
@@ -43,7 +43,7 @@ export function assertFits(schema, value) {
   assert.deepEqual(schema.parse(value), value);
 }
 
-// The kinds of a stream's events in their order, each run of the same kind told once.
+// The kinds of a stream's events in their order, each run of the same kind listed once.
 export function kindsOf(events) {
   return events.map(({ type }) => type).filter((type, index, types) => type !== types[index - 1]);
 }

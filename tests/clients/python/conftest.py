@@ -1,4 +1,4 @@
-"""Where the service is: all that a client is told about it."""
+"""Where the service is: all that a client knows of it."""
 
 import os
 

@@ -18,7 +18,7 @@ Connect = Callable[..., ChatOpenAI]
 
 @pytest.fixture(params=[False, True], ids=["chat completions", "responses"])
 def connect(request: pytest.FixtureRequest, base_url: str, api_key: str, model: str) -> Connect:
-    """ChatOpenAI with its base URL and key. It asks for a stream's usage only of OpenAI, unless it is told to."""
+    """ChatOpenAI with its base URL and key. It requests a stream's usage only of OpenAI, unless configured."""
     return partial(
         ChatOpenAI, model=model, base_url=base_url, api_key=api_key, use_responses_api=request.param,
         stream_usage=True, max_retries=0,
@@ -73,12 +73,12 @@ async def test_an_async_stream_does_too(brief: ChatOpenAI, model: str) -> None:
 
 @pytest.mark.parametrize("choice", ["required", "get_weather"])
 def test_a_tool_s_result_goes_back_to_the_model(roomy: ChatOpenAI, brief: ChatOpenAI, model: str, choice: str) -> None:
-    asked = roomy.bind_tools([TOOL], tool_choice=choice, parallel_tool_calls=False).invoke(QUESTION)
-    (call,) = asked.tool_calls
+    first = roomy.bind_tools([TOOL], tool_choice=choice, parallel_tool_calls=False).invoke(QUESTION)
+    (call,) = first.tool_calls
     result = TOOL.invoke(call)
     assert isinstance(result, ToolMessage)
     assert result.content in RESULTS
-    assert_brief(brief.bind_tools([TOOL]).invoke([HumanMessage(QUESTION), asked, result]), model)
+    assert_brief(brief.bind_tools([TOOL]).invoke([HumanMessage(QUESTION), first, result]), model)
 
 
 async def test_a_streamed_tool_call_adds_up_to_the_whole_one(roomy: ChatOpenAI) -> None:

@@ -96,13 +96,13 @@ def test_a_stream_tells_its_usage_if_asked(settings: dict[str, Any]) -> None:
 
 
 def test_a_tool_s_result_goes_back_to_the_model(roomy: LLM, brief: LLM, model: str) -> None:
-    asked = roomy.chat_with_tools([TOOL], chat_history=[ASK], tool_required=True)
-    (call,) = roomy.get_tool_calls_from_response(asked)
+    first = roomy.chat_with_tools([TOOL], chat_history=[ASK], tool_required=True)
+    (call,) = roomy.get_tool_calls_from_response(first)
     assert call.tool_name == "get_weather"
     result = TOOL(**call.tool_kwargs)
     assert result.content in RESULTS
     reply = ChatMessage(role="tool", content=result.content, additional_kwargs={"tool_call_id": call.tool_id})
-    assert_brief(brief.chat_with_tools([TOOL], chat_history=[ASK, asked.message, reply]), model)
+    assert_brief(brief.chat_with_tools([TOOL], chat_history=[ASK, first.message, reply]), model)
 
 
 async def test_a_streamed_tool_call_adds_up_to_the_whole_one(roomy: LLM) -> None:

@@ -1,4 +1,4 @@
-"""What tests ask of a file of sound: does it decode, how long is it."""
+"""An audio file as tests look at it: its samples, its length."""
 
 import io
 from typing import Any
@@ -6,7 +6,7 @@ from typing import Any
 import av
 import numpy as np
 
-PCM_RATE = 24_000  # Hz, of the format that says nothing of itself
+PCM_RATE = 24_000  # Hz, of the format without a header
 
 
 def decoded(kind: str, data: bytes) -> tuple[Any, int]:

@@ -24,7 +24,7 @@ def data_url(content: bytes, kind: str = "png") -> str:
 PNG = image()
 TOO_MANY_PIXELS = image(501, 500)  # a small file
 TOO_LARGE = PNG + bytes(IMAGE_BOUNDS["max_bytes"])
-TRUNCATED = image(200, 200, "JPEG")[:-600]  # its header says nothing of it
+TRUNCATED = image(200, 200, "JPEG")[:-600]  # its header is whole
 
 
 class ImageServer:
@@ -32,7 +32,7 @@ class ImageServer:
 
     def __init__(self) -> None:
         self.pages = {"/good.png": PNG, "/large.png": TOO_LARGE, "/text.png": b"no image"}
-        self.asked: list[str] = []
+        self.requested: list[str] = []
         self._closing = threading.Event()
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), self._handler())
         self._thread = threading.Thread(target=self._server.serve_forever, daemon=True)
@@ -53,7 +53,7 @@ class ImageServer:
 
         class Handler(BaseHTTPRequestHandler):
             def do_GET(self) -> None:
-                server.asked.append(self.path)
+                server.requested.append(self.path)
                 if self.path == "/moved.png":
                     self.send_response(302)
                     self.send_header("Location", "/good.png")

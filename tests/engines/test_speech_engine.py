@@ -19,16 +19,9 @@ from contract.protocol import SPEECH_ROUTE, RequestHead, ResponseHead, ResponseT
 from deployments.replica import Replica
 from deployments.speech import audio_encoding
 from deployments.speech.audio_encoding import FORMATS, Samples
-<<<<<<< HEAD:tests/engines/test_speech_engine.py
 from deployments.speech.synthesizer import Cancelled, Synthesizer, Utterance, VoiceError
-from tests.engines.replicas import until_replaced
-from tests.sounds import seconds
-=======
-from deployments.speech.deployment import SpeechReplica, audio_encoding
-from deployments.speech.engine import GivenUp, Utterance, VoiceError
 from tests.audio_files import seconds
-from tests.engines.health import until_replaced
->>>>>>> habits:tests/engines/test_speech_replica.py
+from tests.engines.replicas import until_replaced
 
 HEAD = RequestHead(SPEECH_ROUTE, "4f0c9e4c-0000-4000-8000-000000000000", include_usage=False, echo={})
 RATE = 16_000

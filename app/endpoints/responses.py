@@ -135,14 +135,14 @@ def _response(exchange: Exchange) -> dict[str, Any]:
     return response
 
 
-_TEXT = record(
+_OUTPUT_TEXT = record(
     {"type": const("output_text"), "text": STRING}, {"annotations": array(OBJECT), "logprobs": array(OBJECT)}
 )
 _REFUSAL = record({"type": const("refusal"), "refusal": STRING})
 _STATUS = one_of(("in_progress", "completed", "incomplete"))
 _MESSAGE = {
     "type": const("message"), "id": STRING, "role": const("assistant"), "status": _STATUS,
-    "content": array({"anyOf": [_TEXT, _REFUSAL]}),
+    "content": array({"anyOf": [_OUTPUT_TEXT, _REFUSAL]}),
 }  # fmt: skip
 _CALL = {"type": const("function_call"), "call_id": STRING, "name": STRING, "arguments": STRING}
 _TEXTS = array(record({"type": STRING, "text": STRING}))

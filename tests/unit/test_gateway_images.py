@@ -34,8 +34,10 @@ def ask(**changes: Any) -> dict[str, Any]:
 
 
 async def test_the_engine_gets_what_it_needs(client: Any, generator: Any) -> None:
-    asked = ask(n=2, size="64x128", seed=7, user="me", quality="auto", response_format="b64_json", background="opaque")
-    response = await client.post(IMAGES, json=asked)
+    requested = ask(
+        n=2, size="64x128", seed=7, user="me", quality="auto", response_format="b64_json", background="opaque"
+    )
+    response = await client.post(IMAGES, json=requested)
     assert "x-param-adjustments" not in response.headers
     assert json.loads(generator.sent[0][2]) == {
         "model": "alpha", "prompt": "a boat", "n": 2, "size": "64x128", "seed": 7
@@ -72,7 +74,7 @@ async def test_what_is_no_size(client: Any, generator: Any, size: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("asked", "reason"),
+    ("requested", "reason"),
     [
         ({"partial_images": 2}, "only a stream has partial images"),
         ({"output_compression": 50}, "png has no compression level; jpeg and webp have one"),
@@ -82,14 +84,14 @@ async def test_what_is_no_size(client: Any, generator: Any, size: str) -> None:
     ],
 )
 async def test_what_would_have_no_effect_is_dropped_and_reported(
-    client: Any, generator: Any, registry: Any, asked: dict[str, Any], reason: str
+    client: Any, generator: Any, registry: Any, requested: dict[str, Any], reason: str
 ) -> None:
     registry.learn("alpha", replace(GENERATOR, lacks={}, limits=GENERATOR.limits | {"high_steps": 50}))
-    name = next(iter(asked))
-    response = await client.post(IMAGES, json=ask(**asked))
+    name = next(iter(requested))
+    response = await client.post(IMAGES, json=ask(**requested))
     assert response.headers["x-param-adjustments"] == f'{name};action=drop;reason="{reason}"'
     assert name not in json.loads(generator.sent[0][2])
-    refused = await client.post(IMAGES, json=ask(**asked, strict_params=True))
+    refused = await client.post(IMAGES, json=ask(**requested, strict_params=True))
     assert_error(refused, 400, "invalid_request_error", "unsupported_parameter", name)
 
 

@@ -32,17 +32,17 @@ async def test_a_replica_that_dies_before_its_first_event_gives_the_event_of_a_f
     client: Any, relay: Any, ending: list[Any]
 ) -> None:
     relay.items = [HEAD, *ending]
-    asked = {
+    requested = {
         "instructions": "Be short.", "temperature": 0.5, "max_output_tokens": 9, "tools": [TOOL],
         "tool_choice": "required", "metadata": {"order": "42"}, "text": {"format": {"type": "json_object"}},
     }  # fmt: skip
-    kinds, event = await failed(client, **asked)
+    kinds, event = await failed(client, **requested)
     assert kinds == ["response.failed"]
     assert (event["type"], event["sequence_number"]) == ("response.failed", 0)
     response = event["response"]
     assert Response.model_validate(response, strict=True).status == "failed"
     assert response["error"] == {"code": "server_error", "message": upstream_error().message}
-    assert {name: response[name] for name in asked} == asked
+    assert {name: response[name] for name in requested} == requested
     assert (response["model"], response["output"], response["completed_at"]) == ("alpha", [], None)
     assert (response["top_p"], response["store"], response["service_tier"]) == (1.0, False, "default")
     assert response["safety_identifier"] is None

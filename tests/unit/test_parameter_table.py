@@ -159,7 +159,7 @@ def test_a_legal_value_passes_unchanged(table: str, row: Parameter) -> None:
         assert outcome.adjustments == ()
 
 
-def test_a_bound_of_the_model_s_is_told_as_its_number() -> None:
+def test_a_bound_of_the_model_s_is_reported_as_its_number() -> None:
     with pytest.raises(ApiError, match="`n` must be an integer from 1 to 4"):
         adjusted("images", n="two")
 
@@ -176,7 +176,7 @@ def test_a_bound_of_the_model_s_is_told_as_its_number() -> None:
         ([[1, [2]]], "input.0", "an array of token ids, each an integer that is 0 or more"),
     ],
 )
-def test_what_cannot_be_embedded_is_told_by_its_place(given: Any, place: str, reported: str) -> None:
+def test_what_cannot_be_embedded_is_reported_by_its_place(given: Any, place: str, reported: str) -> None:
     with pytest.raises(ApiError) as caught:
         adjusted("embeddings", input=given)
     assert (caught.value.param, caught.value.message) == (place, f"`{place}` must be {reported}.")
@@ -354,20 +354,20 @@ def test_greedy_choices_are_one() -> None:
         ({"metadata": {str(n): "v" for n in range(17)}}, "metadata"),
     ],
 )
-def test_what_cannot_be_mended_is_a_400(fields: dict[str, Any], param: str) -> None:
+def test_what_cannot_be_made_legal_is_a_400(fields: dict[str, Any], param: str) -> None:
     with pytest.raises(ApiError) as caught:
         adjust(CHAT, {**BASE, **(BESIDE["tool_choice"] if "tool_choice" in fields else {}), **fields}, ABLE)
     assert (caught.value.status, caught.value.param) == (400, param)
 
 
 @pytest.mark.parametrize(
-    ("asked", "made"),
+    ("requested", "made"),
     [("1000x1000", "1008x1008"), ("1x1", "16x16"), ("1000000x64", "2048x64"), ("63x65", "64x64")],
 )
-def test_a_size_becomes_the_nearest_that_the_model_can_make(asked: str, made: str) -> None:
-    outcome = adjusted("images", size=asked)
+def test_a_size_becomes_the_nearest_that_the_model_can_make(requested: str, made: str) -> None:
+    outcome = adjusted("images", size=requested)
     assert outcome.engine["size"] == made
-    assert header_value(outcome.adjustments) == f'size;action=clamp;from="{asked}";to="{made}"'
+    assert header_value(outcome.adjustments) == f'size;action=clamp;from="{requested}";to="{made}"'
 
 
 @pytest.mark.parametrize("size", ["", "0x0", "64x0", "-1x64", "64", "big", "64x64x64", "1" * 30 + "x1"])
@@ -377,12 +377,14 @@ def test_what_is_no_size_is_a_400(size: str) -> None:
     assert (caught.value.status, caught.value.param) == (400, "size")
 
 
-@pytest.mark.parametrize(("asked", "read"), [("EN", "en"), ("English", "en"), ("de", "german"), ("german", "german")])
-def test_a_language_is_read_as_the_model_calls_it(asked: str, read: str) -> None:
-    assert adjusted("speech", language=asked).engine["language"] == read
+@pytest.mark.parametrize(
+    ("requested", "read"), [("EN", "en"), ("English", "en"), ("de", "german"), ("german", "german")]
+)
+def test_a_language_is_read_as_the_model_calls_it(requested: str, read: str) -> None:
+    assert adjusted("speech", language=requested).engine["language"] == read
 
 
-def test_a_language_that_the_model_does_not_speak_is_a_400_that_lists_those_it_does() -> None:
+def test_a_language_that_the_model_does_not_have_is_a_400_that_lists_those_it_has() -> None:
     with pytest.raises(ApiError, match="one of the model's languages: en, german") as caught:
         adjusted("speech", language="fr")
     assert (caught.value.status, caught.value.param) == (400, "language")

@@ -23,8 +23,8 @@ from contract.options.speech import SpeechOptions
 from contract.project import PROJECT_FOLDER
 from contract.protocol import EMBEDDINGS_ROUTE, SPEECH_ROUTE, RequestHead, ResponseTail
 from deployments.replica import Replica
+from tests.audio_files import decoded
 from tests.engines.replicas import items_of, started
-from tests.sounds import decoded
 
 PAGE = (PROJECT_FOLDER / "docs" / "adding-an-engine.md").read_text()
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from difflib import get_close_matches
 
 from app.endpoints.answers import BINARY, INTEGER, OBJECT, STRING, Component, array, const, record
 from app.endpoints.catalog import ENDPOINTS
@@ -110,8 +111,9 @@ class Router:
         """The route of a request. Raises ApiError `unknown_url` or `method_not_allowed`."""
         found = self._match_path(path)
         if found is None:
-            message = f"There is no such route: {method} {_shown(path)}. /openapi.json lists the routes."
-            raise ApiError("unknown_url", message)
+            shown = _shown(path)
+            message = f"There is no such route: {method} {shown}. The nearest is {self._nearest(shown)}. "
+            raise ApiError("unknown_url", f"{message}/openapi.json lists all.")
         allow = found.route.method
         # HEAD is GET without the body; the HTTP server leaves the body out.
         if method != allow and not (method == "HEAD" and allow == "GET"):
@@ -136,6 +138,11 @@ class Router:
         if model_id and model_id != path and "/" not in model_id:
             return Match(MODEL_CARD, pipeline, model_id)
         return None
+
+    def _nearest(self, path: str) -> str:
+        """The method and the path of the route that is most like `path`."""
+        (nearest,) = get_close_matches(path, self._fixed, n=1, cutoff=0)
+        return f"{self._fixed[nearest].method} {nearest}"
 
 
 def needs_key(path: str) -> bool:

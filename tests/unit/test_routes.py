@@ -54,5 +54,14 @@ def test_a_wrong_method_is_told_the_right_one(method: str, path: str, allow: str
     assert (caught.value.code, caught.value.allow) == ("method_not_allowed", allow)
 
 
+@pytest.mark.parametrize(
+    ("path", "nearest"),
+    [("/v1/completions", "POST /v1/chat/completions"), ("/v1/model", "GET /v1/models"), ("/healthz", "GET /health")],
+)
+def test_an_unknown_path_gets_the_nearest_route(path: str, nearest: str) -> None:
+    with pytest.raises(ApiError, match=f"The nearest is {nearest}[.]"):
+        match("GET", path)
+
+
 def test_each_endpoint_is_a_route_and_has_a_path_of_its_own() -> None:
     assert [match("POST", endpoint.path).route for endpoint in ENDPOINTS] == list(ENDPOINTS)

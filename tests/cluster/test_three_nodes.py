@@ -44,7 +44,7 @@ IMPATIENT = {
 }
 READY_IN_A_ROW = 8
 EMBED, SPEECH = "pocket-embed", "pocket-speech"
-REQUESTS = {
+REQUESTS: dict[str, tuple[str, dict[str, Any]]] = {
     EMBED: ("/v1/embeddings", {"model": EMBED, "input": ["a fox", "a gateway"]}),
     SPEECH: ("/v1/audio/speech", {"model": SPEECH, "voice": "nova", "input": "Hello there."}),
 }

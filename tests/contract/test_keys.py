@@ -15,7 +15,7 @@ from tests.contract.conftest import MESSAGES, MODEL, VISION_MODEL
 from tests.unit.conftest import assert_error
 
 CHAT = "/v1/chat/completions"
-BODY = {"model": MODEL, "messages": MESSAGES, "max_tokens": 2}
+BODY: dict[str, Any] = {"model": MODEL, "messages": MESSAGES, "max_tokens": 2}
 FOLLOW_SECONDS = 5  # the contract's
 
 Keys = Callable[..., Any]

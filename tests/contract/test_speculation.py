@@ -56,7 +56,7 @@ def test_acceptance_is_at_the_card_and_in_the_metrics(http: httpx.Client) -> Non
 @pytest.mark.parametrize("route", [CHAT, "/v1/responses"])
 def test_what_speculation_forbids_is_dropped_and_reported(http: httpx.Client, route: str) -> None:
     forbidden = {"logit_bias": {"3": -100}, "min_p": 0.1}
-    prompt = {"messages": GREEDY["messages"], "max_tokens": 4} if route == CHAT else {"input": "hi"}
+    prompt: dict[str, Any] = {"messages": GREEDY["messages"], "max_tokens": 4} if route == CHAT else {"input": "hi"}
     if route != CHAT:
         prompt["max_output_tokens"] = 4
     response = http.post(route, json=prompt | forbidden | {"model": SPECULATING_MODEL})

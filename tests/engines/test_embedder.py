@@ -5,9 +5,10 @@ from typing import Any
 import numpy as np
 import pytest
 
+from app.endpoints.embeddings_parameters import MAX_TOKENS
 from contract.errors import ApiError
 from contract.project import PROJECT_FOLDER
-from deployments.embedding_input import MAX_CHARACTERS_PER_TOKEN, MAX_TOKENS, tokens_of
+from deployments.embedding_input import MAX_CHARACTERS_PER_TOKEN, tokens_of
 from deployments.sentence_transformers.deployment import MAX_INPUTS_PER_BATCH, EmbeddingsReplica, _inputs_in
 from deployments.sentence_transformers.embedder import Embedded, Embedder, Job, shortened
 from tests.engines.health import until_replaced
@@ -124,7 +125,7 @@ def test_too_many_tokens_together(embedder: Embedder) -> None:
 
 def test_a_shortened_vector_has_length_one_again() -> None:
     vectors = np.array([[3, 4, 12], [0, 0, 1]], "<f4")
-    np.testing.assert_allclose(shortened(vectors, 2), [[0.6, 0.8], [0, 0]])
+    np.testing.assert_allclose(shortened(vectors, 2), np.array([[0.6, 0.8], [0, 0]]))
     assert shortened(vectors, None) is vectors
     assert shortened(vectors, 3) is vectors
 

@@ -178,7 +178,8 @@ async def test_a_stream_shows_the_picture_as_it_becomes() -> None:
 
 async def test_a_preview_that_cannot_be_made_is_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
     served = await replica(steps=4)
-    judged, faults = served._batches._judged, [RuntimeError("out of memory")]
+    judged = served._batches._judged
+    faults: list[Exception] = [RuntimeError("out of memory")]
     monkeypatch.setattr(served._batches, "_judged", lambda images: judged(images) if not faults else raised(faults))
     _, event, tail = await items(served, stream=True, partial_images=1)
     assert b"image_generation.completed" in event

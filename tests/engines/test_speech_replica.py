@@ -15,8 +15,9 @@ import pytest
 from contract.options.speech import SpeechOptions
 from contract.profile import Profile
 from contract.protocol import SPEECH_ROUTE, RequestHead, ResponseHead, ResponseTail
+from deployments.speech import audio_encoding
 from deployments.speech.audio_encoding import FORMATS, Samples
-from deployments.speech.deployment import SpeechReplica, audio_encoding
+from deployments.speech.deployment import SpeechReplica
 from deployments.speech.engine import GivenUp, Utterance, VoiceError
 from tests.audio_files import seconds
 from tests.engines.health import until_replaced
@@ -187,6 +188,7 @@ class TestFailures:
     ) -> None:
         (head,) = await answered(replica, "fail now", stream_format=stream_format)
         assert isinstance(head, ResponseHead)
+        assert head.error
         assert (head.status, head.error["code"]) == (502, "upstream_error")
         assert "fault" not in head.error["message"]
 
@@ -266,8 +268,13 @@ class TestLeaving:
 
         closed: list[Any] = []
         close = audio_encoding.AudioEncoder.close
-        monkeypatch.setattr(audio_encoding.av, "open", watched)
-        monkeypatch.setattr(audio_encoding.AudioEncoder, "close", lambda it: (close(it), closed.append(it)))
+        monkeypatch.setattr("deployments.speech.audio_encoding.av.open", watched)
+
+        def close_and_note(it: audio_encoding.AudioEncoder) -> None:
+            close(it)
+            closed.append(it)
+
+        monkeypatch.setattr(audio_encoding.AudioEncoder, "close", close_and_note)
         items = ask(replica, response_format=kind)
         await anext(items)
         await items.aclose()

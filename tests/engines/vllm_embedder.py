@@ -11,7 +11,7 @@ from typing import Any
 
 import orjson
 
-from contract.protocol import EMBEDDINGS_ROUTE, RequestHead
+from contract.protocol import EMBEDDINGS_ROUTE, RequestHead, ResponseHead
 from deployments.vllm.embeddings import VllmEmbeddingsReplica
 
 
@@ -24,6 +24,7 @@ async def answers(source: str, engine_kwargs: dict[str, Any], requests: list[dic
     async def ask(request: dict[str, Any]) -> dict[str, Any]:
         body = orjson.dumps({"model": "embedder"} | request)
         (item,) = [item async for item in replica.handle(head, body)]
+        assert isinstance(item, ResponseHead)
         return {"status": item.status, "body": item.body and json.loads(item.body), "error": item.error}
 
     found = await asyncio.gather(*map(ask, requests))

@@ -12,7 +12,7 @@ from typing import Any
 
 import orjson
 
-from contract.protocol import CHAT_ROUTE, RequestHead
+from contract.protocol import CHAT_ROUTE, RequestHead, ResponseHead
 from deployments.vllm.deployment import VllmChatReplica
 
 HEAD = RequestHead(CHAT_ROUTE, "test", include_usage=False, echo={})
@@ -29,6 +29,7 @@ async def asked(
     async def ask(request: dict[str, Any]) -> dict[str, Any]:
         body = orjson.dumps({"model": "speaker"} | request)
         (item,) = [item async for item in replica.handle(HEAD, body)]
+        assert isinstance(item, ResponseHead)
         return json.loads(item.body) if item.body else {"error": item.error}
 
     answers = [await asyncio.gather(*map(ask, one)) for one in rounds]

@@ -33,7 +33,7 @@ from local_models.image import FluxSize, make_flux
 CSV = Path(__file__).with_suffix(".csv")
 MODEL = "painter"
 PROMPT = "a small boat"
-REAL = {"heads": 24, "rope": (16, 56, 56), "text_width": 4096, "vae_channels": (128, 256, 512, 512),
+REAL: dict[str, Any] = {"heads": 24, "rope": (16, 56, 56), "text_width": 4096, "vae_channels": (128, 256, 512, 512),
         "vae_norm_groups": 32}  # fmt: skip
 # A model and the side of its pictures.
 SCALES = {

@@ -8,6 +8,7 @@ Writes benchmarks/parameter_table.csv. Microseconds of one core, the best of sev
 import csv
 import timeit
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -57,7 +58,7 @@ def microseconds(call: Callable[[], object]) -> float:
 
 
 def main() -> None:
-    rows = []
+    rows: list[list[float]] = []
     for size_kb in SIZES_KB:
         body = orjson.dumps(request(size_kb))
         parsed = parse_object(body)
@@ -65,18 +66,18 @@ def main() -> None:
         rows.append(
             [
                 size_kb,
-                microseconds(lambda body=body: parse_object(body)),
-                microseconds(lambda parsed=parsed: adjust(TABLE, parsed, PROFILE)),
-                microseconds(lambda adjusted=adjusted: header_value(adjusted.adjustments)),
-                microseconds(lambda adjusted=adjusted: engine_body(adjusted.engine, "some-model")),
+                microseconds(partial(parse_object, body)),
+                microseconds(partial(adjust, TABLE, parsed, PROFILE)),
+                microseconds(partial(header_value, adjusted.adjustments)),
+                microseconds(partial(engine_body, adjusted.engine, "some-model")),
             ]
         )
-    header = ["size_kb", "parse_us", "adjust_us", "header_us", "serialize_us"]
-    written = [[row[0], *(f"{value:.1f}" for value in row[1:])] for row in rows]
+    header: list[Any] = ["size_kb", "parse_us", "adjust_us", "header_us", "serialize_us"]
+    written: list[list[Any]] = [[row[0], *(f"{value:.1f}" for value in row[1:])] for row in rows]
     with CSV.open("w", newline="") as file:
         csv.writer(file, lineterminator="\n").writerows([header, *written])
-    for row in [header, *written]:
-        print("".join(f"{value!s:>14}" for value in row))
+    for line in [header, *written]:
+        print("".join(f"{value!s:>14}" for value in line))
 
 
 if __name__ == "__main__":

@@ -16,6 +16,7 @@ import shlex
 import statistics
 import time
 from pathlib import Path
+from typing import Any
 
 import httpx
 import orjson
@@ -93,7 +94,7 @@ def main() -> None:
         print(vllm_command())
         return
     servers = dict(server.split("=", 1) for server in options.servers)
-    rows = []
+    rows: list[list[Any]] = []
     for concurrency in options.concurrency:
         times = asyncio.run(measure(servers, options.model, concurrency, options.rounds))
         base = statistics.median(times[next(iter(servers))])
@@ -101,7 +102,7 @@ def main() -> None:
             quantiles = statistics.quantiles(seconds, n=20)
             row = [name, concurrency, len(seconds), statistics.median(seconds), quantiles[-1], quantiles[9] - base]
             rows.append([value if isinstance(value, (str, int)) else f"{value * 1000:.2f}" for value in row])
-    header = ["server", "concurrency", "requests", "p50_ms", "p95_ms", "added_p50_ms"]
+    header: list[Any] = ["server", "concurrency", "requests", "p50_ms", "p95_ms", "added_p50_ms"]
     with CSV.open("a" if options.append else "w", newline="") as file:
         csv.writer(file, lineterminator="\n").writerows(rows if options.append else [header, *rows])
     for row in [header, *rows]:

@@ -57,7 +57,8 @@ def directly(model: Any, clip: bytes) -> tuple[float, str]:
         io.BytesIO(clip), language="en", temperature=[0.0], vad_filter=True, condition_on_previous_text=False,
         vad_parameters=VoiceDetection().model_dump(), **READ,
     )  # fmt: skip
-    return time.perf_counter() - start + _timed(text := [], segments), "".join(text).strip()
+    text: list[str] = []
+    return time.perf_counter() - start + _timed(text, segments), "".join(text).strip()
 
 
 def _timed(text: list[str], segments: Any) -> float:

@@ -6,6 +6,7 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
@@ -28,7 +29,12 @@ def instructions(name: str) -> list[list[str]]:
 
 def profile_variables() -> dict[str, str]:
     """What `cluster/with-profile` adds to an empty environment."""
-    command = [CLUSTER / "with-profile", sys.executable, "-c", "import os, json; print(json.dumps(dict(os.environ)))"]
+    command: list[Any] = [
+        CLUSTER / "with-profile",
+        sys.executable,
+        "-c",
+        "import os, json; print(json.dumps(dict(os.environ)))",
+    ]
     reported = subprocess.run(command, env={"PATH": "/usr/bin:/bin"}, capture_output=True, check=True, text=True).stdout
     return {name: value for name, value in yaml.safe_load(reported).items() if name.startswith("RAY_")}
 
@@ -40,7 +46,7 @@ def test_hadolint_has_nothing_to_say() -> None:
 
 @pytest.mark.parametrize("script", SCRIPTS, ids=lambda path: path.name)
 def test_shellcheck_has_nothing_to_say(script: Path) -> None:
-    command = [BIN / "shellcheck", "-x", script]
+    command: list[Any] = [BIN / "shellcheck", "-x", script]
     result = subprocess.run(command, capture_output=True, text=True, check=False, cwd=PROJECT_FOLDER)
     assert (result.returncode, result.stdout) == (0, "")
     assert os.access(script, os.X_OK)
@@ -78,7 +84,7 @@ def test_what_is_copied_is_enough_to_build_the_application(tmp_path: Path) -> No
         "args = yaml.safe_load(open('serve_configs/prod.yaml'))['applications'][0]['args']; "
         "print(app.builder.__file__, app.builder.build(args)._bound_deployment.name)"
     )
-    command = [folder / "cluster" / "with-profile", sys.executable, "-c", program]
+    command: list[Any] = [folder / "cluster" / "with-profile", sys.executable, "-c", program]
     result = subprocess.run(
         command, cwd=folder, env=os.environ | {"PYTHONPATH": str(folder)}, capture_output=True, text=True, check=False
     )
@@ -137,7 +143,7 @@ def test_the_profile_passes_the_start_up_check_of_prod_yaml() -> None:
         "from pathlib import Path;"
         "print(s.faults_of(s.read(), r(Path('serve_configs/prod.yaml'))[1]))"
     )
-    command = [CLUSTER / "with-profile", sys.executable, "-c", check]
+    command: list[Any] = [CLUSTER / "with-profile", sys.executable, "-c", check]
     result = subprocess.run(command, cwd=PROJECT_FOLDER, capture_output=True, text=True, check=True)
     assert result.stdout.strip() == "[]"
 

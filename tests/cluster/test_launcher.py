@@ -75,6 +75,7 @@ def test_what_the_configuration_names_is_there(path: Path) -> None:
     mounted = [*content["file_mounts"], *[o.split(":")[-1] for o in content["docker"]["run_options"] if "volume" in o]]
     needed = [CONFIG.key_file, CONFIG.kept_images.secret_file, CONFIG.kept_images.location, CONFIG.budgets.snapshot]
     for place in needed:
+        assert place
         assert any(place.startswith(folder + "/") for folder in mounted), place
 
 

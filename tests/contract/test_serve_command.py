@@ -3,6 +3,7 @@
 import json
 import shlex
 import subprocess
+from typing import Any
 
 from app.keys import LOCAL_KEY
 from contract.project import PROJECT_FOLDER
@@ -21,9 +22,9 @@ def test_the_banner_has_all_one_needs_and_its_curl_line_works(service: Service) 
     assert json.loads(events[0].removeprefix("data: "))["model"] == "pocket-chat"
 
 
-def test_a_taken_port_is_told_at_once(service: Service) -> None:
+def test_a_taken_port_is_reported_at_once(service: Service) -> None:
     config = service.log.with_name("local.yaml")
-    command = [PROJECT_FOLDER / ".venv/bin/python", "-m", "app", "serve", config]
+    command: list[Any] = [PROJECT_FOLDER / ".venv/bin/python", "-m", "app", "serve", config]
     result = subprocess.run(command, capture_output=True, text=True, cwd=PROJECT_FOLDER, timeout=60, check=False)
     assert result.returncode == 2
     assert f"127.0.0.1:{service.port} cannot be served" in result.stderr

@@ -107,7 +107,7 @@ def test_a_call_cut_by_length_says_so(client: Any) -> None:
     assert choice.finish_reason == "length"
 
 
-def turns(*pairs: tuple[str, str]) -> Iterable[dict[str, Any]]:
+def turns(*pairs: tuple[str, Any]) -> Iterable[dict[str, Any]]:
     for call_id, result in pairs:
         call = {"id": call_id, "type": "function", "function": {"name": NAMES[0], "arguments": "{}"}}
         yield {"role": "assistant", "tool_calls": [call]}
@@ -132,7 +132,7 @@ def test_results_of_calls_made_at_once_may_come_in_any_order(client: Any) -> Non
 
 
 def test_a_result_may_be_an_array_of_parts(client: Any) -> None:
-    messages = [*MESSAGES, *turns(("c1", [{"type": "text", "text": "sunny"}]))]  # type: ignore[list-item]
+    messages = [*MESSAGES, *turns(("c1", [{"type": "text", "text": "sunny"}]))]
     answer = client.chat.completions.create(**ASK | {"messages": messages, "max_tokens": 4})
     assert answer.choices[0].message.role == "assistant"
 
@@ -159,7 +159,7 @@ def test_a_model_without_tools_in_its_template_says_so(http: httpx.Client, route
     assert "`tools`" in response.json()["error"]["message"]
 
 
-BAD = {
+BAD: dict[str, tuple[dict[str, Any], int, str, str | None]] = {
     "a thousand tools": ({"tools": [tool(f"f{number}") for number in range(1000)]}, 400, "invalid_value", "tools"),
     "no tools": ({"tools": []}, 400, "invalid_value", "tools"),
     "two of one name": ({"tools": [TOOLS[0]] * 2}, 400, "invalid_value", "tools"),

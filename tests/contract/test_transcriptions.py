@@ -69,6 +69,7 @@ def test_verbose_json(client: Any, granularities: list[str]) -> None:
     assert isinstance(answer, TranscriptionVerbose)
     assert (answer.language, answer.duration) == ("german", 6)
     assert (bool(answer.segments), bool(answer.words)) == ("segment" in granularities, "word" in granularities)
+    timed: Any
     for timed in [*(answer.segments or []), *(answer.words or [])]:
         assert 0 <= timed.start <= timed.end <= 6
 
@@ -110,8 +111,9 @@ def test_prompts_hotwords_and_temperature_are_taken(http: httpx.Client) -> None:
     assert "x-param-adjustments" not in response.headers
 
 
-def test_what_is_changed_is_told(http: httpx.Client) -> None:
-    response = post(http, temperature="3", chunking_strategy="auto", **{"include[]": "logprobs"}, foo="1")
+def test_what_is_changed_is_reported(http: httpx.Client) -> None:
+    include: dict[str, Any] = {"include[]": "logprobs"}
+    response = post(http, temperature="3", chunking_strategy="auto", **include, foo="1")
     reported = response.headers["x-param-adjustments"]
     assert re.fullmatch(
         r"temperature;action=clamp;from=3;to=1\.0, chunking_strategy;action=ignore, "

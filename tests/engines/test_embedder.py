@@ -174,7 +174,7 @@ def test_too_many_tokens_together(embedder: Embedder) -> None:
 
 def test_a_shortened_vector_has_length_one_again() -> None:
     vectors = np.array([[3, 4, 12], [0, 0, 1]], "<f4")
-    np.testing.assert_allclose(shortened(vectors, 2), [[0.6, 0.8], [0, 0]])
+    np.testing.assert_allclose(shortened(vectors, 2), np.array([[0.6, 0.8], [0, 0]]))
     assert shortened(vectors, None) is vectors
     assert shortened(vectors, 3) is vectors
 

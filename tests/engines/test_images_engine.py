@@ -179,7 +179,8 @@ async def test_a_stream_sends_the_image_as_it_becomes() -> None:
 
 async def test_a_preview_that_cannot_be_made_is_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
     served = await replica(steps=4)
-    checked_images, faults = batches(served)._checked, [RuntimeError("out of memory")]
+    checked_images = batches(served)._checked
+    faults: list[Exception] = [RuntimeError("out of memory")]
     monkeypatch.setattr(
         batches(served), "_checked", lambda images: checked_images(images) if not faults else raised(faults)
     )

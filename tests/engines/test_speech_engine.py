@@ -186,6 +186,7 @@ class TestFailures:
     async def test_a_failure_before_the_first_audio_has_its_status(self, replica: Replica, stream_format: str) -> None:
         (head,) = await answered(replica, "fail now", stream_format=stream_format)
         assert isinstance(head, ResponseHead)
+        assert head.error
         assert (head.status, head.error["code"]) == (502, "upstream_error")
         assert "fault" not in head.error["message"]
 
@@ -261,8 +262,13 @@ class TestLeaving:
 
         closed: list[Any] = []
         close = audio_encoding.AudioEncoder.close
-        monkeypatch.setattr(audio_encoding.av, "open", watched)
-        monkeypatch.setattr(audio_encoding.AudioEncoder, "close", lambda it: (close(it), closed.append(it)))
+        monkeypatch.setattr("deployments.speech.audio_encoding.av.open", watched)
+
+        def close_and_note(it: audio_encoding.AudioEncoder) -> None:
+            close(it)
+            closed.append(it)
+
+        monkeypatch.setattr(audio_encoding.AudioEncoder, "close", close_and_note)
         items = ask(replica, response_format=kind)
         await anext(items)
         await items.aclose()

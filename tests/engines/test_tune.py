@@ -1,10 +1,11 @@
-"""`python -m app tune` on real engines: it measures, says what won, and leaves nothing running."""
+"""`python -m app tune` on real engines: it measures, prints the winner, and leaves nothing running."""
 
 import signal
 import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 import psutil
@@ -19,51 +20,46 @@ BLOCK = f"{{method: draft_model, model: {DRAFT}, num_speculative_tokens: 3}}"
 START_SECONDS = 120
 
 
-@pytest.fixture
-def workload(tmp_path: Path) -> Path:
-    path = tmp_path / "prompts.jsonl"
-    path.write_text(
+Process = subprocess.Popen[str]
+
+
+@dataclass
+class Runs:
+    """Runs of the command, all at once: an engine starts on one core, and there are several."""
+
+    folder: Path
+    measuring: Process
+    interrupted: Process
+    killed: Process
+    too_long: Process
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Runs]:
+    folder = tmp_path_factory.mktemp("tune")
+    prompts, too_long = folder / "prompts.jsonl", folder / "too_long.jsonl"
+    prompts.write_text(
         '{"prompt": "The quick brown fox", "temperature": 0}\n'
         '{"messages": [{"role": "user", "content": "A gateway"}], "temperature": 0, "max_tokens": 24}\n'
     )
-    return path
-
-
-def command(workload: Path, *more: str) -> list[str]:
-    return [sys.executable, "-m", "app", "tune", "pocket-chat", "--workload", str(workload), "--max-tokens", "32",
-            "--concurrency", "1,2", "--candidate", BLOCK, *more]  # fmt: skip
-
-
-def test_it_measures_each_candidate_and_writes_the_winner(workload: Path) -> None:
-    block, picture = workload.with_name("block.yaml"), workload.with_name("chart.svg")
-    result = subprocess.run(
-        command(workload, "--output", str(block), "--svg", str(picture)),
-        cwd=PROJECT_FOLDER, capture_output=True, text=True, timeout=280, check=False,
-    )  # fmt: skip
-    assert result.returncode == 0, result.stderr[-3000:]
-    for head in ("[1/2] off", "[2/2] draft_model 3 pocket-draft"):
-        assert any(line.startswith(head) and line.endswith("tokens/s") for line in result.stderr.splitlines())
-    drafted = [line.split() for line in result.stdout.splitlines() if line.lstrip().startswith("draft_model 3")]
-    *_, accepted, length = drafted[0]
-    assert 0 < int(accepted.rstrip("%")) <= 100
-    assert 1 < float(length) <= 4
-    winner = from_wire(yaml.safe_load(block.read_text())["speculation"])
-    assert winner in ("off", from_wire(yaml.safe_load(BLOCK)))
-    assert block.read_text() in result.stdout
-    assert "<svg" in picture.read_text()
-
-
-@pytest.fixture
-def under_way(workload: Path) -> Iterator[subprocess.Popen[str]]:
-    process = subprocess.Popen(command(workload), cwd=PROJECT_FOLDER, stderr=subprocess.PIPE, text=True)
+    too_long.write_text(prompts.read_text() + '{"prompt": "' + "fox " * 3000 + '"}\n')
+    files = ("--output", str(folder / "block.yaml"), "--svg", str(folder / "chart.svg"))
+    running = [start(prompts, *files), start(prompts), start(prompts), start(too_long)]
     try:
-        yield process
+        yield Runs(folder, *running)
     finally:
-        process.kill()
-        process.communicate()
+        for process in running:
+            process.kill()
+            process.communicate()
 
 
-def wait_for_engine(process: subprocess.Popen[str]) -> list[psutil.Process]:
+def start(workload: Path, *more: str) -> Process:
+    command = [sys.executable, "-m", "app", "tune", "pocket-chat", "--workload", str(workload), "--max-tokens", "32",
+               "--concurrency", "1,2", "--candidate", BLOCK, *more]  # fmt: skip
+    return subprocess.Popen(command, cwd=PROJECT_FOLDER, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+
+
+def wait_for_engine(process: Process) -> list[psutil.Process]:
     """The processes of the first candidate, once its engine has started one of its own."""
     deadline = time.monotonic() + START_SECONDS
     while time.monotonic() < deadline:
@@ -76,21 +72,33 @@ def wait_for_engine(process: subprocess.Popen[str]) -> list[psutil.Process]:
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGKILL], ids=["Ctrl-C", "a kill"])
-def test_when_it_is_stopped_no_engine_is_left(under_way: subprocess.Popen[str], number: signal.Signals) -> None:
-    started = wait_for_engine(under_way)
-    under_way.send_signal(number)
+def test_when_it_is_stopped_no_engine_is_left(runs: Runs, number: signal.Signals) -> None:
+    process = runs.interrupted if number is signal.SIGINT else runs.killed
+    started = wait_for_engine(process)
+    process.send_signal(number)
     if number is signal.SIGINT:
-        assert under_way.wait(30) == 130
+        assert process.wait(30) == 130
     _, alive = psutil.wait_procs(started, timeout=30)
     assert [process.name() for process in alive] == []
 
 
-def test_a_prompt_that_the_model_cannot_take_is_told_with_its_line(workload: Path) -> None:
-    with workload.open("a") as file:
-        file.write('{"prompt": "' + "fox " * 3000 + '"}\n')
-    result = subprocess.run(
-        command(workload), cwd=PROJECT_FOLDER, capture_output=True, text=True, timeout=200, check=False
-    )
-    assert result.returncode == 1
-    assert "line 3 of the workload" in result.stderr
-    assert "Traceback" not in result.stderr
+def test_a_prompt_that_the_model_cannot_take_is_reported_with_its_line(runs: Runs) -> None:
+    _, errors = runs.too_long.communicate(timeout=280)
+    assert runs.too_long.returncode == 1
+    assert "line 3 of the workload" in errors
+    assert "Traceback" not in errors
+
+
+def test_it_measures_each_candidate_and_writes_the_winner(runs: Runs) -> None:
+    output, errors = runs.measuring.communicate(timeout=280)
+    assert runs.measuring.returncode == 0, errors[-3000:]
+    for head in ("[1/2] off", "[2/2] draft_model 3 pocket-draft"):
+        assert any(line.startswith(head) and line.endswith("tokens/s") for line in errors.splitlines())
+    drafted = [line.split() for line in output.splitlines() if line.lstrip().startswith("draft_model 3")]
+    *_, accepted, length = drafted[0]
+    assert 0 < int(accepted.rstrip("%")) <= 100
+    assert 1 < float(length) <= 4
+    block = (runs.folder / "block.yaml").read_text()
+    assert from_wire(yaml.safe_load(block)["speculation"]) in ("off", from_wire(yaml.safe_load(BLOCK)))
+    assert block in output
+    assert "<svg" in (runs.folder / "chart.svg").read_text()

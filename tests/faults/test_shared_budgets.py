@@ -23,6 +23,7 @@ from contract.project import PROJECT_FOLDER
 from tests.conftest import free_port, wait_ready
 
 LIMITS = (12, 20, 30, 30, 40, 60, 60, 90, 120, 300)  # requests a minute, of ten keys
+WARM_UP, EXACT, STEADY, SPENT = range(4)  # sets of such keys: each begins with its whole burst
 BODY = {"model": "alpha", "messages": [{"role": "user", "content": "hi"}]}
 START_SECONDS = 120
 # A starved machine answers late; Serve would take its own proxy for dead, and cut every connection.
@@ -30,14 +31,19 @@ SETTINGS = {"RAY_USAGE_STATS_ENABLED": "0", "RAY_SERVE_PROXY_HEALTH_CHECK_TIMEOU
 STORE = "ray::BudgetStoreActor"
 
 
-def key(number: int) -> str:
-    return f"sk-portico-key{number:09d}-{'k' * 43}"
+def key_id(group: int, number: int) -> str:
+    return f"key{group:03d}{number:06d}"
+
+
+def key(group: int, number: int) -> str:
+    return f"sk-portico-{key_id(group, number)}-{'k' * 43}"
 
 
 CONFIG = {
     "models": [{"id": "alpha", "task": "chat", "engine": "vllm", "source": "./alpha"}],
     "keys": [
-        {"id": f"key{number:09d}", "sha256": hash_key(key(number)), "budget": {"requests_per_minute": limit}}
+        {"id": key_id(group, number), "sha256": hash_key(key(group, number)), "budget": {"requests_per_minute": limit}}
+        for group in (WARM_UP, EXACT, STEADY, SPENT)
         for number, limit in enumerate(LIMITS)
     ],
     "ingress": {"replicas": 3, "max_ongoing_requests": 500},
@@ -68,14 +74,14 @@ class Gateways:
         assert len(found) == 1
         return found[0]
 
-    async def load(self, number: int, rate: float, seconds: float) -> Outcome:
+    async def load(self, secret: str, rate: float, seconds: float) -> Outcome:
         """Send one key's requests at `rate` a second, whether or not they are answered in time."""
         outcome = Outcome()
-        headers = {"authorization": f"Bearer {key(number)}"}
+        headers = {"authorization": f"Bearer {secret}"}
         limits = httpx.Limits(max_connections=None, max_keepalive_connections=100)
         async with httpx.AsyncClient(base_url=self.url, headers=headers, timeout=60, limits=limits) as client:
 
-            async def ask() -> None:
+            async def send() -> None:
                 sent = time.monotonic()
                 response = await client.post("/v1/chat/completions", json=BODY)
                 if response.status_code == 200:
@@ -89,12 +95,12 @@ class Gateways:
             async with asyncio.TaskGroup() as group:
                 for turn in range(int(rate * seconds)):
                     await asyncio.sleep(max(0.0, began + turn / rate - time.monotonic()))
-                    group.create_task(ask())
+                    group.create_task(send())
         return outcome
 
-    async def load_all(self, share: float, seconds: float) -> list[Outcome]:
-        """All keys at once, each at `share` of its limit."""
-        loads = (self.load(number, share * limit / 60, seconds) for number, limit in enumerate(LIMITS))
+    async def load_all(self, group: int, share: float, seconds: float) -> list[Outcome]:
+        """All keys of a set at once, each at `share` of its limit."""
+        loads = (self.load(key(group, number), share * limit / 60, seconds) for number, limit in enumerate(LIMITS))
         return list(await asyncio.gather(*loads))
 
 
@@ -137,9 +143,8 @@ def assert_bounded(outcome: Outcome, limit: int) -> None:
 
 
 async def test_each_key_gets_what_one_exact_bucket_would_give(gateways: Gateways) -> None:
-    await gateways.load_all(share=1, seconds=3)  # first requests open connections
-    await asyncio.sleep(7)  # until every burst is there again
-    outcomes = await gateways.load_all(share=1.5, seconds=30)
+    await gateways.load_all(WARM_UP, share=1, seconds=3)  # first requests open connections
+    outcomes = await gateways.load_all(EXACT, share=1.5, seconds=30)
     for limit, outcome in zip(LIMITS, outcomes, strict=True):
         assert outcome.others == []
         # Each request was decided somewhere between the two moments.
@@ -150,25 +155,28 @@ async def test_each_key_gets_what_one_exact_bucket_would_give(gateways: Gateways
         assert_bounded(outcome, limit)
 
 
-async def test_no_request_fails_because_the_store_dies(gateways: Gateways) -> None:
-    """Keys that stay under their limits are never refused; nobody gets more than is his."""
-    await asyncio.sleep(7)  # until every burst is there again
+@pytest.fixture(scope="module")
+async def while_the_store_dies(gateways: Gateways) -> dict[int, list[Outcome]]:
+    """What became of keys that stay under their limits and of keys that do not, while the store was killed twice."""
     before = gateways.store()
-    loading = asyncio.create_task(gateways.load_all(share=0.5, seconds=20))
-    await asyncio.sleep(5)
-    before.kill()
-    outcomes = await loading
-    for limit, outcome in zip(LIMITS, outcomes, strict=True):
-        assert outcome.others == []
-        assert outcome.refused == [], limit
-    assert gateways.store().pid != before.pid
-
-
-async def test_a_spent_key_gets_no_more_because_the_store_dies(gateways: Gateways) -> None:
-    loading = asyncio.create_task(gateways.load_all(share=1.5, seconds=20))
+    loads = asyncio.gather(gateways.load_all(STEADY, share=0.5, seconds=20), gateways.load_all(SPENT, 1.5, seconds=20))
     for _ in range(2):
         await asyncio.sleep(6)
         gateways.store().kill()
-    for limit, outcome in zip(LIMITS, await loading, strict=True):
+    outcomes = await loads
+    assert gateways.store().pid != before.pid
+    return dict(zip((STEADY, SPENT), outcomes, strict=True))
+
+
+async def test_no_request_fails_because_the_store_dies(while_the_store_dies: dict[int, list[Outcome]]) -> None:
+    """Keys that stay under their limits are never refused."""
+    for limit, outcome in zip(LIMITS, while_the_store_dies[STEADY], strict=True):
+        assert outcome.others == []
+        assert outcome.refused == [], limit
+        assert_bounded(outcome, limit)
+
+
+async def test_a_spent_key_gets_no_more_because_the_store_dies(while_the_store_dies: dict[int, list[Outcome]]) -> None:
+    for limit, outcome in zip(LIMITS, while_the_store_dies[SPENT], strict=True):
         assert outcome.others == []
         assert_bounded(outcome, limit)

@@ -19,7 +19,6 @@ from contract.protocol import RequestHead, ResponseHead
 USAGE = {"prompt_tokens": 1, "completion_tokens": 1, "total_tokens": 2}
 
 
-@serve.deployment(name="alpha", max_ongoing_requests=1000, ray_actor_options={"num_cpus": 0.1})
 class Model:
     """Answers a fixed body."""
 
@@ -37,7 +36,8 @@ def main(port: int, args: dict[str, Any]) -> None:
         logging_config={"log_level": "WARNING", "enable_access_log": False},
     )
     config = parse_config(args)
-    serve.run(ingress_deployment(config).bind({"alpha": Model.bind()}), blocking=True)
+    model = serve.deployment(name="alpha", max_ongoing_requests=1000, ray_actor_options={"num_cpus": 0.1})(Model)
+    serve.run(ingress_deployment(config).bind({"alpha": model.bind()}), blocking=True)
 
 
 if __name__ == "__main__":

@@ -12,6 +12,7 @@ is answered by a line of JSON:
 
 import json
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -62,7 +63,13 @@ def kill(deployment: str) -> None:
         ray.kill(one, no_restart=True)
 
 
-COMMANDS = {"status": status, "deploy": deploy, "ongoing": ongoing, "stats": stats, "kill": kill}
+COMMANDS: dict[str, Callable[..., Any]] = {
+    "status": status,
+    "deploy": deploy,
+    "ongoing": ongoing,
+    "stats": stats,
+    "kill": kill,
+}
 
 
 def main(address: str) -> None:

@@ -28,7 +28,7 @@ RERANKER = Profile(
     lacks={"return_documents": "the engine returns scores only"},
 )
 REQUEST = {"model": "alpha", "query": "What is a boat?", "documents": ["A small ship.", "A fruit."]}
-ANSWER = {
+ANSWER: dict[str, Any] = {
     "model": "alpha",
     "results": [{"index": 0, "relevance_score": 0.9}, {"index": 1, "relevance_score": 0.1}],
     "usage": {"prompt_tokens": 9, "total_tokens": 9},

@@ -131,6 +131,7 @@ class Interleavings(RuleBasedStateMachine):
                 assert self.world.store
                 self.world.store.sweep(self.world.now)
             self.world.now += 2 * MINUTE
+            assert self.world.store
             assert self.world.store.under_way() == 0
             assert self.world.store.outstanding(KEY, self.world.now) == (0, 0)
             survivor = self.world.replica(len(self.replicas))

@@ -1,7 +1,7 @@
 """The middleware around Serve's own HTTP servers."""
 
 import uuid
-from typing import Any
+from typing import Any, cast
 
 import httpx
 import pytest
@@ -27,7 +27,7 @@ class Server:
         await send({"type": "http.response.body", "body": b"", "more_body": False})
 
     async def get(self, headers: dict[str, str] | None = None) -> httpx.Response:
-        transport = httpx.ASGITransport(Edge(RequestIdMiddleware(self)))
+        transport = httpx.ASGITransport(cast(Any, Edge(RequestIdMiddleware(self))))
         async with httpx.AsyncClient(transport=transport, base_url="http://edge") as client:
             return await client.get("/", headers=headers or {})
 

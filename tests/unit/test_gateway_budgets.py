@@ -224,7 +224,8 @@ class TestTokensOfImages:
         usage = {"input_tokens": 5, "output_tokens": 1024}
         async with painted as client:
             for items in ([ResponseHead(200, body=b"{}", usage=usage)], [*self.STREAM, ResponseTail(usage)]):
-                before, relay.items = await self.left(client), items
+                before = await self.left(client)
+                relay.items = list(items)
                 await client.post(self.IMAGES, json={"model": "alpha", "prompt": "a boat", "n": 2})
                 assert before - await self.left(client) == 1029
 

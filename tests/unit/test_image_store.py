@@ -83,7 +83,8 @@ async def test_an_image_is_gone_after_its_time(tmp_path: Path, monkeypatch: pyte
 async def test_what_another_replica_has_swept_stops_no_sweep(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     images = store(tmp_path)
     await published(images, 3)
-    remove, removed = images._system.rm_file, []
+    remove = images._system.rm_file
+    removed: list[str] = []
 
     def remove_after_somebody_else(path: str) -> None:
         if not removed:

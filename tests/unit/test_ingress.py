@@ -53,7 +53,8 @@ async def test_budgets_stay_or_give_everything_back(replicas: int, gone: bool) -
         async def close(self) -> None:
             self.closed = True
 
-    replica, before = IngressReplica({}), Budgets()
+    replica = IngressReplica({})
+    before: Any = Budgets()
     replica._config, replica._budgets = parse_config(config_args(ingress={"replicas": 2})), before
     after = replica._budgets_of(parse_config(config_args(ingress={"replicas": replicas})))
     await asyncio.sleep(0)

@@ -12,7 +12,7 @@ from app.parameters.parts import ImageSlot
 from contract.errors import ApiError
 from tests.sample_images import IMAGE_BOUNDS, PNG, TOO_LARGE, TOO_MANY_PIXELS, ImageServer, data_url, image
 
-LOOPBACK = {"allowed_networks": ["127.0.0.0/8", "::1/128"]}
+LOOPBACK: dict[str, Any] = {"allowed_networks": ["127.0.0.0/8", "::1/128"]}
 
 
 @pytest.fixture(scope="module")

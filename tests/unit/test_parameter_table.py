@@ -201,7 +201,8 @@ def test_a_number_beyond_its_range_becomes_the_nearest_legal_one_and_is_reported
 
 @pytest.mark.parametrize(("table", "row"), TYPED, ids=row_id)
 def test_a_wrong_type_is_a_400_that_names_the_parameter(table: str, row: Parameter) -> None:
-    wrong = [value for value in ("no", 1.5, True, [[]], {"no": []}) if not fits(row.kind, value)]
+    values: tuple[Any, ...] = ("no", 1.5, True, [[]], {"no": []})
+    wrong = [value for value in values if not fits(row.kind, value)]
     assert wrong
     for value in wrong:
         with pytest.raises(ApiError) as caught:

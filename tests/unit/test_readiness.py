@@ -203,7 +203,8 @@ async def test_a_watch_that_fails_is_begun_again_and_readiness_goes_on(
 ) -> None:
     registry, watch = world.gateway()
     world.is_now("HEALTHY", 1)
-    update, failures = registry.update, []
+    update = registry.update
+    failures: list[KeyError] = []
 
     def failing_once(*known: Any) -> None:
         if not failures:

@@ -72,7 +72,8 @@ def test_chat_takes_seven_tenths_of_the_sequences_that_its_engine_runs(
 
 def test_what_the_engine_takes_by_itself_is_what_the_defaults_say() -> None:
     found = importlib.util.find_spec("vllm")  # its text: importing it takes seconds
-    assert found is not None
+    assert found
+    assert found.submodule_search_locations
     source = (Path(found.submodule_search_locations[0]) / "config" / "scheduler.py").read_text()
     assert f"DEFAULT_MAX_NUM_SEQS: ClassVar[int] = {VLLM_MAX_NUM_SEQS}" in source
 

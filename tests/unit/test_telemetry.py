@@ -74,7 +74,12 @@ def test_the_metrics_page_merges_nodes_and_tells_nothing_of_machines() -> None:
 def test_the_time_between_tokens_is_a_stream_s_mean_after_its_first(
     changes: dict[str, Any], seconds: float | None
 ) -> None:
-    stream = {"makes_text": True, "streamed": True, "usage": {"completion_tokens": 11}, "first_byte_s": 2.0}
+    stream: dict[str, Any] = {
+        "makes_text": True,
+        "streamed": True,
+        "usage": {"completion_tokens": 11},
+        "first_byte_s": 2.0,
+    }
     one = RequestRecord("", total_s=3.0, **(stream | changes))
     assert one.inter_token_s() == (None if seconds is None else pytest.approx(seconds))
 

@@ -73,6 +73,7 @@ async def test_a_stream_ends_in_the_event_of_its_status_and_done(status: str) ->
     assert "input_tokens_per_turn" not in response["usage"]["input_tokens_details"]
     assert not {"user", "kv_transfer_params"} & set(response)
     assert isinstance(tail, ResponseTail)
+    assert tail.usage
     assert tail.usage["total_tokens"] == 3
 
 

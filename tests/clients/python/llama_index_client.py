@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from functools import partial
-from typing import Any
+from typing import Any, TypeAlias
 
 import openai
 import pytest
@@ -16,7 +16,7 @@ from shared import BRIEF, ENDLESS, QUESTION, RESULTS, ROOMY, SEEDED, Weather, as
 TOOL = FunctionTool.from_defaults(get_weather)
 ASK = ChatMessage(QUESTION)
 PROMPT = PromptTemplate("How is the weather in {city}?")
-LLM = OpenAILike | OpenAILikeResponses
+LLM: TypeAlias = OpenAILike | OpenAILikeResponses
 Connect = Callable[..., LLM]
 
 

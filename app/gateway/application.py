@@ -9,7 +9,7 @@ from typing import Any
 import orjson
 
 from app.budgets.account import BudgetLimits
-from app.budgets.admission import Admission, Budgets, RateLimited
+from app.budgets.admission import Budgets, RateLimited
 from app.budgets.estimate import Estimate, Estimator
 from app.config.service import Config
 from app.endpoints import openapi
@@ -157,33 +157,30 @@ class Gateway:
         reply.model_id = self._registry.named(request.get("model"), call.match.pipeline)
         reply.makes_text = generation.makes_text
         model = self._registry.resolve(request.get("model"), call.match.pipeline, call.caller)
-        admission, estimate = await self._admit(generation, call, model, request)
+        estimate = self._estimate(generation, call, model, request)
         try:
-            await self._answer(generation, call, model, request)
-        except ApiError as error:
-            # What the engine did for a request that timed out is not known; for any other it did nothing of worth.
-            admission.settle(None if error.code == "timeout" else 0)
-            raise
-        finally:
-            admission.settle(_used(reply, estimate if generation.makes_text else None))
-
-    async def _admit(
-        self, generation: Generation, call: Call, model: Model, request: dict[str, Any]
-    ) -> tuple[Admission, Estimate]:
-        """Ask the key's budget. Raises RateLimited."""
-        limits, estimate = limits_of(call.caller), Estimate()
-        if limits.tokens is not None:
-            if generation.makes_text:
-                context = model.profile.limits.get("context_length", 0)
-                estimate = self._estimator.estimate(model.entry.id, request, context)
-            else:
-                estimate = self._estimator.estimate_prompt(model.entry.id, request)
-                estimate = estimate._replace(answer=generation.answer_tokens(request, model.profile))
-        try:
-            return await self._budgets.admit(call.caller.id, limits, estimate.total), estimate
+            async with self._budgets.admit(call.caller.id, limits_of(call.caller), estimate.total) as admission:
+                try:
+                    await self._answer(generation, call, model, request)
+                except ApiError as error:
+                    # What the engine did for a request that timed out is not known; any other it did not serve.
+                    admission.settle(None if error.code == "timeout" else 0)
+                    raise
+                finally:
+                    admission.settle(_used(reply, estimate if generation.makes_text else None))
         except RateLimited as error:
-            call.reply.refused_resource = error.resource
+            reply.refused_resource = error.resource
             raise
+
+    def _estimate(self, generation: Generation, call: Call, model: Model, request: dict[str, Any]) -> Estimate:
+        """Tokens to reserve."""
+        if call.caller.budget.tokens_per_minute is None:
+            return Estimate()
+        if generation.makes_text:
+            context = model.profile.limits.get("context_length", 0)
+            return self._estimator.estimate(model.entry.id, request, context)
+        estimate = self._estimator.estimate_prompt(model.entry.id, request)
+        return estimate._replace(answer=generation.answer_tokens(request, model.profile))
 
     async def _answer(self, generation: Generation, call: Call, model: Model, request: dict[str, Any]) -> None:
         reply = call.reply

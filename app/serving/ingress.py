@@ -133,11 +133,11 @@ class IngressReplica:
         if same and self._budgets is not None:
             return self._budgets  # with all that was granted
         if self._budgets is not None:
-            self._keep("budgets before", self._budgets.close())  # what they hold goes back to the shared account
+            self._budgets.retire()  # they are kept until what they admitted has ended
         if number == 1:
             return ExactBudgets()
         budgets = LeasedBudgets(ActorLink(config.budgets.snapshot), number)
-        self._keep("budgets", budgets.keep())
+        self._keep(f"budgets {budgets.replica}", budgets.keep())
         self._keep("figures of the budget store", self._metrics.follow_store(budgets))
         return budgets
 

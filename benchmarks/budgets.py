@@ -1,4 +1,4 @@
-"""What a decision on a budget costs: leased, exact in process, asked of the actor; and throttled-py's beside them.
+"""What a decision on a budget costs: leased, exact in process, decided by the actor; and throttled-py's beside them.
 
     python benchmarks/budgets.py
 
@@ -19,11 +19,11 @@ from app.budgets.actor import ActorLink
 from app.budgets.admission import Budgets
 from app.budgets.exact import ExactBudgets
 from app.budgets.leased import LeasedBudgets
-from app.budgets.store import Ask, Join
+from app.budgets.messages import AdmissionRequest, Join, Slots
 
 CSV = Path(__file__).with_suffix(".csv")
 PER_MINUTE = 600_000_000
-TERMS = BudgetLimits(PER_MINUTE)
+LIMITS = BudgetLimits(PER_MINUTE)
 KEY = "benchmark000"
 BATCH = 100  # decisions between two looks at the clock
 
@@ -32,18 +32,19 @@ Decide = Callable[[], Awaitable[object]]
 
 def deciding(budgets: Budgets) -> Decide:
     async def decide() -> None:
-        (await budgets.admit(KEY, TERMS, 0)).settle(None)
+        async with budgets.admit(KEY, LIMITS, 0) as admission:
+            admission.settle(None)
 
     return decide
 
 
-def asking(link: ActorLink) -> Decide:
-    """Every decision is the actor's: a lease of nothing."""
+def deciding_remotely(link: ActorLink) -> Decide:
+    """Every decision is the actor's: no lease is wanted."""
 
     async def decide() -> None:
-        answer = await link.answer(Ask("benchmark", KEY, TERMS, True, 0, None))
-        if not answer.known or answer.refusal:
-            raise RuntimeError(f"the actor refused: {answer}")
+        reply = await link.admit(AdmissionRequest("benchmark", 2, KEY, LIMITS, True, 0, None))
+        if not reply.known or reply.refusal:
+            raise RuntimeError(f"the actor refused: {reply}")
 
     return decide
 
@@ -86,11 +87,11 @@ async def main() -> None:
     ray.init(include_dashboard=False, logging_level="error", log_to_driver=False)
     link = ActorLink(None)
     leased = LeasedBudgets(link, replicas=3)
-    await link.join(Join("benchmark", 3, {}, []))
+    await link.join(Join("benchmark", 1, 3, False, Slots({}, frozenset()), [], {}))
     rows = [
         await measure("leased", deciding(leased), 1000),
         await measure("exact, in process", deciding(ExactBudgets()), 1000),
-        await measure("asked of the actor", asking(link), 20),
+        await measure("by the actor", deciding_remotely(link), 20),
     ]
     for store in ("memory", "redis"):
         decide = throttled(store)

@@ -20,7 +20,6 @@ class Loop(StrEnum):
     KEY_FILE = "key_file"
     KEPT_IMAGES = "kept_images"
     BUDGETS = "budgets"
-    CLOSING_BUDGETS = "closing_budgets"
     BUDGET_STORE_GAUGE = "budget_store_gauge"
     TOKENIZERS = "tokenizers"
 

@@ -1,1 +1,1 @@
-"""Budgets of keys: leaky buckets in one shared actor, leased in slices to the ingress replicas."""
+"""Budgets of keys: leaky buckets in one budget store, parts of which gateway replicas lease."""

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from app.budgets.bucket import Bucket, burst_of
+from app.budgets.bucket import MINUTE, Bucket, burst_of
 
 SLOT_WAIT = 10**9  # nanoseconds; when a request under way will end is not known
 
@@ -17,6 +17,20 @@ class BudgetLimits(NamedTuple):
     slots: int | None = None  # requests at once; None: not counted
 
 
+class Debt(NamedTuple):
+    """Nanoseconds until an account that is overdrawn is at zero again."""
+
+    requests: int = 0
+    tokens: int = 0
+
+    def later(self, passed: int) -> "Debt":
+        return Debt(self.requests - passed, self.tokens - passed)
+
+    def owed(self) -> "Debt":
+        """Zero where it is paid."""
+        return Debt(max(0, self.requests), max(0, self.tokens))
+
+
 class Refusal(NamedTuple):
     """Why a request is not admitted, and for how long (nanoseconds) it would not be."""
 
@@ -25,13 +39,18 @@ class Refusal(NamedTuple):
 
 
 class BudgetStatus(NamedTuple):
-    """How an account is, as the rate-limit headers tell it. Times are nanoseconds from now."""
+    """An account as the rate-limit headers show it. Times are nanoseconds from now."""
 
     limits: BudgetLimits
     requests: int  # that could be admitted now
     requests_full_in: int
     tokens: int = 0
     tokens_full_in: int = 0
+
+    def debt(self) -> Debt:
+        """Below zero where the account holds something."""
+        tokens = 0 if self.limits.tokens is None else self.tokens_full_in - _filling_time(self.limits.tokens)
+        return Debt(self.requests_full_in - _filling_time(self.limits.requests), tokens)
 
 
 @dataclass(slots=True)
@@ -68,7 +87,7 @@ class Account:
         return cls(part, requests, tokens)
 
     def change(self, limits: BudgetLimits, now: int) -> None:
-        """Go on under other terms."""
+        """Go on under other limits."""
         if limits == self.limits:
             return
         self.requests.resize(limits.requests, now)
@@ -92,6 +111,21 @@ class Account:
             self.slots_taken += 1
         return None
 
+    def give(self, requests: int, tokens: int, now: int) -> None:
+        """Put units back; negative amounts are charged, as a debt if need be."""
+        self.requests.give(requests, now)
+        if self.tokens is not None:
+            self.tokens.give(tokens, now)
+
+    def defer(self, debt: Debt) -> None:
+        """Charge what it gains in the time of `debt`."""
+        self.requests.defer(debt.requests)
+        if self.tokens is not None:
+            self.tokens.defer(debt.tokens)
+
+    def debt(self, now: int) -> Debt:
+        return Debt(self.requests.wait(0, now), 0 if self.tokens is None else self.tokens.wait(0, now))
+
     def budget_status(self, now: int) -> BudgetStatus:
         requests = (max(0, self.requests.whole(now)), self.requests.full_in(now))
         if self.tokens is None:
@@ -105,3 +139,8 @@ class Account:
             yield Refusal("tokens", wait)
         if self.limits.slots is not None and self.slots_taken >= self.limits.slots:
             yield Refusal("concurrency", SLOT_WAIT)
+
+
+def _filling_time(per_minute: int) -> int:
+    """Nanoseconds in which an empty bucket becomes full, rounded down."""
+    return burst_of(per_minute) * MINUTE // per_minute

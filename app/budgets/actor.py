@@ -5,21 +5,25 @@ import logging
 import os
 import time
 import warnings
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import fsspec
 import orjson
 import ray
-from ray.exceptions import ActorDiedError, RayActorError, RayError
+from ray.exceptions import ActorDiedError, RayError, RayTaskError
 
-from app.budgets.leased import StoreUnreachableError
-from app.budgets.store import Answer, Ask, BudgetStore, Held, Join, Report
+from app.budgets.account import Debt
+from app.budgets.messages import SECOND, AdmissionReply, AdmissionRequest, Join, JoinReply, Report
+from app.budgets.store import BudgetStore
+from app.budgets.store_link import StoreUnreachableError
 from contract.private_folder import private_folder
 
 logger = logging.getLogger("portico.budgets")
 
-NAME, NAMESPACE = "portico-budgets", "portico"
+NAME, NAMESPACE = "portico-budget-store", "portico"
 SNAPSHOT_SECONDS = 1.0
+SNAPSHOT_TIMEOUT_SECONDS = 10.0  # for a file system that hangs
 CALL_SECONDS = 2.0  # a call takes about a millisecond
 MAX_CALLS = 10_000  # at once; each is a few microseconds of work
 # A younger snapshot was written by a store whose grants still count: every bucket is full after a minute.
@@ -31,33 +35,35 @@ class BudgetStoreActor:
 
     def __init__(self, snapshot: str) -> None:
         self._snapshot = snapshot
-        written, debts = _read(snapshot)
-        recent = abs(time.time() - written) < SNAPSHOT_COUNTS_SECONDS
-        fresh = not (recent or _was_restarted())
-        self._store = BudgetStore(time.monotonic_ns(), fresh=fresh, debts=debts if recent else None)
+        found = _read_in_time(snapshot)
+        fresh = found is None and not _was_restarted()
+        self._store = BudgetStore(time.monotonic_ns(), fresh=fresh, debts=found)
         self._keeping: asyncio.Task[None] | None = None
 
-    async def join(self, join: Join) -> None:
+    async def join(self, join: Join) -> JoinReply:
         if self._keeping is None:  # a constructor has no loop to start it on
             self._keeping = asyncio.create_task(self._keep())
-        self._store.join(join, time.monotonic_ns())
+        return self._store.join(join, time.monotonic_ns())
 
-    async def answer(self, ask: Ask) -> Answer:
-        return self._store.answer(ask, time.monotonic_ns())
+    async def admit(self, request: AdmissionRequest) -> AdmissionReply:
+        return self._store.admit(request, time.monotonic_ns())
 
-    async def report(self, report: Report) -> None:
-        self._store.report(report, time.monotonic_ns())
+    async def report(self, report: Report) -> bool:
+        return self._store.report(report, time.monotonic_ns())
 
     async def _keep(self) -> None:
-        """Sweep and snapshot for as long as the actor lives."""
-        failed = False
+        """Sweep and write snapshots for as long as the actor lives. Whatever fails, the store goes on without."""
+        writing, failed = None, False
         while True:
-            now = time.monotonic_ns()
-            self._store.sweep(now)
             try:
-                await asyncio.to_thread(_write, self._snapshot, self._store.debts(now))
+                now = time.monotonic_ns()
+                self._store.sweep(now)
+                if writing is None or writing.done():  # one that hangs holds one thread, and no more
+                    writing = asyncio.create_task(asyncio.to_thread(_write, self._snapshot, self._store.debts(now)))
+                async with asyncio.timeout(SNAPSHOT_TIMEOUT_SECONDS):
+                    await asyncio.shield(writing)
                 failed = False
-            except Exception:  # whatever the file system raises; the budget store goes on without
+            except Exception:
                 if not failed:
                     logger.warning("the snapshot of the budgets cannot be written", exc_info=True)
                 failed = True
@@ -70,28 +76,40 @@ class ActorLink:
     def __init__(self, snapshot: str | None) -> None:
         self._snapshot = snapshot or default_snapshot()
         self._actor: Any = None
+        self._finding: asyncio.Task[Any] | None = None
 
-    async def join(self, join: Join) -> None:
-        await self._call("join", join)
+    async def join(self, join: Join) -> JoinReply:
+        reply: JoinReply = await self._call("join", join)
+        return reply
 
-    async def answer(self, ask: Ask) -> Answer:
-        answer: Answer = await self._call("answer", ask)
-        return answer
+    async def admit(self, request: AdmissionRequest) -> AdmissionReply:
+        reply: AdmissionReply = await self._call("admit", request)
+        return reply
 
-    async def report(self, report: Report) -> None:
-        await self._call("report", report)
+    async def report(self, report: Report) -> bool:
+        known: bool = await self._call("report", report)
+        return known
 
-    async def _call(self, method: str, argument: tuple[Any, ...]) -> Any:
+    async def _call(self, method: str, message: tuple[Any, ...]) -> Any:
         try:
             async with asyncio.timeout(CALL_SECONDS):
                 if self._actor is None:
-                    self._actor = await asyncio.to_thread(_actor, self._snapshot)
-                return await getattr(self._actor, method).remote(argument)
+                    self._actor = await self._find()
+                return await getattr(self._actor, method).remote(message)
         except ActorDiedError:
             self._actor = None  # it will not restart; the next call makes another
             raise StoreUnreachableError from None
-        except (RayActorError, RayError, TimeoutError, ValueError):  # ValueError: the name is being given up
+        except RayTaskError as error:
+            logger.exception("the budget store failed at a call of %s", method)
+            raise StoreUnreachableError from error
+        except (RayError, TimeoutError, ValueError):  # ValueError: the name is being given up
             raise StoreUnreachableError from None
+
+    async def _find(self) -> Any:
+        """The actor. Ray's call may hang in its thread: there is one at a time, however many wait for it."""
+        if self._finding is None or self._finding.done():
+            self._finding = asyncio.create_task(asyncio.to_thread(_actor, self._snapshot))
+        return await asyncio.shield(self._finding)
 
 
 def default_snapshot() -> str:
@@ -114,27 +132,42 @@ def _actor(snapshot: str) -> Any:
         "get_if_exists": True,
         "num_cpus": 0,
         "max_restarts": -1,
-        "max_task_retries": 0,  # a question that is asked twice would be charged twice
+        "max_task_retries": 0,  # a request that is sent twice would be charged twice
         "max_concurrency": MAX_CALLS,
     }
     return ray.remote(BudgetStoreActor).options(**options).remote(snapshot)
 
 
-def _write(url: str, debts: dict[str, Held]) -> None:
+def _write(url: str, debts: dict[str, Debt]) -> None:
     system, path = fsspec.url_to_fs(url)
     system.makedirs(system._parent(path), exist_ok=True)
     with system.transaction, system.open(path, "wb") as file:
         file.write(orjson.dumps({"time": time.time(), "debts": {key: list(debt) for key, debt in debts.items()}}))
 
 
-def _read(url: str) -> tuple[float, dict[str, Held]]:
-    """When the snapshot was written (Unix seconds; zero where there is none that can be read), and the debts in it."""
+def _read_in_time(url: str) -> dict[str, Debt] | None:
+    """As `_read`; None as well where the file system does not answer in time."""
+    reader = ThreadPoolExecutor(1)
+    try:
+        return reader.submit(_read, url).result(SNAPSHOT_TIMEOUT_SECONDS)
+    except TimeoutError:
+        logger.warning("the snapshot of the budgets cannot be read in time; nothing is known of debts")
+        return None
+    finally:
+        reader.shutdown(wait=False)
+
+
+def _read(url: str) -> dict[str, Debt] | None:
+    """The debts in a recent snapshot, as they are now; None where there is none that can be read."""
     try:
         system, path = fsspec.url_to_fs(url)
         content = orjson.loads(system.cat_file(path))
-        return float(content["time"]), {key: Held(*debt) for key, debt in content["debts"].items()}
+        age = abs(time.time() - content["time"])
+        if age >= SNAPSHOT_COUNTS_SECONDS:
+            return None
+        return {key: Debt(*debt).later(int(age * SECOND)).owed() for key, debt in content["debts"].items()}
     except FileNotFoundError:
-        return 0.0, {}
+        return None
     except Exception:
         logger.warning("the snapshot of the budgets cannot be read; nothing is known of debts", exc_info=True)
-        return 0.0, {}
+        return None

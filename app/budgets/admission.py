@@ -1,5 +1,6 @@
-"""What the gateway knows of budgets: it asks for an admission, and settles it on every path."""
+"""What the gateway knows of budgets: it requests an admission, and settles it."""
 
+from contextlib import AbstractAsyncContextManager
 from typing import Protocol
 
 from app.budgets.account import BudgetLimits, BudgetStatus, Refusal
@@ -7,34 +8,43 @@ from contract.errors import ApiError
 
 SECOND = 10**9
 
-WORDS = {
-    "requests": "This key's budget of {limits.requests} requests a minute is spent.",
-    "tokens": "This key's budget of {limits.tokens} tokens a minute is spent. Prompt and `max_tokens` count together.",
-    "concurrency": "This key has {limits.slots} requests under way, which is its limit.",
+MESSAGES = {
+    "requests": "Rate limit reached for requests: {limits.requests} per minute.",
+    "tokens": "Rate limit reached for tokens: {limits.tokens} per minute; prompt and `max_tokens` count together.",
+    "concurrency": "Rate limit reached for concurrent requests: {limits.slots} at a time.",
 }
 
 
 class Admission(Protocol):
-    """A request that was admitted. `settle` is called once, whatever becomes of the request."""
+    """A request that was admitted."""
 
     def settle(self, used: int | None) -> None:
-        """Charge `used` tokens instead of what was reserved; None: nothing is known, the reservation stands."""
+        """Charge `used` tokens instead of what was reserved; None: not known, the reservation stands. Only the first
+        call counts.
+        """
         ...
 
 
 class Budgets(Protocol):
     """The budgets of all keys."""
 
-    async def admit(self, key: str, limits: BudgetLimits, tokens: int) -> Admission:
-        """Admit a request of `key` that reserves `tokens`. Raises RateLimited."""
+    def admit(self, key: str, limits: BudgetLimits, tokens: int) -> AbstractAsyncContextManager[Admission]:
+        """Admit a request of `key` that reserves `tokens`, for as long as the context is open. Entering it raises
+        RateLimited. If nobody settles, the reservation stands. Who is cancelled while entering was not admitted: slot
+        and tokens go back.
+        """
+        ...
+
+    def retire(self) -> None:
+        """Others take the place of these budgets, which go on for what they have admitted."""
         ...
 
     async def close(self) -> None:
-        """Give back what is held, at shutdown."""
+        """Give back all that is leased, at shutdown."""
         ...
 
     def budget_status(self, key: str, limits: BudgetLimits) -> BudgetStatus:
-        """How the key's budget is, as far as is known here. Asks nobody."""
+        """The key's budget, as far as is known here. Makes no remote call."""
         ...
 
 
@@ -49,5 +59,5 @@ class RateLimited(ApiError):
 def refused(limits: BudgetLimits, refusal: Refusal) -> RateLimited:
     """The error of a refused request. Who waits as long as it says, in whole seconds, finds a place."""
     seconds = max(1, -(-refusal.wait // SECOND))
-    words = WORDS[refusal.resource].format(limits=limits)
-    return RateLimited(refusal.resource, f"{words} Retry in {seconds} s.", seconds)
+    message = MESSAGES[refusal.resource].format(limits=limits)
+    return RateLimited(refusal.resource, f"{message} Retry in {seconds} s.", seconds)

@@ -43,6 +43,10 @@ class Bucket:
         self._gain(now)
         self._level = min(self.burst * MINUTE, self._level + amount * MINUTE)
 
+    def defer(self, time: int) -> None:
+        """Charge exactly what `time` nanoseconds gain."""
+        self._level -= self.per_minute * time
+
     def whole(self, now: int) -> int:
         """Whole units that are there; below zero in debt."""
         self._gain(now)

@@ -1,97 +1,47 @@
-"""Budgets of one ingress replica among several: admissions from slices that the budget store leases, without asking it.
+"""Budgets of one gateway replica among several: admissions from leases that the budget store grants, without a call.
 
-While the store is unreachable, the replica goes on within its slices and then within its share of each limit, and
+While the store is unreachable, the replica goes on within its leases and then within its share of each limit, and
 what it cannot admit at once waits a little: no request fails because the store does.
 """
 
 import asyncio
+import logging
 import time
 import uuid
-from collections import Counter, defaultdict
-from collections.abc import Awaitable, Callable
-from typing import Protocol
+from collections.abc import Awaitable, Callable, Coroutine
+from typing import Any, NamedTuple
 
-from app.budgets.account import Account, BudgetLimits, BudgetStatus, Refusal
+from app.budgets.account import Account, BudgetLimits, BudgetStatus, Debt, Refusal
 from app.budgets.admission import refused
-from app.budgets.bucket import MINUTE, burst_of
 from app.budgets.exact import Clock
-from app.budgets.store import LEASE, SECOND, Answer, Ask, Held, Join, Report, slice_is_worth
+from app.budgets.lease import LocalLease
+from app.budgets.ledger import Ledger
+from app.budgets.local_shares import POLL, LocalShares
+from app.budgets.messages import SECOND, AdmissionReply, AdmissionRequest, Amount, Join, Report, ReturnedLease
+from app.budgets.store import lease_is_worthwhile
+from app.budgets.store_link import StoreLink, StoreUnreachableError
 
-PATIENCE = 10 * SECOND  # how long a request waits for a budget store that is unreachable or has restarted
-POLL = SECOND // 4  # between two questions to a budget store that is unreachable
-IDLE = 2 * SECOND  # a slice that was not used for so long is given back
-MARGIN = SECOND  # before a slice's end, for clocks that differ
+logger = logging.getLogger("portico.budgets")
 
-
-class StoreUnreachableError(Exception):
-    """The budget store does not answer: it is dead, restarting, or out of reach."""
-
-
-class StoreLink(Protocol):
-    """A way to the budget store. Every call may raise StoreUnreachableError."""
-
-    async def join(self, join: Join) -> None: ...
-    async def answer(self, ask: Ask) -> Answer: ...
-    async def report(self, report: Report) -> None: ...
+PATIENCE = 10 * SECOND  # how long a request waits for a store that is unreachable or has restarted
+IDLE = 2 * SECOND  # a lease that was not used for so long is given back
+REPORT_SECONDS = 1.0
 
 
-class Lease:
-    """What this replica holds of one key's account, and what it was last told of it."""
+class Decision(NamedTuple):
+    """What became of one try to admit a request."""
 
-    __slots__ = (
-        "asking",
-        "budget_status",
-        "expires",
-        "filled",
-        "limits",
-        "refused_until",
-        "reported_at",
-        "requests",
-        "tokens",
-        "used",
-    )  # fmt: skip
-
-    def __init__(self, limits: BudgetLimits, now: int) -> None:
-        self.limits = limits
-        self.requests = 0
-        self.tokens = 0
-        self.filled = 0  # requests it had when it was last filled
-        self.expires = now
-        self.used = now
-        self.asking = False  # a question about this slice is under way
-        self.refused_until = now  # no request before, whoever asks; tokens and slots may come back at any time
-        self.budget_status: BudgetStatus | None = None
-        self.reported_at = now
-
-    def take(self, tokens: int, now: int) -> bool:
-        """Admit a request here, if the slice has room for it."""
-        if self.requests < 1 or now >= self.expires:
-            return False
-        if self.limits.tokens is not None:
-            if self.tokens < tokens:
-                return False
-            self.tokens -= tokens
-        self.requests -= 1
-        self.used = now
-        return True
-
-    def runs_out(self, now: int) -> bool:
-        """Whether it is time to fill it up, ahead of need."""
-        return self.requests * 2 <= self.filled or now + LEASE // 2 >= self.expires
-
-    def held(self, now: int) -> Held:
-        return Held(self.requests, self.tokens) if now < self.expires else Held()
-
-    def add(self, answer: Answer, asked_at: int, now: int) -> None:
-        """Take over an answer to a question that was about this slice."""
-        held = self.held(now)
-        self.requests, self.tokens = held.requests + answer.added.requests, held.tokens + answer.added.tokens
-        self.filled = self.requests
-        self.expires = asked_at + LEASE - MARGIN
+    refusal: Refusal | None
+    patient: bool = False  # only the store's trouble is in the way: it is worth waiting
+    slot: int | None = None  # the number under which a slot is held
 
 
 class LeasedBudgets:
-    """One replica's view of all budgets."""
+    """One replica's view of all budgets.
+
+    After `retire` it goes on for the requests that it has admitted: it reports until the last of them has ended and all
+    is given back; then `keep` returns.
+    """
 
     def __init__(
         self,
@@ -101,242 +51,333 @@ class LeasedBudgets:
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
         patience: int = PATIENCE,
     ) -> None:
+        self.replica = uuid.uuid4().hex
         self._link = link
-        self._replica = uuid.uuid4().hex
         self._replicas = replicas
         self._clock = clock
         self._sleep = sleep
         self._patience = patience
-        self._leases: dict[str, Lease] = {}
-        self._under_way: Counter[str] = Counter()  # requests that hold a slot, by key
-        self._unused: defaultdict[str, int] = defaultdict(int)  # tokens to settle, by key
-        self._ended: Counter[str] = Counter()  # slots to give back, by key
-        self._away_since: int | None = None
+        self._leases: dict[str, LocalLease] = {}
+        self._ledger = Ledger()
+        self._shares = LocalShares(replicas)
+        self._under_way = 0  # admissions that are open
+        self._unreachable_since: int | None = None
         self._polled = 0
-        self._shares: dict[str, Account | None] = {}  # while the budget store is unreachable
-        self._spent: list[tuple[int, str, int]] = []  # from the shares: when, of which key, tokens
-        self._joining = asyncio.Lock()
         self._joins = 0
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._joining = asyncio.Lock()
+        self._reporting = asyncio.Lock()
+        self._report_wanted = False
+        self._retired = False
+        self._kept = False
+        self._tasks: set[asyncio.Task[Any]] = set()
 
-    async def admit(self, key: str, limits: BudgetLimits, tokens: int) -> "LeasedAdmission":
-        now = self._clock()
-        lease = self._leases.get(key)
-        if lease is None:
-            lease = self._leases[key] = Lease(limits, now)
-        lease.limits = limits
-        if limits.slots is None and lease.take(tokens, now):
-            if not lease.asking and lease.runs_out(now):
-                lease.asking = True
-                self._start(self._fill_up(key, lease))
-            return LeasedAdmission(self, key, limits, tokens)
-        if now < lease.refused_until:
-            raise refused(limits, Refusal("requests", lease.refused_until - now))
-        return await self._admit_elsewhere(key, lease, tokens, now)
+    def admit(self, key: str, limits: BudgetLimits, tokens: int) -> "LeasedAdmission":
+        return LeasedAdmission(self, key, limits, tokens)
 
     @property
     def store_unreachable(self) -> bool:
-        """Whether the last call did not reach the budget store."""
-        return self._away_since is not None
+        """Whether the last call did not reach the store."""
+        return self._unreachable_since is not None
 
     def budget_status(self, key: str, limits: BudgetLimits) -> BudgetStatus:
         now = self._clock()
         lease = self._leases.get(key)
-        if lease is None or lease.budget_status is None:
-            return Account.open(limits, now).budget_status(now)
-        message, passed, held = lease.budget_status, now - lease.reported_at, lease.held(now)
-        requests, requests_full_in = _grown(
-            message.requests, limits.requests, passed, message.requests_full_in, held.requests
-        )
-        if limits.tokens is None:
-            return BudgetStatus(limits, requests, requests_full_in)
-        grown = _grown(message.tokens, limits.tokens, passed, message.tokens_full_in, held.tokens)
-        return BudgetStatus(limits, requests, requests_full_in, *grown)
-
-    async def tick(self, idle: int = IDLE) -> None:
-        """Once a second: report to the budget store, give back slices unused for `idle` nanoseconds. Raises nothing."""
-        now = self._clock()
-        if self._away_since is not None:
-            await self._rejoin(now)
-            return
-        returned = {}
-        for key, lease in self._leases.items():
-            if (lease.requests or lease.tokens) and not lease.asking and now > lease.used + idle:
-                returned[key] = lease.held(now)
-                lease.requests = lease.tokens = 0
-        unused, self._unused = self._unused, defaultdict(int)
-        ended, self._ended = self._ended, Counter()
-        try:
-            await self._link.report(Report(self._replica, dict(unused), dict(ended), returned))
-        except StoreUnreachableError:  # what was reported may have arrived; telling it twice would give too much back
-            self._went_away(now)
+        return Account.open(limits, now).budget_status(now) if lease is None else lease.budget_status(limits, now)
 
     async def keep(self) -> None:
-        """Join now, so that no request waits for the store to start, and tick for as long as this process lives."""
-        await self._rejoin(self._clock())
-        while True:
-            await self._sleep(1)
+        """Join now, so that no request waits for the store to start, and report every second.
+
+        Returns when these budgets are retired and all is given back. May be started again after an error.
+        """
+        self._kept = True
+        try:
             await self.tick()
+            while not self._is_finished():
+                await self._sleep(REPORT_SECONDS)
+                await self.tick()
+        finally:
+            self._kept = False
+
+    async def tick(self, idle: int = IDLE) -> None:
+        """Report to the store; give back leases unused for `idle` nanoseconds. An unreachable store raises nothing."""
+        async with self._reporting:
+            try:
+                if self._unreachable_since is not None or not self._joins:
+                    await self._join(self._joins)
+                await self._report(-1 if self._retired else idle)
+            except StoreUnreachableError:
+                self._became_unreachable()
+
+    def retire(self) -> None:
+        self._retired = True
 
     async def close(self) -> None:
-        """Give everything back, at shutdown."""
+        """Give all leases back, at shutdown."""
+        repeats = self._ledger.sent is not None
         await self.tick(idle=-1)
+        if repeats:  # then the new settlement is still to be sent
+            await self.tick(idle=-1)
 
-    def settle(self, key: str, limits: BudgetLimits, unused: int) -> None:
-        """Called by an admission when its request has ended."""
-        if unused:
-            self._unused[key] += unused
-        if limits.slots is not None:
-            self._under_way[key] -= 1
-            self._ended[key] += 1
-            self._start(self.tick())  # at once: the key's next request may wait for this slot
+    def take(self, key: str, limits: BudgetLimits, tokens: int) -> bool:
+        """Admit a request from the lease; False where the store is to decide. Raises RateLimited."""
+        now = self._clock()
+        lease = self._leases.get(key)
+        if lease is None:
+            lease = self._leases[key] = LocalLease(limits, now)
+        lease.limits = limits
+        if limits.slots is None and lease.take(tokens, now):
+            self._under_way += 1
+            if not lease.busy and lease.runs_out(now) and not self._retired:
+                lease.busy = True
+                self._start(self._fill_up(key, lease))
+            return True
+        if now < lease.refused_until:
+            raise refused(limits, Refusal("requests", lease.refused_until - now))
+        return False
 
-    async def _admit_elsewhere(self, key: str, lease: Lease, tokens: int, since: int) -> "LeasedAdmission":
-        """Ask the store, or take from the local share; wait where only the store's trouble is in the way."""
+    async def request(self, key: str, limits: BudgetLimits, tokens: int) -> int | None:
+        """Have the store admit a request, or the local share; wait where only the store's trouble is in the way.
+
+        Returns the number of its slot, if it takes one. Raises RateLimited.
+        """
+        self._under_way += 1
+        if self._retired and not self._kept:  # a request that began before, and comes so late
+            self._start(self.keep())
+        try:
+            return await self._request(key, limits, tokens)
+        except BaseException:
+            self._under_way -= 1
+            raise
+
+    async def _request(self, key: str, limits: BudgetLimits, tokens: int) -> int | None:
+        lease, since = self._leases[key], self._clock()
         while True:
-            now = self._clock()
-            if self._away_since is None or now >= self._polled + POLL:
-                refusal, patient = await self._ask(key, lease, tokens)
-            else:
-                refusal, patient = self._admit_locally(key, lease.limits, tokens, now), True
-            if refusal is None:
-                if lease.limits.slots is not None:
-                    self._under_way[key] += 1
-                return LeasedAdmission(self, key, lease.limits, tokens)
-            now = self._clock()
+            decision = await self._decide(key, lease, limits, tokens)
+            if decision.refusal is None:
+                return decision.slot
+            now, refusal = self._clock(), decision.refusal
+            if limits.slots is None and lease.take(tokens, now):  # it was filled up meanwhile, with what was left
+                return None
             wait = min(refusal.wait, POLL)
-            if not patient or now + wait > since + self._patience:
+            if not decision.patient or now + wait > since + self._patience:
                 if refusal.resource == "requests":
                     lease.refused_until = now + refusal.wait
-                raise refused(lease.limits, refusal)
+                raise refused(limits, refusal)
             await self._sleep(wait / SECOND)
 
-    async def _ask(self, key: str, lease: Lease, tokens: int) -> tuple[Refusal | None, bool]:
-        """The store's refusal, if any, and whether it is worth waiting. From the local share if unreachable."""
-        asked_at = self._polled = self._clock()
-        held = None
-        if not lease.asking and slice_is_worth(lease.limits, self._replicas):
-            lease.asking, held = True, lease.held(asked_at)
-        ask = Ask(self._replica, key, lease.limits, True, tokens, held)
-        try:
-            answer = await self._put(ask)
-        except StoreUnreachableError:
-            now = self._clock()
-            self._went_away(now)
-            return self._admit_locally(key, lease.limits, tokens, now), True
-        finally:
-            if held is not None:
-                lease.asking = False
-        self._learn(lease, answer, held, asked_at)
-        return answer.refusal, answer.lean
+    def settle(self, key: str, unused: int) -> None:
+        """Tokens of an admission were reserved and not used; below zero: used beyond the reservation."""
+        self._ledger.settle(key, unused)
 
-    async def _fill_up(self, key: str, lease: Lease) -> None:
-        """Ask for more before it is needed; `lease.asking` is set already."""
-        asked_at = self._clock()
-        held = lease.held(asked_at)
-        try:
-            answer = await self._put(Ask(self._replica, key, lease.limits, False, 0, held))
-        except StoreUnreachableError:
-            self._went_away(self._clock())
-        else:
-            self._learn(lease, answer, held, asked_at)
-        finally:
-            lease.asking = False
+    def end(self, key: str, slot: int | None) -> None:
+        """An admission has ended."""
+        self._under_way -= 1
+        self._free(key, slot)
 
-    async def _put(self, ask: Ask) -> Answer:
-        """Ask; join first where the budget store does not know this replica."""
-        if self._away_since is not None:
+    async def _decide(self, key: str, lease: LocalLease, limits: BudgetLimits, tokens: int) -> Decision:
+        """One try. Where its caller is cancelled it is finished all the same, and then taken back."""
+        now = self._clock()
+        if self._unreachable_since is not None and now < self._polled + POLL:
+            return self._admit_locally(key, lease, limits, tokens)
+        work = self._start(self._ask(key, lease, limits, tokens))
+        try:
+            return await asyncio.shield(work)
+        except asyncio.CancelledError:
+
+            def take_back(done: "asyncio.Task[Decision]") -> None:
+                if not done.cancelled() and done.exception() is None and done.result().refusal is None:
+                    if limits.tokens is not None:
+                        self.settle(key, tokens)
+                    self._free(key, done.result().slot)
+
+            work.add_done_callback(take_back)
+            raise
+
+    async def _ask(self, key: str, lease: LocalLease, limits: BudgetLimits, tokens: int) -> Decision:
+        """The store's decision; the local share's where the store is unreachable."""
+        left = None
+        if not lease.busy and not self._retired and lease_is_worthwhile(limits, self._replicas):
+            lease.busy, left = True, lease.left(self._clock())
+        try:
+            number, reply = await self._send(key, lease, limits, tokens, left)
+        except StoreUnreachableError:
+            self._became_unreachable()
+            return self._admit_locally(key, lease, limits, tokens)
+        finally:
+            if left is not None:
+                lease.busy = False
+        if reply.refusal is not None:
+            return Decision(reply.refusal, reply.restarted)
+        return self._admitted(key, limits, number)
+
+    async def _fill_up(self, key: str, lease: LocalLease) -> None:
+        """Have the lease filled up before it is needed; `lease.busy` is set already."""
+        try:
+            await self._send(key, lease, lease.limits, None, lease.left(self._clock()))
+        except StoreUnreachableError:
+            self._became_unreachable()
+        finally:
+            lease.busy = False
+
+    async def _send(
+        self, key: str, lease: LocalLease, limits: BudgetLimits, tokens: int | None, left: Amount | None
+    ) -> tuple[int, AdmissionReply]:
+        """Send an admission request, of `tokens` or for the lease only; join first where the store does not know this
+        replica. Returns its number and the reply, which the lease has learned from.
+        """
+        self._polled = self._clock()
+        if self._unreachable_since is not None:
             await self._join(self._joins)
-        joins = self._joins
-        answer = await self._link.answer(ask)
-        if not answer.known:
+        for _ in range(2):
+            joins, number, sent_at = self._joins, self._ledger.ask(), self._clock()
+            try:
+                reply = await self._link.admit(
+                    AdmissionRequest(self.replica, number, key, limits, tokens is not None, tokens or 0, left)
+                )
+            finally:
+                self._ledger.answered(number)
+            if reply.known:
+                now = self._clock()
+                if left is not None and reply.refusal is None:
+                    lease.fill(number, reply.added, sent_at, now)
+                lease.learn(reply, now)
+                return number, reply
             await self._join(joins)
-            answer = await self._link.answer(ask)
-            if not answer.known:
-                raise StoreUnreachableError
-        return answer
+        raise StoreUnreachableError
+
+    def _admit_locally(self, key: str, lease: LocalLease, limits: BudgetLimits, tokens: int) -> Decision:
+        """From this replica's share of the limit, which has gained since the store became unreachable."""
+        if self._retired:  # the share is another's now
+            return Decision(Refusal("requests", POLL), patient=True)
+        now, number = self._clock(), self._ledger.next_number()
+        held, debt = self._ledger.held(key), lease.debt(now)
+        refusal = self._shares.admit(number, key, limits, tokens, slots_held=held, debt=debt, now=now)
+        if refusal is not None:
+            return Decision(refusal, patient=True)
+        return self._admitted(key, limits, number)
+
+    def _admitted(self, key: str, limits: BudgetLimits, number: int) -> Decision:
+        if limits.slots is None:
+            return Decision(None)
+        self._ledger.hold(key, number)
+        return Decision(None, slot=number)
 
     async def _join(self, joins: int) -> None:
-        """Tell the budget store what this replica holds and what it has spent without it; once for all who saw `joins`.
-
-        Another time would take back the slots that it has given since, to requests that do not know it yet.
-        """
+        """Tell the store what this replica holds and has admitted without it; once for all who saw `joins`."""
         async with self._joining:
             if self._joins != joins:
                 return
-            now = self._clock()
-            under_way = {key: count for key, count in self._under_way.items() if count}
-            self._ended.clear()  # what has ended is not under way
-            spent, self._spent = self._spent, []
-            message = [(now - at, key, tokens) for at, key, tokens in spent]
-            try:
-                await self._link.join(Join(self._replica, self._replicas, under_way, message))
-            except StoreUnreachableError:
-                self._spent[:0] = spent
-                raise
-            self._joins += 1
-            self._shares.clear()
-            self._away_since = None
+            while True:
+                now = self._polled = self._clock()
+                number, local = self._ledger.next_number(), self._shares.unreported(now)
+                debts: dict[str, Debt] = {
+                    key: lease.debt(now) for key, lease in self._leases.items() if lease.overdrawn()
+                }
+                join = Join(self.replica, number, self._replicas, self._retired, self._ledger.slots(), local, debts)
+                reply = await self._link.join(join)
+                self._shares.reported(number)
+                if not reply.remembered and self._ledger.uncertain:
+                    self._end_settlement()  # the store before may have counted it, and its snapshot with it
+                self._joins += 1
+                self._unreachable_since = None
+                if not self._shares.has_unreported():
+                    return
 
-    async def _rejoin(self, now: int) -> None:
-        self._polled = now
-        try:
-            await self._join(self._joins)
-        except StoreUnreachableError:
-            self._went_away(now)
+    async def _report(self, idle: int) -> None:
+        if self._ledger.sent is None:
+            self._ledger.close_settlement(self._give_up_leases(idle))
+        for _ in range(2):
+            joins = self._joins
+            report = Report(self.replica, self._ledger.next_number(), self._ledger.slots(), self._ledger.sent)
+            before, self._ledger.uncertain = self._ledger.uncertain, report.settlement is not None
+            if await self._link.report(report):
+                self._end_settlement()
+                return
+            self._ledger.uncertain = before
+            await self._join(joins)
+        raise StoreUnreachableError
 
-    def _learn(self, lease: Lease, answer: Answer, held: Held | None, asked_at: int) -> None:
+    def _free(self, key: str, slot: int | None) -> None:
+        if slot is not None:
+            self._ledger.free(key, slot)
+            self._report_soon()  # the key's next request may wait for this slot
+
+    def _give_up_leases(self, idle: int) -> dict[str, ReturnedLease]:
         now = self._clock()
-        if held is not None and answer.refusal is None:
-            lease.add(answer, asked_at, now)
-        if answer.budget_status is not None:
-            lease.budget_status, lease.reported_at = answer.budget_status, now
+        given_up = {}
+        for key, lease in self._leases.items():
+            if lease.is_idle(now - idle, now):
+                lease.busy = True  # until the store knows it
+                given_up[key] = ReturnedLease(lease.number, lease.give_up(now))
+        return given_up
 
-    def _went_away(self, now: int) -> None:
-        if self._away_since is None:
-            self._away_since = now
-            self._shares.clear()
+    def _end_settlement(self) -> None:
+        """It was acknowledged; or the store that it was sent to is gone."""
+        for key in self._ledger.sent.leases if self._ledger.sent is not None else ():
+            self._leases[key].busy = False
+        self._ledger.sent, self._ledger.uncertain = None, False
 
-    def _admit_locally(self, key: str, limits: BudgetLimits, tokens: int, now: int) -> Refusal | None:
-        """From this replica's share of the limit, which has gained since the budget store became unreachable."""
-        if key not in self._shares:
-            began = self._away_since if self._away_since is not None else now
-            self._shares[key] = Account.share(limits, self._replicas, began)
-        share = self._shares[key]
-        if share is None:
-            return Refusal("requests", POLL)
-        share.slots_taken = self._under_way[key]
-        refusal = share.admit(tokens, now)
-        if refusal is None:
-            self._spent.append((now, key, tokens))
-        return refusal
+    def _report_soon(self) -> None:
+        """Report what ends now; what ends while a report is on its way goes with the next one."""
+        if not self._report_wanted:
+            self._report_wanted = True
+            self._start(self._report_now())
 
-    def _start(self, work: Awaitable[None]) -> None:
-        task = asyncio.ensure_future(work)
+    async def _report_now(self) -> None:
+        async with self._reporting:
+            self._report_wanted = False
+        await self.tick()
+
+    def _became_unreachable(self) -> None:
+        if self._unreachable_since is None:
+            self._unreachable_since = self._clock()
+            self._shares.begin(self._unreachable_since)
+
+    def _is_finished(self) -> bool:
+        return (
+            self._retired
+            and not self._under_way
+            and not any(lease.busy or lease.is_open(self._clock()) for lease in self._leases.values())
+            and not self._shares.has_unreported()
+            and self._ledger.is_settled()
+        )
+
+    def _start(self, work: Coroutine[Any, Any, Any]) -> "asyncio.Task[Any]":
+        task = asyncio.create_task(work)
         self._tasks.add(task)  # the loop alone would not keep it alive
-        task.add_done_callback(self._tasks.discard)
+        task.add_done_callback(self._ended)
+        return task
+
+    def _ended(self, task: "asyncio.Task[Any]") -> None:
+        self._tasks.discard(task)
+        if not task.cancelled() and (error := task.exception()) is not None:
+            logger.error("a call of the budget store failed", exc_info=error)
 
 
 class LeasedAdmission:
     """An admission whose settlement travels with the replica's next report."""
 
-    __slots__ = ("_budgets", "_key", "_limits", "_open", "_tokens")
+    __slots__ = ("_budgets", "_key", "_limits", "_settled", "_slot", "_tokens")
 
     def __init__(self, budgets: LeasedBudgets, key: str, limits: BudgetLimits, tokens: int) -> None:
         self._budgets = budgets
         self._key = key
         self._limits = limits
         self._tokens = tokens
-        self._open = True
+        self._settled = False
+        self._slot: int | None = None
+
+    async def __aenter__(self) -> "LeasedAdmission":
+        if not self._budgets.take(self._key, self._limits, self._tokens):
+            self._slot = await self._budgets.request(self._key, self._limits, self._tokens)
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        self._settled = True
+        self._budgets.end(self._key, self._slot)
 
     def settle(self, used: int | None) -> None:
-        if self._open:
-            self._open = False
-            unused = 0 if used is None or self._limits.tokens is None else self._tokens - used
-            self._budgets.settle(self._key, self._limits, unused)
-
-
-def _grown(units: int, per_minute: int, passed: int, full_in: int, held: int) -> tuple[int, int]:
-    """What was told a while ago, as it is now: units and the time until all are there."""
-    grown = min(burst_of(per_minute), units + per_minute * passed // MINUTE + held)
-    return grown, max(0, full_in - passed)
+        if not self._settled:
+            self._settled = True
+            if used is not None and self._limits.tokens is not None and used != self._tokens:
+                self._budgets.settle(self._key, self._tokens - used)

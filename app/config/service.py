@@ -85,7 +85,7 @@ class KeptImages(Strict):
         return None if self.secret_file is None else Path(in_project(self.secret_file))
 
 
-class Budgets(Strict):
+class BudgetSettings(Strict):
     """The shared account of all keys' budgets. A single ingress replica keeps it by itself."""
 
     snapshot: str | None = Field(
@@ -121,7 +121,7 @@ class Config(Strict):
     limits: Limits = Limits()
     input_images: InputImages = InputImages()
     kept_images: KeptImages = KeptImages()
-    budgets: Budgets = Budgets()
+    budgets: BudgetSettings = BudgetSettings()
     ingress: Ingress = Ingress()
     cluster: Cluster = Cluster()
 

@@ -9,7 +9,7 @@ from typing import Any
 import orjson
 
 from app.budgets.account import BudgetLimits
-from app.budgets.admission import Admission, Budgets, RateLimited
+from app.budgets.admission import Budgets, RateLimited
 from app.budgets.estimate import Estimate, Estimator
 from app.config.service import Config
 from app.endpoints import openapi
@@ -141,31 +141,32 @@ class Gateway:
         record.model_id = self._registry.named(request.get("model"), call.match.pipeline)
         record.makes_text = endpoint.makes_text
         model = self._registry.resolve(request.get("model"), call.match.pipeline, call.key)
-        admission = await self._admit(endpoint, call, model, request)
-        try:
-            await self._answer(endpoint, call, model, request)
-        except ApiError as error:
-            # What the engine did for a request that timed out is not known; for any other it did nothing of worth.
-            admission.settle(None if error.code == "timeout" else 0)
-            raise
-        finally:
-            admission.settle(record.tokens_to_charge())
-
-    async def _admit(self, endpoint: Endpoint, call: Call, model: Model, request: dict[str, Any]) -> Admission:
-        """Ask the key's budget. Raises RateLimited."""
-        limits, estimate = limits_of(call.key), Estimate()
-        if limits.tokens is not None:
-            context = model.profile.limits.get("context_length", 0)
-            estimate = self._estimator.estimate(model.entry.id, request, endpoint.counted, context)
-            if not endpoint.makes_text:
-                estimate = estimate._replace(answer=endpoint.answer_tokens(request, model.profile))
+        estimate = self._estimate(endpoint, call, model, request)
         if endpoint.makes_text:
-            call.record.estimated_prompt = estimate.prompt
+            record.estimated_prompt = estimate.prompt
         try:
-            return await self._budgets.admit(call.key.id, limits, estimate.total)
+            async with self._budgets.admit(call.key.id, limits_of(call.key), estimate.total) as admission:
+                try:
+                    await self._answer(endpoint, call, model, request)
+                except ApiError as error:
+                    # What the engine did for a request that timed out is not known; any other it did not serve.
+                    admission.settle(None if error.code == "timeout" else 0)
+                    raise
+                finally:
+                    admission.settle(record.tokens_to_charge())
         except RateLimited as error:
-            call.record.refused_resource = error.resource
+            record.refused_resource = error.resource
             raise
+
+    def _estimate(self, endpoint: Endpoint, call: Call, model: Model, request: dict[str, Any]) -> Estimate:
+        """Tokens to reserve."""
+        if call.key.budget.tokens_per_minute is None:
+            return Estimate()
+        context = model.profile.limits.get("context_length", 0)
+        estimate = self._estimator.estimate(model.entry.id, request, endpoint.counted, context)
+        if endpoint.makes_text:
+            return estimate
+        return estimate._replace(answer=endpoint.answer_tokens(request, model.profile))
 
     async def _answer(self, endpoint: Endpoint, call: Call, model: Model, request: dict[str, Any]) -> None:
         record, response = call.record, call.response

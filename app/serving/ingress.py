@@ -143,13 +143,11 @@ class IngressReplica:
         if same and self._budgets is not None:
             return self._budgets  # with all that was granted
         if self._budgets is not None:
-            self._supervisor.run_once(
-                Loop.CLOSING_BUDGETS, self._budgets.close
-            )  # what they hold goes back to the shared account
+            self._budgets.retire()  # its loop goes on until what it admitted has ended
         if number == 1:
             return ExactBudgets()
         budgets = LeasedBudgets(ActorLink(config.budgets.snapshot), number)
-        self._supervisor.keep(Loop.BUDGETS, budgets.keep)
+        self._supervisor.keep(Loop.BUDGETS, budgets.keep, of=budgets.replica)
         self._supervisor.keep(Loop.BUDGET_STORE_GAUGE, partial(self._metrics.follow_store, budgets))
         return budgets
 

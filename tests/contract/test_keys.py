@@ -121,7 +121,7 @@ def test_requests_at_once_are_counted_and_given_back(service: Service, keys: Key
             next(pieces)
             refused = client.post(CHAT, json=BODY)
             assert_error(refused, 429, "rate_limit_error", "rate_limit_exceeded")
-            assert "1 requests under way" in refused.json()["error"]["message"]
+            assert "concurrent requests: 1 at a time" in refused.json()["error"]["message"]
         deadline = time.monotonic() + FOLLOW_SECONDS
         while client.post(CHAT, json=BODY).status_code != 200:
             assert time.monotonic() < deadline, "the slot of a client that left did not come back"

@@ -1,11 +1,14 @@
 """A world for the tests of leased budgets: a clock moved by hand, and a budget store that can die."""
 
 import asyncio
+from collections.abc import Mapping
 from typing import Any
 
-from app.budgets.account import BudgetLimits
-from app.budgets.leased import LeasedBudgets, StoreUnreachableError
-from app.budgets.store import Answer, Ask, BudgetStore, Join, Report
+from app.budgets.account import BudgetLimits, Debt
+from app.budgets.leased import LeasedBudgets
+from app.budgets.messages import AdmissionReply, AdmissionRequest, Join, JoinReply, Report
+from app.budgets.store import BudgetStore
+from app.budgets.store_link import StoreUnreachableError
 from contract.errors import ApiError
 
 SECOND = 10**9
@@ -25,6 +28,7 @@ class World:
 
     async def sleep(self, seconds: float) -> None:
         self.now += int(seconds * SECOND) or 1
+        await asyncio.sleep(0)
 
     def _reach(self) -> BudgetStore:
         self.calls += 1
@@ -32,19 +36,20 @@ class World:
             raise StoreUnreachableError
         return self.store
 
-    async def join(self, join: Join) -> None:
-        self._reach().join(join, self.now)
+    async def join(self, join: Join) -> JoinReply:
+        return self._reach().join(join, self.now)
 
-    async def answer(self, ask: Ask) -> Answer:
-        return self._reach().answer(ask, self.now)
+    async def admit(self, request: AdmissionRequest) -> AdmissionReply:
+        return self._reach().admit(request, self.now)
 
-    async def report(self, report: Report) -> None:
-        self._reach().report(report, self.now)
+    async def report(self, report: Report) -> bool:
+        return self._reach().report(report, self.now)
 
     def crash(self) -> None:
         self.store = None
 
-    def restart(self, debts: Any = None) -> None:
+    def restart(self, debts: Mapping[str, Debt] | None = None) -> None:
+        """`debts` is what the snapshot holds, where it was not lost."""
         self.store = BudgetStore(self.now, fresh=False, debts=debts)
 
     def replica(self, replicas: int = 1, patience: int = 0) -> LeasedBudgets:
@@ -52,25 +57,58 @@ class World:
 
 
 class SlowWorld(World):
-    """Calls take a moment, in which others begin."""
+    """Calls and replies take a turn of the event loop each, in which others begin."""
 
-    async def join(self, join: Join) -> None:
+    async def join(self, join: Join) -> JoinReply:
         await asyncio.sleep(0)
-        await super().join(join)
+        reply = await super().join(join)
+        await asyncio.sleep(0)
+        return reply
 
-    async def answer(self, ask: Ask) -> Answer:
+    async def admit(self, request: AdmissionRequest) -> AdmissionReply:
         await asyncio.sleep(0)
-        answer = await super().answer(ask)
+        reply = await super().admit(request)
         await asyncio.sleep(0)
-        return answer
+        return reply
+
+    async def report(self, report: Report) -> bool:
+        await asyncio.sleep(0)
+        known = await super().report(report)
+        await asyncio.sleep(0)
+        return known
+
+
+class LossyWorld(World):
+    """Reports arrive, or not, or again later; their replies are lost."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.loses = ""  # "report" or "reply" of the next report
+        self.reports: list[Report] = []
+
+    async def report(self, report: Report) -> bool:
+        self.reports.append(report)
+        loses, self.loses = self.loses, ""
+        if loses == "report":
+            raise StoreUnreachableError
+        known = await super().report(report)
+        if loses == "reply":
+            raise StoreUnreachableError
+        return known
 
 
 async def admitted(budgets: Any, limits: BudgetLimits, tokens: int = 0) -> bool:
+    """Whether a request is admitted; it ends at once."""
     try:
-        admission = await budgets.admit(KEY, limits, tokens)
+        async with budgets.admit(KEY, limits, tokens):
+            return True
     except ApiError as error:
         if error.code != "rate_limit_exceeded":
             raise
         return False
-    admission.settle(None)
-    return True
+
+
+async def turns(count: int = 12) -> None:
+    """Let what was started in the background go on."""
+    for _ in range(count):
+        await asyncio.sleep(0)

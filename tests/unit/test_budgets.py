@@ -9,9 +9,32 @@ from app.budgets.account import BudgetLimits
 from app.budgets.bucket import MINUTE
 from app.budgets.exact import ExactBudgets
 from app.budgets.leased import LeasedBudgets
-from app.budgets.store import LEASE, SESSION, Ask, Held, Join, Report
+from app.budgets.messages import (
+    LEASE_TIME,
+    SECOND,
+    AdmissionRequest,
+    Amount,
+    Join,
+    Report,
+    ReturnedLease,
+    Settlement,
+    Slots,
+)
+from app.budgets.store import ALIVE_TIME
+from app.budgets.store_link import StoreUnreachableError
 from contract.errors import ApiError
-from tests.unit.budget_world import KEY, SECOND, SlowWorld, World, admitted
+from tests.unit.budget_world import KEY, LossyWorld, SlowWorld, World, admitted, turns
+
+NO_SLOTS = Slots({}, frozenset())
+
+
+async def opened(budgets: Any, limits: BudgetLimits, tokens: int = 0, key: str = KEY) -> Any:
+    """An admission whose request is under way; `closed` ends it."""
+    return await budgets.admit(key, limits, tokens).__aenter__()
+
+
+async def closed(admission: Any) -> None:
+    await admission.__aexit__(None, None, None)
 
 
 @pytest.fixture
@@ -37,42 +60,41 @@ class TestOneReplica:
         limits = BudgetLimits(6)
         assert await admitted(budgets, limits)
         with pytest.raises(ApiError) as caught:
-            await budgets.admit(KEY, limits, 0)
+            await opened(budgets, limits)
         assert caught.value.retry_after == 10
         world.now += 10 * SECOND
         assert await admitted(budgets, limits)
 
     async def test_tokens_are_reserved_and_settled(self, world: World, budgets: Any) -> None:
         limits = BudgetLimits(6000, tokens=1000)
-        first = await budgets.admit(KEY, limits, 90)
-        with pytest.raises(ApiError, match="1000 tokens a minute"):
-            await budgets.admit(KEY, limits, 20)
+        first = await opened(budgets, limits, 90)
+        with pytest.raises(ApiError, match="tokens: 1000 per minute"):
+            await opened(budgets, limits, 20)
         first.settle(10)
         first.settle(0)  # a second time changes nothing
         if isinstance(budgets, LeasedBudgets):
             await budgets.tick()  # a report takes it to the budget store
-        await budgets.admit(KEY, limits, 80)
+        await opened(budgets, limits, 80)
 
     async def test_slots_come_back(self, budgets: Any, world: World) -> None:
         limits = BudgetLimits(6000, slots=2)
-        first, _ = await budgets.admit(KEY, limits, 0), await budgets.admit(KEY, limits, 0)
-        with pytest.raises(ApiError, match="2 requests under way"):
-            await budgets.admit(KEY, limits, 0)
-        first.settle(None)
-        await asyncio.sleep(0)
-        await asyncio.sleep(0)
+        first, _ = await opened(budgets, limits), await opened(budgets, limits)
+        with pytest.raises(ApiError, match="concurrent requests: 2 at a time"):
+            await opened(budgets, limits)
+        await closed(first)
+        await turns()
         world.now += SECOND
-        await budgets.admit(KEY, limits, 0)
+        await opened(budgets, limits)
 
     async def test_two_keys_share_nothing(self, budgets: Any) -> None:
         assert await admitted(budgets, BudgetLimits(1))
-        await budgets.admit("key000000001", BudgetLimits(1), 0)
+        await opened(budgets, BudgetLimits(1), key="key000000001")
 
     async def test_the_budget_status_follows(self, world: World, budgets: Any) -> None:
         limits = BudgetLimits(600, tokens=6000)
         assert budgets.budget_status(KEY, limits)[1:] == (60, 0, 600, 0)
         for _ in range(30):
-            await budgets.admit(KEY, limits, 10)
+            await opened(budgets, limits, 10)
         world.now += SECOND
         budget_status = budgets.budget_status(KEY, limits)
         assert (budget_status.requests, budget_status.tokens) == (40, 400)
@@ -96,23 +118,22 @@ class TestLeases:
             calls.append(world.calls)
         assert calls[-1] < 15
 
-    async def test_requests_at_once_start_one_question_about_the_slice(self, world: World) -> None:
-        """Two would each get a slice, and the budget store would know of one."""
+    async def test_requests_at_once_start_one_request_about_the_lease(self, world: World) -> None:
+        """Two would each get a lease, and the budget store would know of one."""
         budgets, limits = world.replica(), BudgetLimits(60_000)
         await admitted(budgets, limits)
         calls = world.calls
         for _ in range(400):  # beyond the mark where more is asked for, without a pause in which it could come
-            await budgets.admit(KEY, limits, 0)
-        for _ in range(5):
-            await asyncio.sleep(0)
+            await opened(budgets, limits)
+        await turns()
         assert world.calls == calls + 1
 
     async def test_a_replica_that_many_requests_introduce_at_once_joins_once(self) -> None:
         world = SlowWorld()
         budgets, limits = world.replica(), BudgetLimits(60_000, slots=50)
-        await asyncio.gather(*(budgets.admit(KEY, limits, 0) for _ in range(20)))
+        await asyncio.gather(*(opened(budgets, limits) for _ in range(20)))
         assert world.store is not None
-        assert world.store.under_way() == 20
+        assert world.store.slots_held(world.now) == 20
 
     async def test_a_small_limit_is_asked_for_each_time(self, world: World) -> None:
         budgets, limits = world.replica(replicas=3), BudgetLimits(299)
@@ -121,7 +142,7 @@ class TestLeases:
         await admitted(budgets, limits)
         assert world.calls == calls + 1
         assert world.store is not None
-        assert world.store.outstanding(KEY, world.now) == (0, 0)
+        assert world.store.leased(KEY, world.now) == (0, 0)
 
     async def test_a_refusal_is_remembered_for_as_long_as_it_holds(self, world: World) -> None:
         budgets, limits = world.replica(), BudgetLimits(60)
@@ -135,64 +156,66 @@ class TestLeases:
         world.now += SECOND // 10
         assert await admitted(budgets, limits)
 
-    async def test_an_idle_slice_goes_back(self, world: World) -> None:
+    async def test_an_idle_lease_goes_back(self, world: World) -> None:
         budgets, limits = world.replica(), BudgetLimits(60_000)
         await admitted(budgets, limits)
         assert world.store is not None
-        assert world.store.outstanding(KEY, world.now).requests == 600
+        assert world.store.leased(KEY, world.now).requests == 600
         world.now += 3 * SECOND
         await budgets.tick()
-        assert world.store.outstanding(KEY, world.now).requests == 0
+        assert world.store.leased(KEY, world.now).requests == 0
 
-    async def test_a_slice_that_has_expired_is_not_spent(self, world: World) -> None:
+    async def test_a_lease_that_has_expired_is_not_spent(self, world: World) -> None:
         budgets, limits = world.replica(), BudgetLimits(60_000)
         await admitted(budgets, limits)
-        world.now += LEASE
+        world.now += LEASE_TIME
         calls = world.calls
         await admitted(budgets, limits)
         assert world.calls > calls
 
-    async def test_what_is_left_of_a_slice_that_has_expired_does_not_come_back(self, world: World) -> None:
+    async def test_what_is_left_of_a_lease_that_has_expired_does_not_come_back(self, world: World) -> None:
         """The budget store let others have it meanwhile."""
         assert world.store is not None
-        world.store.join(Join("one", 1, {}, []), 0)
-        answer = world.store.answer(Ask("one", KEY, BudgetLimits(60_000), True, 0, Held()), 0)
-        assert answer.added.requests == 600
-        while not world.store.answer(Ask("one", KEY, BudgetLimits(60_000), True, 0, None), LEASE).refusal:
+        world.store.join(Join("one", 1, 1, False, NO_SLOTS, [], {}), 0)
+        reply = world.store.admit(AdmissionRequest("one", 2, KEY, BudgetLimits(60_000), True, 0, Amount()), 0)
+        assert reply.added.requests == 600
+        another = AdmissionRequest("one", 3, KEY, BudgetLimits(60_000), True, 0, None)
+        while not world.store.admit(another, LEASE_TIME).refusal:
             pass
-        world.store.report(Report("one", {}, {}, {KEY: answer.added}), LEASE)
-        assert world.store.answer(Ask("one", KEY, BudgetLimits(60_000), True, 0, None), LEASE).refusal
+        returned = Settlement(4, {}, {KEY: ReturnedLease(2, reply.added)})
+        world.store.report(Report("one", 5, NO_SLOTS, returned), LEASE_TIME)
+        assert world.store.admit(another, LEASE_TIME).refusal
 
-    async def test_all_slices_go_back_at_shutdown(self, world: World) -> None:
+    async def test_all_leases_go_back_at_shutdown(self, world: World) -> None:
         budgets, limits = world.replica(), BudgetLimits(60_000)
         await admitted(budgets, limits)
         await budgets.close()
         assert world.store is not None
-        assert world.store.outstanding(KEY, world.now).requests == 0
+        assert world.store.leased(KEY, world.now).requests == 0
 
-    async def test_slices_of_all_replicas_are_at_most_a_hundredth(self, world: World) -> None:
+    async def test_leases_of_all_replicas_are_at_most_a_hundredth(self, world: World) -> None:
         limits = BudgetLimits(60_000)
         for _ in range(5):  # two more than were announced, as in a rolling update
             await admitted(world.replica(replicas=3), limits)
         assert world.store is not None
-        assert world.store.outstanding(KEY, world.now).requests <= 600
+        assert world.store.leased(KEY, world.now).requests <= 600
 
 
 class TestDeaths:
-    async def test_a_dead_replica_loses_its_slice_and_its_slots_until_they_expire(self, world: World) -> None:
+    async def test_a_dead_replica_loses_its_lease_and_its_slots_until_they_expire(self, world: World) -> None:
         dead, heir = world.replica(), world.replica()
-        await dead.admit(KEY, BudgetLimits(60_000), 0)
-        await dead.admit("key000000001", BudgetLimits(600, slots=1), 0)
+        await opened(dead, BudgetLimits(60_000))
+        await opened(dead, BudgetLimits(600, slots=1), key="key000000001")
         with pytest.raises(ApiError):
-            await heir.admit("key000000001", BudgetLimits(600, slots=1), 0)
-        world.now += max(LEASE, SESSION) + 1
+            await opened(heir, BudgetLimits(600, slots=1), key="key000000001")
+        world.now += max(LEASE_TIME, ALIVE_TIME) + 1
         assert world.store is not None
         world.store.sweep(world.now)
-        assert world.store.outstanding(KEY, world.now) == (0, 0)
-        assert world.store.under_way() == 0
-        await heir.admit("key000000001", BudgetLimits(600, slots=1), 0)
+        assert world.store.leased(KEY, world.now) == (0, 0)
+        assert world.store.slots_held(world.now) == 0
+        await opened(heir, BudgetLimits(600, slots=1), key="key000000001")
 
-    async def test_slices_outlive_the_store(self, world: World) -> None:
+    async def test_leases_outlive_the_store(self, world: World) -> None:
         budgets, limits = world.replica(), BudgetLimits(60_000)
         await admitted(budgets, limits)
         world.crash()
@@ -236,25 +259,241 @@ class TestDeaths:
 
     async def test_a_store_that_restarted_knows_what_is_under_way(self, world: World) -> None:
         budgets, limits = world.replica(patience=SECOND), BudgetLimits(6000, slots=1)
-        held = await budgets.admit(KEY, limits, 0)
+        held = await opened(budgets, limits)
         world.restart()
         await budgets.tick()
         world.now += SECOND
-        with pytest.raises(ApiError, match="under way"):
-            await budgets.admit(KEY, limits, 0)
-        held.settle(None)
-        await asyncio.sleep(0)
-        await asyncio.sleep(0)
-        await budgets.admit(KEY, limits, 0)
+        with pytest.raises(ApiError, match="concurrent requests"):
+            await opened(budgets, limits)
+        await closed(held)
+        await turns()
+        await opened(budgets, limits)
 
     async def test_debts_outlive_the_store(self, world: World) -> None:
         budgets, limits = world.replica(), BudgetLimits(6000, tokens=60)
-        await budgets.admit(KEY, limits, 126)
+        await opened(budgets, limits, 126)
         assert world.store is not None
         debts = world.store.debts(world.now)
-        assert debts == {KEY: (0, 120)}
+        assert debts == {KEY: (0, 120 * SECOND)}
         world.restart(debts)
         world.now += 119 * SECOND
         assert not await admitted(budgets, limits, 1)
         world.now += 3 * SECOND
         assert await admitted(budgets, limits, 1)
+
+
+class TestCancelledRequests:
+    """A client may leave at any moment of its request's admission."""
+
+    @pytest.mark.parametrize("leaves_after", range(8))
+    async def test_its_slot_and_its_tokens_go_back(self, leaves_after: int) -> None:
+        world = SlowWorld()
+        budgets, limits = world.replica(replicas=2), BudgetLimits(6000, tokens=6000, slots=2)
+        for _ in range(2):
+            entering = asyncio.create_task(opened(budgets, limits, 100))
+            await turns(leaves_after)
+            if not entering.done():
+                entering.cancel()
+                await asyncio.wait([entering])
+            if not entering.cancelled():
+                entering.result().settle(0)
+                await closed(entering.result())
+        await turns()
+        assert world.store is not None
+        assert world.store.slots_held(world.now) == 0
+        await budgets.tick()
+        assert budgets.budget_status(KEY, limits).tokens <= 600
+        for _ in range(2):
+            await opened(budgets, limits, 300)
+
+    async def test_a_grant_that_nobody_heard_of_is_free_again_within_a_second(self, world: World) -> None:
+        limits, lost = BudgetLimits(6000, slots=1), []
+        budgets, heir = world.replica(replicas=2), world.replica(replicas=2)
+        await budgets.tick()
+
+        async def admit(request: AdmissionRequest) -> Any:
+            assert world.store is not None
+            lost.append(world.store.admit(request, world.now))
+            raise StoreUnreachableError
+
+        budgets._link = type("Link", (), {"admit": staticmethod(admit), "join": world.join, "report": world.report})()
+        assert not await admitted(budgets, limits)
+        assert lost[0].refusal is None
+        assert not await admitted(heir, limits)
+        await budgets.tick()
+        assert await admitted(heir, limits)
+
+
+class TestReports:
+    """A report may be lost, repeated, or overtaken by a newer one."""
+
+    @pytest.mark.parametrize("loses", ["", "report", "reply"])
+    async def test_tokens_are_settled_once(self, loses: str) -> None:
+        world = LossyWorld()
+        budgets, limits = world.replica(), BudgetLimits(6000, tokens=6000, slots=2)
+        assert world.store is not None
+        admissions = [await opened(budgets, limits, 250) for _ in range(2)]
+        world.loses = loses
+        for admission in admissions:
+            admission.settle(50)
+            await closed(admission)
+        await turns()
+        for _ in range(3):
+            await budgets.tick()
+        for report in reversed(world.reports):  # all of them again, the oldest last
+            world.store.report(report, world.now)
+        assert world.store._accounts[KEY].budget_status(world.now).tokens == 500
+
+    @pytest.mark.parametrize("loses", ["", "report", "reply"])
+    async def test_a_lease_goes_back_once(self, loses: str) -> None:
+        world = LossyWorld()
+        budgets, limits = world.replica(), BudgetLimits(60_000)
+        assert world.store is not None
+        assert await admitted(budgets, limits)
+        world.now += 3 * SECOND
+        world.loses = loses
+        for _ in range(3):
+            await budgets.tick()
+        assert await admitted(budgets, limits)
+        for report in world.reports:
+            world.store.report(report, world.now)
+        status = world.store._accounts[KEY].budget_status(world.now)
+        assert status.requests + world.store.leased(KEY, world.now).requests == 5999
+
+    async def test_a_report_takes_no_slot_from_a_request_whose_answer_is_under_way(self, world: World) -> None:
+        assert world.store is not None
+        world.store.join(Join("one", 1, 1, False, NO_SLOTS, [], {}), 0)
+        world.store.admit(AdmissionRequest("one", 2, KEY, BudgetLimits(600, slots=2), True, 0, None), 0)
+        world.store.admit(AdmissionRequest("one", 4, KEY, BudgetLimits(600, slots=2), True, 0, None), 0)
+        world.store.report(Report("one", 3, Slots({}, frozenset({2})), None), 0)
+        assert world.store.slots_held(0) == 2
+        world.store.report(Report("one", 6, Slots({KEY: frozenset({2})}, frozenset()), None), 0)
+        world.store.report(Report("one", 5, Slots({KEY: frozenset({2, 4})}, frozenset()), None), 0)
+        assert world.store.slots_held(0) == 1, "the report of before changes nothing"
+
+    async def test_many_ends_at_once_make_few_reports(self) -> None:
+        world = SlowWorld()
+        budgets, limits = world.replica(), BudgetLimits(60_000, slots=100)
+        admissions = [await opened(budgets, limits) for _ in range(100)]
+        calls = world.calls
+        for admission in admissions:
+            await closed(admission)
+        await turns()
+        assert world.store is not None
+        assert world.store.slots_held(world.now) == 0
+        assert world.calls - calls <= 2
+
+    async def test_keeping_goes_on_after_a_fault(self, world: World) -> None:
+        budgets = world.replica()
+        link, budgets._link = budgets._link, object()  # type: ignore[assignment]
+        with pytest.raises(AttributeError):
+            await budgets.keep()
+        budgets._link = link
+        budgets.retire()
+        await budgets.keep()
+
+
+class TestRetirement:
+    """Budgets that others have replaced end with what they admitted."""
+
+    async def test_they_report_until_their_last_request_has_ended(self, world: World) -> None:
+        limits = BudgetLimits(6000, tokens=6000, slots=1)
+        before, after = world.replica(replicas=2), world.replica(replicas=3)
+        stream = await opened(before, limits, 600)
+        before.retire()
+        keeper = asyncio.create_task(before.keep())
+        await turns(40)
+        assert world.now > ALIVE_TIME
+        assert not await admitted(after, limits, 1)
+        stream.settle(100)
+        await closed(stream)
+        await asyncio.wait_for(keeper, 1)
+        assert await admitted(after, limits, 1)
+
+    async def test_a_request_that_comes_late_is_admitted_and_reported(self, world: World) -> None:
+        limits = BudgetLimits(6000, slots=1)
+        budgets = world.replica(replicas=2)
+        budgets.retire()
+        await budgets.keep()
+        stream = await opened(budgets, limits)
+        world.now += 2 * ALIVE_TIME
+        await turns()
+        assert world.store is not None
+        assert world.store.slots_held(world.now) == 1
+        await closed(stream)
+        await turns()
+        assert world.store.slots_held(world.now) == 0
+        assert not budgets._tasks
+
+    async def test_they_lease_nothing_more(self, world: World) -> None:
+        limits = BudgetLimits(60_000)
+        budgets = world.replica()
+        assert await admitted(budgets, limits)
+        budgets.retire()
+        await budgets.keep()
+        assert await admitted(budgets, limits)
+        assert world.store is not None
+        assert world.store.leased(KEY, world.now) == (0, 0)
+
+    async def test_a_request_of_the_process_s_own_account_is_settled_there(self, world: World) -> None:
+        limits = BudgetLimits(6000, tokens=6000)
+        before = ExactBudgets(world.clock)
+        async with before.admit(KEY, limits, 600) as stream:
+            before.retire()
+            stream.settle(100)
+        assert before.budget_status(KEY, limits).tokens == 500
+
+
+class TestDebts:
+    """A request of more tokens than a full account holds leaves a debt, which no restart forgets."""
+
+    LIMITS = BudgetLimits(6000, tokens=60)
+
+    @pytest.mark.parametrize("silent", [0, 2])
+    async def test_a_replica_tells_it_to_a_store_whose_snapshot_was_lost(self, world: World, silent: int) -> None:
+        budgets = world.replica()
+        await opened(budgets, self.LIMITS, 126)
+        world.restart()
+        world.now += silent * SECOND
+        await budgets.tick()
+        world.now += (119 - silent) * SECOND
+        assert not await admitted(budgets, self.LIMITS, 1)
+        world.now += 3 * SECOND
+        assert await admitted(budgets, self.LIMITS, 1)
+
+    async def test_two_replicas_tell_it_and_it_counts_once(self, world: World) -> None:
+        one, other = world.replica(replicas=2), world.replica(replicas=2)
+        await opened(one, self.LIMITS, 126)
+        assert not await admitted(other, self.LIMITS, 1)
+        assert world.store is not None
+        world.restart(world.store.debts(world.now))
+        await one.tick()
+        await other.tick()
+        world.now += 122 * SECOND
+        assert await admitted(one, self.LIMITS, 1)
+
+    async def test_the_local_share_knows_it(self, world: World) -> None:
+        budgets = world.replica()
+        await opened(budgets, self.LIMITS, 66)
+        world.crash()
+        world.now += 59 * SECOND
+        assert not await admitted(budgets, self.LIMITS, 1)
+        world.now += 3 * SECOND
+        assert await admitted(budgets, self.LIMITS, 1)
+
+    @pytest.mark.parametrize("joins_after", [0, 7])
+    async def test_that_of_a_local_share_counts_in_the_store_that_starts(self, world: World, joins_after: int) -> None:
+        budgets = world.replica()
+        await budgets.tick()
+        world.crash()
+        assert not await admitted(budgets, self.LIMITS, 1)
+        world.now += 6 * SECOND
+        assert await admitted(budgets, self.LIMITS, 66)
+        world.now += SECOND
+        world.restart()
+        world.now += joins_after * SECOND
+        await budgets.tick()
+        world.now += (58 - joins_after) * SECOND
+        assert not await admitted(budgets, self.LIMITS, 1)
+        world.now += 3 * SECOND
+        assert await admitted(budgets, self.LIMITS, 1)

@@ -55,7 +55,7 @@ async def test_a_spent_budget_is_a_429_and_waiting_as_told_is_enough(budgeted: A
         assert [(await client.post(CHAT, json=chat())).status_code for _ in range(3)] == [200, 200, 429]
         refused = await client.post(CHAT, json=chat())
         assert_error(refused, 429, "rate_limit_error", "rate_limit_exceeded")
-        assert "20 requests a minute" in refused.json()["error"]["message"]
+        assert "requests: 20 per minute" in refused.json()["error"]["message"]
         clock.now += int(refused.headers["retry-after"]) * SECOND
         assert (await client.post(CHAT, json=chat())).status_code == 200
     assert len(relay.sent) == 3
@@ -136,7 +136,7 @@ class TestTokens:
             assert (await client.post(CHAT, json=chat(max_tokens=590))).status_code == 200
             refused = await client.post(CHAT, json=chat(max_tokens=590))
         assert refused.status_code == 429
-        assert "6000 tokens a minute" in refused.json()["error"]["message"]
+        assert "tokens: 6000 per minute" in refused.json()["error"]["message"]
 
     async def test_what_was_used_is_charged(self, budgeted: Any, relay: StandInRelay) -> None:
         relay.items = [ResponseHead(200, body=b"{}", usage={"prompt_tokens": 10, "completion_tokens": 90})]

@@ -1,13 +1,15 @@
 """The gateway's replica follows its configuration, and keeps the one before where it cannot."""
 
-import asyncio
 from typing import Any
 
 import pytest
 
+from app.background.supervisor import Loop
+from app.budgets.account import BudgetLimits
 from app.config.service import parse_config
 from app.serving.ingress import IngressReplica
 from contract.fields import ConfigError
+from tests.unit.budget_world import KEY, World, turns
 from tests.unit.conftest import config_args
 
 
@@ -45,17 +47,44 @@ async def test_a_change_to_what_cannot_be_used_leaves_the_gateway_as_it_is(tmp_p
     assert replica._gateway is before
 
 
-@pytest.mark.parametrize(("replicas", "gone"), [(2, False), (1, True)], ids=["the same number", "another number"])
-async def test_budgets_stay_or_give_everything_back(replicas: int, gone: bool) -> None:
+@pytest.mark.parametrize(("replicas", "changed"), [(2, False), (1, True)], ids=["the same number", "another number"])
+async def test_budgets_stay_or_retire(replicas: int, changed: bool) -> None:
     class Budgets:
-        closed = False
+        retired = False
 
-        async def close(self) -> None:
-            self.closed = True
+        def retire(self) -> None:
+            self.retired = True
 
     replica = IngressReplica({})
     before: Any = Budgets()
     replica._config, replica._budgets = parse_config(config_args(ingress={"replicas": 2})), before
     after = replica._budgets_of(parse_config(config_args(ingress={"replicas": replicas})))
-    await asyncio.sleep(0)
-    assert (after is not before, before.closed) == (gone, gone)
+    assert (after is not before, before.retired) == (changed, changed)
+
+
+@pytest.mark.parametrize("number", [1, 3])
+async def test_another_number_of_replicas_leaves_the_budgets_before_their_keeper(
+    number: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """They report until the last request that they admitted has ended; then their keeper ends by itself."""
+    world = World()
+    monkeypatch.setattr("app.serving.ingress.ActorLink", lambda _: world)
+    monkeypatch.setattr("app.budgets.leased.REPORT_SECONDS", 0)
+    replica = IngressReplica({})
+    replica._config = parse_config(config_args(ingress={"replicas": 2}))
+    before: Any = replica._budgets_of(replica._config)
+    replica._budgets = before
+    limits = BudgetLimits(6000, tokens=6000, slots=1)
+    async with before.admit(KEY, limits, 600) as admission:
+        config = parse_config(config_args(ingress={"replicas": number}))
+        replica._budgets, replica._config = replica._budgets_of(config), config
+        assert world.store is not None
+        await turns()
+        assert world.store.slots_held(world.now) == 1
+        admission.settle(100)
+    await turns()
+    assert world.store.slots_held(world.now) == 0
+    assert world.store._accounts[KEY].budget_status(world.now).tokens == 500
+    loops = replica._supervisor._tasks
+    assert [task.done() for (loop, of), task in loops.items() if (loop, of) == (Loop.BUDGETS, before.replica)] == [True]
+    replica._supervisor.stop()

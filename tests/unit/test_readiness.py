@@ -204,7 +204,7 @@ async def test_a_watch_that_fails_is_begun_again_and_readiness_goes_on(
     registry, watch = world.gateway()
     world.is_now("HEALTHY", 1)
     update = registry.update
-    failures: list[KeyError] = []
+    failures: list[Loop] = []
 
     def failing_once(*known: Any) -> None:
         if not failures:

@@ -14,7 +14,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -171,7 +171,9 @@ def launched(content: dict[str, Any], folder: Path, key_file: Path) -> Iterator[
     finally:
         if process.poll() is None:
             for started in [*running.processes(), psutil.Process(process.pid)]:
-                started.kill()
+                with suppress(psutil.NoSuchProcess):  # it ended with another
+                    started.kill()
+            process.wait()
         shutil.rmtree(ray_folder, ignore_errors=True)
 
 

@@ -14,7 +14,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -149,7 +149,7 @@ def image_server() -> Iterator[ImageServer]:
 
 @contextmanager
 def launched(content: dict[str, Any], folder: Path, key_file: Path) -> Iterator[Service]:
-    """`content` as `make serve` runs it, on a free port and a Ray cluster of its own."""
+    """`content` as `make serve` runs it, on a free port and a Ray cluster of its own; killed in the end."""
     port = free_port()
     content["http_options"]["port"] = port
     config = folder / "local.yaml"
@@ -168,11 +168,12 @@ def launched(content: dict[str, Any], folder: Path, key_file: Path) -> Iterator[
     try:
         running.wait_ready()
         yield running
-        assert running.stop() == [], "Ctrl-C left processes behind"
     finally:
-        if process.poll() is None:  # it did not get ready, or does not stop
+        if process.poll() is None:
             for started in [*running.processes(), psutil.Process(process.pid)]:
-                started.kill()
+                with suppress(psutil.NoSuchProcess):  # it ended with another
+                    started.kill()
+            process.wait()
         shutil.rmtree(ray_folder, ignore_errors=True)
 
 
@@ -194,7 +195,13 @@ def service(image_server: ImageServer, tmp_path_factory: pytest.TempPathFactory,
     key_file = folder / "keys.json"
     main(["keys", "create", "--file", str(key_file), "--name", "first"])
     args["key_file"] = str(key_file)
-    return until_unused.enter_context(launched(content, folder, key_file))
+    running = until_unused.enter_context(launched(content, folder, key_file))
+    until_unused.callback(assert_stops, running)
+    return running
+
+
+def assert_stops(service: Service) -> None:
+    assert service.stop() == [], "Ctrl-C left processes behind"
 
 
 @pytest.fixture(scope="session")

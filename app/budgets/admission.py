@@ -43,6 +43,11 @@ class Budgets(Protocol):
         """Give back all that is leased, at shutdown."""
         ...
 
+    @property
+    def store_unreachable(self) -> bool:
+        """Whether the last call did not reach the budget store."""
+        ...
+
     def budget_status(self, key: str, limits: BudgetLimits) -> BudgetStatus:
         """The key's budget, as far as is known here. Makes no remote call."""
         ...

@@ -1,15 +1,17 @@
 """How many tokens a request may use, before any engine has seen it: enough to reserve, settled by the real usage."""
 
-import asyncio
 import logging
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol, TypeGuard
 
+from app.background.thread_calls import ThreadCalls
+
 logger = logging.getLogger("portico.budgets")
 
 BYTES_PER_TOKEN = 4
 TOKENS_PER_IMAGE = 1024
+LOAD_SECONDS = 60.0  # for a tokenizer; several wait for each other
 MAX_TOKENIZER_BYTES = 4 * 1024 * 1024  # of tokenizer.json; larger ones take seconds and much memory to load
 MAX_CHOICES = 128
 MAX_EXACT_BYTES = 16 * 1024  # of text that is tokenized on the event loop, about a millisecond
@@ -45,16 +47,16 @@ class Estimator:
 
     def __init__(self) -> None:
         self._tokenizers: dict[str, Tokenizer] = {}
+        self._loads = ThreadCalls("the tokenizers", LOAD_SECONDS)
 
     async def load(self, model_id: str, location: str) -> None:
         """Load the tokenizer of the model at `location`, if it is a folder with a small one."""
-        path = Path(location) / "tokenizer.json"
         try:
-            if path.stat().st_size <= MAX_TOKENIZER_BYTES:
-                self._tokenizers[model_id] = await asyncio.to_thread(_load, str(path))
-        except OSError:
+            if (tokenizer := await self._loads.call(_load, Path(location) / "tokenizer.json")) is not None:
+                self._tokenizers[model_id] = tokenizer
+        except FileNotFoundError:
             pass  # a hub name, or a folder of another machine
-        except Exception:  # the library raises plain exceptions
+        except Exception:  # the library raises plain exceptions; a file system may hang
             logger.warning("the tokenizer of %s cannot be read; its tokens are estimated from bytes", model_id)
 
     def estimate(self, model_id: str, request: dict[str, Any], fields: CountedFields, context: int) -> Estimate:
@@ -90,10 +92,13 @@ class Estimator:
         return -(-size // BYTES_PER_TOKEN)
 
 
-def _load(path: str) -> Tokenizer:
+def _load(path: Path) -> Tokenizer | None:
+    """None where the file is too large. Raises FileNotFoundError, and what the library raises."""
+    if path.stat().st_size > MAX_TOKENIZER_BYTES:
+        return None
     from tokenizers import Tokenizer  # noqa: PLC0415 - only where a model has a file for it
 
-    tokenizer: Tokenizer = Tokenizer.from_file(path)
+    tokenizer: Tokenizer = Tokenizer.from_file(str(path))
     return tokenizer
 
 

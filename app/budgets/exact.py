@@ -30,6 +30,11 @@ class ExactBudgets:
     async def close(self) -> None:
         """Nothing is leased."""
 
+    @property
+    def store_unreachable(self) -> bool:
+        """There is none."""
+        return False
+
     def budget_status(self, key: str, limits: BudgetLimits) -> BudgetStatus:
         now = self._clock()
         return self.account(key, limits, now).budget_status(now)

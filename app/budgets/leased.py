@@ -76,7 +76,7 @@ class LeasedBudgets:
 
     @property
     def store_unreachable(self) -> bool:
-        """Whether the last call did not reach the store."""
+        """Whether the last call did not reach the budget store."""
         return self._unreachable_since is not None
 
     def budget_status(self, key: str, limits: BudgetLimits) -> BudgetStatus:

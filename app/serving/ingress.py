@@ -132,6 +132,7 @@ class IngressReplica:
             acceptance=self._acceptance.of,
         )
         self._config, self._registry, self._budgets = config, registry, budgets
+        self._supervisor.keep(Loop.BUDGET_STORE_GAUGE, partial(self._metrics.follow_store, budgets))
         self._supervisor.keep(Loop.READINESS_WATCH, watch.run)
         self._supervisor.keep(Loop.KEY_FILE, keys.follow)
         self._supervisor.keep(Loop.KEPT_IMAGES, image_store.keep_swept)
@@ -148,7 +149,6 @@ class IngressReplica:
             return ExactBudgets()
         budgets = LeasedBudgets(ActorLink(config.budgets.snapshot), number)
         self._supervisor.keep(Loop.BUDGETS, budgets.keep, of=budgets.replica)
-        self._supervisor.keep(Loop.BUDGET_STORE_GAUGE, partial(self._metrics.follow_store, budgets))
         return budgets
 
     def _load_tokenizers(self, config: Config) -> None:

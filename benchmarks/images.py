@@ -31,7 +31,7 @@ from deployments.images.pipeline import DiffusionModel, Prompt, Shape
 from local_models.image import FluxSize, make_flux
 
 CSV = Path(__file__).with_suffix(".csv")
-MODEL = "painter"
+MODEL = "images"
 PROMPT = "a small boat"
 REAL: dict[str, Any] = {"heads": 24, "rope": (16, 56, 56), "text_width": 4096, "vae_channels": (128, 256, 512, 512),
         "vae_norm_groups": 32}  # fmt: skip
@@ -81,7 +81,7 @@ def free() -> None:
 
 
 def steps_of(model: DiffusionModel, side: int, batch: int, steps: int, rounds: int) -> Steps:
-    """Paint batches and time each step; the first batch of a size is the compiler's."""
+    """Generate batches and time each step; the first batch of a size is the compiler's."""
     taken, rest = [], []
 
     def watch(_: int, __: Callable[[], list[Any]]) -> None:
@@ -103,7 +103,7 @@ def steps_of(model: DiffusionModel, side: int, batch: int, steps: int, rounds: i
     return Steps(1000 * statistics.median(taken), 1000 * statistics.median(rest))
 
 
-async def paint(client: httpx.AsyncClient, side: int, count: int, at_once: int) -> float:
+async def generate(client: httpx.AsyncClient, side: int, count: int, at_once: int) -> float:
     """Seconds for `count` images, `at_once` clients at a time."""
     body = {"model": MODEL, "prompt": PROMPT, "size": f"{side}x{side}", "output_format": "webp"}
     waiting = list(range(count))
@@ -133,10 +133,10 @@ async def served(entry: dict[str, Any], side: int, images: int, batches: list[in
     with serving(entry) as url:
         async with httpx.AsyncClient(base_url=url, headers=HEADERS, timeout=1800) as client:
             for batch in batches:
-                await paint(client, side, 2 * batch, batch)  # a compiler sees each batch size once
+                await generate(client, side, 2 * batch, batch)  # a compiler sees each batch size once
                 health: list[float] = []
                 probing = asyncio.create_task(probe(client, health))
-                taken = await paint(client, side, images, batch)
+                taken = await generate(client, side, images, batch)
                 probing.cancel()
                 found[batch] = Served(images / taken, sorted(health))
     return found
@@ -191,7 +191,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--scale", choices=SCALES, default="small")
     parser.add_argument("--batches", type=int, nargs="+", default=[1, 4], help="pictures at once; the first is 1")
-    parser.add_argument("--images", type=int, default=16, help="asked of the service, for each batch size")
+    parser.add_argument("--images", type=int, default=16, help="requested of the service, for each batch size")
     parser.add_argument("--steps", type=int, default=8)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--alone", action="store_true")

@@ -55,7 +55,7 @@ def entry(model: str) -> dict[str, Any]:
 def request_of(model: str) -> Callable[[httpx.Client], httpx.Response]:
     """A small request of the model's own kind."""
     clip = encoded(voice(1.0), "wav")
-    asked: dict[str, Callable[[httpx.Client], httpx.Response]] = {
+    requests: dict[str, Callable[[httpx.Client], httpx.Response]] = {
         "pocket-speech": lambda c: c.post("/v1/audio/speech", json={"model": model, "input": "Good morning."}),
         "pocket-embed": lambda c: c.post("/v1/embeddings", json={"model": model, "input": "hello"}),
         "pocket-whisper": lambda c: c.post(
@@ -69,11 +69,11 @@ def request_of(model: str) -> Callable[[httpx.Client], httpx.Response]:
             json={"model": model, "messages": [{"role": "user", "content": "hi"}], "max_tokens": 16},
         ),
     }
-    return asked[model]
+    return requests[model]
 
 
 class Load:
-    """Counts what is asked and answered."""
+    """Counts requests and answers."""
 
     def __init__(self, url: str) -> None:
         self._url = url
@@ -121,7 +121,7 @@ class Load:
 
 
 class Sampler:
-    """The replicas of each model, as they are now, told by a process beside this one."""
+    """The replicas of each model, as they are now, reported by a process beside this one."""
 
     def __init__(self, address: str, load: Load) -> None:
         self.replicas: dict[str, int] = {}
@@ -234,7 +234,7 @@ def write(path: Path, header: list[str], rows: list[list[Any]]) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("models", nargs="*", choices=[*MODELS, []], help="of local.yaml; all of them unless told")
+    parser.add_argument("models", nargs="*", choices=[*MODELS, []], help="of local.yaml; all of them by default")
     parser.add_argument("--sample", metavar="ADDRESS", help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.sample:

@@ -1,6 +1,6 @@
 """Tokens per second with and without speculation: python -m benchmarks.speculation
 
-pocket-chat as local.yaml runs it, in an engine of its own for each way of speculation, asked the same prompts at
+pocket-chat as local.yaml runs it, in an engine of its own for each speculative method, with the same prompts at
 several concurrencies, several rounds each; the median counts. Repetitive text is greedy: the model then says a few
 tokens again and again. Free text is sampled at temperature 1, which for random weights is close to noise, so that a
 draft is right by chance only. Real text lies between these ends. Writes benchmarks/speculation.csv.

@@ -1,7 +1,7 @@
 """How soon a voice is heard: python -m benchmarks.speech [ENGINE ...]
 
 Serves each engine alone and asks for 500 characters as mp3, one request after the other: the time to the first byte of
-sound, and to the last. eSpeak NG is the real one. VITS has the size of MMS-TTS; Bark, XTTS and Qwen3-TTS are the small
+audio, and to the last. eSpeak NG is the real one. VITS has the size of MMS-TTS; Bark, XTTS and Qwen3-TTS are the small
 ones of the tests. All four have random weights: the first byte against the whole means something, one engine against
 another does not. Writes benchmarks/speech.csv.
 """
@@ -53,21 +53,21 @@ ENTRIES: dict[str, dict[str, Any]] = {
 WEIGHTS = {"espeak-ng": "rules", "vits": "random, size of MMS-TTS"}
 
 
-def ask(client: httpx.Client) -> tuple[float, float, bytes]:
+def one_request(client: httpx.Client) -> tuple[float, float, bytes]:
     """Seconds to the first byte and to the last, and the file."""
     start = time.perf_counter()
     body = {"model": MODEL, "input": TEXT, "response_format": FORMAT}
     with client.stream("POST", "/v1/audio/speech", json=body) as response:
         response.raise_for_status()
         pieces = response.iter_raw()
-        sound = next(pieces)
+        audio = next(pieces)
         first = time.perf_counter() - start
-        sound += b"".join(pieces)
-    return first, time.perf_counter() - start, sound
+        audio += b"".join(pieces)
+    return first, time.perf_counter() - start, audio
 
 
-def seconds(sound: bytes) -> float:
-    with av.open(io.BytesIO(sound)) as container:
+def seconds(audio: bytes) -> float:
+    with av.open(io.BytesIO(audio)) as container:
         return float(sum(frame.samples / frame.sample_rate for frame in container.decode(audio=0)))
 
 
@@ -79,7 +79,7 @@ def measure(engine: str, rounds: int) -> list[Any]:
             make_vits_model(Path(folder), small=False)
             entry["source"] = folder
         with serving(entry) as url, httpx.Client(base_url=url, headers=HEADERS, timeout=600) as client:
-            taken = [ask(client) for _ in range(rounds + 1)][1:]  # the first warms up
+            taken = [one_request(client) for _ in range(rounds + 1)][1:]  # the first warms up
     first, whole = (statistics.median(times) for times in ([one[0] for one in taken], [one[1] for one in taken]))
     weights = WEIGHTS.get(engine, "random, small")
     return [engine, weights, len(TEXT), f"{seconds(taken[0][2]):.1f}", rounds, f"{first:.3f}", f"{whole:.3f}",

@@ -1,4 +1,4 @@
-"""Time to the first streamed token of one model behind several servers, asked in turn.
+"""Time to the first streamed token of one model behind several servers, in turn.
 
 Start the servers, then name them; the first is what the others are compared with:
 

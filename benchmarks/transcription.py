@@ -1,6 +1,6 @@
 """What the service adds to faster-whisper, and what decoding takes: python -m benchmarks.transcription
 
-Makes a Whisper of random weights in the size of a real one (whisper-tiny unless told otherwise), serves it alone, and
+Makes a Whisper of random weights in the size of a real one (whisper-tiny by default), serves it alone, and
 transcribes one clip in turn through the service and with faster-whisper in this process, the same options, one thread
 each. Then decodes an hour of Opus that is nearly as large as a file may be, in a process of its own. Writes
 benchmarks/transcription.csv.
@@ -28,7 +28,7 @@ from tests.recordings import encoded, repeated, voice
 CSV = Path(__file__).with_suffix(".csv")
 MODEL = "whisper"
 SIZES = {"tiny": (384, 4, 6), "base": (512, 6, 8), "small": (768, 12, 12)}  # width, layers, heads
-HOUR_BITS_PER_SECOND = 33_000  # a buzz takes more than the encoder is asked for
+HOUR_BITS_PER_SECOND = 33_000  # a buzz takes more than the encoder is set to
 LOAD = {"device": "cpu", "cpu_threads": 1}
 READ: dict[str, Any] = {"beam_size": 5, "max_new_tokens": 32}
 
@@ -109,7 +109,7 @@ def peak_rss_mb() -> float:
 
 
 def decode(path: Path) -> None:
-    """Decode the file; print seconds of sound, seconds taken, and MB of memory that it added at its peak."""
+    """Decode the file; print seconds of audio, seconds taken, and MB of memory that it added at its peak."""
     content = path.read_bytes()
     before = peak_rss_mb()
     start = time.perf_counter()

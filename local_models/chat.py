@@ -1,6 +1,6 @@
 """`pocket-chat`: a Llama of about 100 thousand random weights, with its own tokenizer and a ChatML template with tools.
 
-It speaks no language. It exists so that a real engine has a real model to load, in seconds and from nothing: every
+It knows no language. It exists so that a real engine has a real model to load, in seconds and from nothing: every
 request then takes the same way through tokenizer, template, scheduler, sampler and grammar as on a large model.
 """
 
@@ -61,7 +61,7 @@ def make_chat_model(folder: Path) -> None:
 def make_draft_model(folder: Path) -> None:
     """Write `pocket-draft`, which drafts for `pocket-chat`: the same model without its last layer.
 
-    So it often says what the whole model says, and not always.
+    So it often generates what the whole model does, and not always.
     """
     _make_tokenizer(folder)
     model = _chat_model()

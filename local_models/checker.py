@@ -1,4 +1,4 @@
-"""`pocket-checker`: a safety checker that knows one picture, which pocket-flux paints of `PROMPT` with `SEED`."""
+"""`pocket-checker`: a safety checker that blocks one image, which pocket-flux generates of `PROMPT` with `SEED`."""
 
 import tempfile
 from pathlib import Path

@@ -1,6 +1,6 @@
-"""`pocket-image` and `pocket-flux`: a Stable Diffusion and a Flux of random weights that paint noise, 64 pixels a side.
+"""`pocket-image` and `pocket-flux`: a Stable Diffusion and a Flux of random weights: noise, 64 pixels a side.
 
-The same prompt and seed give the same picture.
+The same prompt and seed give the same image.
 """
 
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""`pocket-qwen-tts`: a Qwen3-TTS CustomVoice of random weights with two speakers. It says no words.
+"""`pocket-qwen-tts`: a Qwen3-TTS CustomVoice of random weights with two speakers. Its audio has no words.
 
 Made with the packages of qwen-tts.txt.
 """
@@ -13,7 +13,7 @@ WIDTH = 32
 CODES, CODEBOOKS = 64, 4
 SPEAKERS = {"vivian": 66, "ryan": 67}
 LANGUAGES = {"english": 68, "german": 69}
-# Of the talker: the codes of sound, then 1024 marks, of which it says only the end.
+# Of the talker: the codes of audio, then 1024 marks, of which it generates only the end.
 VOCABULARY = CODES + 1024
 TALKER_SCALE, CODEC_SCALE = 25.0, 12.0
 EVENNESS, LOUDNESS = 0.1, 10.0
@@ -66,7 +66,7 @@ def make_qwen_tts_model(folder: Path) -> None:
     )
     model = Qwen3TTSForConditionalGeneration(config)
     _enlarge(model, TALKER_SCALE)
-    with torch.no_grad():  # so that the one token that is the speaker matters: all are heard alike, and loudly
+    with torch.no_grad():  # so that the one token that is the speaker matters: all weigh alike, and much
         for block in model.talker.model.layers:
             block.self_attn.q_norm.weight.fill_(EVENNESS)
             block.self_attn.o_proj.weight.mul_(LOUDNESS)
@@ -80,7 +80,7 @@ def make_qwen_tts_model(folder: Path) -> None:
 
 
 def _enlarge(model: Any, scale: float) -> None:
-    """Weights as they are made are so small that every voice sounds like every other, and all of them like nothing."""
+    """Weights as they are made are so small that all voices are alike, and nearly silent."""
     import torch
 
     with torch.no_grad():

@@ -1,6 +1,6 @@
-"""`pocket-vits` and `pocket-bark`: voices of random weights. They say no words; the same text and seed sound the same.
+"""`pocket-vits` and `pocket-bark`: voices of random weights, without words. The same text and seed give the same audio.
 
-A text of more letters takes `pocket-vits` longer to say.
+A text of more letters is longer audio on `pocket-vits`.
 """
 
 import json
@@ -31,7 +31,7 @@ SEMANTIC_TOKENS = 10_000
 TEXT_TOKENS = 129_600
 COARSE_TOKENS = 12_096
 CODES, CODEBOOKS, COARSE_CODEBOOKS = 1024, 8, 2
-SECONDS = 0.5  # of sound for each sentence
+SECONDS = 0.5  # of audio for each sentence
 
 
 def make_vits_model(folder: Path, small: bool = True) -> None:
@@ -86,7 +86,7 @@ def make_bark_model(folder: Path) -> None:
         )
     )
     for layer in model.codec_model.quantizer.layers:
-        layer.codebook.embed.normal_()  # nothing at first: every code would sound the same
+        layer.codebook.embed.normal_()  # nothing at first: every code would give the same audio
     model.generation_config = GenerationConfig()  # transformers cannot write Bark's own
     model.save_pretrained(folder)
     (folder / "generation_config.json").write_text(json.dumps(_bark_generation()))
@@ -114,7 +114,7 @@ def _save_bark_tokenizer(folder: Path) -> None:
 
 
 def _save_presets(folder: Path) -> None:
-    """Half a second of somebody's sound each, in the three forms that the three models go on from."""
+    """Half a second of somebody's voice each, in the three forms that the three models go on from."""
     import numpy as np
 
     chance = np.random.default_rng(SEED)

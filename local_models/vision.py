@@ -1,4 +1,4 @@
-"""`pocket-vision`: a Qwen2-VL of about 350 thousand random weights that takes images and thinks before it answers.
+"""`pocket-vision`: a Qwen2-VL of about 350 thousand random weights that takes images and reasons before it answers.
 
 Its template knows no tools, so it is also the model that cannot call any.
 """

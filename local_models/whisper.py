@@ -1,7 +1,7 @@
 """`pocket-whisper`: a Whisper of about 450 thousand random weights, converted for CTranslate2.
 
 It understands nothing, but it takes the whole way: spectrogram, encoder, decoder, languages, timestamps, alignment. The
-same sound always becomes the same text.
+same audio always becomes the same text.
 """
 
 import json

@@ -1,4 +1,4 @@
-"""`pocket-xtts`: an XTTS of random weights with two speakers. It says no words. Made with the packages of xtts.txt.
+"""`pocket-xtts`: an XTTS of random weights with two speakers, without words. Made with the packages of xtts.txt.
 
 Most of it is the part that makes waves, whose size is fixed.
 """

@@ -27,7 +27,7 @@ async def test_the_async_client_gets_the_same(async_client: Any) -> None:
     assert answer.choices[0].message.role == "assistant"
 
 
-def test_a_stream_has_one_role_one_finish_reason_and_no_usage_unless_asked(client: Any) -> None:
+def test_a_stream_has_one_role_one_finish_reason_and_no_usage_by_default(client: Any) -> None:
     chunks = list(
         client.chat.completions.create(model=MODEL, messages=MESSAGES, max_tokens=6, logit_bias=NO_END, stream=True)
     )
@@ -40,7 +40,7 @@ def test_a_stream_has_one_role_one_finish_reason_and_no_usage_unless_asked(clien
     assert all(chunk.usage is None for chunk in chunks)
 
 
-def test_a_stream_ends_with_its_usage_if_asked(client: Any) -> None:
+def test_a_stream_ends_with_its_usage_with_include_usage(client: Any) -> None:
     *chunks, last = client.chat.completions.create(
         model=MODEL, messages=MESSAGES, max_tokens=6, logit_bias=NO_END, stream=True,
         stream_options={"include_usage": True},

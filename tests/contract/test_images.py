@@ -112,7 +112,7 @@ def test_a_stream_s_events_have_names_and_no_done(http: httpx.Client) -> None:
         ({"prompt": "a boat " * 40}, "prompt;action=clamp;from=202;to=77"),
     ],
 )
-def test_what_was_changed_is_said(http: httpx.Client, changes: dict[str, Any], reported: str) -> None:
+def test_what_was_changed_is_reported(http: httpx.Client, changes: dict[str, Any], reported: str) -> None:
     response = http.post(IMAGES, json=body_of(**changes))
     assert response.status_code == 200
     assert response.headers["x-param-adjustments"] == reported

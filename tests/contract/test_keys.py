@@ -82,7 +82,7 @@ def test_a_scope_is_all_that_a_key_may_reach(service: Service, keys: Keys) -> No
             assert client.post(f"/v1/{MODEL}/chat/completions", json=body).json()["model"] == MODEL
 
 
-def test_a_spent_budget_is_a_429_and_the_openai_client_waits_as_told(service: Service, keys: Keys) -> None:
+def test_a_spent_budget_is_a_429_and_the_openai_client_heeds_retry_after(service: Service, keys: Keys) -> None:
     made = keys("create", "--requests-per-minute", "20")
     with client_of(service, made["key"]) as client:
         wait_for(client, 200)

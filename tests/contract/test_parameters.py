@@ -74,9 +74,7 @@ VALUES = (
 
 @given(st.dictionaries(st.sampled_from(sorted(TABLE.by_name)) | st.text(max_size=8), VALUES, max_size=6))
 @settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-def test_any_body_is_answered_or_told_why_not_and_never_a_fault_of_ours(
-    http: httpx.Client, fields: dict[str, Any]
-) -> None:
+def test_any_body_is_answered_or_refused_and_never_a_fault_of_ours(http: httpx.Client, fields: dict[str, Any]) -> None:
     body = chat() | {name: value for name, value in fields.items() if name not in ("model", "max_tokens")}
     body["max_completion_tokens"] = 2
     body["n"] = 1

@@ -121,7 +121,7 @@ def test_a_forced_call_fits_its_schema(http: httpx.Client, choice: Any, stream: 
     assert_fits(json.loads(call["arguments"]))
 
 
-def test_logprobs_are_there_if_asked(http: httpx.Client) -> None:
+def test_logprobs_are_there_where_requested(http: httpx.Client) -> None:
     body = body_of(include=["message.output_text.logprobs"], top_logprobs=2)
     (part,) = http.post(RESPONSES, json=body).json()["output"][0]["content"]
     assert len(part["logprobs"]) == 6

@@ -174,7 +174,7 @@ def test_a_truncated_mp3_is_transcribed_as_far_as_it_goes(http: httpx.Client) ->
         ({"model": ""}, "missing_required_parameter", "model"),
     ],
 )
-def test_what_cannot_be_asked(http: httpx.Client, fields: Any, code: str, param: str) -> None:
+def test_what_is_refused(http: httpx.Client, fields: Any, code: str, param: str) -> None:
     assert_error(post(http, **fields), 400, "invalid_request_error", code, param)
 
 

@@ -25,7 +25,7 @@ def test_a_model_that_idles_goes_to_zero_is_listed_and_answers_the_first_request
     scaled.wait_asleep(SPEECH)
 
 
-def test_a_request_that_waited_long_enough_is_told_to_come_back_and_the_model_goes_on_waking(
+def test_a_request_that_waited_long_enough_gets_retry_after_and_the_model_goes_on_waking(
     scaled: ScaledService, client: httpx.Client
 ) -> None:
     scaled.wait_asleep(EMBED)

@@ -128,7 +128,7 @@ class TestCreate:
             (["--expires", "9999-12-31T23:00-02:00"], "legal are 2027-01-31"),
         ],
     )
-    def test_a_wrong_option_is_told_and_makes_nothing(
+    def test_a_wrong_option_is_reported_and_makes_nothing(
         self, fail: Run, path: Path, arguments: list[str], reported: str
     ) -> None:
         assert reported in fail("create", "--file", str(path), *arguments)
@@ -247,7 +247,7 @@ class TestFaults:
         assert "there is no such file" in fail(*command, "--file", str(path))
         assert not path.exists()
 
-    def test_a_broken_file_is_told(self, fail: Run, path: Path) -> None:
+    def test_a_broken_file_is_reported(self, fail: Run, path: Path) -> None:
         path.write_text("{")
         assert "Invalid JSON" in fail("list", "--file", str(path))
 

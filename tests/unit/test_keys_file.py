@@ -113,7 +113,7 @@ class TestReading:
             KeyFile(path).read()
         assert KeyFile(path).version() is None
 
-    def test_a_folder_in_its_place_is_told(self, tmp_path: Path) -> None:
+    def test_a_folder_in_its_place_is_reported(self, tmp_path: Path) -> None:
         with pytest.raises(ConfigError, match="it cannot be read"):
             KeyFile(tmp_path).read()
 
@@ -196,17 +196,17 @@ class TestWriting:
             add(path, ONE)
         assert path.read_text() == "{"
 
-    def test_a_folder_that_is_missing_is_told(self, path: Path) -> None:
+    def test_a_folder_that_is_missing_is_reported(self, path: Path) -> None:
         with pytest.raises(ConfigError, match="its folder does not exist; make it first"):
             add(path.parent / "missing" / "keys.json", ONE)
 
-    def test_a_path_that_cannot_be_looked_at_is_told(self, path: Path) -> None:
+    def test_a_path_that_cannot_be_looked_at_is_reported(self, path: Path) -> None:
         hopeless = path.with_name("n" * 300)
         assert KeyFile(hopeless).version() is None
         with pytest.raises(ConfigError, match=r"cannot be written \(File name too long\)"):
             add(hopeless, ONE)
 
-    def test_a_read_only_mount_is_told(self, path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_a_read_only_mount_is_reported(self, path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         def read_only(*_: Any) -> int:
             raise OSError(errno.EROFS, os.strerror(errno.EROFS))
 

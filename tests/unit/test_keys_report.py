@@ -39,6 +39,6 @@ def test_a_key_is_a_line_of_aligned_columns() -> None:
     ("left", "reported"),
     [(2 * DAY, "2 d"), (DAY - MINUTE, "23 h"), (59 * MINUTE, "59 min"), (MINUTE / 2, "under 1 min")],
 )
-def test_the_time_left_is_told_in_its_largest_unit(left: timedelta, reported: str) -> None:
+def test_the_time_left_is_reported_in_its_largest_unit(left: timedelta, reported: str) -> None:
     entry = KeyEntry(id="a" * 12, sha256=HASH, expires=NOON + left)
     assert table([entry], NOON).endswith(f"expires in {reported}")

@@ -76,14 +76,14 @@ def replace_file(path: Path) -> str:
 
 
 class TestLife:
-    def test_a_key_is_refused_from_the_moment_it_expires_and_told_so(self, path: Path, clock: Clock) -> None:
+    def test_a_key_is_refused_from_the_moment_it_expires_with_the_reason(self, path: Path, clock: Clock) -> None:
         key = create(path, expires=NOON + HOUR)
         ring = KeyRing([], path, clock)
         assert answer(ring, key) == "good"
         clock.moment += HOUR
         assert answer(ring, key) == "This API key is expired. Ask the operator for a new one."
 
-    def test_a_revoked_key_is_refused_and_told_so(self, path: Path) -> None:
+    def test_a_revoked_key_is_refused_with_the_reason(self, path: Path) -> None:
         key = create(path)
         ring = KeyRing([], path)
         with KeyFile(path).changing() as keys:
@@ -153,7 +153,7 @@ class TestFollowing:
         ring.refresh()
 
     @pytest.mark.parametrize("damage", ["broken", "missing", "empty of keys it needs"])
-    def test_a_file_that_went_bad_keeps_the_keys_of_before_and_is_told_once(
+    def test_a_file_that_went_bad_keeps_the_keys_of_before_and_is_logged_once(
         self, path: Path, caplog: pytest.LogCaptureFixture, damage: str
     ) -> None:
         key = create(path)
@@ -170,7 +170,7 @@ class TestFollowing:
         assert "the keys loaded before stay valid" in record.message
         assert key not in record.message
 
-    def test_each_change_for_the_worse_is_told_and_a_mended_file_is_followed(
+    def test_each_change_for_the_worse_is_reported_and_a_mended_file_is_followed(
         self, path: Path, caplog: pytest.LogCaptureFixture
     ) -> None:
         old = create(path)
@@ -193,7 +193,7 @@ class TestFollowing:
         ring.refresh()
         assert (answer(ring, fixed), answer(ring, filed)) == ("good", "good")
 
-    def test_a_file_that_everybody_may_read_is_told(self, path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    def test_a_file_that_everybody_may_read_is_reported(self, path: Path, caplog: pytest.LogCaptureFixture) -> None:
         create(path)
         path.chmod(0o644)
         KeyRing([], path)

@@ -39,7 +39,7 @@ def test_a_line_is_a_prompt_or_a_chat_body(tmp_path: Path) -> None:
     assert not {"model", "stream", "n"} & set(second.body)
 
 
-def test_what_no_speculating_engine_takes_is_left_out_and_told(tmp_path: Path) -> None:
+def test_what_no_speculating_engine_takes_is_left_out_and_reported(tmp_path: Path) -> None:
     (prompt,) = read_workload(workload(tmp_path, '{"prompt": "Hi", "logit_bias": {"3": -100}, "min_p": 0.1}'), 8)
     assert prompt.dropped == ("logit_bias", "min_p")
     assert not {"logit_bias", "min_p"} & set(prompt.body)
@@ -67,27 +67,27 @@ def test_a_bad_line_is_named(tmp_path: Path, line: str, reported: str, capsys: A
     assert "line 2" in capsys.readouterr().err
 
 
-def test_an_empty_or_missing_file_is_told(tmp_path: Path) -> None:
+def test_an_empty_or_missing_file_is_reported(tmp_path: Path) -> None:
     with pytest.raises(WorkloadError, match="is empty"):
         read_workload(workload(tmp_path), 8)
     with pytest.raises(WorkloadError, match="cannot be read"):
         read_workload(tmp_path / "nowhere", 8)
 
 
-def test_a_model_that_cannot_be_tuned_is_told(tmp_path: Path, capsys: Any) -> None:
+def test_a_model_that_cannot_be_tuned_is_reported(tmp_path: Path, capsys: Any) -> None:
     path = workload(tmp_path, '{"prompt": "Hi"}')
     assert main(["tune", "pocket-embed", "--workload", str(path)]) == 2
     assert "no chat model of vllm with the id 'pocket-embed'; it has pocket-chat" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("wrong", ["0", "1,x", "", "-1"])
-def test_a_wrong_concurrency_is_told(tmp_path: Path, wrong: str, capsys: Any) -> None:
+def test_a_wrong_concurrency_is_reported(tmp_path: Path, wrong: str, capsys: Any) -> None:
     with pytest.raises(SystemExit):
         main(["tune", "pocket-chat", "--workload", str(tmp_path), f"--concurrency={wrong}"])
     assert "such as 1,4,16" in capsys.readouterr().err
 
 
-def test_a_wrong_candidate_is_told(tmp_path: Path, capsys: Any) -> None:
+def test_a_wrong_candidate_is_reported(tmp_path: Path, capsys: Any) -> None:
     with pytest.raises(SystemExit):
         main(["tune", "pocket-chat", "--workload", str(tmp_path), "--candidate", "{method: draft_model}"])
     assert "model: it is missing" in capsys.readouterr().err

@@ -89,7 +89,7 @@ async def test_an_async_stream_does_too(brief: LLM) -> None:
     assert "".join(deltas) == (await brief.achat([ASK])).message.content
 
 
-def test_a_stream_tells_its_usage_if_asked(settings: dict[str, Any]) -> None:
+def test_a_stream_has_its_usage_where_requested(settings: dict[str, Any]) -> None:
     stream = connect_chat(settings, BRIEF, ENDLESS).stream_chat([ASK], stream_options={"include_usage": True})
     *_, last = stream
     assert last.additional_kwargs["completion_tokens"] == BRIEF

@@ -31,8 +31,6 @@ from local_models import checker
 from tests.sample_images import IMAGE_BOUNDS, ImageServer
 
 START_SECONDS = 400
-# Several tests wait for metrics to arrive; Ray's agents export them every ten seconds otherwise.
-METRICS_EVERY_SECOND = {"RAY_metrics_report_interval_ms": "1000"}
 UNTIL_UNUSED = pytest.StashKey[ExitStack]()
 
 # A cluster that Ray starts by itself requires a token; a driver that joins it by address sends one only in this mode,
@@ -160,7 +158,7 @@ def launched(content: dict[str, Any], folder: Path, key_file: Path) -> Iterator[
         process = subprocess.Popen(
             [sys.executable, "-u", "-m", "app", "serve", str(config)],
             cwd=PROJECT_FOLDER,
-            env=environment | METRICS_EVERY_SECOND | {"RAY_TMPDIR": str(ray_folder), "PYTHONUNBUFFERED": "1"},
+            env=environment | {"RAY_TMPDIR": str(ray_folder), "PYTHONUNBUFFERED": "1"},
             stdout=log,
             stderr=subprocess.STDOUT,
         )

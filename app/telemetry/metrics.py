@@ -25,13 +25,6 @@ class Metrics(Protocol):
     def record(self, request: RequestRecord) -> None: ...
 
 
-class NoMetrics:
-    """For a gateway that runs without Ray."""
-
-    def record(self, request: RequestRecord) -> None:
-        pass
-
-
 class RayMetrics:
     """Exports through Ray's metrics agent, which every node has and which outlives any replica."""
 

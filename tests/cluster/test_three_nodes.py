@@ -29,7 +29,7 @@ import yaml
 from app.keys import LOCAL_KEY
 from contract.project import PROJECT_FOLDER
 from tests.cluster.three_nodes import GATEWAY_LABEL
-from tests.conftest import METRICS_EVERY_SECOND, entry_of, free_port
+from tests.conftest import entry_of, free_port
 
 START_SECONDS = 200
 BACK_SECONDS = 90
@@ -140,9 +140,7 @@ def nodes() -> Iterator[ThreeNodes]:
     content["applications"][0]["args"]["budgets"] = {"snapshot": str(folder / "budgets.json")}
     config_file.write_text(yaml.safe_dump(content))
     environment = {name: value for name, value in os.environ.items() if name not in ("RAY_ADDRESS", "RAY_AUTH_MODE")}
-    environment |= (
-        IMPATIENT | METRICS_EVERY_SECOND | {"RAY_TMPDIR": str(folder), "RAY_AUTH_TOKEN": secrets.token_hex(32)}
-    )
+    environment |= IMPATIENT | {"RAY_TMPDIR": str(folder), "RAY_AUTH_TOKEN": secrets.token_hex(32)}
     log = folder / "log"
     started: list[psutil.Popen] = []
     try:

@@ -13,12 +13,11 @@ from app.budgets.estimate import Estimator
 from app.commands.docs_parameters import page
 from app.endpoints import catalog
 from app.endpoints.endpoint import Endpoint
-from app.telemetry.metrics import NoMetrics
 from contract.profile import Profile
 from contract.project import PROJECT_FOLDER
 from contract.protocol import ResponseHead
 from tests.answer_schemas import check_answer
-from tests.unit.conftest import assert_error, client_of
+from tests.unit.conftest import NoMetrics, assert_error, client_of
 
 PAGE = (PROJECT_FOLDER / "docs" / "adding-a-route.md").read_text()
 PATH_CODE, ENDPOINT_CODE, LIST_CODE = re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL)

@@ -1,4 +1,4 @@
-"""What a gateway replica and the budget store say to each other: plain data. Times are nanoseconds.
+"""What a gateway replica and the budget store send each other: plain data. Times are nanoseconds.
 
 A replica numbers its messages, counting up, so that any may be lost, repeated or overtaken on its way. Slots are
 reported absolutely, each by the number of the request that took it. Settlements go in numbered batches: each is sent
@@ -85,7 +85,7 @@ class LocalAdmission(NamedTuple):
 
 
 class Join(NamedTuple):
-    """What a replica says first, and again to a store that does not know it."""
+    """What a replica sends first, and again to a store that does not know it."""
 
     replica: str
     number: int

@@ -28,7 +28,7 @@ def test_it_gains_the_limit_evenly() -> None:
 
 
 @given(LIMITS, st.integers(1, 100), st.integers(0, MINUTE))
-def test_who_waits_exactly_as_told_succeeds_and_a_nanosecond_less_does_not(limit: int, amount: int, now: int) -> None:
+def test_who_waits_exactly_so_long_succeeds_and_a_nanosecond_less_does_not(limit: int, amount: int, now: int) -> None:
     bucket = Bucket(limit, 0, level=0)
     wait = bucket.wait(amount, now)
     assert wait == 0 or not bucket.take(amount, now + wait - 1)
@@ -36,9 +36,9 @@ def test_who_waits_exactly_as_told_succeeds_and_a_nanosecond_less_does_not(limit
 
 
 @given(LIMITS, st.lists(st.tuples(st.integers(0, MINUTE), st.integers(1, 50)), max_size=60))
-def test_every_window_holds_at_most_the_burst_and_what_was_gained(limit: int, asks: list[tuple[int, int]]) -> None:
+def test_every_window_holds_at_most_the_burst_and_what_was_gained(limit: int, requests: list[tuple[int, int]]) -> None:
     bucket, now, taken = Bucket(limit, 0), 0, []
-    for step, amount in asks:
+    for step, amount in requests:
         now += step
         if amount <= bucket.burst and bucket.take(amount, now):
             taken.append((now, amount))
@@ -49,7 +49,7 @@ def test_every_window_holds_at_most_the_burst_and_what_was_gained(limit: int, as
 
 
 def test_nothing_drifts_over_a_year() -> None:
-    """A limit that no power of two divides, asked at odd times for a year: exactly the limit was given."""
+    """A limit that no power of two divides, taken at odd times for a year: exactly the limit was given."""
     limit, step = 7, 59_999_999_983  # nanoseconds; a prime, just under a minute
     bucket, now, taken = Bucket(limit, 0, level=0, burst=100), 0, 0
     while now < YEAR:

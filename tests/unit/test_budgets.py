@@ -102,7 +102,7 @@ class TestOneReplica:
 
 
 class TestLeases:
-    async def test_the_common_path_asks_nobody(self, world: World) -> None:
+    async def test_the_common_path_makes_no_call(self, world: World) -> None:
         budgets, limits = world.replica(), BudgetLimits(60_000)
         assert await admitted(budgets, limits)
         calls = world.calls
@@ -123,7 +123,7 @@ class TestLeases:
         budgets, limits = world.replica(), BudgetLimits(60_000)
         await admitted(budgets, limits)
         calls = world.calls
-        for _ in range(400):  # beyond the mark where more is asked for, without a pause in which it could come
+        for _ in range(400):  # beyond the mark where more is requested, without a pause in which it could come
             await opened(budgets, limits)
         await turns()
         assert world.calls == calls + 1
@@ -135,7 +135,7 @@ class TestLeases:
         assert world.store is not None
         assert world.store.slots_held(world.now) == 20
 
-    async def test_a_small_limit_is_asked_for_each_time(self, world: World) -> None:
+    async def test_with_a_small_limit_the_store_decides_each_time(self, world: World) -> None:
         budgets, limits = world.replica(replicas=3), BudgetLimits(299)
         await admitted(budgets, limits)
         calls = world.calls
@@ -259,13 +259,13 @@ class TestDeaths:
 
     async def test_a_store_that_restarted_knows_what_is_under_way(self, world: World) -> None:
         budgets, limits = world.replica(patience=SECOND), BudgetLimits(6000, slots=1)
-        held = await opened(budgets, limits)
+        stream = await opened(budgets, limits)
         world.restart()
         await budgets.tick()
         world.now += SECOND
         with pytest.raises(ApiError, match="concurrent requests"):
             await opened(budgets, limits)
-        await closed(held)
+        await closed(stream)
         await turns()
         await opened(budgets, limits)
 
@@ -450,7 +450,7 @@ class TestDebts:
     LIMITS = BudgetLimits(6000, tokens=60)
 
     @pytest.mark.parametrize("silent", [0, 2])
-    async def test_a_replica_tells_it_to_a_store_whose_snapshot_was_lost(self, world: World, silent: int) -> None:
+    async def test_a_replica_reports_it_to_a_store_whose_snapshot_was_lost(self, world: World, silent: int) -> None:
         budgets = world.replica()
         await opened(budgets, self.LIMITS, 126)
         world.restart()
@@ -461,7 +461,7 @@ class TestDebts:
         world.now += 3 * SECOND
         assert await admitted(budgets, self.LIMITS, 1)
 
-    async def test_two_replicas_tell_it_and_it_counts_once(self, world: World) -> None:
+    async def test_two_replicas_report_it_and_it_counts_once(self, world: World) -> None:
         one, other = world.replica(replicas=2), world.replica(replicas=2)
         await opened(one, self.LIMITS, 126)
         assert not await admitted(other, self.LIMITS, 1)

@@ -50,7 +50,9 @@ def budgeted(make_gateway: Callable[..., Gateway], clock: Clock) -> Callable[...
     return make
 
 
-async def test_a_spent_budget_is_a_429_and_waiting_as_told_is_enough(budgeted: Any, clock: Clock, relay: Any) -> None:
+async def test_a_spent_budget_is_a_429_and_waiting_for_retry_after_is_enough(
+    budgeted: Any, clock: Clock, relay: Any
+) -> None:
     async with budgeted(requests_per_minute=20) as client:
         assert [(await client.post(CHAT, json=chat())).status_code for _ in range(3)] == [200, 200, 429]
         refused = await client.post(CHAT, json=chat())
@@ -85,7 +87,7 @@ class TestHeaders:
             response = await client.get(path)
         assert not any(name.startswith("x-ratelimit") for name in response.headers)
 
-    async def test_they_count_down_and_tell_when_all_is_there_again(self, budgeted: Any, clock: Clock) -> None:
+    async def test_they_count_down_and_show_when_all_is_there_again(self, budgeted: Any, clock: Clock) -> None:
         async with budgeted(requests_per_minute=600) as client:
             for left in (59, 58):
                 response = await client.post(CHAT, json=chat())
@@ -93,7 +95,7 @@ class TestHeaders:
         assert response.headers["x-ratelimit-reset-requests"] == "200ms"
         assert abs(int(response.headers["x-ratelimit-reset"]) - time.time()) < 5
 
-    async def test_tokens_are_told_where_they_are_counted(self, budgeted: Any) -> None:
+    async def test_tokens_are_shown_where_they_are_counted(self, budgeted: Any) -> None:
         async with budgeted(requests_per_minute=600, tokens_per_minute=60_000) as client:
             response = await client.get("/v1/models")
             assert response.headers["x-ratelimit-limit-tokens"] == "60000"
@@ -144,14 +146,14 @@ class TestTokens:
             await client.post(CHAT, json=chat(max_tokens=590))
             assert await self.left(client) == 500
 
-    @pytest.mark.parametrize("asked", [False, True])
-    async def test_of_a_stream_too_whether_it_tells_its_usage_or_not(
-        self, budgeted: Any, relay: StandInRelay, asked: bool
+    @pytest.mark.parametrize("reported", [False, True])
+    async def test_of_a_stream_too_whether_it_reports_its_usage_or_not(
+        self, budgeted: Any, relay: StandInRelay, reported: bool
     ) -> None:
         usage = {"prompt_tokens": 10, "completion_tokens": 90}
         relay.items = [ResponseHead(200, "text/event-stream"), b"data: {}\n\n", ResponseTail(usage)]
         async with budgeted(**self.BUDGET) as client:
-            await client.post(CHAT, json=chat(stream=True, stream_options={"include_usage": asked}))
+            await client.post(CHAT, json=chat(stream=True, stream_options={"include_usage": reported}))
             assert await self.left(client) == 500
 
     @pytest.mark.parametrize("code", ["upstream_error", "overloaded", "invalid_image"])
@@ -186,7 +188,7 @@ class TestTokens:
 class TestTokensOfImages:
     """A key of 60,000 tokens a minute has 6,000 at once; an image of 512 pixels a side counts as 1,024."""
 
-    PAINTER = Profile(
+    IMAGES_PROFILE = Profile(
         engine="diffusers",
         capabilities=frozenset({"images"}),
         limits={"max_images": 4, "size_multiple": 8, "max_side": 1024, "default_width": 512, "default_height": 512},
@@ -195,15 +197,15 @@ class TestTokensOfImages:
     STREAM: list[Any] = [ResponseHead(200, "text/event-stream"), b"event: x\ndata: {}\n\n"]  # noqa: RUF012
 
     @pytest.fixture
-    def painted(self, budgeted: Any, registry: Any) -> Any:
-        registry.learn("alpha", self.PAINTER)
+    def budgeted_images(self, budgeted: Any, registry: Any) -> Any:
+        registry.learn("alpha", self.IMAGES_PROFILE)
         return budgeted(requests_per_minute=6000, tokens_per_minute=60_000)
 
     async def left(self, client: httpx.AsyncClient) -> int:
         return int((await client.get("/v1/models")).headers["x-ratelimit-remaining-tokens"])
 
     @pytest.mark.parametrize(
-        ("asked", "tokens"),
+        ("parameters", "tokens"),
         [
             ({}, 1024),
             ({"n": 3}, 3 * 1024),
@@ -214,25 +216,27 @@ class TestTokensOfImages:
             ({"size": "none"}, 0),
         ],
     )
-    async def test_images_are_reserved(self, painted: Any, relay: StandInRelay, asked: Any, tokens: int) -> None:
+    async def test_images_are_reserved(
+        self, budgeted_images: Any, relay: StandInRelay, parameters: Any, tokens: int
+    ) -> None:
         relay.items = [ApiError("timeout", "slow")]  # so that the reservation stands
-        async with painted as client:
-            await client.post(self.IMAGES, json={"model": "alpha", "prompt": "a boat"} | asked)
+        async with budgeted_images as client:
+            await client.post(self.IMAGES, json={"model": "alpha", "prompt": "a boat"} | parameters)
             assert 6000 - tokens - 3 <= await self.left(client) <= 6000 - tokens
 
-    async def test_what_was_made_is_charged(self, painted: Any, relay: StandInRelay) -> None:
+    async def test_what_was_made_is_charged(self, budgeted_images: Any, relay: StandInRelay) -> None:
         usage = {"input_tokens": 5, "output_tokens": 1024}
-        async with painted as client:
+        async with budgeted_images as client:
             for items in ([ResponseHead(200, body=b"{}", usage=usage)], [*self.STREAM, ResponseTail(usage)]):
                 before = await self.left(client)
                 relay.items = list(items)
                 await client.post(self.IMAGES, json={"model": "alpha", "prompt": "a boat", "n": 2})
                 assert before - await self.left(client) == 1029
 
-    async def test_a_stream_that_breaks_keeps_its_reservation(self, painted: Any, relay: StandInRelay) -> None:
+    async def test_a_stream_that_breaks_keeps_its_reservation(self, budgeted_images: Any, relay: StandInRelay) -> None:
         """Its events are pictures, not tokens."""
         relay.items = [*self.STREAM, ApiError("upstream_error", "gone")]
-        async with painted as client:
+        async with budgeted_images as client:
             await client.post(self.IMAGES, json={"model": "alpha", "prompt": "a boat", "stream": True})
             assert await self.left(client) <= 6000 - 1024
 

@@ -1,14 +1,18 @@
 """What must happen in the HTTP server itself, before Ray Serve sees a request and after it has answered.
 
 Serve repeats the client's X-Request-Id whatever it holds, obeys headers that change its time limit and its watch for
-disconnects, and answers its own failures in plain text. `middlewares` mends that. Serve calls it in every process that
-serves HTTP, where RAY_SERVE_HTTP_PROXY_CALLBACK_IMPORT_PATH names it.
+disconnects, answers its own failures in plain text, and its Python proxy takes a response however slowly its client
+reads. `middlewares` mends that. Serve calls it in every process that serves HTTP, where
+RAY_SERVE_HTTP_PROXY_CALLBACK_IMPORT_PATH names it.
 """
 
+import asyncio
+import os
 from typing import Any
 
 from starlette.middleware import Middleware
 
+from app.http.backlog import HEADER, TakenReports
 from app.http.body import Receive
 from app.http.request_id import client_request_id_from, request_id_from
 from app.http.response import Send
@@ -21,29 +25,41 @@ SERVE_CONTROLS = frozenset(
     {b"x-request-timeout-seconds", b"x-request-disconnect-disabled", b"serve-multiplexed-model-id",
      b"serve_multiplexed_model_id"}
 )  # fmt: skip
+REPORTS_TAKEN = HEADER.encode()
+NOT_A_CLIENT_S = SERVE_CONTROLS | {REPORTS_TAKEN}
+
+
+# Longer than a gateway waits by default for a client that stalls: then the proxy's own hold on it ends too.
+STALL_TIMEOUT_S = 150.0
 
 
 def middlewares() -> list[Middleware]:
     """What Serve is to wrap around its HTTP servers."""
-    return [Middleware(Edge)]
+    behind_haproxy = os.environ.get("RAY_SERVE_ENABLE_HA_PROXY", "0") == "1"
+    return [Middleware(Edge, reports_taken=not behind_haproxy)]
 
 
 class Edge:
     """ASGI middleware; it looks at the start of a response only and passes the body on."""
 
-    def __init__(self, app: Any) -> None:
+    def __init__(self, app: Any, *, reports_taken: bool = False) -> None:
+        """`reports_taken` tells the gateway what the client has taken, where its own writes wait for nobody."""
         self._app = app
+        self._reports_taken = reports_taken
 
     async def __call__(self, scope: dict[str, Any], receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        headers = [(name, value) for name, value in scope["headers"] if name.lower() not in SERVE_CONTROLS]
+        headers = [(name, value) for name, value in scope["headers"] if name.lower() not in NOT_A_CLIENT_S]
         sent = {name.decode("latin-1").lower(): value.decode("latin-1") for name, value in headers}
         headers = [(name, value) for name, value in headers if name.lower() not in (REQUEST_ID, CLIENT_REQUEST_ID)]
         headers.append((REQUEST_ID, request_id_from(sent.get("x-request-id")).encode()))
         if (client_id := client_request_id_from(sent)) is not None:
             headers.append((CLIENT_REQUEST_ID, client_id.encode()))
+        reports = TakenReports(receive) if self._reports_taken else None
+        if reports is not None:
+            headers.append((REPORTS_TAKEN, b"1"))
         replaced = False
 
         async def send_mended(message: dict[str, Any]) -> None:
@@ -54,10 +70,20 @@ class Edge:
                     replaced = True
                     await _send_error(send, message)
                     return
-            if not replaced:
+            if replaced:
+                return
+            if reports is None:
                 await send(message)
+                return
+            async with asyncio.timeout(STALL_TIMEOUT_S):
+                await send(message)
+            reports.took(len(message.get("body", b"")))
 
-        await self._app({**scope, "headers": headers}, receive, send_mended)
+        try:
+            await self._app({**scope, "headers": headers}, reports.receive if reports else receive, send_mended)
+        finally:
+            if reports is not None:
+                reports.close()
 
 
 def _first_of_each(headers: Any) -> list[tuple[bytes, bytes]]:

@@ -31,6 +31,7 @@ from local_models import checker
 from tests.sample_images import IMAGE_BOUNDS, ImageServer
 
 START_SECONDS = 400
+STREAM_BUFFER_BYTES = 1024 * 1024  # small, so that a client that stops to read is soon too far behind
 UNTIL_UNUSED = pytest.StashKey[ExitStack]()
 
 # A cluster that Ray starts by itself requires a token; a driver that joins it by address sends one only in this mode,
@@ -189,6 +190,7 @@ def service(image_server: ImageServer, tmp_path_factory: pytest.TempPathFactory,
         entry["resources"] = {"num_cpus": 0.1}  # all of them share few cores
     image_entry["engine_kwargs"]["quality"]["high"] = 2000  # so that a client can disconnect while it works
     args["input_images"] = {"allowed_domains": [image_server.host], "allowed_networks": ["127.0.0.0/8"]} | IMAGE_BOUNDS
+    args["limits"] = args.get("limits", {}) | {"stream_buffer_bytes": STREAM_BUFFER_BYTES}
     folder = tmp_path_factory.mktemp("service")
     key_file = folder / "keys.json"
     main(["keys", "create", "--file", str(key_file), "--name", "first"])

@@ -8,6 +8,7 @@ from app.budgets.account import BudgetStatus
 from app.budgets.headers import rate_limit_headers
 from app.config.service import Limits
 from app.endpoints.routes import UNKNOWN, Match
+from app.http.backlog import HEADER, Backlog
 from app.http.body import Receive
 from app.http.request_id import client_request_id_from, request_id_from
 from app.http.response import ResponseWriter, Send
@@ -32,7 +33,9 @@ class Call:
             client_request_id_from(self.headers),
             UNKNOWN,
         )
-        self.response = ResponseWriter(send, self._common_headers, limits.write_stall_timeout_s)
+        # Elsewhere `send` itself waits for the client.
+        backlog = Backlog(receive, limits.stream_buffer_bytes) if HEADER in self.headers else None
+        self.response = ResponseWriter(send, self._common_headers, limits.write_stall_timeout_s, backlog)
         self.budget_status: Callable[[], BudgetStatus] | None = None  # of the key's budget, where a key was recognised
         self._match: Match | None = None
         self._key: KeyEntry | None = None

@@ -5,18 +5,21 @@ from collections import deque
 from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
 
+UNSLOWED_FACTOR = 4  # an engine that nothing slows down may be further ahead: it is often faster than any client
 WRITE_BYTES = 64 * 1024  # that pieces are joined to at the most, where the client lags
 
 
 class StreamBuffer:
     """One task fills it, another takes from it. Once it is full no more is read, until the client has taken some.
 
-    Serve's handle then slows the replica down where it goes over gRPC. Where it goes over Ray's actors nothing waits
-    for the client: there Serve's own proxy takes everything at once.
+    Serve's handle then slows the replica down where it goes over gRPC. Over Ray's actors nothing does, and what is not
+    read here waits in Ray without a bound: there all is read, and too much of it is an overflow.
     """
 
-    def __init__(self, limit_bytes: int) -> None:
-        self._limit_bytes = limit_bytes
+    def __init__(self, limit_bytes: int, overflow: Callable[[], None] | None = None) -> None:
+        """`overflow` is called, and nothing more read, where the engine cannot be slowed down and is too far ahead."""
+        self._limit_bytes = limit_bytes if overflow is None else UNSLOWED_FACTOR * limit_bytes
+        self._overflow = overflow
         self._pieces: deque[bytes] = deque()
         self._bytes = 0
         self._came = asyncio.Event()  # a piece, the end, or a call to wake up
@@ -34,6 +37,8 @@ class StreamBuffer:
                     self._bytes += len(piece)
                     self._came.set()
                     if self._bytes >= self._limit_bytes:
+                        if self._overflow is not None:
+                            self._overflow()
                         self._has_room.clear()
                     await asyncio.sleep(0)  # who takes comes first: only what it cannot write at once is joined
                     await self._has_room.wait()

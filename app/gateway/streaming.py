@@ -57,7 +57,7 @@ async def _relay(
     """Write all pieces and record how it ended. Returns what failed, if anything did."""
     record.streamed = True
     failure: ApiError | None = None
-    buffer = StreamBuffer(limits.stream_buffer_bytes)
+    buffer = StreamBuffer(limits.stream_buffer_bytes, None if answer.slows_down else response.give_up)
     filling = asyncio.create_task(buffer.fill(answer.pieces(), note))
     try:
         await _write_all(response, buffer, limits, ping)

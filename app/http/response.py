@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import Awaitable, Callable, Iterable
 from typing import Any
 
+from app.http.backlog import Backlog
 from contract.errors import ApiError
 
 Send = Callable[[dict[str, Any]], Awaitable[None]]
@@ -24,15 +25,24 @@ class ReaderStalled(Exception):
 class ResponseWriter:
     """The response, as an ASGI server takes it. Every write may raise ReaderStalled."""
 
-    def __init__(self, send: Send, common_headers: Callable[[int], Headers], stall_timeout_s: float) -> None:
+    def __init__(
+        self,
+        send: Send,
+        common_headers: Callable[[int], Headers],
+        stall_timeout_s: float,
+        backlog: Backlog | None = None,
+    ) -> None:
         """`common_headers` is called once, with the status, and gives the headers that every response has.
 
-        `stall_timeout_s` bounds each wait for the client to take what was written.
+        `stall_timeout_s` bounds each wait for the client to take what was written. `backlog` waits for it where `send`
+        does not.
         """
         self.started = False
         self._send = send
         self._common_headers = common_headers
         self._stall_timeout_s = stall_timeout_s
+        self._backlog = backlog
+        self._waiting: asyncio.Timeout | None = None  # for the client, now
 
     async def complete(self, status: int, headers: Headers, body: bytes) -> None:
         """The whole response at once."""
@@ -52,14 +62,23 @@ class ResponseWriter:
         await self._send_in_time({"type": "http.response.start", "status": status, "headers": encoded})
 
     async def write(self, piece: bytes) -> None:
-        await self._send_in_time({"type": "http.response.body", "body": piece, "more_body": True})
+        await self._send_in_time({"type": "http.response.body", "body": piece, "more_body": True}, len(piece))
+
+    def give_up(self) -> None:
+        """Let the write that waits for the client raise ReaderStalled now."""
+        if self._waiting is not None:
+            self._waiting.reschedule(asyncio.get_running_loop().time())
 
     async def finish(self, last: bytes = b"") -> None:
         await self._send_in_time({"type": "http.response.body", "body": last, "more_body": False})
 
-    async def _send_in_time(self, message: dict[str, Any]) -> None:
+    async def _send_in_time(self, message: dict[str, Any], size: int = 0) -> None:
         try:
-            async with asyncio.timeout(self._stall_timeout_s):
+            async with asyncio.timeout(self._stall_timeout_s) as self._waiting:
                 await self._send(message)
+                if self._backlog is not None:
+                    await self._backlog.wrote(size)
         except TimeoutError:
             raise ReaderStalled from None
+        finally:
+            self._waiting = None

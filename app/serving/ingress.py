@@ -116,7 +116,9 @@ class IngressReplica:
         handles = {entry.id: self._handles[entry.id] for entry in config.models}
         registry = Registry(config.models, self._registry)
         watch = ReadinessWatch(registry, app_name, handles, ClusterProfiles(app_name))
-        relay = HandleRelay(handles, watch, config.wake_timeouts_s())
+        relay = HandleRelay(
+            handles, watch, config.wake_timeouts_s(), slows_down=serve_settings.read().grpc_between_replicas
+        )
         budgets = self._budgets_of(config)
         self._load_tokenizers(config)
         self._gateway = Gateway(

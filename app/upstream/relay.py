@@ -19,6 +19,7 @@ class Answer(Protocol):
 
     head: ResponseHead
     tail: ResponseTail | None  # there once the stream has ended as the protocol says
+    slows_down: bool  # whether the replica waits where its pieces are not read
 
     def pieces(self) -> AsyncGenerator[bytes]:
         """The body of a streamed answer, each piece whole events. Raises ApiError where the replica is lost."""
@@ -52,9 +53,18 @@ class HandleRelay:
     """The relay over Ray Serve's deployment handles.
 
     `wake_timeouts_s` says how long a request waits where no replica runs, for each model that may be scaled to zero.
+    `slows_down` says whether the handles do: over gRPC a replica waits where its pieces are not read.
     """
 
-    def __init__(self, handles: dict[str, Any], replicas: Replicas, wake_timeouts_s: dict[str, float]) -> None:
+    def __init__(
+        self,
+        handles: dict[str, Any],
+        replicas: Replicas,
+        wake_timeouts_s: dict[str, float],
+        *,
+        slows_down: bool = True,
+    ) -> None:
+        self._slows_down = slows_down
         self._handles = {
             model_id: handle.options(method_name="handle", stream=True) for model_id, handle in handles.items()
         }
@@ -68,7 +78,7 @@ class HandleRelay:
         if request.session:
             handle = handle.options(session_id=request.session)
         for attempt in range(1, ATTEMPTS + 1):
-            answer = HandleAnswer(handle.remote(request, body))
+            answer = HandleAnswer(handle.remote(request, body), slows_down=self._slows_down)
             starting = asyncio.create_task(answer.start())
             try:
                 deadline = await self._wait(model_id, starting, deadline, timeout_s)
@@ -157,8 +167,9 @@ class HandleAnswer:
 
     head: ResponseHead
 
-    def __init__(self, stream: Any) -> None:
+    def __init__(self, stream: Any, *, slows_down: bool) -> None:
         self.tail: ResponseTail | None = None
+        self.slows_down = slows_down
         self._stream = stream
         self._ended = False
 

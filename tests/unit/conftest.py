@@ -54,6 +54,7 @@ class StandInAnswer:
     def __init__(self, items: list[ResponseItem | Exception]) -> None:
         assert isinstance(items[0], ResponseHead)
         self.head = items[0]
+        self.slows_down = True
         self.tail: ResponseTail | None = None
         self.closed = False
         self._items = items[1:]

@@ -188,3 +188,17 @@ class TestAReaderThatStalls:
         with pytest.raises(ReaderStalled):
             await self.start(events, engine, Reader(), write_stall_timeout_s=0.05)
         assert engine.cancelled
+
+
+class TestAnEngineThatNothingSlowsDown:
+    """Over Ray's actors all that it makes is read, so the gateway has a bound of its own."""
+
+    async def test_a_stream_that_its_reader_leaves_far_behind_ends(self) -> None:
+        engine = Endless()
+        engine.slows_down = False
+        bounds = Limits(stream_buffer_bytes=10_000)
+        response = ResponseWriter(Reader().send, lambda _: (), bounds.write_stall_timeout_s)
+        with pytest.raises(ReaderStalled):
+            await asyncio.wait_for(relay_bytes(response, RequestRecord(""), engine, bounds), 5)
+        assert engine.made == 1_000 + 40_000  # in the write, and in the buffer
+        assert engine.cancelled

@@ -37,8 +37,8 @@ class Limits(Strict):
     stream_idle_timeout_s: PositiveFloat = Field(300, description="without a byte of a stream from the engine")
     stream_buffer_bytes: PositiveInt = Field(
         8 * 1024 * 1024,
-        description="of a stream that its reader has not taken yet; then no more is read from the engine. Where nothing "
-        "slows an engine down (no gRPC between replicas) the stream ends at four times that",
+        description="of a stream that its reader has not taken yet; then no more is read from the engine. Where "
+        "nothing slows an engine down (no gRPC between replicas) the stream ends at four times that",
     )
     write_stall_timeout_s: PositiveFloat = Field(
         120, description="in which a reader takes nothing of its answer; then the connection is cut"

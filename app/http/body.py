@@ -5,7 +5,6 @@ from collections.abc import AsyncGenerator, Awaitable, Callable
 from typing import Any
 
 import orjson
-from ray.exceptions import TaskCancelledError
 
 from app.config.service import Limits
 from contract.errors import ApiError
@@ -45,10 +44,7 @@ async def body_pieces(receive: Receive, headers: dict[str, str], max_bytes: int)
         raise _too_large(max_bytes)
     size = 0
     while True:
-        try:
-            message = await receive()
-        except TaskCancelledError:  # how Serve signals it while more is awaited
-            raise ClientGone from None
+        message = await receive()
         if message["type"] == "http.disconnect":
             raise ClientGone
         piece = message.get("body", b"")

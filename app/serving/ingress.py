@@ -6,6 +6,7 @@ from functools import partial
 from typing import Any
 
 from ray import serve
+from ray.exceptions import TaskCancelledError
 from ray.serve.handle import DeploymentHandle
 
 from app.background.supervisor import Loop, Supervisor
@@ -45,6 +46,14 @@ class _Application:
         await self._serve(scope, receive, send)
 
 
+async def _or_disconnect(receive: Callable[[], Awaitable[Any]]) -> Any:
+    """The request's next message; Serve raises where the client leaves while one is awaited."""
+    try:
+        return await receive()
+    except TaskCancelledError:
+        return {"type": "http.disconnect"}
+
+
 class IngressReplica:
     """Holds one gateway, and puts another in its place when the configuration changes.
 
@@ -76,7 +85,7 @@ class IngressReplica:
         if scope["type"] == "lifespan":
             await self._lifespan(receive, send)
         elif self._gateway is not None:  # Serve configures a replica before it sends requests
-            await self._gateway(scope, receive, send)
+            await self._gateway(scope, partial(_or_disconnect, receive), send)
 
     async def _lifespan(self, receive: Any, send: Any) -> None:
         """There is nothing to start; the server waits for both answers."""

@@ -21,12 +21,11 @@ def unread(service: Service) -> Iterator[socket.socket]:
     """A connection with a request for a long answer, of which nothing is read."""
     body = json.dumps(SPEECH).encode()
     head = f"POST /v1/audio/speech HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer {LOCAL_KEY}\r\n"
+    head += f"Content-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n"
     with socket.socket() as connection:
         connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 64 * 1024)
         connection.connect(("127.0.0.1", service.port))
-        connection.sendall(
-            f"{head}Content-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n".encode() + body
-        )
+        connection.sendall(head.encode() + body)
         yield connection
 
 

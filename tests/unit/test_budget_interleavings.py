@@ -3,6 +3,8 @@ and nothing that was settled is lost.
 """
 
 import asyncio
+from collections import Counter
+from collections.abc import Callable
 from typing import Any
 
 from hypothesis import HealthCheck, settings
@@ -13,7 +15,7 @@ from app.budgets.account import BudgetLimits
 from app.budgets.bucket import MINUTE, Bucket, burst_of
 from app.budgets.lease import MARGIN
 from app.budgets.leased import LeasedBudgets
-from app.budgets.messages import LEASE_TIME
+from app.budgets.messages import LEASE_TIME, Report
 from app.budgets.store import ALIVE_TIME
 from contract.errors import ApiError
 from tests.unit.budget_world import KEY, SECOND, SlowWorld, admitted, turns
@@ -34,13 +36,25 @@ class Oracle:
         assert self.bucket.take(amount, now), f"more than the bound was admitted at {now}"
         self.account.give(-amount, now)
 
-    def give(self, amount: int, now: int) -> None:
-        self.bucket.give(amount, now)
-        self.account.give(amount, now)
-
     def forgive(self, now: int) -> None:
         """Whoever knew of a debt is gone."""
         self.bucket.give(max(0, -self.bucket.whole(now)), now)
+
+
+class SettlingWorld(SlowWorld):
+    """Tells when the store has counted a settlement: what comes back later than a bucket is full is a gift of time."""
+
+    def __init__(self, settled: Callable[[str, int], None]) -> None:
+        super().__init__()
+        self._settled = settled
+        self._counted: set[tuple[str, int]] = set()
+
+    async def report(self, report: Report) -> bool:
+        known = await super().report(report)
+        if known and report.settlement is not None and (report.replica, report.settlement.number) not in self._counted:
+            self._counted.add((report.replica, report.settlement.number))
+            self._settled(report.replica, report.settlement.unused_tokens.get(KEY, 0))
+        return known
 
 
 class Interleavings(RuleBasedStateMachine):
@@ -49,7 +63,8 @@ class Interleavings(RuleBasedStateMachine):
     def __init__(self) -> None:
         super().__init__()
         self.loop = asyncio.new_event_loop()
-        self.world = SlowWorld()
+        self.world = SettlingWorld(self.settled)
+        self.due: Counter[str] = Counter()  # tokens that replicas have yet to give back
 
     @initialize(
         limit=st.sampled_from(LIMITS),
@@ -69,6 +84,13 @@ class Interleavings(RuleBasedStateMachine):
         self.retired: list[LeasedBudgets] = []
         self.open: list[tuple[LeasedBudgets, Any]] = []
         self.snapshot: Any = None
+
+    def settled(self, replica: str, tokens: int) -> None:
+        """A settlement was counted: with it tokens that were not used."""
+        due = min(tokens, self.due[replica])
+        self.due[replica] -= due
+        if self.tokens:
+            self.tokens.bucket.give(due, self.world.now)
 
     def run(self, work: Any) -> Any:
         async def to_its_end() -> Any:
@@ -103,12 +125,13 @@ class Interleavings(RuleBasedStateMachine):
         if keep:
             self.open.append((budgets, admission))
         else:
-            await self._end(admission)
+            await self._end(budgets, admission)
 
-    async def _end(self, admission: Any) -> None:
+    async def _end(self, budgets: LeasedBudgets, admission: Any) -> None:
         admission.settle(USED)
         if self.tokens:
-            self.tokens.give(self.reserved - USED, self.world.now)
+            self.tokens.account.give(self.reserved - USED, self.world.now)
+            self.due[budgets.replica] += self.reserved - USED
         await admission.__aexit__(None, None, None)
 
     @rule(number=st.integers(0, 3), after=st.lists(st.integers(0, CANCEL_TURNS), min_size=1, max_size=4))
@@ -123,6 +146,8 @@ class Interleavings(RuleBasedStateMachine):
                 await turns(count)
                 entering.cancel()
                 await asyncio.wait([entering])
+                if entering.cancelled():
+                    self.due[budgets.replica] += self.reserved  # the store may have charged it, and gets it back
                 if not entering.cancelled() and entering.exception() is None:
                     await self._entered(budgets, admission, keep=False)
                 elif self.calm:  # a request that was charged, and is never given back
@@ -194,8 +219,7 @@ class Interleavings(RuleBasedStateMachine):
     @precondition(lambda self: self.open)
     @rule()
     def end_a_request(self) -> None:
-        _, admission = self.open.pop()
-        self.run(self._end(admission))
+        self.run(self._end(*self.open.pop()))
 
     @invariant()
     def leases_stay_within_a_hundredth(self) -> None:

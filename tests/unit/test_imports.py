@@ -1,6 +1,8 @@
 """Which module may import which: the rooms, their order, and the one file of each library's internals."""
 
 import ast
+import subprocess
+import sys
 from collections import defaultdict
 from graphlib import TopologicalSorter
 
@@ -125,3 +127,10 @@ def internal_of(name: str) -> str | None:
     parts = name.split(".")
     private = next((at for at, part in enumerate(parts) if part.startswith("_") and not part.startswith("__")), None)
     return None if private is None else ".".join(parts[: private + 2])
+
+
+def test_the_command_line_starts_without_ray() -> None:
+    """Ray takes a second to import, and reads its environment then."""
+    code = "import sys, app.__main__; print([name for name in ('ray', 'torch', 'openai') if name in sys.modules])"
+    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=PROJECT_FOLDER, check=True)
+    assert found.stdout.strip() == "[]"

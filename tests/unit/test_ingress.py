@@ -3,6 +3,7 @@
 from typing import Any
 
 import pytest
+from ray.exceptions import TaskCancelledError
 
 from app.background.supervisor import Loop
 from app.budgets.account import BudgetLimits
@@ -32,6 +33,21 @@ async def test_its_server_starts_and_stops_before_there_is_a_configuration(monke
     monkeypatch.setattr("app.serving.ingress.access_log.configure", lambda: None)  # it is of the whole process
     sent = await sent_by(IngressReplica({}), {"type": "lifespan"})
     assert [message["type"] for message in sent] == ["lifespan.startup.complete", "lifespan.shutdown.complete"]
+
+
+async def test_a_client_that_leaves_disconnects_the_request_whatever_serve_raises() -> None:
+    seen: list[Any] = []
+
+    async def gateway(_: Any, receive: Any, __: Any) -> None:
+        seen.append(await receive())
+
+    async def receive() -> Any:
+        raise TaskCancelledError
+
+    replica = IngressReplica({})
+    replica._gateway = gateway  # type: ignore[assignment]
+    await replica.serve({"type": "http"}, receive, None)
+    assert seen == [{"type": "http.disconnect"}]
 
 
 async def test_a_start_with_what_cannot_be_used_fails(tmp_path: Any) -> None:

@@ -66,7 +66,7 @@ class Supervisor:
         try:
             await work()
         except asyncio.CancelledError:
-            # Ray tells of a call that it has lost in the same way; then nobody has cancelled this task.
+            # Ray raises this for a call that it has lost, too; then nobody has cancelled this task.
             if task is None or task.cancelling():
                 raise
             self._failed(loop)

@@ -79,8 +79,8 @@ TABLE = Table(
         Parameter("hotwords", Text(), "Words to favor.", engines=FASTER_WHISPER),
         Parameter("vad_filter", Flag(), "Whether to skip parts without speech.", engines=FASTER_WHISPER),
         ignored("chunking_strategy", "The engine splits the audio into chunks itself."),
-        refused("known_speaker_names", "speakers are not told apart."),
-        refused("known_speaker_references", "speakers are not told apart."),
+        refused("known_speaker_names", "speaker diarization is not supported."),
+        refused("known_speaker_references", "speaker diarization is not supported."),
     ),
     rules=(check_response_format,),
 )

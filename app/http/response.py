@@ -15,7 +15,7 @@ EVENT_STREAM_HEADERS = (
     ("cache-control", "no-cache, no-transform"),
     ("x-accel-buffering", "no"),
 )
-SLICE_BYTES = 256 * 1024  # of a whole body, so that a slow reader of a large one is told from one that stalls
+SLICE_BYTES = 256 * 1024  # of a whole body, so that a slow reader of a large one does not look like one that stalls
 
 
 class ReaderStalled(Exception):

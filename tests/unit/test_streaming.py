@@ -134,7 +134,7 @@ class Endless(StandInAnswer):
 
 
 class Reader:
-    """A client that takes what is written when it is told to, and at first takes nothing."""
+    """A client that at first takes nothing, and from a signal on everything."""
 
     def __init__(self) -> None:
         self.taken: list[bytes] = []

@@ -6,7 +6,7 @@ from typing import Annotated
 
 from pydantic import AfterValidator, AwareDatetime, Field, StringConstraints
 
-from app.keys.form import PUBLIC_ID_LENGTH
+from app.keys.secret import PUBLIC_ID_LENGTH
 from contract.fields import ModelId, PositiveInt, Strict
 
 

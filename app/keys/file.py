@@ -15,7 +15,7 @@ from typing import NamedTuple
 import pydantic
 
 from app.keys.entry import KeyEntry
-from app.keys.form import LOCAL_KEY, hash_key
+from app.keys.secret import LOCAL_KEY, hash_key
 from contract.fields import ConfigError, Strict, explain, refuse_twice
 
 

@@ -6,7 +6,7 @@ from typing import Any
 import pydantic
 
 from app.keys.entry import KeyEntry, State
-from app.keys.form import hash_key, new_key, public_id
+from app.keys.secret import hash_key, new_key, public_id
 from contract.fields import explain
 
 Keys = dict[str, KeyEntry]

@@ -11,7 +11,7 @@ from app.background.thread_calls import ThreadCalls
 from app.keys import moments
 from app.keys.entry import KeyEntry, State
 from app.keys.file import KeyFile, Version
-from app.keys.form import KEY_FORM, KEY_PREFIX, hash_key
+from app.keys.secret import KEY_FORM, KEY_PREFIX, hash_key
 from contract.errors import ApiError
 from contract.fields import ConfigError
 

@@ -7,7 +7,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from app.keys import LOCAL_KEY, KeyEntry, KeyRing, hash_key, new_key, public_id
-from app.keys.form import BASE62, KEY_FORM
+from app.keys.secret import BASE62, KEY_FORM
 from contract.errors import ApiError
 
 KEY = new_key()

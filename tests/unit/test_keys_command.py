@@ -12,7 +12,7 @@ import yaml
 from app.__main__ import main
 from app.keys import KeyEntry, KeyRing, hash_key, public_id
 from app.keys.file import KeyFile
-from app.keys.form import KEY_FORM
+from app.keys.secret import KEY_FORM
 from tests.unit.conftest import config_args
 
 DAY = timedelta(days=1)

@@ -130,7 +130,7 @@ def internal_of(name: str) -> str | None:
 
 
 def test_the_command_line_starts_without_ray() -> None:
-    """Ray takes a second to import, and reads its environment then."""
+    """Ray takes as long to import as all the rest, and reads its environment then."""
     code = "import sys, app.__main__; print([name for name in ('ray', 'torch', 'openai') if name in sys.modules])"
     found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=PROJECT_FOLDER, check=True)
     assert found.stdout.strip() == "[]"

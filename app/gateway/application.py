@@ -30,7 +30,8 @@ from app.gateway.call import Call
 from app.gateway.image_store import ImageStore
 from app.gateway.input_images import ImageLoader
 from app.gateway.streaming import relay_bytes, relay_events
-from app.http.body import ClientGone, Receive, impatient
+from app.http.bodies_in_flight import BodiesInFlight
+from app.http.body import ClientGone, Receive, announced_bytes, impatient
 from app.http.response import ReaderStalled, ResponseWriter, Send
 from app.keys import KeyEntry, KeyRing
 from app.parameters.adjust import STRICT, adjust
@@ -70,6 +71,7 @@ class Gateway:
     ) -> None:
         self._router = Router(endpoints)
         self._limits = config.limits
+        self._bodies = BodiesInFlight(self._limits.bodies_in_flight_bytes, self._limits.bodies_in_flight_bytes_per_key)
         self._images = ImageLoader(config.input_images, config.limits.max_body_bytes)
         self._keys = keys
         self._relay = relay
@@ -135,9 +137,14 @@ class Gateway:
         await self._handlers[call.match.route.path](call)
 
     async def _generate(self, endpoint: Endpoint, call: Call) -> None:
+        with self._bodies.hold(call.key.id) as held:
+            receive = impatient(call.clock.outside(call.receive), self._limits)
+            receive = held.counted(receive, announced_bytes(call.headers))
+            request = await endpoint.read(receive, call.headers, self._limits)
+            await self._admit(endpoint, call, request)
+
+    async def _admit(self, endpoint: Endpoint, call: Call, request: dict[str, Any]) -> None:
         record = call.record
-        receive = impatient(call.clock.outside(call.receive), self._limits)
-        request = await endpoint.read(receive, call.headers, self._limits)
         record.model_id = self._registry.named(request.get("model"), call.match.pipeline)
         record.makes_text = endpoint.makes_text
         model = self._registry.resolve(request.get("model"), call.match.pipeline, call.key)

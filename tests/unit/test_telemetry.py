@@ -126,6 +126,13 @@ async def test_a_refused_request_counts_for_the_configured_model_that_it_names(
     assert (line["model"], line["status"], line["reason"]) == reported
 
 
+async def test_what_names_a_user_is_cut_in_the_line(client: Any, caplog: Any) -> None:
+    long = {"user": "u" * 1_000_000, "safety_identifier": "é" * 1_000_000}
+    line = await logged(caplog, client, chat(**long, metadata={"order": "m" * 512}))
+    assert {name: line[name] for name in long} == {name: text[:512] for name, text in long.items()}
+    assert line["metadata"] == {"order": "m" * 512}
+
+
 async def test_a_fault_in_the_midst_of_a_stream_is_none_that_is_ok(client: Any, relay: Any, caplog: Any) -> None:
     relay.items = [ResponseHead(200, EVENT_STREAM), b"data: {}\n\n", RuntimeError("a fault")]
     with pytest.raises(RuntimeError):

@@ -3,6 +3,7 @@
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Sequence
+from contextlib import suppress
 from functools import partial
 from typing import Any
 
@@ -65,7 +66,7 @@ class Gateway:
         estimator: Estimator,
         image_store: ImageStore,
         metrics: Metrics,
-        metrics_page: Callable[[], Awaitable[bytes]],
+        metrics_page: Callable[[str | None], Awaitable[bytes]],
         acceptance: Callable[[str], Awaitable[Acceptance]],
         endpoints: Sequence[Endpoint] = ENDPOINTS,
     ) -> None:
@@ -245,8 +246,11 @@ class Gateway:
         await _json(call.response, openapi.document(self._router.routes))
 
     async def _metrics_text(self, call: Call) -> None:
-        content_type = ("content-type", "text/plain; version=0.0.4; charset=utf-8")
-        await call.response.complete(200, [content_type], await self._metrics_page())
+        key_id = None
+        with suppress(ApiError):  # no key is needed; one adds its own series
+            key_id = self._keys.authenticate(call.headers.get("authorization")).id
+        page = await self._metrics_page(key_id)
+        await call.response.complete(200, [("content-type", "text/plain; version=0.0.4; charset=utf-8")], page)
 
 
 async def _json(response: ResponseWriter, content: dict[str, Any]) -> None:

@@ -22,7 +22,7 @@ from app.gateway.image_store import ImageStore
 from app.keys import KeyRing
 from app.serving import serve_settings
 from app.telemetry import access_log
-from app.telemetry.acceptance import RecentAcceptance
+from app.telemetry.acceptance import KnownAcceptance
 from app.telemetry.metrics import RayMetrics
 from app.telemetry.metrics_page import MetricsAgents
 from app.upstream.profile_store import ClusterProfiles
@@ -71,7 +71,7 @@ class IngressReplica:
         self._estimator = Estimator()
         self._metrics = RayMetrics()
         self._agents = MetricsAgents()
-        self._acceptance = RecentAcceptance(self._agents.acceptance)
+        self._acceptance = KnownAcceptance(self._agents.acceptance)
         self._steps = ThreadCalls("a step of the configuration", STEP_SECONDS, STEPS_AT_ONCE)
         self._supervisor = Supervisor(self._metrics.count_loop_failure)
 

@@ -27,7 +27,7 @@ class Looks:
 async def test_calls_at_once_and_soon_after_cause_one_look() -> None:
     looks = Looks(1)
     recent = Recent(looks, fresh_s=60)
-    assert await asyncio.gather(recent.get(), recent.get()) == [1, 1]
+    assert list(await asyncio.gather(recent.get(), recent.get())) == [1, 1]
     assert await recent.get() == 1
     assert looks.count == 1
 

@@ -20,13 +20,13 @@ import psutil
 
 from app.config.model_entry import ModelEntry
 from app.config.service import Config, read_serve_config
-from app.keys import LOCAL_KEY, KeyRing, hash_key
+from app.keys import LOCAL_KEY, KeyRing
+from app.keys.local import is_local, is_loopback
 from contract.fields import ConfigError
 
 POLL_SECONDS = 0.5
 STOP_SECONDS = 40  # for Serve to drain and Ray to stop; what is left then is killed
-DEFAULT_HOST, DEFAULT_PORT = "127.0.0.1", 8000
-LOOPBACK_HOSTS = frozenset({"127.0.0.1", "::1", "localhost"})
+DEFAULT_HOST, DEFAULT_PORT = "0.0.0.0", 8000  # noqa: S104 - Serve's, where a config file names none
 
 
 def serve(path: Path) -> int:
@@ -55,8 +55,7 @@ def serve(path: Path) -> int:
 
 def check_local_key(config: Config, host: str) -> None:
     """The key that everybody knows is good on loopback only. Raises ConfigError."""
-    known_to_all = hash_key(LOCAL_KEY)
-    if host not in LOOPBACK_HOSTS and any(key.sha256 == known_to_all for key in config.keys):
+    if not is_loopback(host) and any(map(is_local, config.keys)):
         raise ConfigError(
             f"keys: the local key is public, so it may not serve {host}. Remove it (`python -m app keys create` makes "
             "a key), or set http_options.host to 127.0.0.1"
@@ -117,7 +116,7 @@ def _message(body: bytes) -> str:
 
 def banner(config: Config, host: str, port: int) -> str:
     base_url = f"http://{host}:{port}/v1"
-    local = any(key.sha256 == hash_key(LOCAL_KEY) for key in config.keys)
+    local = any(map(is_local, config.keys))
     key = LOCAL_KEY if local else "YOUR_KEY"
     return (
         f"\nPortico is ready.\n"

@@ -35,6 +35,7 @@ from app.http.bodies_in_flight import BodiesInFlight
 from app.http.body import ClientGone, Receive, announced_bytes, impatient
 from app.http.response import ReaderStalled, ResponseWriter, Send
 from app.keys import KeyEntry, KeyRing
+from app.keys.local import refuse_elsewhere
 from app.parameters.adjust import STRICT, adjust
 from app.telemetry import access_log
 from app.telemetry.acceptance import Acceptance
@@ -68,6 +69,7 @@ class Gateway:
         metrics: Metrics,
         metrics_page: Callable[[str | None], Awaitable[bytes]],
         acceptance: Callable[[str], Awaitable[Acceptance]],
+        http_host: str | None,
         endpoints: Sequence[Endpoint] = ENDPOINTS,
     ) -> None:
         self._router = Router(endpoints)
@@ -83,6 +85,7 @@ class Gateway:
         self._metrics = metrics
         self._metrics_page = metrics_page
         self._acceptance = acceptance
+        self._http_host = http_host
         self._handlers: dict[str, Handler] = {
             **{one.path: partial(self._generate, one) for one in endpoints},
             KEPT_IMAGE.path: self._kept_image,
@@ -132,10 +135,16 @@ class Gateway:
     async def _handle(self, scope: dict[str, Any], call: Call) -> None:
         path = scope["path"]
         if needs_key(path):
-            key = call.key = self._keys.authenticate(call.headers.get("authorization"))
+            key = call.key = self._authenticate(call)
             call.budget_status = partial(self._budgets.budget_status, key.id, limits_of(key))
         call.match = self._router.match(scope["method"], path)
         await self._handlers[call.match.route.path](call)
+
+    def _authenticate(self, call: Call) -> KeyEntry:
+        """The key of a request. Raises ApiError `invalid_api_key`."""
+        key = self._keys.authenticate(call.headers.get("authorization"))
+        refuse_elsewhere(key, self._http_host, call.client)
+        return key
 
     async def _generate(self, endpoint: Endpoint, call: Call) -> None:
         with self._bodies.hold(call.key.id) as held:
@@ -248,7 +257,7 @@ class Gateway:
     async def _metrics_text(self, call: Call) -> None:
         key_id = None
         with suppress(ApiError):  # no key is needed; one adds its own series
-            key_id = self._keys.authenticate(call.headers.get("authorization")).id
+            key_id = self._authenticate(call).id
         page = await self._metrics_page(key_id)
         await call.response.complete(200, [("content-type", "text/plain; version=0.0.4; charset=utf-8")], page)
 

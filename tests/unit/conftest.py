@@ -122,6 +122,7 @@ def make_gateway(relay: StandInRelay, registry: Registry, tmp_path: Path) -> Cal
         endpoints: Sequence[Endpoint] = ENDPOINTS,
         metrics: Metrics | None = None,
         metrics_page: Callable[[str | None], Awaitable[bytes]] = no_page,
+        http_host: str | None = "127.0.0.1",
     ) -> Gateway:
         config = config or parse_config(config_args())
         return Gateway(
@@ -134,6 +135,7 @@ def make_gateway(relay: StandInRelay, registry: Registry, tmp_path: Path) -> Cal
             image_store=ImageStore(KeptImages(location=str(tmp_path))),
             metrics=metrics or NoMetrics(),
             metrics_page=metrics_page,
+            http_host=http_host,
             acceptance=acceptance,
             endpoints=endpoints,
         )

@@ -14,6 +14,7 @@ import urllib.error
 import urllib.request
 from pathlib import Path
 from types import FrameType
+from typing import Any
 
 import orjson
 import psutil
@@ -23,6 +24,7 @@ from app.config.service import Config, read_serve_config
 from app.keys import LOCAL_KEY, KeyRing
 from app.keys.local import is_local, is_loopback
 from contract.fields import ConfigError
+from contract.private_folder import private_folder
 
 POLL_SECONDS = 0.5
 STOP_SECONDS = 40  # for Serve to drain and Ray to stop; what is left then is killed
@@ -41,8 +43,7 @@ def serve(path: Path) -> int:
     # Before the child starts: it would inherit that a signal is ignored, as shells arrange for background jobs.
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, _raise_interrupt)
-    # Its own session: Ctrl-C reaches this process only, which passes it on once.
-    child = subprocess.Popen(command, start_new_session=True, env=_environment())  # noqa: S603 - no shell, no input
+    child = start(command)
     try:
         if _wait_until_ready(child, host, port):
             print(banner(config, host, port), flush=True)
@@ -62,8 +63,13 @@ def check_local_key(config: Config, host: str) -> None:
         )
 
 
-def _environment() -> dict[str, str]:
-    return {"RAY_USAGE_STATS_ENABLED": "0"} | os.environ
+def start(command: list[str], **options: Any) -> subprocess.Popen[bytes]:
+    """Start the service. Its files are this user's alone; Ray's folder, which Ray opens to all, lies in one of them."""
+    environment = {"RAY_USAGE_STATS_ENABLED": "0", "RAY_TMPDIR": private_folder()} | os.environ
+    # Its own session: Ctrl-C reaches this process only, which passes it on once.
+    return subprocess.Popen(  # noqa: S603 - no shell, no input
+        command, start_new_session=True, env=environment, umask=0o077, **options
+    )
 
 
 def _check_port(host: str, port: int) -> None:

@@ -98,7 +98,7 @@ class KeyFile:
                 )
             if not self.path.parent.is_dir():
                 raise ConfigError(f"{self.path}: its folder does not exist; make it first")
-            lock = os.open(self.path.with_name(f"{self.path.name}.lock"), os.O_CREAT | os.O_RDWR, 0o600)
+            lock = os.open(self.path.with_name(f"{self.path.name}.lock"), os.O_CREAT | os.O_RDWR | os.O_NOFOLLOW, 0o600)
         try:
             fcntl.flock(lock, fcntl.LOCK_EX)
             yield

@@ -24,7 +24,7 @@ from app.config.service import Config, read_serve_config
 from app.keys import LOCAL_KEY, KeyRing
 from app.keys.local import is_local, is_loopback
 from contract.fields import ConfigError
-from contract.private_folder import private_folder
+from contract.private_folder import claim, private_folder
 
 POLL_SECONDS = 0.5
 STOP_SECONDS = 40  # for Serve to drain and Ray to stop; what is left then is killed
@@ -64,8 +64,17 @@ def check_local_key(config: Config, host: str) -> None:
 
 
 def start(command: list[str], **options: Any) -> subprocess.Popen[bytes]:
-    """Start the service. Its files are this user's alone; Ray's folder, which Ray opens to all, lies in one of them."""
-    environment = {"RAY_USAGE_STATS_ENABLED": "0", "RAY_TMPDIR": private_folder()} | os.environ
+    """Start the service, whose files are this user's alone. Raises ConfigError where some are not.
+
+    Ray opens its folder to every user, so that lies in one that is not open. Whoever reads Ray's token runs code.
+    """
+    token = Path.home() / ".ray" / "auth_token"
+    try:
+        environment = {"RAY_USAGE_STATS_ENABLED": "0", "RAY_TMPDIR": private_folder()} | os.environ
+        if token.exists():
+            claim(str(token))
+    except PermissionError as error:
+        raise ConfigError(str(error)) from None
     # Its own session: Ctrl-C reaches this process only, which passes it on once.
     return subprocess.Popen(  # noqa: S603 - no shell, no input
         command, start_new_session=True, env=environment, umask=0o077, **options

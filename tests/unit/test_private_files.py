@@ -17,6 +17,7 @@ from app.budgets.actor import _write
 from app.commands import serve
 from app.config.service import KeptImages
 from app.gateway.image_store import SECRET_NAME, ImageStore
+from contract.fields import ConfigError
 from contract.private_folder import private_folder
 
 ANSWER = orjson.dumps({"data": [{"b64_json": base64.b64encode(b"a picture").decode()}], "output_format": "png"})
@@ -102,6 +103,22 @@ def test_the_lock_of_a_key_file_follows_no_link(temporary: Path) -> None:
     (temporary / "keys.json.lock").symlink_to(temporary / "victim")
     assert main(["keys", "create", "--file", str(temporary / "keys.json")]) == 2
     assert not (temporary / "victim").exists()
+
+
+def test_the_token_with_which_ray_runs_code_is_taken_from_others(
+    temporary: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Ray writes it as the umask says, and keeps the one that is there."""
+    monkeypatch.setenv("HOME", str(temporary))
+    token = temporary / ".ray" / "auth_token"
+    token.parent.mkdir(mode=0o755)
+    token.write_text("a token")
+    token.chmod(0o644)
+    serve.start([sys.executable, "-c", ""]).wait(timeout=20)
+    assert token.stat().st_mode & 0o777 == 0o600
+    token.chmod(0o666)
+    with pytest.raises(ConfigError, match="not this user's own"):
+        serve.start([sys.executable, "-c", ""])
 
 
 @pytest.mark.parametrize("chosen", [None, "chosen"])

@@ -1,8 +1,9 @@
 """Checks the alerts and the dashboard against what the service exports: `python -m cluster.check_metrics URL...`.
 
-Each URL is a page in Prometheus' text format: GET /metrics of the gateway, or of a node's metrics agent. Every metric
-that an expression names must be on one of them, with every label that the expression filters or groups by. A counter or
-a histogram exists once something was counted, so run it after some traffic: a stream of text, an error, a spent budget.
+Each URL is a page in Prometheus' text format, of a node's metrics agent: GET /metrics of the gateway has no nodes, and
+no key but the caller's. Every metric that an expression names must be on one of them, with every label that the
+expression filters or groups by. A counter or a histogram exists once something was counted, so run it after some
+traffic: a stream of text, an error, a spent budget.
 """
 
 import sys

@@ -5,7 +5,6 @@ from dataclasses import dataclass
 
 from contract.errors import ApiError
 
-MAX_MESSAGE_LENGTH = 2000
 Changed = float | str  # a number, or a text that holds numbers, such as a size
 
 
@@ -33,4 +32,4 @@ def refuse_changes(adjustments: Sequence[Adjustment]) -> None:
     if changed:
         message = "; ".join(one.description() for one in changed)
         code = "invalid_value" if changed[0].action == "clamp" else "unsupported_parameter"
-        raise ApiError(code, f"`strict_params` is set, and {message}."[:MAX_MESSAGE_LENGTH], param=changed[0].name)
+        raise ApiError(code, f"`strict_params` is set, and {message}.", param=changed[0].name)

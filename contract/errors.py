@@ -41,6 +41,10 @@ CODES: dict[str, tuple[int, str]] = {
 # Seconds a client should wait where nothing better is known. Only these statuses carry Retry-After.
 RETRY_AFTER_SECONDS = {429: 1, 503: 5}
 
+# Of every error: some repeat a name that the client chose.
+MAX_MESSAGE_LENGTH = 2000
+MAX_PARAM_LENGTH = 256
+
 INTERNAL_MESSAGE = "The server failed to handle this request. Retry it; if it fails again, report the X-Request-Id."
 
 
@@ -60,10 +64,11 @@ class ApiError(Exception):
         retry_after: int | None = None,
         allow: str | None = None,
     ) -> None:
+        message = message[:MAX_MESSAGE_LENGTH]
         super().__init__(message)
         self.code = code
         self.message = message
-        self.param = param
+        self.param = None if param is None else param[:MAX_PARAM_LENGTH]
         self.status, self.type = CODES[code]
         self.retry_after = retry_after if retry_after is not None else RETRY_AFTER_SECONDS.get(self.status)
         self.allow = allow

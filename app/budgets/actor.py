@@ -13,6 +13,7 @@ import orjson
 import ray
 from ray.exceptions import ActorDiedError, RayError, RayTaskError
 
+from app import owner_only
 from app.budgets.account import Debt
 from app.budgets.messages import SECOND, AdmissionReply, AdmissionRequest, Join, JoinReply, Report
 from app.budgets.store import BudgetStore
@@ -140,9 +141,9 @@ def _actor(snapshot: str) -> Any:
 
 def _write(url: str, debts: dict[str, Debt]) -> None:
     system, path = fsspec.url_to_fs(url)
-    system.makedirs(system._parent(path), exist_ok=True)
-    with system.transaction, system.open(path, "wb") as file:
-        file.write(orjson.dumps({"time": time.time(), "debts": {key: list(debt) for key, debt in debts.items()}}))
+    owner_only.make_folder(system, system._parent(path))
+    content = {"time": time.time(), "debts": {key: list(debt) for key, debt in debts.items()}}
+    owner_only.write(system, path, orjson.dumps(content))
 
 
 def _read_in_time(url: str) -> dict[str, Debt] | None:

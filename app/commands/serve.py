@@ -14,19 +14,21 @@ import urllib.error
 import urllib.request
 from pathlib import Path
 from types import FrameType
+from typing import Any
 
 import orjson
 import psutil
 
 from app.config.model_entry import ModelEntry
 from app.config.service import Config, read_serve_config
-from app.keys import LOCAL_KEY, KeyRing, hash_key
+from app.keys import LOCAL_KEY, KeyRing
+from app.keys.local import is_local, is_loopback
 from contract.fields import ConfigError
+from contract.private_folder import claim, private_folder
 
 POLL_SECONDS = 0.5
 STOP_SECONDS = 40  # for Serve to drain and Ray to stop; what is left then is killed
-DEFAULT_HOST, DEFAULT_PORT = "127.0.0.1", 8000
-LOOPBACK_HOSTS = frozenset({"127.0.0.1", "::1", "localhost"})
+DEFAULT_HOST, DEFAULT_PORT = "0.0.0.0", 8000  # noqa: S104 - Serve's, where a config file names none
 
 
 def serve(path: Path) -> int:
@@ -41,8 +43,7 @@ def serve(path: Path) -> int:
     # Before the child starts: it would inherit that a signal is ignored, as shells arrange for background jobs.
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, _raise_interrupt)
-    # Its own session: Ctrl-C reaches this process only, which passes it on once.
-    child = subprocess.Popen(command, start_new_session=True, env=_environment())  # noqa: S603 - no shell, no input
+    child = start(command)
     try:
         if _wait_until_ready(child, host, port):
             print(banner(config, host, port), flush=True)
@@ -55,16 +56,29 @@ def serve(path: Path) -> int:
 
 def check_local_key(config: Config, host: str) -> None:
     """The key that everybody knows is good on loopback only. Raises ConfigError."""
-    known_to_all = hash_key(LOCAL_KEY)
-    if host not in LOOPBACK_HOSTS and any(key.sha256 == known_to_all for key in config.keys):
+    if not is_loopback(host) and any(map(is_local, config.keys)):
         raise ConfigError(
             f"keys: the local key is public, so it may not serve {host}. Remove it (`python -m app keys create` makes "
             "a key), or set http_options.host to 127.0.0.1"
         )
 
 
-def _environment() -> dict[str, str]:
-    return {"RAY_USAGE_STATS_ENABLED": "0"} | os.environ
+def start(command: list[str], **options: Any) -> subprocess.Popen[bytes]:
+    """Start the service, whose files are this user's alone. Raises ConfigError where some are not.
+
+    Ray opens its folder to every user, so that lies in one that is not open. Whoever reads Ray's token runs code.
+    """
+    token = Path.home() / ".ray" / "auth_token"
+    try:
+        environment = {"RAY_USAGE_STATS_ENABLED": "0", "RAY_TMPDIR": private_folder()} | os.environ
+        if token.exists():
+            claim(str(token))
+    except PermissionError as error:
+        raise ConfigError(str(error)) from None
+    # Its own session: Ctrl-C reaches this process only, which passes it on once.
+    return subprocess.Popen(  # noqa: S603 - no shell, no input
+        command, start_new_session=True, env=environment, umask=0o077, **options
+    )
 
 
 def _check_port(host: str, port: int) -> None:
@@ -117,7 +131,7 @@ def _message(body: bytes) -> str:
 
 def banner(config: Config, host: str, port: int) -> str:
     base_url = f"http://{host}:{port}/v1"
-    local = any(key.sha256 == hash_key(LOCAL_KEY) for key in config.keys)
+    local = any(map(is_local, config.keys))
     key = LOCAL_KEY if local else "YOUR_KEY"
     return (
         f"\nPortico is ready.\n"

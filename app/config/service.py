@@ -22,10 +22,21 @@ DOMAIN = r"^(\*\.)?[A-Za-z0-9-]{1,63}(\.[A-Za-z0-9-]{1,63}){0,8}(:[0-9]{1,5})?$"
 
 
 class Limits(Strict):
-    """Bounds on one request."""
+    """Bounds on one request, and on the bodies of all that are under way."""
 
-    max_body_bytes: PositiveInt = 32 * 1024 * 1024
+    max_body_bytes: PositiveInt = Field(
+        32 * 1024 * 1024, description="of a JSON body whose parts hold images, audio or video in base64"
+    )
+    max_json_bytes: PositiveInt = Field(4 * 1024 * 1024, description="of a JSON body without that base64")
     max_file_bytes: PositiveInt = Field(25 * 1024 * 1024, description="of a recording to transcribe")
+    bodies_in_flight_bytes: PositiveInt = Field(
+        512 * 1024 * 1024,
+        description="of all bodies of requests that an ingress replica holds, counted as they come and until their "
+        "answers have ended; then 503 with Retry-After",
+    )
+    bodies_in_flight_bytes_per_key: PositiveInt = Field(
+        128 * 1024 * 1024, description="of these, the bodies of one key's requests"
+    )
     body_pause_timeout_s: PositiveFloat = Field(60, description="between two reads of a body that is still incomplete")
     body_timeout_s: PositiveFloat = Field(600, description="until a body is complete")
     first_byte_timeout_s: PositiveFloat = 600
@@ -43,6 +54,15 @@ class Limits(Strict):
     write_stall_timeout_s: PositiveFloat = Field(
         120, description="in which a reader takes nothing of its answer; then the connection is cut"
     )
+
+    @pydantic.model_validator(mode="after")
+    def _bodies_have_room(self) -> Self:
+        for largest in ("max_body_bytes", "max_file_bytes"):
+            if getattr(self, largest) > self.bodies_in_flight_bytes_per_key:
+                raise ValueError(f"bodies_in_flight_bytes_per_key must be {largest} or more, or that has no room")
+        if self.bodies_in_flight_bytes_per_key > self.bodies_in_flight_bytes:
+            raise ValueError("bodies_in_flight_bytes must be bodies_in_flight_bytes_per_key or more")
+        return self
 
 
 class InputImages(Strict):

@@ -174,6 +174,7 @@ CHAT = Endpoint(
     example={"messages": [{"role": "user", "content": "Hello!"}]},
     counted=CountedFields(("messages", "tools"), ("max_completion_tokens", "max_tokens"), MEDIA_FIELDS),
     engine_body=engine_body,
+    media_field="messages",
     images=images,
     echoed=("metadata",),
     include_usage=lambda parameters: bool(parameters.get("stream_options", {}).get("include_usage")),

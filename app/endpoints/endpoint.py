@@ -13,6 +13,7 @@ from app.http.body import Receive, read_json
 from app.http.multipart import read_form
 from app.parameters.adjust import Adjusted
 from app.parameters.form_fields import request_of
+from app.parameters.media import media_bytes
 from app.parameters.parts import ImageSlot
 from app.parameters.row import Table
 from contract import sse
@@ -79,6 +80,7 @@ class Endpoint(Route):
     counted: CountedFields  # what the budget's estimate reads
     # (parameters for the engine, model id) -> the engine's body
     engine_body: Callable[[dict[str, Any], str], bytes] = json_body
+    media_field: str | None = None  # whose content parts may hold images, audio or video in base64
     # parameters for the engine -> the images in them, which the gateway fetches and measures
     images: Callable[[dict[str, Any]], Iterator[ImageSlot]] = lambda _: iter(())
     echoed: tuple[str, ...] = ()  # accepted parameters that the answer repeats
@@ -108,6 +110,8 @@ class Endpoint(Route):
     async def read(self, receive: Receive, headers: dict[str, str], limits: Limits) -> dict[str, Any]:
         """The request in the body, not checked yet; of a form, the file's bytes under its name. Raises ApiError."""
         if self.table.file is None:
-            return await read_json(receive, headers, limits)
+            field = self.media_field
+            count = None if field is None else lambda request: media_bytes(request.get(field))
+            return await read_json(receive, headers, limits, count)
         form = await read_form(receive, headers, self.table.file, limits.max_file_bytes)
         return request_of(self.table, form.fields) | {self.table.file: form.file}

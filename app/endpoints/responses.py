@@ -189,6 +189,7 @@ RESPONSES = Endpoint(
     example={"input": "Hello!"},
     counted=CountedFields(("input", "instructions", "tools"), ("max_output_tokens",), MEDIA_FIELDS),
     engine_body=engine_body,
+    media_field="input",
     images=images,
     echoed=("metadata", "safety_identifier", "prompt_cache_key"),
     failure_event=failure_event,

@@ -73,7 +73,7 @@ READY = Route(
 METRICS = Route(
     path="/metrics",
     summary="Prometheus metrics",
-    answer="The metrics in Prometheus' text format.",
+    answer="The metrics in Prometheus' text format; with an API key, also those of the key's own use.",
     content={"text/plain": STRING},
     needs_key=False,
     is_probe=True,
@@ -109,7 +109,7 @@ class Router:
 
     def match(self, method: str, path: str) -> Match:
         """The route of a request. Raises ApiError `unknown_url` or `method_not_allowed`."""
-        found = self._match_path(path)
+        found, method = self._match_path(path), _shown(method)
         if found is None:
             shown = _shown(path)
             message = f"There is no such route: {method} {shown}. The nearest is {self._nearest(shown)}."
@@ -150,6 +150,6 @@ def needs_key(path: str) -> bool:
     return path.startswith(API_PREFIX)
 
 
-def _shown(path: str) -> str:
-    """A path as an error may repeat it: short and printable."""
-    return "".join(c if c.isascii() and c.isprintable() else "?" for c in path[:100])
+def _shown(text: str) -> str:
+    """A path or a method as an error may repeat it: short and printable."""
+    return "".join(c if c.isascii() and c.isprintable() else "?" for c in text[:100])

@@ -3,6 +3,7 @@
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Sequence
+from contextlib import suppress
 from functools import partial
 from typing import Any
 
@@ -30,9 +31,11 @@ from app.gateway.call import Call
 from app.gateway.image_store import ImageStore
 from app.gateway.input_images import ImageLoader
 from app.gateway.streaming import relay_bytes, relay_events
-from app.http.body import ClientGone, Receive, impatient
+from app.http.bodies_in_flight import BodiesInFlight
+from app.http.body import ClientGone, Receive, announced_bytes, impatient
 from app.http.response import ReaderStalled, ResponseWriter, Send
 from app.keys import KeyEntry, KeyRing
+from app.keys.local import refuse_elsewhere
 from app.parameters.adjust import STRICT, adjust
 from app.telemetry import access_log
 from app.telemetry.acceptance import Acceptance
@@ -64,12 +67,14 @@ class Gateway:
         estimator: Estimator,
         image_store: ImageStore,
         metrics: Metrics,
-        metrics_page: Callable[[], Awaitable[bytes]],
+        metrics_page: Callable[[str | None], Awaitable[bytes]],
         acceptance: Callable[[str], Awaitable[Acceptance]],
+        http_host: str | None,
         endpoints: Sequence[Endpoint] = ENDPOINTS,
     ) -> None:
         self._router = Router(endpoints)
         self._limits = config.limits
+        self._bodies = BodiesInFlight(self._limits.bodies_in_flight_bytes, self._limits.bodies_in_flight_bytes_per_key)
         self._images = ImageLoader(config.input_images, config.limits.max_body_bytes)
         self._keys = keys
         self._relay = relay
@@ -80,6 +85,7 @@ class Gateway:
         self._metrics = metrics
         self._metrics_page = metrics_page
         self._acceptance = acceptance
+        self._http_host = http_host
         self._handlers: dict[str, Handler] = {
             **{one.path: partial(self._generate, one) for one in endpoints},
             KEPT_IMAGE.path: self._kept_image,
@@ -129,15 +135,26 @@ class Gateway:
     async def _handle(self, scope: dict[str, Any], call: Call) -> None:
         path = scope["path"]
         if needs_key(path):
-            key = call.key = self._keys.authenticate(call.headers.get("authorization"))
+            key = call.key = self._authenticate(call)
             call.budget_status = partial(self._budgets.budget_status, key.id, limits_of(key))
         call.match = self._router.match(scope["method"], path)
         await self._handlers[call.match.route.path](call)
 
+    def _authenticate(self, call: Call) -> KeyEntry:
+        """The key of a request. Raises ApiError `invalid_api_key`."""
+        key = self._keys.authenticate(call.headers.get("authorization"))
+        refuse_elsewhere(key, self._http_host, call.client)
+        return key
+
     async def _generate(self, endpoint: Endpoint, call: Call) -> None:
+        with self._bodies.hold(call.key.id) as held:
+            receive = impatient(call.clock.outside(call.receive), self._limits)
+            receive = held.counted(receive, announced_bytes(call.headers))
+            request = await endpoint.read(receive, call.headers, self._limits)
+            await self._admit(endpoint, call, request)
+
+    async def _admit(self, endpoint: Endpoint, call: Call, request: dict[str, Any]) -> None:
         record = call.record
-        receive = impatient(call.clock.outside(call.receive), self._limits)
-        request = await endpoint.read(receive, call.headers, self._limits)
         record.model_id = self._registry.named(request.get("model"), call.match.pipeline)
         record.makes_text = endpoint.makes_text
         model = self._registry.resolve(request.get("model"), call.match.pipeline, call.key)
@@ -238,8 +255,11 @@ class Gateway:
         await _json(call.response, openapi.document(self._router.routes))
 
     async def _metrics_text(self, call: Call) -> None:
-        content_type = ("content-type", "text/plain; version=0.0.4; charset=utf-8")
-        await call.response.complete(200, [content_type], await self._metrics_page())
+        key_id = None
+        with suppress(ApiError):  # no key is needed; one adds its own series
+            key_id = self._authenticate(call).id
+        page = await self._metrics_page(key_id)
+        await call.response.complete(200, [("content-type", "text/plain; version=0.0.4; charset=utf-8")], page)
 
 
 async def _json(response: ResponseWriter, content: dict[str, Any]) -> None:

@@ -3,7 +3,6 @@
 import asyncio
 import hmac
 import logging
-import os
 import re
 import secrets
 import time
@@ -15,6 +14,7 @@ import fsspec
 import orjson
 import pybase64
 
+from app import owner_only
 from app.background.thread_calls import ThreadCalls
 from app.config.service import KeptImages
 from app.endpoints.routes import KEPT_IMAGE_PREFIX
@@ -51,9 +51,9 @@ class ImageStore:
         self._sweeps = ThreadCalls("the sweep of expired images", SWEEP_SECONDS)
         self._lifetime_s = config.lifetime_s
         self._public_url = config.public_url
-        location = config.location or os.path.join(private_folder(), "images")
+        location = config.location or private_folder(private_folder(), "images")
         self._system, self._folder = fsspec.url_to_fs(location)
-        self._system.makedirs(self._folder, exist_ok=True)
+        owner_only.make_folder(self._system, self._folder)
         secret_path = config.secret_path()
         self._secret = secret_path.read_bytes() if secret_path else self._own_secret()
         if len(self._secret) < SECRET_BYTES:
@@ -106,7 +106,7 @@ class ImageStore:
         kind = content["output_format"]
         for item in content["data"]:
             stem = f"{int(time.time() + self._lifetime_s)}-{uuid.uuid4().hex}"
-            self._system.pipe_file(self._path(f"{stem}.{kind}"), pybase64.b64decode(item.pop("b64_json")))
+            owner_only.write(self._system, self._path(f"{stem}.{kind}"), pybase64.b64decode(item.pop("b64_json")))
             item["url"] = f"{origin.rstrip('/')}{KEPT_IMAGE_PREFIX}{stem}-{self._signature(stem, kind)}.{kind}"
         return orjson.dumps(content)
 
@@ -120,8 +120,8 @@ class ImageStore:
         """The secret that stands in the location, made where there is none yet."""
         path = self._path(SECRET_NAME)
         if not self._system.exists(path):
-            self._system.pipe_file(path, secrets.token_bytes(SECRET_BYTES))
-        return bytes(self._system.cat_file(path))
+            owner_only.write(self._system, path, secrets.token_bytes(SECRET_BYTES))
+        return owner_only.read(self._system, path)
 
 
 def _absent() -> ApiError:

@@ -1,6 +1,7 @@
 """Reads a request's body once, under its limit, and parses it once."""
 
 import asyncio
+import string
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from typing import Any
 
@@ -8,6 +9,8 @@ import orjson
 
 from app.config.service import Limits
 from contract.errors import ApiError
+
+BASE64 = string.ascii_letters.encode() + string.digits.encode() + b"+/="
 
 Receive = Callable[[], Awaitable[Any]]
 
@@ -35,12 +38,17 @@ def impatient(receive: Receive, limits: Limits) -> Receive:
     return receiving
 
 
+def announced_bytes(headers: dict[str, str]) -> int:
+    """The length that the client announces; 0 where it does not."""
+    announced = headers.get("content-length", "")
+    return int(announced[:20]) if announced.isdecimal() else 0
+
+
 async def body_pieces(receive: Receive, headers: dict[str, str], max_bytes: int) -> AsyncGenerator[bytes]:
     """The body as it comes. Refused once it is known to exceed `max_bytes`, by its announced or its counted length."""
     if headers.get("content-encoding", "identity").lower() != "identity":
         raise ApiError("unsupported_content_encoding", "Send the body without a content encoding.")
-    announced = headers.get("content-length", "")
-    if announced.isdecimal() and int(announced[:20]) > max_bytes:
+    if announced_bytes(headers) > max_bytes:
         raise _too_large(max_bytes)
     size = 0
     while True:
@@ -61,9 +69,30 @@ async def read_body(receive: Receive, headers: dict[str, str], max_bytes: int) -
     return b"".join([piece async for piece in body_pieces(receive, headers, max_bytes)])
 
 
-async def read_json(receive: Receive, headers: dict[str, str], limits: Limits) -> dict[str, Any]:
-    """The request in a JSON body. Raises ApiError."""
-    return parse_object(await read_body(receive, headers, limits.max_body_bytes))
+async def read_json(
+    receive: Receive,
+    headers: dict[str, str],
+    limits: Limits,
+    media_bytes: Callable[[dict[str, Any]], int] | None = None,
+) -> dict[str, Any]:
+    """The request in a JSON body. Raises ApiError.
+
+    `media_bytes` counts the base64 of images, audio and video in a request, where it may hold any. They come beside
+    `max_json_bytes`, within `max_body_bytes`.
+    """
+    max_json_bytes = min(limits.max_json_bytes, limits.max_body_bytes)
+    if media_bytes is None:
+        return parse_object(await read_body(receive, headers, max_json_bytes))
+    body = await read_body(receive, headers, limits.max_body_bytes)
+    if len(body) <= max_json_bytes:
+        return parse_object(body)
+    # A scan first: 32 MiB of small values would take the parser seconds and a gigabyte, and are no base64.
+    if len(body.translate(None, BASE64)) > max_json_bytes:
+        raise _too_much_json(max_json_bytes)
+    request = parse_object(body)
+    if len(body) - media_bytes(request) > max_json_bytes:
+        raise _too_much_json(max_json_bytes)
+    return request
 
 
 def parse_object(body: bytes) -> dict[str, Any]:
@@ -81,4 +110,10 @@ def parse_object(body: bytes) -> dict[str, Any]:
 
 
 def _too_large(max_bytes: int) -> ApiError:
-    return ApiError("request_too_large", f"The body is larger than the {max_bytes} bytes that are allowed here.")
+    message = f"The body is larger than the {max_bytes} bytes that are allowed here. Send less at once."
+    return ApiError("request_too_large", message)
+
+
+def _too_much_json(max_bytes: int) -> ApiError:
+    message = f"Beside the base64 of images, audio and video in its content parts, a body may have {max_bytes} bytes."
+    return ApiError("request_too_large", f"{message} Send less text.")

@@ -15,7 +15,7 @@ from typing import NamedTuple
 import pydantic
 
 from app.keys.entry import KeyEntry
-from app.keys.secret import LOCAL_KEY, hash_key
+from app.keys.local import is_local
 from contract.fields import ConfigError, Strict, explain, refuse_twice
 
 
@@ -42,9 +42,8 @@ class Content(Strict):
     @classmethod
     def _unique_and_secret(cls, keys: list[KeyEntry]) -> list[KeyEntry]:
         refuse_twice(key.id for key in keys)
-        known_to_all = hash_key(LOCAL_KEY)
         for key in keys:
-            if key.sha256 == known_to_all:
+            if is_local(key):
                 raise ValueError(f"{key.id} is the local key, which is public; remove it")
         return keys
 
@@ -99,7 +98,7 @@ class KeyFile:
                 )
             if not self.path.parent.is_dir():
                 raise ConfigError(f"{self.path}: its folder does not exist; make it first")
-            lock = os.open(self.path.with_name(f"{self.path.name}.lock"), os.O_CREAT | os.O_RDWR, 0o600)
+            lock = os.open(self.path.with_name(f"{self.path.name}.lock"), os.O_CREAT | os.O_RDWR | os.O_NOFOLLOW, 0o600)
         try:
             fcntl.flock(lock, fcntl.LOCK_EX)
             yield

@@ -21,8 +21,9 @@ from app.gateway.application import Gateway
 from app.gateway.image_store import ImageStore
 from app.keys import KeyRing
 from app.serving import serve_settings
+from app.serving.http_host import http_host
 from app.telemetry import access_log
-from app.telemetry.acceptance import RecentAcceptance
+from app.telemetry.acceptance import KnownAcceptance
 from app.telemetry.metrics import RayMetrics
 from app.telemetry.metrics_page import MetricsAgents
 from app.upstream.profile_store import ClusterProfiles
@@ -71,7 +72,7 @@ class IngressReplica:
         self._estimator = Estimator()
         self._metrics = RayMetrics()
         self._agents = MetricsAgents()
-        self._acceptance = RecentAcceptance(self._agents.acceptance)
+        self._acceptance = KnownAcceptance(self._agents.acceptance)
         self._steps = ThreadCalls("a step of the configuration", STEP_SECONDS, STEPS_AT_ONCE)
         self._supervisor = Supervisor(self._metrics.count_loop_failure)
 
@@ -141,6 +142,7 @@ class IngressReplica:
             metrics=self._metrics,
             metrics_page=self._agents.page,
             acceptance=self._acceptance.of,
+            http_host=await self._steps.call(http_host),
         )
         self._config, self._registry, self._budgets = config, registry, budgets
         self._supervisor.keep(Loop.BUDGET_STORE_GAUGE, partial(self._metrics.follow_store, budgets))

@@ -1,8 +1,6 @@
 """How many drafted tokens the models accepted: from vLLM's own counters, which Ray's agents hold for every replica."""
 
-import asyncio
 import logging
-import time
 from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
@@ -17,7 +15,6 @@ COUNTERS = {
     "ray_vllm_spec_decode_num_accepted_tokens_total": "accepted_tokens",
 }
 MODEL_LABEL = "model_name"  # vLLM's; the value is the model's id
-FRESH_SECONDS = 5.0
 
 
 @dataclass(frozen=True)
@@ -72,21 +69,16 @@ def gauges(by_model: dict[str, Acceptance]) -> list[Metric]:
     return [family for family in (rate, length) if family.samples]
 
 
-class RecentAcceptance:
-    """The acceptance of all models as it was a few seconds ago at most; many calls at once cause one look."""
+class KnownAcceptance:
+    """The acceptance of all models, as it was last reported."""
 
-    def __init__(self, look: Callable[[], Awaitable[dict[str, Acceptance]]]) -> None:
-        self._look = look
-        self._lock = asyncio.Lock()
+    def __init__(self, report: Callable[[], Awaitable[dict[str, Acceptance]]]) -> None:
+        self._report = report
         self._known: dict[str, Acceptance] = {}
-        self._until = 0.0
 
     async def of(self, model_id: str) -> Acceptance:
-        async with self._lock:
-            if time.monotonic() >= self._until:
-                try:
-                    self._known = await self._look()
-                except Exception:  # a card without fresh numbers is better than none
-                    logger.warning("the metrics agents did not report the acceptance of drafts", exc_info=True)
-                self._until = time.monotonic() + FRESH_SECONDS
+        try:
+            self._known = await self._report()
+        except Exception:  # a card without fresh numbers is better than none
+            logger.warning("the metrics agents did not report the acceptance of drafts", exc_info=True)
         return self._known.get(model_id, Acceptance())

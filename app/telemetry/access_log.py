@@ -6,6 +6,7 @@ Probes (liveness, readiness, metrics) are counted in the metrics and leave no li
 import logging
 import sys
 import time
+from typing import Any
 
 import orjson
 
@@ -13,6 +14,7 @@ from app.telemetry.record import RequestRecord
 
 # Parameters that name a user; they go into the log and nowhere else.
 AUDITED = ("user", "safety_identifier", "metadata")
+MAX_TEXT_LENGTH = 512  # of one that is a text; metadata is bounded where it is checked
 
 logger = logging.getLogger("portico.access")
 
@@ -43,8 +45,12 @@ def write(record: RequestRecord) -> None:
         "prompt_tokens": record.tokens().get("prompt"),
         "completion_tokens": record.tokens().get("completion"),
     }
-    line |= {name: record.accepted[name] for name in AUDITED if name in record.accepted}
+    line |= {name: _cut(record.accepted[name]) for name in AUDITED if name in record.accepted}
     logger.info(orjson.dumps(line).decode())
+
+
+def _cut(value: Any) -> Any:
+    return value[:MAX_TEXT_LENGTH] if isinstance(value, str) else value
 
 
 def _milliseconds(seconds: float | None) -> float | None:

@@ -1,5 +1,6 @@
 """Keys and budgets of the running service: the command line changes the key file, and the service follows."""
 
+import re
 import time
 from collections.abc import Callable
 from typing import Any
@@ -140,13 +141,15 @@ def test_refusals_and_usage_are_counted_by_key(service: Service, keys: Keys, htt
     }
     deadline = time.monotonic() + 40  # Ray's agents report in their own time
     while True:
-        page = http.get("/metrics").text
+        page = http.get("/metrics", headers={"authorization": f"Bearer {made['key']}"}).text
         missing = [one for one in wanted if not any(all(part in line for part in one) for line in page.splitlines())]
         if not missing:
             break
         assert time.monotonic() < deadline, missing
         time.sleep(0.3)
     assert made["key"] not in page
+    assert set(re.findall(r'key="(\w+)"', page)) == {made["id"]}
+    assert 'key="' not in http.get("/metrics", headers={"authorization": ""}).text
 
 
 def test_no_secret_is_printed_or_kept(service: Service, keys: Keys) -> None:

@@ -31,15 +31,16 @@ def test_alerts_and_dashboard_name_metrics_and_labels_that_the_service_has(
         streamed = http.post(CHAT, json=body | {"stream": True})  # it repeats itself, and so is drafted by n-grams
         assert streamed.text.endswith("data: [DONE]\n\n")
     assert http.post(CHAT, json={"model": "nobody", "messages": MESSAGES}).status_code == 404
+    headers = {"authorization": f"Bearer {poor_key}"}
     statuses: list[int] = []
     deadline = time.monotonic() + 20
     while 429 not in statuses:
         assert time.monotonic() < deadline, statuses
-        headers = {"authorization": f"Bearer {poor_key}"}
         body = {"model": MODEL, "messages": MESSAGES, "max_tokens": 1}
         statuses.append(http.post(CHAT, json=body, headers=headers).status_code)
         time.sleep(0.2)
+    # As the poor key sees it: what the agents of the nodes have of every key, the page has of the caller's own.
     deadline = time.monotonic() + EXPORT_SECONDS
-    while reported := faults(exported([http.get("/metrics").text])):
+    while reported := faults(exported([http.get("/metrics", headers=headers).text])):
         assert time.monotonic() < deadline, "\n".join(reported)
         time.sleep(0.5)

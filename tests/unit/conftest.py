@@ -1,6 +1,6 @@
 """A gateway without Ray and without an engine: a stand-in relay answers with what a test gives it."""
 
-from collections.abc import AsyncGenerator, Callable, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -111,14 +111,18 @@ def registry() -> Registry:
 
 @pytest.fixture
 def make_gateway(relay: StandInRelay, registry: Registry, tmp_path: Path) -> Callable[..., Gateway]:
-    async def page() -> bytes:
+    async def no_page(_: str | None) -> bytes:
         return b"# nothing\n"
 
     async def acceptance(model_id: str) -> Acceptance:
         return Acceptance(drafts=10, draft_tokens=40, accepted_tokens=30)
 
     def make(
-        config: Config | None = None, endpoints: Sequence[Endpoint] = ENDPOINTS, metrics: Metrics | None = None
+        config: Config | None = None,
+        endpoints: Sequence[Endpoint] = ENDPOINTS,
+        metrics: Metrics | None = None,
+        metrics_page: Callable[[str | None], Awaitable[bytes]] = no_page,
+        http_host: str | None = "127.0.0.1",
     ) -> Gateway:
         config = config or parse_config(config_args())
         return Gateway(
@@ -130,7 +134,8 @@ def make_gateway(relay: StandInRelay, registry: Registry, tmp_path: Path) -> Cal
             estimator=Estimator(),
             image_store=ImageStore(KeptImages(location=str(tmp_path))),
             metrics=metrics or NoMetrics(),
-            metrics_page=page,
+            metrics_page=metrics_page,
+            http_host=http_host,
             acceptance=acceptance,
             endpoints=endpoints,
         )

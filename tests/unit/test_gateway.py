@@ -313,7 +313,7 @@ class TestFailures:
                 written.set()
                 await asyncio.sleep(60)  # a client that reads no more
 
-        scope = {"type": "http", "method": "POST", "path": CHAT, "headers": [(b"authorization", KEY)]}
+        scope = {"type": "http", "method": "POST", "path": CHAT, "headers": [(b"authorization", KEY)], "client": CLIENT}
         task = asyncio.create_task(make_gateway()(scope, receive, send))
         await written.wait()
         task.cancel()
@@ -338,7 +338,7 @@ class TestFailures:
             if message["type"] == "http.response.body":
                 await asyncio.Event().wait()
 
-        scope = {"type": "http", "method": "POST", "path": CHAT, "headers": [(b"authorization", KEY)]}
+        scope = {"type": "http", "method": "POST", "path": CHAT, "headers": [(b"authorization", KEY)], "client": CLIENT}
         gateway = make_gateway(parse_config(config_args(limits={"write_stall_timeout_s": 0.05})))
         access_log.logger.propagate = True
         with caplog.at_level("INFO", logger="portico.access"), pytest.raises(ReaderStalled):
@@ -359,6 +359,7 @@ async def test_a_websocket_is_closed(make_gateway: Any) -> None:
 
 
 KEY = b"Bearer sk-portico-local0000000-" + b"0" * 43
+CLIENT = ("127.0.0.1", 50000)
 
 
 async def test_what_the_model_cannot_is_dropped_and_said(client: Any, registry: Any, relay: Any) -> None:

@@ -59,7 +59,8 @@ def kept(path: Path, key_id: str) -> KeyEntry:
 
 def write_config(folder: Path, **changes: Any) -> Path:
     config = folder / "config.yaml"
-    config.write_text(yaml.safe_dump({"applications": [{"args": config_args(**changes)}]}))
+    content = {"http_options": {"host": "127.0.0.1"}, "applications": [{"args": config_args(**changes)}]}
+    config.write_text(yaml.safe_dump(content))
     return config
 
 

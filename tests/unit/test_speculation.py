@@ -1,6 +1,5 @@
 """`speculation:` of a model entry: what is legal, what vLLM gets, what `auto` picks, and how acceptance is told."""
 
-import asyncio
 from itertools import pairwise
 from typing import Any
 
@@ -10,7 +9,7 @@ import yaml
 
 from app.builder import build
 from app.config.service import parse_config
-from app.telemetry.acceptance import Acceptance, RecentAcceptance, acceptance_by_model
+from app.telemetry.acceptance import Acceptance, KnownAcceptance, acceptance_by_model
 from app.telemetry.metrics_page import merge
 from app.upstream.registry import Registry
 from contract.fields import ConfigError
@@ -216,13 +215,13 @@ OTHER_NODE = "\n".join(
 
 
 def test_the_metrics_page_has_the_acceptance_of_each_model_over_all_replicas() -> None:
-    page = merge([EXPORTED, OTHER_NODE + "\n"]).decode()
+    page = merge([EXPORTED.encode(), f"{OTHER_NODE}\n".encode()]).public.decode()
     assert 'portico_speculation_acceptance_rate{model="alpha"} 0.5' in page
     assert 'portico_speculation_mean_accepted_length{model="alpha"} 3.0' in page
     assert 'portico_speculation_acceptance_rate{model="beta"} 0.0' in page
     assert 'portico_speculation_mean_accepted_length{model="beta"} 1.0' in page
     assert 'model="gamma"' not in page
-    assert "portico_speculation" not in merge([""]).decode()
+    assert "portico_speculation" not in merge([b""]).public.decode()
 
 
 def test_nothing_is_said_before_there_was_a_draft() -> None:
@@ -230,30 +229,15 @@ def test_nothing_is_said_before_there_was_a_draft() -> None:
     assert Acceptance().card() == {"acceptance_rate": None, "mean_accepted_length": None}
 
 
-async def test_many_who_ask_at_once_cause_one_look() -> None:
-    looks = 0
-
-    async def look() -> dict[str, Acceptance]:
-        nonlocal looks
-        looks += 1
-        await asyncio.sleep(0)
-        return {"alpha": Acceptance(1, 4, 2)}
-
-    recent = RecentAcceptance(look)
-    found = await asyncio.gather(*(recent.of(model) for model in ("alpha", "alpha", "beta")))
-    assert found == [Acceptance(1, 4, 2), Acceptance(1, 4, 2), Acceptance()]
-    assert looks == 1
-
-
-async def test_a_look_that_fails_leaves_what_was_known(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("app.telemetry.acceptance.FRESH_SECONDS", 0.0)
+async def test_a_report_that_fails_leaves_what_was_known() -> None:
     answers: list[dict[str, Acceptance]] = [{"alpha": Acceptance(1, 4, 2)}]
 
-    async def look() -> dict[str, Acceptance]:
+    async def report() -> dict[str, Acceptance]:
         return answers.pop()  # raises the second time
 
-    recent = RecentAcceptance(look)
-    assert await recent.of("alpha") == await recent.of("alpha") == Acceptance(1, 4, 2)
+    known = KnownAcceptance(report)
+    assert await known.of("alpha") == await known.of("alpha") == Acceptance(1, 4, 2)
+    assert await known.of("beta") == Acceptance()
 
 
 async def test_the_card_shows_how_a_model_speculates_and_how_well(

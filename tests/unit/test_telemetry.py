@@ -1,4 +1,4 @@
-"""Readiness, the metrics page and the access log."""
+"""Readiness, what is counted, and the access log."""
 
 import json
 from types import SimpleNamespace
@@ -10,23 +10,11 @@ from ray.util.metrics import Counter
 from app.background.supervisor import Loop
 from app.telemetry import access_log
 from app.telemetry.metrics import RayMetrics
-from app.telemetry.metrics_page import merge
 from app.telemetry.record import RequestRecord
 from app.upstream.readiness import readiness_of
 from app.upstream.registry import Readiness
 from contract.protocol import EVENT_STREAM, ResponseHead
 from tests.unit.conftest import chat
-
-NODE = """# HELP ray_portico_requests_total Requests.
-# TYPE ray_portico_requests_total counter
-ray_portico_requests_total{NodeAddress="10.0.0.7",SessionName="session_1",WorkerId="%s",route="/health"} 3.0
-# HELP ray_serve_proxy_status Proxies.
-# TYPE ray_serve_proxy_status gauge
-ray_serve_proxy_status{node_id="n",node_ip_address="10.0.0.7"} 2.0
-# HELP ray_node_cpu CPU.
-# TYPE ray_node_cpu gauge
-ray_node_cpu{NodeAddress="10.0.0.7"} 1.0
-"""
 
 
 @pytest.mark.parametrize(
@@ -46,16 +34,6 @@ ray_node_cpu{NodeAddress="10.0.0.7"} 1.0
 )
 def test_readiness_follows_serve_s_overview(status: str, running: int, expected: Readiness) -> None:
     assert readiness_of(SimpleNamespace(status=status, replica_states={"RUNNING": running})) is expected
-
-
-def test_the_metrics_page_merges_nodes_and_tells_nothing_of_machines() -> None:
-    page = merge([NODE % "a", "", NODE % "b"]).decode()
-    assert 'ray_portico_requests_total{WorkerId="a",route="/health"} 3.0' in page
-    assert 'ray_portico_requests_total{WorkerId="b",route="/health"} 3.0' in page
-    assert "10.0.0.7" not in page
-    assert "session_1" not in page
-    assert 'ray_serve_proxy_status{node_id="n"} 2.0' in page
-    assert "ray_node_cpu" not in page
 
 
 @pytest.mark.parametrize(
@@ -124,6 +102,13 @@ async def test_a_refused_request_counts_for_the_configured_model_that_it_names(
     registry.update({"alpha": readiness})
     line = await logged(caplog, client, chat(model=model))
     assert (line["model"], line["status"], line["reason"]) == reported
+
+
+async def test_what_names_a_user_is_cut_in_the_line(client: Any, caplog: Any) -> None:
+    long = {"user": "u" * 1_000_000, "safety_identifier": "é" * 1_000_000}
+    line = await logged(caplog, client, chat(**long, metadata={"order": "m" * 512}))
+    assert {name: line[name] for name in long} == {name: text[:512] for name, text in long.items()}
+    assert line["metadata"] == {"order": "m" * 512}
 
 
 async def test_a_fault_in_the_midst_of_a_stream_is_none_that_is_ok(client: Any, relay: Any, caplog: Any) -> None:

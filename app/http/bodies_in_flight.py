@@ -1,0 +1,69 @@
+"""The bytes of the request bodies that a gateway replica holds: bounded in all, and for each key."""
+
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from app.http.body import Receive
+from contract.errors import ApiError
+
+
+class BodiesInFlight:
+    """What all bodies take together. They are counted as they come: a slow client takes no more than it has sent."""
+
+    def __init__(self, max_bytes: int, max_bytes_per_key: int) -> None:
+        self._max_bytes = max_bytes
+        self._max_bytes_per_key = max_bytes_per_key
+        self._bytes = 0
+        self._by_key: Counter[str] = Counter()
+
+    @contextmanager
+    def hold(self, key_id: str) -> Iterator["HeldBody"]:
+        """A body of this key, for as long as the request that it brings is in memory."""
+        held = HeldBody(self, key_id)
+        try:
+            yield held
+        finally:
+            self._bytes -= held.size
+            self._by_key[key_id] -= held.size
+            if not self._by_key[key_id]:
+                del self._by_key[key_id]
+
+    def need(self, size: int, key_id: str) -> None:
+        """Raises ApiError `overloaded` where there is no room for so many more bytes of this key."""
+        if self._by_key[key_id] + size > self._max_bytes_per_key:
+            whose = "The requests with this API key that are under way"
+        elif self._bytes + size > self._max_bytes:
+            whose = "The requests that are under way"
+        else:
+            return
+        raise ApiError("overloaded", f"{whose} are as large together as they may be. Retry when some have ended.")
+
+    def add(self, size: int, key_id: str) -> None:
+        self._bytes += size
+        self._by_key[key_id] += size
+
+
+class HeldBody:
+    """One body, as much of it as has come."""
+
+    def __init__(self, bodies: BodiesInFlight, key_id: str) -> None:
+        self.size = 0
+        self._bodies = bodies
+        self._key_id = key_id
+
+    def counted(self, receive: Receive, announced: int) -> Receive:
+        """`receive`, which ends the request where its body, or what is `announced` of it, has no room."""
+
+        async def receiving() -> Any:
+            if not self.size:
+                self._bodies.need(announced, self._key_id)
+            message = await receive()
+            size = len(message.get("body", b""))
+            self._bodies.need(size, self._key_id)
+            self._bodies.add(size, self._key_id)
+            self.size += size
+            return message
+
+        return receiving

@@ -1,17 +1,24 @@
 """The one file that knows sentence-transformers: a model and its tokenizer."""
 
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
+import orjson
 
 from contract.errors import ApiError
+from contract.options.catalog import ServedModel
 from contract.options.sentence_transformers import EmbedderOptions
 from contract.profile import Profile
 from deployments.batches import Job
 from deployments.embedding_input import Input, tokens_of
+from deployments.weights import fetched, loading, refuse_pickles
 
 NOT_MATRYOSHKA = "the model's vectors cannot be shortened"
+MODULES = "modules.json"
+# Weights of other libraries.
+NOT_READ = ("onnx/*", "openvino/*", "*.onnx", "*.h5", "*.ot", "*.msgpack")
 
 Vectors = np.ndarray[Any, np.dtype[np.float32]]
 
@@ -43,12 +50,10 @@ class _Row(NamedTuple):
 class Embedder:
     """A model that makes vectors of texts. Its tokenizer is not safe in several threads, so one does all work."""
 
-    def __init__(self, source: str, options: EmbedderOptions) -> None:
-        """Load the model at `source`, a folder or a hub name."""
-        from sentence_transformers import SentenceTransformer
-
+    def __init__(self, model: ServedModel, options: EmbedderOptions) -> None:
+        """Load the model. Raises PickleError."""
         self._options = options
-        self._model = SentenceTransformer(source, device=self._options.device)
+        self._model = _loaded(model, options)
         self._dimensions = int(self._model.get_embedding_dimension())
         # What the model's own configuration puts before every text counts as a part of it.
         self._prompt = self._model.prompts.get(self._model.default_prompt_name or "", "")
@@ -117,6 +122,30 @@ class Embedder:
         with torch.inference_mode():
             vectors = self._model(features)["sentence_embedding"].float().cpu().numpy()
         return np.asarray(vectors, "<f4")
+
+
+def _loaded(model: ServedModel, options: EmbedderOptions) -> Any:
+    from sentence_transformers import SentenceTransformer
+
+    # The library reads a pickle of any module that has no safetensors, so a hub's pickles are not even fetched.
+    folder = fetched(model, without=NOT_READ)
+    with loading(folder, model.allow) as use_safetensors:
+        if use_safetensors:
+            _refuse_pickles_of_modules(folder)
+        return SentenceTransformer(
+            str(folder),
+            device=options.device,
+            trust_remote_code="custom_code" in model.allow,
+            model_kwargs={"use_safetensors": use_safetensors},
+        )
+
+
+def _refuse_pickles_of_modules(folder: Path) -> None:
+    """Raises PickleError where a module in a folder of its own has its weights as pickles only."""
+    modules = folder / MODULES
+    for module in orjson.loads(modules.read_bytes()) if modules.is_file() else []:
+        if module.get("path"):
+            refuse_pickles(folder / module["path"])
 
 
 def shortened(vectors: Any, dimensions: int | None) -> Any:

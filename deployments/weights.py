@@ -1,0 +1,59 @@
+"""Weights as files: safetensors hold numbers only, a pickle may run code when it is loaded."""
+
+import os
+from collections.abc import Collection, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+from contract.options.catalog import ServedModel
+from contract.options.permissions import Permission
+
+SAFE = ".safetensors"
+PICKLES = frozenset({".bin", ".pt", ".pth", ".ckpt", ".pkl", ".pickle"})
+HINT = (
+    "Its weights must be safetensors: a pickle runs code of whoever made it. Convert them, or where you trust their "
+    "maker write `allow: [pickle]` in the model's entry."
+)
+
+
+class PickleError(ValueError):
+    """A model's weights are pickles, and its entry does not allow them."""
+
+
+def fetched(model: ServedModel, *, only: Sequence[str] | None = None, without: Sequence[str] = ()) -> Path:
+    """The model's folder: its `source`, or of a hub name that commit, whole, so that nothing comes from another one.
+
+    `only` and `without` are patterns of file names. Pickles that are not allowed are left where they are.
+    """
+    if os.path.isdir(model.source):
+        return Path(model.source)
+    from huggingface_hub import snapshot_download
+
+    pickles = () if "pickle" in model.allow else tuple(f"*{suffix}" for suffix in PICKLES)
+    return Path(
+        snapshot_download(
+            model.source, revision=model.revision, allow_patterns=only, ignore_patterns=[*without, *pickles]
+        )
+    )
+
+
+def refuse_pickles(folder: Path) -> None:
+    """Raises PickleError where `folder` has weights, and all of them are pickles. A hub name is no folder."""
+    names = sorted(path.relative_to(folder) for path in folder.rglob("*") if path.is_file())
+    pickles = [name for name in names if name.suffix in PICKLES]
+    if pickles and not any(name.suffix == SAFE for name in names):
+        raise PickleError(f"{folder.name}: {pickles[0]} is a pickle. {HINT}")
+
+
+@contextmanager
+def loading(source: str | Path, allow: Collection[Permission]) -> Iterator[bool | None]:
+    """Gives what libraries take as `use_safetensors`: true, or none where either is allowed. Raises PickleError."""
+    if "pickle" in allow:
+        yield None
+        return
+    refuse_pickles(Path(source))
+    try:
+        yield True
+    except OSError as error:  # how they say that there are no safetensors, among others
+        error.add_note(HINT)
+        raise

@@ -33,14 +33,9 @@ def in_the_image() -> set[str]:
 
 
 def licence(one: Distribution) -> str:
-    classifiers = one.metadata.get_all("Classifier") or []
-    return " ".join(
-        [
-            one.metadata.get("License-Expression") or "",
-            *(text for text in classifiers if text.startswith("License")),
-            (one.metadata.get("License") or "").strip().partition("\n")[0],
-        ]
-    )
+    fields = [one.metadata.get_all(name) or [] for name in ("License-Expression", "Classifier", "License")]
+    classifiers = [text for text in fields[1] if text.startswith("License")]
+    return " ".join([*fields[0], *classifiers, *(text.strip().partition("\n")[0] for text in fields[2])])
 
 
 def copyleft() -> Iterator[str]:

@@ -4,6 +4,7 @@ import os
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any, NoReturn
 
 from contract.options.catalog import ServedModel
 from contract.options.permissions import Permission
@@ -47,13 +48,27 @@ def refuse_pickles(folder: Path) -> None:
 
 @contextmanager
 def loading(source: str | Path, allow: Collection[Permission]) -> Iterator[bool | None]:
-    """Gives what libraries take as `use_safetensors`: true, or none where either is allowed. Raises PickleError."""
+    """Gives what libraries take as `use_safetensors`: true, or none where either is allowed. Raises PickleError.
+
+    While it lasts nothing in this process reads a pickle of torch that is not allowed: libraries also read those that
+    an index of safetensors names, or that lie beside them for a part of the model.
+    """
     if "pickle" in allow:
         yield None
         return
     refuse_pickles(Path(source))
+    import torch
+
+    load, torch.load = torch.load, _refuse
     try:
         yield True
-    except OSError as error:  # how they say that there are no safetensors, among others
+    except OSError as error:  # how libraries say that there are no safetensors, among others
         error.add_note(HINT)
         raise
+    finally:
+        torch.load = load
+
+
+def _refuse(file: Any, *_: Any, **__: Any) -> NoReturn:
+    name = Path(file).name if isinstance(file, str | os.PathLike) else "a part of the model"
+    raise PickleError(f"{name} is a pickle. {HINT}")

@@ -1,11 +1,9 @@
 """The one file that knows sentence-transformers: a model and its tokenizer."""
 
 from collections.abc import Iterator, Sequence
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-import orjson
 
 from contract.errors import ApiError
 from contract.options.catalog import ServedModel
@@ -13,10 +11,9 @@ from contract.options.sentence_transformers import EmbedderOptions
 from contract.profile import Profile
 from deployments.batches import Job
 from deployments.embedding_input import Input, tokens_of
-from deployments.weights import fetched, loading, refuse_pickles
+from deployments.weights import fetched, loading
 
 NOT_MATRYOSHKA = "the model's vectors cannot be shortened"
-MODULES = "modules.json"
 # Weights of other libraries.
 NOT_READ = ("onnx/*", "openvino/*", "*.onnx", "*.h5", "*.ot", "*.msgpack")
 
@@ -127,25 +124,14 @@ class Embedder:
 def _loaded(model: ServedModel, options: EmbedderOptions) -> Any:
     from sentence_transformers import SentenceTransformer
 
-    # The library reads a pickle of any module that has no safetensors, so a hub's pickles are not even fetched.
     folder = fetched(model, without=NOT_READ)
     with loading(folder, model.allow) as use_safetensors:
-        if use_safetensors:
-            _refuse_pickles_of_modules(folder)
         return SentenceTransformer(
             str(folder),
             device=options.device,
             trust_remote_code="custom_code" in model.allow,
             model_kwargs={"use_safetensors": use_safetensors},
         )
-
-
-def _refuse_pickles_of_modules(folder: Path) -> None:
-    """Raises PickleError where a module in a folder of its own has its weights as pickles only."""
-    modules = folder / MODULES
-    for module in orjson.loads(modules.read_bytes()) if modules.is_file() else []:
-        if module.get("path"):
-            refuse_pickles(folder / module["path"])
 
 
 def shortened(vectors: Any, dimensions: int | None) -> Any:

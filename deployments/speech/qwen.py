@@ -10,9 +10,8 @@ from contract.options.speech import QwenTtsOptions
 from deployments.speech.audio_encoding import Samples
 from deployments.speech.synthesizer import Synthesizer, Utterance, VoiceError, chosen, own_packages
 from deployments.speech.torch import device_of, has_words, seeded, stoppable
-from deployments.weights import fetched, loading, refuse_pickles
+from deployments.weights import fetched, loading
 
-SPEECH_TOKENIZER = "speech_tokenizer"  # a model of its own, which the package loads from there
 KIND = "custom_voice"
 SMALL = "0b6"
 NO_INSTRUCTIONS = "the model of this size takes no instructions"
@@ -31,8 +30,6 @@ class QwenTtsSynthesizer(Synthesizer):
         dtype = options.dtype if options.dtype == "auto" else getattr(torch, options.dtype)
         folder = fetched(model)
         with loading(folder, model.allow) as use_safetensors:
-            if use_safetensors:
-                refuse_pickles(folder / SPEECH_TOKENIZER)
             self._model = Qwen3TTSModel.from_pretrained(
                 str(folder),
                 device_map=device_of(options.device),

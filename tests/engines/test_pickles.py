@@ -1,16 +1,17 @@
 """Weights that are pickles, for each engine: refused at the start, and read where the entry allows it."""
 
+import json
 import shutil
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
 import torch
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 
 from contract.options.catalog import Task
 from contract.project import PROJECT_FOLDER
-from deployments.weights import PickleError
+from deployments.weights import PickleError, loading
 from tests.engines.replicas import served, started
 
 MODELS = PROJECT_FOLDER / "local_models"
@@ -79,6 +80,20 @@ async def test_a_module_of_an_embedder_that_is_a_pickle_is_not_read(tmp_path: Pa
         await started(case.engine, case.task, str(folder), case.engine_kwargs)
 
 
+async def test_a_pickle_that_an_index_of_safetensors_names_is_not_read(tmp_path: Path) -> None:
+    """As an author would who wants it read: the library goes by the name of the index."""
+    case = CASES[2]
+    folder = copied(case, tmp_path)
+    weights = load_file(folder / "model.safetensors")
+    torch.save(weights, folder / "weights.bin")
+    (folder / "model.safetensors").unlink()
+    index = {"metadata": {"total_size": 1}, "weight_map": dict.fromkeys(weights, "weights.bin")}
+    (folder / "model.safetensors.index.json").write_text(json.dumps(index))
+    save_file(weights, folder / "unread.safetensors")
+    with pytest.raises(PickleError, match=r"weights\.bin is a pickle"):
+        await started(case.engine, case.task, str(folder), case.engine_kwargs)
+
+
 def test_vllm_gets_a_format_without_pickles_unless_they_are_allowed(tmp_path: Path) -> None:
     from deployments.vllm.adapter import _load_format
 
@@ -112,3 +127,21 @@ def test_vllm_gets_the_commit_for_the_model_and_for_its_own_tokenizer() -> None:
     assert _revisions(model) == {"revision": "0" * 40, "tokenizer_revision": "0" * 40}
     assert _revisions(model._replace(engine_kwargs={"tokenizer": "hub/other"})) == {"revision": "0" * 40}
     assert _revisions(model._replace(revision=None)) == {}
+
+
+def test_libraries_take_safetensors_first_where_pickles_are_allowed_and_else_nothing_but_them(tmp_path: Path) -> None:
+    torch.save({}, tmp_path / "weights.pt")
+    with loading("hub/name", ()) as use_safetensors:
+        assert use_safetensors is True
+        with pytest.raises(PickleError, match=r"weights\.pt is a pickle"):
+            torch.load(tmp_path / "weights.pt", weights_only=True)
+    with loading("hub/name", ["pickle"]) as use_safetensors:
+        assert use_safetensors is None
+        assert torch.load(tmp_path / "weights.pt", weights_only=True) == {}
+    assert torch.load(tmp_path / "weights.pt", weights_only=True) == {}
+
+
+def test_a_library_that_finds_no_safetensors_says_how_to_allow_pickles() -> None:
+    with pytest.raises(OSError, match="no file named") as caught, loading("hub/name", ()):
+        raise OSError("no file named model.safetensors")
+    assert "`allow: [pickle]`" in caught.value.__notes__[0]

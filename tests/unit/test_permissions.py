@@ -11,7 +11,7 @@ from app.config.model_entry import ModelEntry
 from app.config.service import parse_config, read_serve_config
 from contract.fields import ConfigError
 from contract.project import PROJECT_FOLDER
-from deployments.weights import PickleError, loading, refuse_pickles
+from deployments.weights import PickleError, refuse_pickles
 from tests.unit.conftest import config_args
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
@@ -157,23 +157,11 @@ def test_a_folder_with_pickles_only_is_refused_by_name_and_says_how_to_allow_it(
     (tmp_path / "config.json").touch()
     (tmp_path / "part").mkdir()
     (tmp_path / "part" / "pytorch_model.bin").touch()
-    with (
-        pytest.raises(PickleError, match=r"part/pytorch_model.bin is a pickle\..*`allow: \[pickle\]`"),
-        loading(tmp_path, ()),
-    ):
-        pass
-    with loading(tmp_path, ["pickle"]) as use_safetensors:
-        assert use_safetensors is None  # the library takes what is there, safetensors first
+    with pytest.raises(PickleError, match=r"part/pytorch_model.bin is a pickle\..*`allow: \[pickle\]`"):
+        refuse_pickles(tmp_path)
     (tmp_path / "model.safetensors").touch()
-    with loading(tmp_path, ()) as use_safetensors:
-        assert use_safetensors is True
+    refuse_pickles(tmp_path)
 
 
 def test_what_is_no_folder_is_left_to_the_engine(tmp_path: Path) -> None:
     refuse_pickles(tmp_path / "hub" / "name")
-
-
-def test_a_library_that_finds_no_safetensors_says_how_to_allow_pickles() -> None:
-    with pytest.raises(OSError, match="no file named") as caught, loading("hub/name", ()):
-        raise OSError("no file named model.safetensors")
-    assert "`allow: [pickle]`" in caught.value.__notes__[0]

@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Collection, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -15,6 +15,7 @@ HINT = (
     "Its weights must be safetensors: a pickle runs code of whoever made it. Convert them, or where you trust their "
     "maker write `allow: [pickle]` in the model's entry."
 )
+CODE_HINT = "Read the code that the model brings, pin its `revision`, and write `allow: [custom_code]` in its entry."
 
 
 class PickleError(ValueError):
@@ -53,18 +54,33 @@ def loading(source: str | Path, allow: Collection[Permission]) -> Iterator[bool 
     While it lasts nothing in this process reads a pickle of torch that is not allowed: libraries also read those that
     an index of safetensors names, or that lie beside them for a part of the model.
     """
-    if "pickle" in allow:
-        yield None
-        return
-    refuse_pickles(Path(source))
+    may_pickle = "pickle" in allow
+    if not may_pickle:
+        refuse_pickles(Path(source))
+    with _explained(), nullcontext() if may_pickle else _no_pickles():
+        yield None if may_pickle else True
+
+
+@contextmanager
+def _explained() -> Iterator[None]:
+    """Notes what to do at a library's own error: that there are no safetensors, or that code must be trusted."""
+    try:
+        yield
+    except (OSError, ValueError) as error:
+        if "trust_remote_code" in str(error):
+            error.add_note(CODE_HINT)
+        elif "safetensors" in str(error):
+            error.add_note(HINT)
+        raise
+
+
+@contextmanager
+def _no_pickles() -> Iterator[None]:
     import torch
 
     load, torch.load = torch.load, _refuse
     try:
-        yield True
-    except OSError as error:  # how libraries say that there are no safetensors, among others
-        error.add_note(HINT)
-        raise
+        yield
     finally:
         torch.load = load
 

@@ -1,4 +1,4 @@
-"""Weights that are pickles, for each engine: refused at the start, and read where the entry allows it."""
+"""What a model's author could run in a replica, pickles and code: refused at the start, unless the entry allows it."""
 
 import json
 import shutil
@@ -78,6 +78,23 @@ async def test_a_module_of_an_embedder_that_is_a_pickle_is_not_read(tmp_path: Pa
     with_pickles(dense)
     with pytest.raises(PickleError, match=r"pytorch_model\.bin is a pickle"):
         await started(case.engine, case.task, str(folder), case.engine_kwargs)
+
+
+async def test_code_in_a_model_s_folder_is_run_where_its_entry_allows_it(tmp_path: Path) -> None:
+    case, ran = CASES[0], tmp_path / "ran"
+    folder = copied(case, tmp_path)
+    code = f"import pathlib\nfrom sentence_transformers.models import Normalize\npathlib.Path({str(ran)!r}).touch()\n"
+    (folder / "authored.py").write_text(code + "class Authored(Normalize):\n    pass\n")
+    modules = json.loads((folder / "modules.json").read_text())
+    modules.append({"idx": len(modules), "name": "last", "path": "last", "type": "authored.Authored"})
+    (folder / "modules.json").write_text(json.dumps(modules))
+    (folder / "last").mkdir()
+    with pytest.raises(ValueError, match="trust_remote_code") as caught:
+        await started(case.engine, case.task, str(folder), case.engine_kwargs)
+    assert "`allow: [custom_code]`" in caught.value.__notes__[0]
+    assert not ran.exists()
+    (await started(case.engine, case.task, str(folder), case.engine_kwargs, allow=("custom_code",))).close()
+    assert ran.exists()
 
 
 async def test_a_pickle_that_an_index_of_safetensors_names_is_not_read(tmp_path: Path) -> None:

@@ -5,6 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 # torch's CPU build is not on the package index. Where pip does not know a place for it already, this is its home.
 TORCH_CPU_INDEX := https://download.pytorch.org/whl/cpu
+INSTALL_TORCH = $(BIN)/pip install --disable-pip-version-check --no-deps --require-hashes -r locks/torch-cpu.txt
 
 .PHONY: serve test lint check format lock clean xtts qwen-tts
 .DELETE_ON_ERROR:
@@ -85,8 +86,9 @@ $(VENV)/torch: locks/torch-cpu.txt locks/uv.txt
 		{ echo "Portico needs Python 3.11 or newer; name one: make PYTHON=python3.11 ..."; exit 1; }
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --require-hashes -r locks/uv.txt
-	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps -r locks/torch-cpu.txt 2>/dev/null || \
-		$(BIN)/pip install --disable-pip-version-check --no-deps --index-url $(TORCH_CPU_INDEX) -r locks/torch-cpu.txt
+	@$(INSTALL_TORCH) --quiet 2>$@.log || { ! grep --after-context 12 "DO NOT MATCH THE HASHES" $@.log && \
+		$(INSTALL_TORCH) --index-url $(TORCH_CPU_INDEX); }
+	@rm -f $@.log
 	@touch $@
 
 COMPILE := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --no-annotate --no-header --generate-hashes

@@ -56,6 +56,11 @@ def _check(path: Path) -> int:
     here = key_path is not None and KeyFile(key_path).version() is not None
     ring = KeyRing(config.keys, key_path if here else None)
     print(f"{path} is right: {len(config.models)} models, {len(ring)} keys.")
+    for model in config.models:
+        for name in model.unpinned():
+            print(
+                f"{model.id}: {name} has no `revision`, so whoever owns it can change what is served. Pin its commit."
+            )
     if key_path is not None and not here:
         print(f"Its key file {key_path} is not on this machine, so that was not checked.")
     return 0

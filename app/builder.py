@@ -13,8 +13,7 @@ from app.config.scaling import Scale
 from app.config.service import Config, parse_config
 from app.serving.deployment_version import with_version
 from app.serving.ingress import IngressReplica
-from contract.options.catalog import CATALOG, ServedModel
-from contract.speculation import to_wire
+from contract.options.catalog import CATALOG
 from deployments.replica import Replica
 
 INGRESS_NAME = "gateway"
@@ -35,9 +34,8 @@ def build(args: dict[str, Any]) -> Application:
 
 
 def _bound(entry: ModelEntry, config: Config) -> Application:
-    speculation = to_wire(entry.speculation)
-    model = ServedModel(entry.id, entry.engine, entry.task, entry.location(), entry.engine_kwargs, speculation)
-    return model_deployment(entry, has_room=config.has_room_for_one_more(entry)).bind(CATALOG[entry.engine], model)
+    deployment = model_deployment(entry, has_room=config.has_room_for_one_more(entry))
+    return deployment.bind(CATALOG[entry.engine], entry.served())
 
 
 def model_deployment(entry: ModelEntry, *, has_room: bool = False) -> Deployment:

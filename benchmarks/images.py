@@ -26,6 +26,7 @@ import httpx
 import torch
 
 from benchmarks.service import HEADERS, local_entry, serving
+from contract.options.catalog import ServedModel
 from contract.options.diffusers import DiffusersOptions
 from deployments.images.pipeline import DiffusionModel, Prompt, Shape
 from local_models.image import FluxSize, make_flux
@@ -153,7 +154,7 @@ def measure(options: argparse.Namespace, folder: str, extra: dict[str, Any]) -> 
         "default_size": f"{side}x{side}",
         "max_batch_images": max(options.batches),
     } | extra
-    model = DiffusionModel(folder, DiffusersOptions.model_validate(kwargs))
+    model = DiffusionModel(ServedModel(MODEL, "diffusers", "images", folder), DiffusersOptions.model_validate(kwargs))
     model.try_out()
     alone = {batch: steps_of(model, side, batch, options.steps, options.rounds) for batch in options.batches}
     del model

@@ -41,6 +41,7 @@ ENTRIES: dict[str, dict[str, Any]] = {
     "bark": {"source": "./local_models/pocket-bark", "engine_kwargs": {"device": "cpu"}},
     "xtts": {
         "source": "./local_models/pocket-xtts",
+        "allow": ["pickle"],
         "packages": ["./.venv/xtts", STAND_IN],
         "engine_kwargs": {"device": "cpu", "accept_license": "cpml", "chunk_tokens": 4},
     },

@@ -11,7 +11,10 @@ from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 MODEL_ID = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,62}$"
 LONGEST_FIELD_NAME = 40  # ours are shorter, and every secret and every hash is longer
 
+COMMIT = r"^[0-9a-f]{40}$"
+
 ModelId = Annotated[str, StringConstraints(pattern=MODEL_ID)]
+Commit = Annotated[str, StringConstraints(pattern=COMMIT)]
 PositiveInt = Annotated[int, Field(ge=1)]
 PositiveFloat = Annotated[float, Field(gt=0)]
 

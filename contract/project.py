@@ -12,3 +12,8 @@ VERSION: Final[str] = tomllib.loads((PROJECT_FOLDER / "pyproject.toml").read_tex
 def in_project(place: str) -> str:
     """`place` as it is, or an absolute path where it begins with ./"""
     return str(PROJECT_FOLDER / place) if place.startswith("./") else place
+
+
+def is_hub_name(place: str) -> bool:
+    """Whether `place` is a name on the hub: neither a folder nor a URL."""
+    return not place.startswith(("/", "./")) and "://" not in place

@@ -12,10 +12,11 @@ from pydantic import Field, StringConstraints
 from app.config.resources import Resources
 from app.config.routing import Routing
 from app.config.scaling import Mode, Scale, Scaling, resolve
-from contract.fields import ModelId, Strict
-from contract.options.catalog import EngineName, Task, check_options, engines_of
-from contract.project import in_project
-from contract.speculation import ENGINE_ARGUMENTS, Speculation, to_wire
+from contract.fields import Commit, ModelId, Strict
+from contract.options.catalog import CATALOG, EngineName, ServedModel, Task, check_options, engines_of
+from contract.options.permissions import Permission, check_allowed, needs_of, needs_of_env
+from contract.project import in_project, is_hub_name
+from contract.speculation import ENGINE_ARGUMENTS, Drafting, Speculation, to_wire
 
 # Parts of the routes themselves: as the id of a model, each would make a path mean two things.
 ROUTE_WORDS = frozenset({"chat", "responses", "embeddings", "images", "audio", "models", "completions"})
@@ -34,6 +35,12 @@ class ModelEntry(Strict):
     engine: EngineName
     source: Annotated[str, StringConstraints(min_length=1)] = Field(
         description="a hub name, an absolute folder, or a folder of the project that begins with ./"
+    )
+    revision: Commit | None = Field(None, description="the commit of a hub name, in 40 digits; a branch or a tag moves")
+    allow: list[Permission] = Field(
+        [],
+        description="custom_code: run code of the model's repository, or of modules that `engine_kwargs` name; pickle: "
+        "load weights that are not safetensors. Both let the author of the model run code in the replica",
     )
     mode: Mode = Field(
         "active", description="active: at least one replica, always; flex: none after five minutes without a request"
@@ -78,9 +85,16 @@ class ModelEntry(Strict):
             )
         return self
 
+    @pydantic.field_validator("env")
+    @classmethod
+    def _variables_are_allowed(cls, value: dict[str, str], info: pydantic.ValidationInfo) -> dict[str, str]:
+        check_allowed(needs_of_env(value), info.data.get("allow", ()))
+        return value
+
     @pydantic.field_validator("engine_kwargs")
     @classmethod
     def _options_are_legal(cls, value: dict[str, Any], info: pydantic.ValidationInfo) -> dict[str, Any]:
+        check_allowed(needs_of(value), info.data.get("allow", ()))
         if "engine" in info.data:  # it is not where the name itself is wrong
             check_options(info.data["engine"], value)
         return value
@@ -91,6 +105,24 @@ class ModelEntry(Strict):
         if value in ROUTE_WORDS:
             raise ValueError(f"{value!r} is a part of the routes; choose another id")
         return value
+
+    @pydantic.model_validator(mode="after")
+    def _revision_is_of_a_hub_name(self) -> Self:
+        if self.revision is not None and not self.is_from_the_hub():
+            raise ValueError(f"revision: {self.source} is no hub name, so nothing has that commit; remove it")
+        if "revision" in self.engine_kwargs:
+            raise ValueError("engine_kwargs.revision: write `revision` in the entry itself, as a commit of 40 digits")
+        return self
+
+    @pydantic.model_validator(mode="after")
+    def _what_may_run_code_is_allowed(self) -> Self:
+        check_allowed([(need, self.engine) for need in CATALOG[self.engine].needs], self.allow)
+        if self.allow and self.is_from_the_hub() and self.revision is None:
+            raise ValueError(
+                f"allow: {self.source} comes from the hub, so pin `revision` to the commit that you trust; "
+                "without it the author can change what runs here at any time"
+            )
+        return self
 
     @pydantic.model_validator(mode="after")
     def _parts_fit_together(self) -> Self:
@@ -108,21 +140,40 @@ class ModelEntry(Strict):
     @cached_property
     def identity(self) -> str:
         """A digest of what the replicas run. Where it changes, they are others, and so may be what they can do."""
-        parts = (
+        parts = (*self.served(), self.environment())
+        return hashlib.sha256(orjson.dumps(parts, option=orjson.OPT_SORT_KEYS, default=str)).hexdigest()
+
+    def served(self) -> ServedModel:
+        """The entry as its replicas get it."""
+        return ServedModel(
             self.id,
-            self.task,
             self.engine,
+            self.task,
             self.location(),
-            self.environment(),
             self.engine_kwargs,
             to_wire(self.speculation),
+            self.revision,
+            tuple(sorted(self.allow)),
         )
-        return hashlib.sha256(orjson.dumps(parts, option=orjson.OPT_SORT_KEYS, default=str)).hexdigest()
 
     def environment(self) -> dict[str, str]:
         """The environment variables of the model's replicas."""
         path = [*map(in_project, self.packages), *filter(None, [self.env.get("PYTHONPATH")])]
         return ENGINE_ENV | self.env | ({"PYTHONPATH": os.pathsep.join(path)} if path else {})
+
+    def is_from_the_hub(self) -> bool:
+        """Whether `source` is a name on the hub, where its content may change."""
+        return CATALOG[self.engine].downloads and is_hub_name(self.source)
+
+    def unpinned(self) -> list[str]:
+        """Hub names of the entry that have no commit: whoever owns them can change what is served."""
+        named = {self.source: self.revision} if self.is_from_the_hub() else {}
+        if isinstance(self.speculation, Drafting) and self.speculation.model is not None:
+            named[self.speculation.model] = self.speculation.revision
+        checker = self.engine_kwargs.get("safety_checker")
+        if isinstance(checker, str):
+            named[checker] = self.engine_kwargs.get("safety_checker_revision")
+        return [name for name, commit in named.items() if is_hub_name(name) and commit is None]
 
     def location(self) -> str:
         """`source` as an engine takes it: a hub name, or an absolute path."""

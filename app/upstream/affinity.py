@@ -12,6 +12,7 @@ from app.config.routing import Routing
 SESSION_HEADER = "x-session-id"
 BLOCK_BYTES = 512  # of a prompt's text, about a hundred tokens
 MAX_BLOCKS = 128  # so that the longest prompt costs well under a millisecond
+MAX_TEXTS = 8192  # however short they are; each costs a microsecond
 DIGEST_BYTES = 8
 # Fields that stand at the beginning of a prompt, in the order in which templates write them.
 BEFORE_THE_TURNS = ("tools", "instructions")
@@ -61,19 +62,24 @@ class _Blocks:
         self.digests: list[int] = []
         self._hash = hashlib.blake2b(digest_size=DIGEST_BYTES)
         self._room = BLOCK_BYTES  # in the block that is being filled
+        self._texts = 0  # that were fed
 
     @property
     def full(self) -> bool:
-        return len(self.digests) == MAX_BLOCKS
+        return len(self.digests) == MAX_BLOCKS or self._texts == MAX_TEXTS
 
     def digest(self) -> int:
         """Of all that was fed."""
         return int.from_bytes(self._hash.copy().digest())
 
     def feed(self, value: Any) -> None:
+        """Up to where the blocks are full; what follows is not even looked at."""
         for text in _texts(value):
+            if self.full:
+                return
+            self._texts += 1
             left = memoryview(text[: BLOCK_BYTES * MAX_BLOCKS].encode() + b"\0")
-            while left and not self.full:
+            while left and len(self.digests) < MAX_BLOCKS:
                 part, left = left[: self._room], left[self._room :]
                 self._hash.update(part)
                 self._room -= len(part)
@@ -83,15 +89,17 @@ class _Blocks:
 
 
 def _texts(value: Any) -> Iterator[str]:
-    """Every text, number and name in a JSON value, in its order."""
+    """Every text, number and name in a JSON value, in its order; of what has none a text without characters."""
     if isinstance(value, str):
         yield value
     elif isinstance(value, dict):
+        yield ""
         for name, inner in value.items():
             yield name
             yield from _texts(inner)
     elif isinstance(value, list):
+        yield ""
         for inner in value:
             yield from _texts(inner)
-    elif value is not None:
-        yield str(value)
+    else:
+        yield "" if value is None else str(value)

@@ -9,6 +9,7 @@ from pydantic import AfterValidator
 from contract.fields import Strict, explain
 from contract.options.diffusers import DiffusersOptions
 from contract.options.faster_whisper import TranscriberOptions
+from contract.options.permissions import Permission
 from contract.options.sentence_transformers import EmbedderOptions
 from contract.options.speech import BarkOptions, EspeakOptions, QwenTtsOptions, VitsOptions, XttsOptions
 
@@ -21,6 +22,8 @@ class EngineSpec(NamedTuple):
     name: str
     load: Mapping[Task, str]  # "module:Class" for each task; imported by the replica only, see `deployments.replica`
     options: type[Strict] | None  # of `engine_kwargs`; none: the engine checks its own arguments when it starts
+    needs: tuple[Permission, ...] = ()  # what every entry of the engine must allow
+    downloads: bool = True  # whether a `source` that is no folder is a name on the hub
 
     @property
     def tasks(self) -> tuple[Task, ...]:
@@ -40,6 +43,8 @@ class ServedModel(NamedTuple):
     source: str  # a folder or a hub name
     engine_kwargs: dict[str, Any] = {}  # noqa: RUF012 - nobody changes it
     speculation: str | dict[str, Any] = "off"  # `contract.speculation.to_wire`
+    revision: str | None = None  # the commit of a hub name
+    allow: tuple[Permission, ...] = ()
 
 
 SPECS = (
@@ -50,10 +55,10 @@ SPECS = (
     EngineSpec("diffusers", {"images": "deployments.images.engine:DiffusersEngine"}, DiffusersOptions),
     EngineSpec("faster-whisper", {"transcriptions": "deployments.transcriptions.engine:FasterWhisperEngine"},
                TranscriberOptions),
-    EngineSpec("espeak-ng", {"speech": "deployments.speech.espeak:EspeakSynthesizer"}, EspeakOptions),
+    EngineSpec("espeak-ng", {"speech": "deployments.speech.espeak:EspeakSynthesizer"}, EspeakOptions, downloads=False),
     EngineSpec("vits", {"speech": "deployments.speech.vits:VitsSynthesizer"}, VitsOptions),
     EngineSpec("bark", {"speech": "deployments.speech.bark:BarkSynthesizer"}, BarkOptions),
-    EngineSpec("xtts", {"speech": "deployments.speech.xtts:XttsSynthesizer"}, XttsOptions),
+    EngineSpec("xtts", {"speech": "deployments.speech.xtts:XttsSynthesizer"}, XttsOptions, needs=("pickle",)),
     EngineSpec("qwen3-tts", {"speech": "deployments.speech.qwen:QwenTtsSynthesizer"}, QwenTtsOptions),
 )  # fmt: skip
 CATALOG = {spec.name: spec for spec in SPECS}

@@ -6,7 +6,7 @@ from typing import Any, Literal, Self
 import pydantic
 from pydantic import Field
 
-from contract.fields import PositiveFloat, PositiveInt, Strict
+from contract.fields import Commit, PositiveFloat, PositiveInt, Strict
 
 SIDES = re.compile(r"([1-9]\d{0,4})x([1-9]\d{0,4})")
 Quality = Literal["low", "medium", "high", "xhigh", "max"]
@@ -44,7 +44,6 @@ class DiffusersOptions(Strict):
     dtype: Literal["auto", "float32", "float16", "bfloat16"] = Field("auto", description="bfloat16 on a GPU")
     device: str | None = Field(None, description="cpu, cuda, ...; left out: a GPU where there is one")
     variant: str | None = Field(None, description="of the weights' files, such as fp16")
-    revision: str | None = Field(None, description="of a hub name: a branch, a tag or a commit")
     quantization: Quantization | None = None
     offload: Literal["none", "model", "sequential"] = Field("none", description="what is not at work waits in RAM")
     vae_tiling: bool = Field(False, description="decode large images in tiles: less memory")
@@ -70,6 +69,7 @@ class DiffusersOptions(Strict):
     safety_checker: bool | str = Field(
         False, description="true: the one in the model's folder; a folder or a hub name: that one"
     )
+    safety_checker_revision: Commit | None = Field(None, description="the commit of a safety checker's hub name")
 
     @pydantic.model_validator(mode="after")
     def _sides_in_order(self) -> Self:

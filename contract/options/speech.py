@@ -50,7 +50,6 @@ class TorchSpeechOptions(SpeechOptions):
 
     device: str | None = Field(None, description="cpu, cuda, ...; left out: a GPU where there is one")
     dtype: Literal["auto", "float32", "float16", "bfloat16"] = Field("auto", description="auto: as it was saved")
-    revision: str | None = Field(None, description="of a hub name: a branch, a tag or a commit")
 
 
 class VitsOptions(TorchSpeechOptions):
@@ -84,7 +83,6 @@ class XttsOptions(SpeechOptions):
         "speak; left out: all speakers",
     )
     device: str | None = Field(None, description="cpu, cuda, ...; left out: a GPU where there is one")
-    revision: str | None = Field(None, description="of a hub name: a branch, a tag or a commit")
     language: str = Field("en", description="where the client names none")
     chunk_tokens: PositiveInt = Field(20, description="of audio that leave together; one is 46 ms")
     temperature: float | None = Field(None, gt=0, description="left out: the model's own")

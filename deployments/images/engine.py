@@ -35,7 +35,7 @@ class DiffusersEngine(Engine):
 
     @classmethod
     async def start(cls, model: ServedModel, options: DiffusersOptions) -> Self:
-        return cls(await asyncio.to_thread(DiffusionModel, model.source, options))
+        return cls(await asyncio.to_thread(DiffusionModel, model, options))
 
     async def answer(self, request: RequestHead, body: bytes) -> AsyncGenerator[ResponseItem]:
         """Closing it stops the work where nobody else waits for it."""

@@ -9,10 +9,12 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from typing import Any, NamedTuple
 
+from contract.options.catalog import ServedModel
 from contract.options.diffusers import DiffusersOptions, Quantization
 from contract.profile import Profile
 from deployments.images.latents import decoded
 from deployments.images.safety import SafetyChecker
+from deployments.weights import loading
 
 WARM_UP_STEPS = 2
 COMPILED_SHAPES = 64
@@ -61,10 +63,10 @@ Watcher = Callable[[int, Callable[[], list[Any]]], None]
 class DiffusionModel:
     """A loaded pipeline."""
 
-    def __init__(self, source: str, options: DiffusersOptions) -> None:
-        """Load the pipeline at `source`, a folder or a hub name. Raises PipelineError."""
+    def __init__(self, model: ServedModel, options: DiffusersOptions) -> None:
+        """Load the pipeline. Raises PipelineError, PickleError."""
         self.options = options
-        self._pipe = _loaded(source, options)
+        self._pipe = _loaded(model, options)
         self._takes = inspect.signature(self._pipe.__call__).parameters
         if not {"prompt", "num_inference_steps"} <= self._takes.keys():
             raise PipelineError(f"{type(self._pipe).__name__} makes no images from text")
@@ -73,7 +75,7 @@ class DiffusionModel:
         self.default_steps: int = options.steps or self._takes["num_inference_steps"].default
         self.prompt_limit, tokenizer = _prompt_limit(self._pipe, self._takes)
         self._tokenizer = copy.deepcopy(tokenizer)  # it counts while the pipeline uses its own, in another thread
-        self._safety = SafetyChecker(options.safety_checker, source) if options.safety_checker else None
+        self._safety = SafetyChecker(model, options) if options.safety_checker else None
         self._has_previews: bool | None = None  # not known before the first trial
 
     def try_out(self) -> None:
@@ -180,7 +182,7 @@ class DiffusionModel:
         return "negative_prompt" in self._takes
 
 
-def _loaded(source: str, options: DiffusersOptions) -> Any:
+def _loaded(model: ServedModel, options: DiffusersOptions) -> Any:
     """The pipeline, in its dtype, on its device, with what makes it faster or smaller switched on."""
     import torch
     from diffusers import AutoPipelineForText2Image, DiffusionPipeline
@@ -193,14 +195,18 @@ def _loaded(source: str, options: DiffusersOptions) -> Any:
     device = options.device or ("cuda" if torch.cuda.is_available() else "cpu")
     dtype = options.dtype if options.dtype != "auto" else ("float32" if device == "cpu" else "bfloat16")
     arguments: dict[str, Any] = {"dtype": getattr(torch, dtype)}
-    arguments |= {name: value for name in ("variant", "revision") if (value := getattr(options, name)) is not None}
+    given = {"variant": options.variant, "revision": model.revision}
+    arguments |= {name: value for name, value in given.items() if value is not None}
+    arguments["trust_remote_code"] = "custom_code" in model.allow
     if options.quantization is not None:
         with _named("quantization"):
             arguments["quantization_config"] = _quantization(options.quantization)
-    try:
-        pipe = AutoPipelineForText2Image.from_pretrained(source, **arguments)
-    except ValueError:  # a pipeline that is in no list of the library's
-        pipe = DiffusionPipeline.from_pretrained(source, **arguments)
+    with loading(model.source, model.allow) as use_safetensors:
+        arguments["use_safetensors"] = use_safetensors
+        try:
+            pipe = AutoPipelineForText2Image.from_pretrained(model.source, **arguments)
+        except ValueError:  # a pipeline that is in no list of the library's
+            pipe = DiffusionPipeline.from_pretrained(model.source, **arguments)
     pipe.set_progress_bar_config(disable=True)
     if getattr(pipe, "safety_checker", None) is not None:
         pipe.safety_checker = None  # ours judges, for every family alike

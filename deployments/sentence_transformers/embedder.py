@@ -6,12 +6,16 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from contract.errors import ApiError
+from contract.options.catalog import ServedModel
 from contract.options.sentence_transformers import EmbedderOptions
 from contract.profile import Profile
 from deployments.batches import Job
 from deployments.embedding_input import Input, tokens_of
+from deployments.weights import fetched, loading
 
 NOT_MATRYOSHKA = "the model's vectors cannot be shortened"
+# Weights of other libraries.
+NOT_READ = ("onnx/*", "openvino/*", "*.onnx", "*.h5", "*.ot", "*.msgpack")
 
 Vectors = np.ndarray[Any, np.dtype[np.float32]]
 
@@ -43,12 +47,10 @@ class _Row(NamedTuple):
 class Embedder:
     """A model that makes vectors of texts. Its tokenizer is not safe in several threads, so one does all work."""
 
-    def __init__(self, source: str, options: EmbedderOptions) -> None:
-        """Load the model at `source`, a folder or a hub name."""
-        from sentence_transformers import SentenceTransformer
-
+    def __init__(self, model: ServedModel, options: EmbedderOptions) -> None:
+        """Load the model. Raises PickleError."""
         self._options = options
-        self._model = SentenceTransformer(source, device=self._options.device)
+        self._model = _loaded(model, options)
         self._dimensions = int(self._model.get_embedding_dimension())
         # What the model's own configuration puts before every text counts as a part of it.
         self._prompt = self._model.prompts.get(self._model.default_prompt_name or "", "")
@@ -117,6 +119,19 @@ class Embedder:
         with torch.inference_mode():
             vectors = self._model(features)["sentence_embedding"].float().cpu().numpy()
         return np.asarray(vectors, "<f4")
+
+
+def _loaded(model: ServedModel, options: EmbedderOptions) -> Any:
+    from sentence_transformers import SentenceTransformer
+
+    folder = fetched(model, without=NOT_READ)
+    with loading(folder, model.allow) as use_safetensors:
+        return SentenceTransformer(
+            str(folder),
+            device=options.device,
+            trust_remote_code="custom_code" in model.allow,
+            model_kwargs={"use_safetensors": use_safetensors},
+        )
 
 
 def shortened(vectors: Any, dimensions: int | None) -> Any:

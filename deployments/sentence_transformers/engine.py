@@ -53,7 +53,7 @@ class SentenceTransformersEngine(Engine):
 
     @classmethod
     async def start(cls, model: ServedModel, options: EmbedderOptions) -> Self:
-        return cls(model.id, await asyncio.to_thread(Embedder, model.source, options))
+        return cls(model.id, await asyncio.to_thread(Embedder, model, options))
 
     async def answer(self, request: RequestHead, body: bytes) -> AsyncGenerator[ResponseItem]:  # noqa: ARG002
         """Always a whole answer. Closing it stops the work after a batch of the model's."""

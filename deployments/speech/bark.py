@@ -3,11 +3,14 @@
 from collections.abc import Callable, Generator
 from typing import Any
 
+from contract.options.catalog import ServedModel
 from contract.options.speech import BarkOptions
 from deployments.speech.audio_encoding import Samples
 from deployments.speech.synthesizer import Synthesizer, Utterance, chosen
 from deployments.speech.torch import device_of, has_words, seeded, stoppable
+from deployments.weights import fetched, loading
 
+AS_FIRST_PUBLISHED = "*.pt"  # the same weights once more, which transformers does not read
 NO_PRESET = "default"
 LACKS = {
     "instructions": "the model takes no instructions; it reads marks such as [laughs] in the input",
@@ -21,17 +24,20 @@ class BarkSynthesizer(Synthesizer):
 
     lacks = LACKS
 
-    def __init__(self, source: str, options: BarkOptions) -> None:
-        """Load the model at `source`, a folder or a hub name. Raises VoiceError."""
+    def __init__(self, model: ServedModel, options: BarkOptions) -> None:
+        """Load the model. Raises VoiceError, PickleError."""
         from transformers import BarkModel, BarkProcessor
 
-        self._processor = BarkProcessor.from_pretrained(source, revision=options.revision)
-        model = BarkModel.from_pretrained(source, revision=options.revision, dtype=options.dtype)
+        # A folder, because the processor would read the presets of a hub name from its newest commit.
+        folder = fetched(model, without=[AS_FIRST_PUBLISHED])
+        self._processor = BarkProcessor.from_pretrained(folder)
+        with loading(folder, model.allow) as use_safetensors:
+            bark = BarkModel.from_pretrained(folder, use_safetensors=use_safetensors, dtype=options.dtype)
         self._device = device_of(options.device)
-        self._model = model.to(self._device).eval()
+        self._model = bark.to(self._device).eval()
         if options.min_eos_p is not None:
-            model.generation_config.semantic_config["min_eos_p"] = options.min_eos_p
-        self.sample_rate = int(model.generation_config.sample_rate)
+            bark.generation_config.semantic_config["min_eos_p"] = options.min_eos_p
+        self.sample_rate = int(bark.generation_config.sample_rate)
         presets = {name: name for name in self._processor.available_voice_presets}
         self._voices: dict[str, str | None] = chosen(options.voices, presets, "preset") or {NO_PRESET: None}
         self.voices = list(self._voices)

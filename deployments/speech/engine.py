@@ -47,7 +47,7 @@ class SpeechEngine(Engine):
     @classmethod
     async def start(cls, synthesizer: type[Synthesizer], model: ServedModel, options: SpeechOptions) -> Self:
         """Load the synthesizer, in its thread."""
-        worker = await asyncio.to_thread(SynthesisWorker, lambda: synthesizer(model.source, options))
+        worker = await asyncio.to_thread(SynthesisWorker, lambda: synthesizer(model, options))
         return cls(worker, model, options)
 
     async def answer(self, request: RequestHead, body: bytes) -> AsyncGenerator[ResponseItem]:  # noqa: ARG002

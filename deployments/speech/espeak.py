@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from contract.options.catalog import ServedModel
 from contract.options.speech import EspeakOptions
 from deployments.speech.audio_encoding import Samples
 from deployments.speech.synthesizer import Synthesizer, Utterance, VoiceError
@@ -37,7 +38,7 @@ class EspeakSynthesizer(Synthesizer):
 
     lacks = LACKS
 
-    def __init__(self, source: str, options: EspeakOptions) -> None:  # noqa: ARG002 - it comes with its voices
+    def __init__(self, model: ServedModel, options: EspeakOptions) -> None:  # noqa: ARG002 - it comes with its voices
         import espeakng_loader
 
         self._library = ctypes.CDLL(espeakng_loader.get_library_path())

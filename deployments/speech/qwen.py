@@ -5,10 +5,12 @@ Its packages, an older transformers among them, come from a folder of their own:
 
 from collections.abc import Callable, Generator
 
+from contract.options.catalog import ServedModel
 from contract.options.speech import QwenTtsOptions
 from deployments.speech.audio_encoding import Samples
 from deployments.speech.synthesizer import Synthesizer, Utterance, VoiceError, chosen, own_packages
 from deployments.speech.torch import device_of, has_words, seeded, stoppable
+from deployments.weights import fetched, loading
 
 KIND = "custom_voice"
 SMALL = "0b6"
@@ -18,22 +20,23 @@ NO_INSTRUCTIONS = "the model of this size takes no instructions"
 class QwenTtsSynthesizer(Synthesizer):
     """A Qwen3-TTS CustomVoice model with its speakers as voices."""
 
-    def __init__(self, source: str, options: QwenTtsOptions) -> None:
-        """Load the model at `source`, a folder or a hub name. Raises VoiceError."""
+    def __init__(self, model: ServedModel, options: QwenTtsOptions) -> None:
+        """Load the model. Raises VoiceError, PickleError."""
         import torch
 
         with own_packages("qwen-tts"):
             from qwen_tts import Qwen3TTSModel
 
-        given = {} if options.revision is None else {"revision": options.revision}
         dtype = options.dtype if options.dtype == "auto" else getattr(torch, options.dtype)
-        self._model = Qwen3TTSModel.from_pretrained(
-            source,
-            device_map=device_of(options.device),
-            dtype=dtype,
-            attn_implementation=options.attn_implementation,
-            **given,
-        )
+        folder = fetched(model)
+        with loading(folder, model.allow) as use_safetensors:
+            self._model = Qwen3TTSModel.from_pretrained(
+                str(folder),
+                device_map=device_of(options.device),
+                dtype=dtype,
+                attn_implementation=options.attn_implementation,
+                use_safetensors=use_safetensors,
+            )
         inner = self._model.model
         if inner.tts_model_type != KIND:
             raise VoiceError(f"the model is a {inner.tts_model_type}; choose one with speakers of its own: CustomVoice")

@@ -42,8 +42,8 @@ class Synthesizer(ABC):
     lacks: dict[str, str] = {}  # noqa: RUF012 - which of `language`, `instructions`, `seed` it cannot honour -> why
 
     @abstractmethod
-    def __init__(self, source: str, options: Any) -> None:
-        """Load the model at `source`, a folder or a hub name. Raises VoiceError, PackagesError."""
+    def __init__(self, model: ServedModel, options: Any) -> None:
+        """Load the model. Raises VoiceError, PackagesError, PickleError."""
 
     @abstractmethod
     def synthesize(self, utterance: Utterance, cancelled: Callable[[], bool]) -> Generator[Samples]:

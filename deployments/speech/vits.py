@@ -3,10 +3,12 @@
 from collections.abc import Callable, Generator
 from typing import Any
 
+from contract.options.catalog import ServedModel
 from contract.options.speech import VitsOptions
 from deployments.speech.audio_encoding import Samples
 from deployments.speech.synthesizer import Synthesizer, Utterance, VoiceError, chosen
 from deployments.speech.torch import device_of, seeded
+from deployments.weights import loading
 
 LACKS = {"instructions": "the model takes no instructions", "language": "the model speaks one language"}
 
@@ -16,21 +18,24 @@ class VitsSynthesizer(Synthesizer):
 
     lacks = LACKS
 
-    def __init__(self, source: str, options: VitsOptions) -> None:
-        """Load the model at `source`, a folder or a hub name. Raises VoiceError."""
+    def __init__(self, model: ServedModel, options: VitsOptions) -> None:
+        """Load the model. Raises VoiceError, PickleError."""
         from transformers import VitsModel, VitsTokenizer
 
-        self._tokenizer = VitsTokenizer.from_pretrained(source, revision=options.revision)
+        self._tokenizer = VitsTokenizer.from_pretrained(model.source, revision=model.revision)
         _refuse_what_would_be_lost(self._tokenizer)
-        model = VitsModel.from_pretrained(source, revision=options.revision, dtype=options.dtype)
+        with loading(model.source, model.allow) as use_safetensors:
+            vits = VitsModel.from_pretrained(
+                model.source, revision=model.revision, use_safetensors=use_safetensors, dtype=options.dtype
+            )
         self._device = device_of(options.device)
-        self._model = model.to(self._device).eval()
+        self._model = vits.to(self._device).eval()
         if options.noise_scale is not None:
             self._model.noise_scale = options.noise_scale
         if options.noise_scale_duration is not None:
             self._model.noise_scale_duration = options.noise_scale_duration
-        self.sample_rate = int(model.config.sampling_rate)
-        speakers = {number: number for number in range(max(1, model.config.num_speakers))}
+        self.sample_rate = int(vits.config.sampling_rate)
+        speakers = {number: number for number in range(max(1, vits.config.num_speakers))}
         self._voices = {str(voice): number for voice, number in chosen(options.voices, speakers).items()}
         self.voices = list(self._voices)
 

@@ -6,15 +6,16 @@ Its packages come from a folder of their own: see docs/speech.md.
 import importlib.util
 import os
 from collections.abc import Callable, Generator
-from pathlib import Path
 from typing import Any
 
+from contract.options.catalog import ServedModel
 from contract.options.speech import XttsOptions
 from contract.project import in_project
 from deployments.speech.audio_encoding import Samples
 from deployments.speech.sentences import sentences
 from deployments.speech.synthesizer import Synthesizer, Utterance, VoiceError, own_packages
 from deployments.speech.torch import device_of, has_words, seeded, stoppable
+from deployments.weights import HINT, PickleError, fetched
 
 LACKS = {"instructions": "the model takes no instructions; a recording of the voice decides how it speaks"}
 FILES = ("config.json", "model.pth", "vocab.json", "speakers_xtts.pth")
@@ -27,13 +28,15 @@ class XttsSynthesizer(Synthesizer):
 
     lacks = LACKS
 
-    def __init__(self, source: str, options: XttsOptions) -> None:
-        """Load the model at `source`, a folder or a hub name. Raises VoiceError."""
+    def __init__(self, model: ServedModel, options: XttsOptions) -> None:
+        """Load the model, whose weights are always pickles. Raises VoiceError, PickleError."""
+        if "pickle" not in model.allow:
+            raise PickleError(f"{FILES[1]} is a pickle. {HINT}")
         with own_packages("xtts"):
             from TTS.tts.configs.xtts_config import XttsConfig
             from TTS.tts.models.xtts import Xtts
 
-        folder = _folder(source, options.revision)
+        folder = fetched(model, only=FILES)
         config = XttsConfig()
         config.load_json(str(folder / "config.json"))
         self._model = Xtts(config)
@@ -104,11 +107,3 @@ def _can_be_read(language: str) -> bool:
     """Two languages need a package each to be read aloud; that of Japanese is large, and not in xtts.txt."""
     package = READERS.get(language.partition("-")[0])
     return package is None or importlib.util.find_spec(package) is not None
-
-
-def _folder(source: str, revision: str | None) -> Path:
-    if os.path.isdir(source):
-        return Path(source)
-    from huggingface_hub import snapshot_download
-
-    return Path(snapshot_download(source, revision=revision, allow_patterns=FILES))

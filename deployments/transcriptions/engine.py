@@ -51,7 +51,7 @@ class FasterWhisperEngine(Engine):
 
     @classmethod
     async def start(cls, model: ServedModel, options: TranscriberOptions) -> Self:
-        return cls(await asyncio.to_thread(Transcriber, model.source, options))
+        return cls(await asyncio.to_thread(Transcriber, model, options))
 
     async def answer(self, request: RequestHead, body: bytes) -> AsyncGenerator[ResponseItem]:  # noqa: ARG002
         """Closing it ends the work with the step that is under way."""

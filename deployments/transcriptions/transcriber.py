@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from contract.errors import ApiError
+from contract.options.catalog import ServedModel
 from contract.options.faster_whisper import TranscriberOptions
 from contract.options.whisper_languages import LANGUAGES
 from contract.profile import Profile
@@ -47,13 +48,14 @@ class Step(NamedTuple):
 class Transcriber:
     """A Whisper model. Its methods may be called from several threads; as many work at once as it has workers."""
 
-    def __init__(self, source: str, options: TranscriberOptions) -> None:
-        """Load the model at `source`: a folder, a hub name, or a size that faster-whisper knows."""
+    def __init__(self, model: ServedModel, options: TranscriberOptions) -> None:
+        """Load the model. Its `source` may also be a size that faster-whisper knows. Its weights are no pickles."""
         from faster_whisper import WhisperModel
 
         self.options = options
         self._model = WhisperModel(
-            source,
+            model.source,
+            revision=model.revision,
             device=self.options.device,
             compute_type=self.options.compute_type,
             cpu_threads=self.options.cpu_threads,

@@ -18,10 +18,12 @@ from typing import Any, get_args
 
 import pydantic
 
+from contract.options.catalog import ServedModel
 from contract.profile import Profile
-from contract.speculation import Method, Word
+from contract.speculation import Method, from_wire
 from deployments.vllm.errors import validation_error
 from deployments.vllm.speculation_choice import Facts, SpeculationChoice, choose
+from deployments.weights import refuse_pickles
 
 logger = logging.getLogger("portico.vllm")
 
@@ -39,6 +41,8 @@ DEFAULTS = {
     "disable_fastapi_docs": True,
 }
 
+# Formats in which vLLM takes a pickle where there are no safetensors.
+MAY_BE_PICKLES = frozenset({"auto", "hf"})
 
 # The gateway fetches what a request names by URL; an empty list would let the engine fetch from everywhere.
 NOTHING_TO_FETCH = ["nothing.invalid"]
@@ -135,13 +139,11 @@ def _embedding_profile(model: Any) -> Profile:
     )
 
 
-async def start_server(
-    model_id: str, source: str, engine_kwargs: dict[str, Any], speculation: Word | Method = "off"
-) -> VllmServer:
-    """Start an engine on the model at `source` (a folder or a hub name) and build vLLM's own server application on it.
+async def start_server(served: ServedModel) -> VllmServer:
+    """Start an engine on a model and build vLLM's own server application on it.
 
-    `engine_kwargs` are the arguments of `vllm serve`, with underscores; nested configurations are plain mappings.
-    Raises EngineArgumentError for a wrong name or value.
+    Its `engine_kwargs` are the arguments of `vllm serve`, with underscores; nested configurations are plain mappings.
+    Raises EngineArgumentError for a wrong name or value, PickleError.
     """
     from vllm.engine.arg_utils import AsyncEngineArgs
     from vllm.entrypoints.launchers.api_server.app_state import init_app_state
@@ -150,11 +152,13 @@ async def start_server(
     from vllm.v1.metrics.ray_wrappers import RayPrometheusStatLogger
 
     frontend_class = _frontend_args_class()
-    engine_values, frontend_values = _split(DEFAULTS | engine_kwargs, AsyncEngineArgs, frontend_class)
+    given = DEFAULTS | served.engine_kwargs | _revisions(served) | _load_format(served)
+    engine_values, frontend_values = _split(given, AsyncEngineArgs, frontend_class)
     engine_args = AsyncEngineArgs(
-        model=source, served_model_name=[model_id], allowed_media_domains=NOTHING_TO_FETCH, **engine_values
+        model=served.source, served_model_name=[served.id], allowed_media_domains=NOTHING_TO_FETCH, **engine_values
     )
-    choice = _choice(model_id, source, engine_args) if speculation == "auto" else None
+    speculation = from_wire(served.speculation)
+    choice = _choice(served.id, served.source, engine_args) if speculation == "auto" else None
     method = choice.method if choice else speculation
     if isinstance(method, Method):
         _check_package(method)
@@ -174,6 +178,26 @@ async def start_server(
     if engine_args.structured_outputs_config.disable_any_whitespace:
         _bound_whitespace_of_tool_calls()
     return VllmServer(engine, app, arguments, usage=usage, choice=choice)
+
+
+def _revisions(served: ServedModel) -> dict[str, Any]:
+    """The commit of the model, and of its tokenizer where that is not another's."""
+    if served.revision is None:
+        return {}
+    own = {} if "tokenizer" in served.engine_kwargs else {"tokenizer_revision": served.revision}
+    return {"revision": served.revision} | own
+
+
+def _load_format(served: ServedModel) -> dict[str, Any]:
+    """vLLM's own choice of a format, but never a pickle. Raises PickleError where the folder has nothing else."""
+    from vllm.transformers_utils.repo_utils import is_mistral_model_repo
+
+    given = served.engine_kwargs.get("load_format", "auto")
+    if "pickle" in served.allow or given not in MAY_BE_PICKLES or "://" in served.source:
+        return {}
+    refuse_pickles(Path(served.source))
+    is_mistral = given == "auto" and is_mistral_model_repo(served.source, revision=served.revision)
+    return {"load_format": "mistral" if is_mistral else "safetensors"}
 
 
 def _kv_cache_logger(usage: dict[int, float]) -> Any:

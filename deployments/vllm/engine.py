@@ -17,7 +17,6 @@ from contract.protocol import (
     RequestHead,
     ResponseItem,
 )
-from contract.speculation import from_wire
 from deployments.replica import Engine
 from deployments.vllm.adapter import VllmServer, reported, start_server
 from deployments.vllm.answer import answer
@@ -42,8 +41,8 @@ class VllmEngine(Engine):
 
     @classmethod
     async def start(cls, model: ServedModel, options: dict[str, Any]) -> Self:
-        """`options` are the arguments of `vllm serve`. Raises EngineArgumentError."""
-        server = await start_server(model.id, model.source, options | cls.arguments, from_wire(model.speculation))
+        """`options` are the arguments of `vllm serve`. Raises EngineArgumentError, PickleError."""
+        server = await start_server(model._replace(engine_kwargs=options | cls.arguments))
         return cls(model.id, server)
 
     async def answer(self, request: RequestHead, body: bytes) -> AsyncGenerator[ResponseItem]:

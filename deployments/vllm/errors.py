@@ -20,8 +20,8 @@ CAPABILITY_ERRORS = {
     "hat template": "This model has no chat template, so it cannot chat.",
 }
 IMAGE_ERROR = "Failed to load image"
-# VLLMValidationError appends these to its message; they can repeat what the client sent.
-APPENDED_VALUES = re.compile(r" \((?:parameter|value)=.*\)$", re.DOTALL)
+# VLLMValidationError appends what begins so to its message, up to its end; it can repeat what the client sent.
+APPENDED_VALUES = (" (parameter=", " (value=")
 MAX_MESSAGE_LENGTH = 300
 # What must not reach a client: tracebacks, addresses in memory or on the network, paths, names of classes.
 UNFIT = re.compile(
@@ -73,7 +73,7 @@ class ErrorMap:
         return self.of_answer(*self.reported(error.__cause__ if isinstance(error.__cause__, Exception) else error))
 
     def _error(self, status: int, error: dict[str, Any]) -> ApiError:
-        message, param = APPENDED_VALUES.sub("", error["message"]), error.get("param")
+        message, param = _without_appended_values(error["message"]), error.get("param")
         if "kind" in error:
             return _invalid_request(error["kind"], message, param)
         if status == 503:
@@ -99,9 +99,13 @@ class ErrorMap:
 
 def presentable(message: str) -> str:
     """The engine's words where they are fit for a client, else a sentence that says what to do."""
-    if UNFIT.search(message):
-        return "The model's engine does not take this request as it is; simplify it."
-    return message[:MAX_MESSAGE_LENGTH]
+    shown = message[:MAX_MESSAGE_LENGTH]  # cut before it is searched: a client may have written a megabyte of it
+    return "The model's engine does not take this request as it is; simplify it." if UNFIT.search(shown) else shown
+
+
+def _without_appended_values(message: str) -> str:
+    starts = [start for mark in APPENDED_VALUES if (start := message.find(mark)) >= 0]
+    return message[: min(starts)] if starts and message.endswith(")") else message
 
 
 def _invalid_request(kind: str, message: str, param: str | None) -> ApiError:

@@ -33,6 +33,7 @@ class Listed:
     model: str
     num_speculative_tokens: int
     source: str  # who says that these two belong together
+    revision: str | None = None  # the commit of `model`; none: its newest
 
     def fits(self, facts: Facts) -> bool:
         """Whether this is for the model: its name, or that of a quantized copy, and its shape."""
@@ -50,9 +51,11 @@ TABLE = (
            "vLLM's documentation of EAGLE"),
     Listed("Llama-3.3-70B-Instruct", 8192, 80, Eagle3, "RedHatAI/Llama-3.3-70B-Instruct-speculator.eagle3", 3, RED_HAT),
     Listed("Qwen3-4B", 2560, 36, DraftModel, "Qwen/Qwen3-0.6B", 3, "the vLLM pull request that added draft models"),
-    Listed("Qwen3-8B", 4096, 36, Eagle3, "RedHatAI/Qwen3-8B-speculator.eagle3", 3, RED_HAT),
+    Listed("Qwen3-8B", 4096, 36, Eagle3, "RedHatAI/Qwen3-8B-speculator.eagle3", 3, RED_HAT,
+           "08610ffa01dd9f16731fe8f627b85905b6aa51c4"),
     Listed("Qwen3-14B", 5120, 40, Eagle3, "RedHatAI/Qwen3-14B-speculator.eagle3", 3, RED_HAT),
-    Listed("Qwen3-32B", 5120, 64, Eagle3, "RedHatAI/Qwen3-32B-speculator.eagle3", 3, RED_HAT),
+    Listed("Qwen3-32B", 5120, 64, Eagle3, "RedHatAI/Qwen3-32B-speculator.eagle3", 3, RED_HAT,
+           "dc84fe7ff1db31efa824776f49c141fc8195eb47"),
     Listed("Qwen3-Coder-30B-A3B-Instruct", 2048, 48, DFlash, "z-lab/Qwen3-Coder-30B-A3B-DFlash", 15,
            "the authors of DFlash"),
     Listed("gpt-oss-20b", 2880, 24, Eagle3, "RedHatAI/gpt-oss-20b-speculator.eagle3", 3, RED_HAT),
@@ -83,7 +86,10 @@ def choose(facts: Facts, is_there: Callable[[str], bool], table: tuple[Listed, .
         if is_there(one.model):
             tokens = one.num_speculative_tokens
             method = one.method(
-                model=one.model, num_speculative_tokens=tokens, num_speculative_tokens_per_batch_size=falling(tokens)
+                model=one.model,
+                revision=one.revision,
+                num_speculative_tokens=tokens,
+                num_speculative_tokens_per_batch_size=falling(tokens),
             )
             return SpeculationChoice(method, f"listed for {one.target} ({one.source})")
         why = f"{one.model}, which is listed for {one.target}, is not to be had from here"

@@ -2,10 +2,10 @@
 
 Run by `python -m app tune`.
 
-Reads one line from stdin, a job as JSON: `model_id`, `source`, `engine_kwargs`, `speculation`, `warm_up` and `levels`.
-A level is a `concurrency` and the `requests` that are asked, each a `line` and a `body`. Writes one JSON object a line
-to the file descriptor EVENTS: `ready`, `answered` for each request, `measured` for each level; or `failed`. When stdin
-ends, this process ends too, with its engine.
+Reads one line from stdin, a job as JSON: `model` (a `ServedModel`), `warm_up` and `levels`. A level is a `concurrency`
+and the `requests` that are asked, each a `line` and a `body`. Writes one JSON object a line to the file descriptor
+EVENTS: `ready`, `answered` for each request, `measured` for each level; or `failed`. When stdin ends, this process ends
+too, with its engine.
 """
 
 import asyncio
@@ -20,8 +20,8 @@ from typing import Any
 
 import orjson
 
+from contract.options.catalog import ServedModel
 from contract.protocol import CHAT_ROUTE
-from contract.speculation import from_wire
 from contract.sse import Splitter
 from deployments.vllm.adapter import EngineArgumentError, VllmServer, reported, start_server
 from deployments.vllm.asgi import AsgiCall
@@ -118,15 +118,14 @@ async def measure_level(server: VllmServer, model_id: str, level: dict[str, Any]
 
 async def measure(job: dict[str, Any], emit: Emit) -> None:
     """Start the engine, warm it up, and measure every level."""
-    counted = {} if job["speculation"] == "off" else COUNTED
-    server = await start_server(
-        job["model_id"], job["source"], job["engine_kwargs"] | counted, from_wire(job["speculation"])
-    )
+    model = ServedModel(**job["model"])
+    counted = {} if model.speculation == "off" else COUNTED
+    server = await start_server(model._replace(engine_kwargs=model.engine_kwargs | counted))
     try:
         emit({"event": "ready", "speculation": server.profile().speculation})
-        await measure_level(server, job["model_id"], job["warm_up"], lambda _: None)
+        await measure_level(server, model.id, job["warm_up"], lambda _: None)
         for level in job["levels"]:
-            emit(await measure_level(server, job["model_id"], level, emit))
+            emit(await measure_level(server, model.id, level, emit))
     finally:
         server.shutdown()
 

@@ -91,6 +91,13 @@ def test_what_is_copied_is_enough_to_build_the_application(tmp_path: Path) -> No
     assert result.stdout.split() == [str(folder / "app" / "builder.py"), "gateway"], result.stderr
 
 
+def test_the_base_is_named_by_its_digest() -> None:
+    """Each stage begins with the same one. A tag alone may be another image tomorrow."""
+    (python,) = [words[0].removeprefix("PYTHON=") for words in instructions("ARG")]
+    assert re.fullmatch(r"3\.\d+\.\d+-slim-bookworm@sha256:[0-9a-f]{64}", python)
+    assert {words[0] for words in instructions("FROM")} == {"python:${PYTHON}"}
+
+
 def test_packages_come_from_the_locks_with_their_hashes() -> None:
     installs = [" ".join(words) for words in instructions("RUN") if "install" in words and "pip" in " ".join(words)]
     locks = [re.findall(r"([\w-]+)\.txt", command) for command in installs]

@@ -12,9 +12,14 @@ from deployments.health import EngineBrokenError
 from deployments.replica import Replica
 
 
+def served(engine: str, source: str, **more: Any) -> ServedModel:
+    """A model of an engine's first task. Its id is the last part of `source`."""
+    return ServedModel(source.rpartition("/")[2] or engine, engine, CATALOG[engine].tasks[0], source, **more)
+
+
 async def started(engine: str, task: Task, source: str, engine_kwargs: Any, **more: Any) -> Replica:
     """A replica of an engine of the catalogue. Its model's id is the last part of `source`."""
-    model = ServedModel(source.rpartition("/")[2] or engine, engine, task, source, engine_kwargs, **more)
+    model = served(engine, source, **more)._replace(task=task, engine_kwargs=engine_kwargs)
     return await Replica.started(CATALOG[engine], model)
 
 

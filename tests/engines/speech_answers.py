@@ -14,6 +14,7 @@ from typing import Any
 
 import orjson
 
+from contract.options.catalog import CATALOG
 from contract.protocol import SPEECH_ROUTE, RequestHead, ResponseHead, ResponseTail
 from deployments.replica import Replica
 from tests.engines.replicas import started
@@ -50,7 +51,7 @@ async def seconds_to_cancel(replica: Replica) -> float:
 async def refusal(engine: str, source: str, engine_kwargs: Any) -> str:
     """What a replica with options that it cannot have says at its start."""
     try:
-        await started(engine, "speech", source, engine_kwargs)
+        await started(engine, "speech", source, engine_kwargs, allow=CATALOG[engine].needs)
     except Exception as error:
         return f"{type(error).__name__}: {error}"
     return ""
@@ -59,7 +60,7 @@ async def refusal(engine: str, source: str, engine_kwargs: Any) -> str:
 async def answers(
     engine: str, source: str, engine_kwargs: Any, requests: list[dict[str, Any]], wrong: dict[str, Any]
 ) -> dict[str, Any]:
-    replica = await started(engine, "speech", source, engine_kwargs)
+    replica = await started(engine, "speech", source, engine_kwargs, allow=CATALOG[engine].needs)
     found = [await answer(replica, request) for request in requests]
     profile = await replica.describe()
     profile |= {key: sorted(profile[key]) for key in ("capabilities", "template_kwargs")}

@@ -14,12 +14,13 @@ from contract.options.diffusers import DiffusersOptions
 from deployments.images.pipeline import DiffusionModel, PipelineError, Prompt, Shape, Stopped, _prompt_limit
 from local_models.image import _t5_tokenizer
 from tests.engines.pipelines import MODELS, OPTIONS, ROUNDING
+from tests.engines.replicas import served
 
 SHAPE = Shape(64, 64, 4, negative=False)
 
 
 def load(name: str, **changes: Any) -> DiffusionModel:
-    model = DiffusionModel(str(MODELS / name), DiffusersOptions.model_validate(OPTIONS | changes))
+    model = DiffusionModel(served("diffusers", str(MODELS / name)), DiffusersOptions.model_validate(OPTIONS | changes))
     model.try_out()
     return model
 
@@ -119,7 +120,7 @@ def pixels_model(tmp_path_factory: pytest.TempPathFactory) -> DiffusionModel:
     """A DeepFloyd IF of random weights: it has no VAE, makes pixels, and calls its watcher in an older way."""
     folder = tmp_path_factory.mktemp("pixels")
     save_pixel_pipeline(folder)
-    model = DiffusionModel(str(folder), DiffusersOptions(device="cpu", steps=4, min_side=32))
+    model = DiffusionModel(served("diffusers", str(folder)), DiffusersOptions(device="cpu", steps=4, min_side=32))
     model.try_out()
     return model
 
@@ -212,7 +213,7 @@ def test_how_long_a_prompt_may_be(parts: dict[str, Any], asked: list[int | None]
 
 def test_a_pipeline_that_makes_another_size_says_what_to_set() -> None:
     model = DiffusionModel(
-        str(MODELS / "pocket-flux"),
+        served("diffusers", str(MODELS / "pocket-flux")),
         DiffusersOptions.model_validate(OPTIONS | {"size_multiple": 8, "default_size": "72x72"}),
     )
     with pytest.raises(PipelineError, match="it made 64x64 where 72x72 was asked for; set default_size"):

@@ -16,14 +16,14 @@ from deployments.embedding_input import MAX_CHARACTERS_PER_TOKEN, tokens_of
 from deployments.replica import Replica
 from deployments.sentence_transformers.embedder import Embedded, Embedder, EmbeddingJob, shortened
 from deployments.sentence_transformers.engine import MAX_INPUTS_PER_BATCH, EmbeddingBatches
-from tests.engines.replicas import items_of, started, until_replaced
+from tests.engines.replicas import items_of, served, started, until_replaced
 
 SOURCE = str(PROJECT_FOLDER / "local_models" / "pocket-embed")
 
 
 @pytest.fixture(scope="module")
 def embedder() -> Embedder:
-    return Embedder(SOURCE, EmbedderOptions(device="cpu"))
+    return Embedder(served("sentence-transformers", SOURCE), EmbedderOptions(device="cpu"))
 
 
 @pytest.fixture
@@ -186,8 +186,11 @@ def test_a_shortened_vector_has_length_one_again() -> None:
 
 
 def test_whether_vectors_may_be_shortened_is_the_operator_s_to_say() -> None:
-    assert "dimensions" in Embedder(SOURCE, EmbedderOptions()).profile().lacks
-    assert "dimensions" not in Embedder(SOURCE, EmbedderOptions(matryoshka=True)).profile().lacks
+    assert "dimensions" in Embedder(served("sentence-transformers", SOURCE), EmbedderOptions()).profile().lacks
+    assert (
+        "dimensions"
+        not in Embedder(served("sentence-transformers", SOURCE), EmbedderOptions(matryoshka=True)).profile().lacks
+    )
 
 
 async def test_an_engine_that_fails_its_trial_too_is_replaced(replica: Replica, monkeypatch: Any) -> None:

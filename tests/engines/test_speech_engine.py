@@ -36,7 +36,7 @@ class FakeSynthesizer(Synthesizer):
     languages = ["en", "german"]  # noqa: RUF012
     lacks = {"instructions": "it only beeps"}  # noqa: RUF012
 
-    def __init__(self, source: str, options: SpeechOptions) -> None:
+    def __init__(self, model: ServedModel, options: SpeechOptions) -> None:
         self.utterances: list[Utterance] = []
         self.words: list[str] = []
         self.closed = 0

@@ -12,13 +12,14 @@ from deployments.speech.bark import BarkSynthesizer
 from deployments.speech.espeak import EspeakSynthesizer
 from deployments.speech.synthesizer import Cancelled, Synthesizer, Utterance, VoiceError
 from deployments.speech.vits import VitsSynthesizer
+from tests.engines.replicas import served
 
 VOICES = {"alloy": "en-us", "nova": "en-us+f3", "klara": "de"}
 VITS, BARK = in_project("./local_models/pocket-vits"), in_project("./local_models/pocket-bark")
 LOADED: dict[str, Callable[[], Synthesizer]] = {
-    "espeak-ng": lambda: EspeakSynthesizer("", EspeakOptions(voices=VOICES)),
-    "vits": lambda: VitsSynthesizer(VITS, VitsOptions()),
-    "bark": lambda: BarkSynthesizer(BARK, BarkOptions()),
+    "espeak-ng": lambda: EspeakSynthesizer(served("espeak-ng", ""), EspeakOptions(voices=VOICES)),
+    "vits": lambda: VitsSynthesizer(served("vits", VITS), VitsOptions()),
+    "bark": lambda: BarkSynthesizer(served("bark", BARK), BarkOptions()),
 }
 
 
@@ -130,22 +131,22 @@ class TestEspeak:
 
     def test_a_voice_that_is_none_is_refused_at_the_start(self) -> None:
         with pytest.raises(VoiceError, match="no voice 'nobody'"):
-            EspeakSynthesizer("", EspeakOptions(voices={"alloy": "nobody"}))
+            EspeakSynthesizer(served("espeak-ng", ""), EspeakOptions(voices={"alloy": "nobody"}))
 
     def test_the_usual_voices_are_all_there(self) -> None:
-        assert EspeakSynthesizer("", EspeakOptions()).voices == list(ESPEAK_VOICES)
+        assert EspeakSynthesizer(served("espeak-ng", ""), EspeakOptions()).voices == list(ESPEAK_VOICES)
 
 
 class TestVits:
     def test_its_speakers_are_voices_by_number_or_by_the_names_of_the_configuration(self, vits: Synthesizer) -> None:
         assert vits.voices == ["0", "1", "2"]
-        named = VitsSynthesizer(VITS, VitsOptions(voices={"alloy": 1}))
+        named = VitsSynthesizer(served("vits", VITS), VitsOptions(voices={"alloy": 1}))
         assert named.voices == ["alloy"]
         assert synthesized(named, "Hello.", "alloy", 7).tobytes() == synthesized(vits, "Hello.", "1", 7).tobytes()
 
     def test_a_speaker_that_is_none_is_refused_at_the_start(self) -> None:
         with pytest.raises(VoiceError, match="voices: alloy: the model has no speaker 9; it has 0, 1, 2"):
-            VitsSynthesizer(VITS, VitsOptions(voices={"alloy": 9}))
+            VitsSynthesizer(served("vits", VITS), VitsOptions(voices={"alloy": 9}))
 
     def test_letters_that_it_does_not_know_are_silent(self, vits: Synthesizer) -> None:
         assert len(synthesized(vits, "\u4f60\u597d")) == 0
@@ -154,12 +155,12 @@ class TestVits:
 class TestBark:
     def test_its_presets_are_voices(self, bark: Synthesizer) -> None:
         assert bark.voices == ["v2/en_speaker_0", "v2/en_speaker_1"]
-        assert BarkSynthesizer(BARK, BarkOptions(voices={"nova": "v2/en_speaker_1"})).voices == ["nova"]
+        assert BarkSynthesizer(served("bark", BARK), BarkOptions(voices={"nova": "v2/en_speaker_1"})).voices == ["nova"]
 
     @pytest.mark.parametrize("preset", ["v2/en_speaker_9", "../../etc/passwd", "repo_or_path"])
     def test_a_preset_that_is_none_is_refused_at_the_start(self, preset: str) -> None:
         with pytest.raises(VoiceError, match="voices: nova: the model has no preset"):
-            BarkSynthesizer(BARK, BarkOptions(voices={"nova": preset}))
+            BarkSynthesizer(served("bark", BARK), BarkOptions(voices={"nova": preset}))
 
     def test_it_stops_in_the_middle_of_a_sentence(self, bark: Synthesizer) -> None:
         steps = iter(range(1000))

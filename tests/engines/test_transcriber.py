@@ -31,7 +31,7 @@ from deployments.transcriptions.transcriber import (
     quiet_cut,
 )
 from deployments.transcriptions.transcript import Segment
-from tests.engines.replicas import items_of, started, until_replaced
+from tests.engines.replicas import items_of, served, started, until_replaced
 from tests.recordings import TEXT, encoded, silence, voice
 
 SOURCE = str(PROJECT_FOLDER / "local_models" / "pocket-whisper")
@@ -48,7 +48,7 @@ def options(**changes: Any) -> TranscriberOptions:
 
 @pytest.fixture(scope="module")
 def transcriber() -> Transcriber:
-    return Transcriber(SOURCE, options())
+    return Transcriber(served("faster-whisper", SOURCE), options())
 
 
 @pytest.fixture(scope="module")
@@ -101,7 +101,7 @@ class TestTranscribe:
         assert transcriber._bounded("<|translate|> fox", 9) == "fox"
 
     def test_a_language_that_this_model_does_not_have(self) -> None:
-        transcriber = Transcriber(SOURCE, options())
+        transcriber = Transcriber(served("faster-whisper", SOURCE), options())
         transcriber.languages = ["en"]
         with pytest.raises(ApiError, match="it knows en") as caught:
             segments(transcriber, SHORT, language="fr")
@@ -125,18 +125,21 @@ class TestTranscribe:
         self, transcriber: Transcriber, profile: Any, seconds: float, vad: bool, parameters: Any, batches: bool
     ) -> None:
         transcriber = object.__new__(Transcriber)
-        transcriber.options = Transcriber(SOURCE, options(profile=profile)).options
+        transcriber.options = Transcriber(served("faster-whisper", SOURCE), options(profile=profile)).options
         assert transcriber.batches(TranscriptionRequest(**parameters), seconds, vad) is batches
 
     def test_a_part_holds_a_batch_and_is_no_longer_than_it_must_be(self) -> None:
-        wide = Transcriber(SOURCE, options(batch_size=16))
+        wide = Transcriber(served("faster-whisper", SOURCE), options(batch_size=16))
         assert wide.part_seconds(TranscriptionRequest(), 3000) == 16 * WINDOW_SECONDS
         assert wide.part_seconds(TranscriptionRequest(words=True), 3000) == PART_SECONDS
-        assert Transcriber(SOURCE, options()).part_seconds(TranscriptionRequest(), 3000) == PART_SECONDS
+        assert (
+            Transcriber(served("faster-whisper", SOURCE), options()).part_seconds(TranscriptionRequest(), 3000)
+            == PART_SECONDS
+        )
 
     @pytest.mark.parametrize("profile", ["fast", "accurate"])
     def test_times_go_on_from_part_to_part(self, profile: str) -> None:
-        transcriber = Transcriber(SOURCE, options(profile=profile))
+        transcriber = Transcriber(served("faster-whisper", SOURCE), options(profile=profile))
         quiet = np.concatenate([silence(PART_SECONDS - 10), voice(40)])
         found = segments(transcriber, encoded(quiet, "flac"), segments=True)
         assert found

@@ -14,6 +14,7 @@ from app.config.service import read_serve_config
 from contract.options.sentence_transformers import EmbedderOptions
 from contract.project import PROJECT_FOLDER
 from deployments.sentence_transformers.embedder import Embedded, Embedder, EmbeddingJob
+from tests.engines.replicas import served
 
 SOURCE = str(PROJECT_FOLDER / "local_models" / "pocket-embed")
 TEXTS = ["the quick brown fox", "a gateway reads the request", "paris"]
@@ -64,7 +65,9 @@ def found() -> dict[str, Any]:
 @pytest.fixture(scope="module")
 def vectors() -> Any:
     """What sentence-transformers makes of the texts."""
-    (made,) = Embedder(SOURCE, EmbedderOptions(device="cpu")).embed([EmbeddingJob(list(TEXTS))])
+    (made,) = Embedder(served("sentence-transformers", SOURCE), EmbedderOptions(device="cpu")).embed(
+        [EmbeddingJob(list(TEXTS))]
+    )
     assert isinstance(made, Embedded)
     return made
 
@@ -97,7 +100,7 @@ def test_token_ids_are_taken_as_they_are(found: Any) -> None:
 
 
 def test_the_ids_of_a_text_give_its_vector_on_either_engine(found: Any) -> None:
-    embedder = Embedder(SOURCE, EmbedderOptions(device="cpu"))
+    embedder = Embedder(served("sentence-transformers", SOURCE), EmbedderOptions(device="cpu"))
     (made,) = embedder.embed([EmbeddingJob([[2, 8, 7, 3], [2, 7, 8, 3]])])
     assert isinstance(made, Embedded)
     np.testing.assert_allclose(rows(found["arrays of token ids"]), made.vectors, atol=1e-4)

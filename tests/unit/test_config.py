@@ -43,7 +43,8 @@ def embedder(**options: Any) -> dict[str, Any]:
 
 
 def xtts(**options: Any) -> dict[str, Any]:
-    return config_args(models=[entry(task="speech", engine="xtts", engine_kwargs=options)])
+    allowed = {"allow": ["pickle"], "revision": "0" * 40}
+    return config_args(models=[entry(task="speech", engine="xtts", engine_kwargs=options, **allowed)])
 
 
 @pytest.mark.parametrize(

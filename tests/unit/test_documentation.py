@@ -67,3 +67,25 @@ async def test_the_document_needs_no_key(make_gateway: Any) -> None:
 
     async with client_of(make_gateway(), key=None) as client:
         assert (await client.get("/openapi.json")).json() == document(Router().routes)
+
+
+@pytest.mark.parametrize(
+    "path", [PROJECT_FOLDER / "SECURITY.md", PROJECT_FOLDER / "docs" / "security.md"], ids=lambda path: path.name
+)
+def test_every_test_that_a_text_on_security_names_is_there(path: Any) -> None:
+    named = re.findall(r"`(tests/[\w/]+\.py)::(\w+)`", path.read_text())
+    assert len(named) == path.read_text().count("::")
+    assert [
+        f"{file}::{name}"
+        for file, name in named
+        if not re.search(rf"^ *(?:async )?def {name}\(", (PROJECT_FOLDER / file).read_text(), re.MULTILINE)
+    ] == []
+
+
+def test_every_row_on_security_has_its_test() -> None:
+    rows = [
+        line for line in (PROJECT_FOLDER / "docs" / "security.md").read_text().splitlines() if line.startswith("| ")
+    ]
+    assert [row for row in rows if "`tests/" not in row] == [
+        "| Class of attack or fault | How it is bounded | Test |"
+    ] * 5

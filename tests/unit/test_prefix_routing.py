@@ -1,13 +1,15 @@
 """Affinity: what of a request becomes a key, and which replica follows from it."""
 
 from collections import Counter
+from collections.abc import Iterator
 from typing import Any
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from app.config.routing import Routing
-from app.upstream.affinity import BLOCK_BYTES, MAX_BLOCKS, affinity, prefix_of
+from app.upstream.affinity import BLOCK_BYTES, MAX_BLOCKS, MAX_TEXTS, affinity, prefix_of
 from app.upstream.prefix_map import PrefixMap, two_of
 
 SYSTEM = {"role": "system", "content": "You are helpful. " * 100}
@@ -49,6 +51,23 @@ class TestKeys:
 
     def test_long_prompts_are_cut(self) -> None:
         assert len(prefix_of(chat(user("x" * (2 * BLOCK_BYTES * MAX_BLOCKS))))) == 1 + MAX_BLOCKS
+
+    @pytest.mark.parametrize("item", [1, None, [], {}, "", {"type": "text", "text": ""}], ids=repr)
+    @pytest.mark.parametrize("place", ["tools", "messages", "a message"])
+    def test_no_more_is_looked_at_than_a_prefix_holds(self, item: Any, place: str) -> None:
+        class Long(list[Any]):
+            """Millions of one item. Looking at all of them took seconds, in which the gateway answered nobody."""
+
+            looked_at = 0
+
+            def __iter__(self) -> Iterator[Any]:
+                for _ in range(10**7):
+                    self.looked_at += 1
+                    yield item
+
+        items = Long([item])
+        prefix_of({"messages": [{"role": "user", "content": items}]} if place == "a message" else {place: items})
+        assert 0 < items.looked_at <= MAX_TEXTS
 
     @given(
         st.recursive(

@@ -1,5 +1,6 @@
 """`speculation:` of a model entry: what is legal, what vLLM gets, what `auto` picks, and how acceptance is told."""
 
+import re
 from itertools import pairwise
 from typing import Any
 
@@ -8,7 +9,7 @@ import pytest
 import yaml
 
 from app.builder import build
-from app.config.service import parse_config
+from app.config.service import parse_config, read_serve_config
 from app.telemetry.acceptance import Acceptance, KnownAcceptance, acceptance_by_model
 from app.telemetry.metrics_page import merge
 from app.upstream.registry import Registry
@@ -251,3 +252,13 @@ async def test_the_card_shows_how_a_model_speculates_and_how_well(
 
 
 KEYS = [{"id": "a" * 12, "sha256": "0" * 64}]
+
+
+def test_what_auto_picks_for_the_production_config_is_pinned_to_a_commit() -> None:
+    _, config = read_serve_config(PROJECT_FOLDER / "serve_configs" / "prod.yaml")
+    names = {model.source.rpartition("/")[2] for model in config.models if model.speculation == "auto"}
+    listed = [one for one in TABLE if one.target in names]
+    assert {one.target for one in listed} == names
+    for one in listed:
+        method = choose(Facts(one.target, one.hidden_size, one.layers), everywhere).method
+        assert re.fullmatch("[0-9a-f]{40}", method.speculative_config()["revision"])

@@ -58,11 +58,9 @@ def measure(
     """
     found: dict[str, Any] | None = None
     levels: list[Level] = []
+    arguments = {name: value for name, value in entry.engine_kwargs.items() if name not in ENGINE_ARGUMENTS}
     job = {
-        "model_id": entry.id,
-        "source": entry.location(),
-        "engine_kwargs": {name: value for name, value in entry.engine_kwargs.items() if name not in ENGINE_ARGUMENTS},
-        "speculation": to_wire(speculation),
+        "model": entry.served()._replace(engine_kwargs=arguments, speculation=to_wire(speculation))._asdict(),
         "warm_up": _level(prompts, max(concurrencies)),
         "levels": [_level(prompts, concurrency) for concurrency in concurrencies],
     }

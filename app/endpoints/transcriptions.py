@@ -57,7 +57,7 @@ TABLE = Table(
         Parameter(
             "file",
             File(),
-            "The audio file to transcribe, in any format that FFmpeg reads.",
+            "The audio file to transcribe: mp3, m4a, mp4, wav, webm, ogg, opus, flac, aac, aiff, caf, amr, mkv, mov.",
             required=True,
             capability="transcriptions",
         ),

@@ -1,21 +1,34 @@
-"""Decodes recordings: any container and codec that FFmpeg knows, slice by slice, to 16 kHz mono 32-bit floats."""
+"""Decodes recordings to 16 kHz mono 32-bit floats, slice by slice, each in a process that the kernel bounds."""
 
-import io
-from collections.abc import Iterator
-from typing import Any
+import os
+import select
+import subprocess
+import sys
+from collections.abc import Generator, Iterator
+from contextlib import contextmanager
+from typing import IO, Any
 
-import av
 import numpy as np
 
 from contract.errors import ApiError
+from contract.options.faster_whisper import TranscriberOptions
+from deployments.transcriptions import decoder
+from deployments.transcriptions.decoder import SAMPLE_BYTES, Fault
 
-SAMPLE_RATE = 16_000
+SAMPLE_RATE = decoder.SAMPLE_RATE
 SLICE_SECONDS = 30
-# Playlists and manifests can name other files and hosts; with no protocol allowed none is opened.
-CLOSED = {"protocol_whitelist": "none"}
+PAUSE_SECONDS = 120  # without a sample: a decoder that its CPU time does not end
+ENVIRONMENT = ("PATH", "PYTHONPATH", "LD_LIBRARY_PATH")
 
-# Containers that write their length down, as FFmpeg calls them; of others it guesses from the first bit rate.
-MEASURED = frozenset({"ogg", "matroska,webm", "mov,mp4,m4a,3gp,3g2,mj2"})
+LEGAL = "Send mp3, m4a, mp4, wav, webm, ogg, opus or flac"
+FAULTS = {
+    Fault.NO_RECORDING: f"The file is no recording that can be read, or it is cut off. {LEGAL}.",
+    Fault.NO_AUDIO: "The file holds no audio.",
+    Fault.CODEC: f"The audio in the file has a codec that is not read here. {LEGAL}.",
+    Fault.RATE: "The sample rate of the audio is not between {} and {} Hz. Send it at 16000 Hz.".format(*decoder.RATES),
+    Fault.CHANNELS: f"The audio has more than {decoder.MAX_CHANNELS} channels. Send one channel.",
+    Fault.NOTHING_DECODED: "The file holds no audio that can be decoded; it may be cut off or damaged.",
+}
 
 Samples = np.ndarray[Any, np.dtype[np.float32]]
 
@@ -23,109 +36,95 @@ Samples = np.ndarray[Any, np.dtype[np.float32]]
 class Recording:
     """One recording, decoded by iterating it. Memory is taken as it fills, never beyond the limit."""
 
-    def __init__(self, content: bytes | memoryview, max_seconds: float) -> None:
+    def __init__(self, content: bytes | memoryview, options: TranscriberOptions) -> None:
         self._content = content
-        self._max_seconds = max_seconds
-        self._samples: Samples = np.empty(int(max_seconds * SAMPLE_RATE), np.float32)
-        self._length = 0
+        self._options = options
+        self._samples: Samples = np.empty(int(options.max_audio_seconds * SAMPLE_RATE), np.float32)
+        self._bytes = 0
 
     @property
     def samples(self) -> Samples:
         """What is decoded so far."""
-        return self._samples[: self._length]
+        return self._samples[: self._bytes // SAMPLE_BYTES]
 
     @property
     def seconds(self) -> float:
-        return self._length / SAMPLE_RATE
+        return len(self.samples) / SAMPLE_RATE
 
-    def decode(self) -> Iterator[None]:
+    def decode(self) -> Generator[None]:
         """Decode a slice of `SLICE_SECONDS` with each step. Raises ApiError `invalid_audio`.
 
         What a damaged or cut file still holds is taken; a file without any audio in it is refused.
         """
         if not self._content:
             raise _invalid("The file is empty.")
-        try:
-            container = av.open(io.BytesIO(self._content), options=CLOSED, metadata_errors="ignore")
-        except (av.FFmpegError, ValueError):
-            raise _invalid(
-                "The file is no recording that can be read, or it is cut off. Send mp3, m4a, mp4, wav, webm, ogg, opus "
-                "or flac."
-            ) from None
-        with container:
-            if not container.streams.audio:
-                raise _invalid("The file holds no audio.")
-            if self._claims_too_much(container):
-                raise self._too_long()
+        with self._decoder() as process:
             stop = SLICE_SECONDS
-            for piece in self._pieces(container):
-                self._take(piece)
+            while self._read(process.stdout):
                 if self.seconds >= stop:
                     stop += SLICE_SECONDS
                     yield
-        if not self._length:
-            raise _invalid("The file holds no audio that can be decoded; it may be cut off or damaged.")
+            self._check(_exit_status(process))
 
-    def _claims_too_much(self, container: Any) -> bool:
-        """Whether the file itself says that it is too long; what it says is only believed against it."""
-        duration = container.duration if container.format.name in MEASURED else None
-        return duration is not None and duration / av.time_base > self._max_seconds + 1
-
-    def _pieces(self, container: Any) -> Iterator[Samples]:
-        """The audio as it is decoded. Measured before it is resampled: a low rate can make much of little."""
-        resampler = _resampler()
-        format_ = None
-        decoded = 0.0
-        for frame in _frames(container):
-            decoded += frame.samples / frame.sample_rate
-            if decoded > self._max_seconds:
-                raise self._too_long()
-            if format_ not in (None, _format(frame)):  # some containers change it midway
-                yield from map(_samples, resampler.resample(None))
-                resampler = _resampler()
-            format_ = _format(frame)
-            frame.pts = None  # gaps and jumps of a damaged file are not filled
-            yield from map(_samples, resampler.resample(frame))
-        if format_ is not None:
-            yield from map(_samples, resampler.resample(None))
-
-    def _take(self, piece: Samples) -> None:
-        end = self._length + len(piece)
-        if end > len(self._samples):
-            raise self._too_long()
-        self._samples[self._length : end] = piece
-        self._length = end
-
-    def _too_long(self) -> ApiError:
-        return _invalid(f"The recording is longer than {self._max_seconds:g} s once decoded. Send it in shorter parts.")
-
-
-def _frames(container: Any) -> Iterator[Any]:
-    """The frames of the first audio stream, without what is damaged."""
-    packets = container.demux(container.streams.audio[0])
-    while True:
+    @contextmanager
+    def _decoder(self) -> Iterator["subprocess.Popen[bytes]"]:
+        """The process that decodes. It ends with this."""
+        options = self._options
+        limits = map(str, (options.max_audio_seconds, options.decoding_cpu_s, options.decoding_memory_bytes))
+        with os.fdopen(os.memfd_create("recording"), "w+b", buffering=0) as file:
+            _write(file, self._content)
+            process = subprocess.Popen(  # noqa: S603 - our own file, by this interpreter
+                [sys.executable, "-P", decoder.__file__, *limits],
+                stdin=file,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.DEVNULL,
+                bufsize=0,
+                env={name: os.environ[name] for name in ENVIRONMENT if name in os.environ},
+            )
         try:
-            packet = next(packets)
-        except (StopIteration, av.FFmpegError):
+            with process.stdout:  # type: ignore[union-attr]
+                yield process
+        finally:
+            process.kill()
+            process.wait()
+
+    def _read(self, samples: Any) -> int:
+        """How many bytes of samples came; 0 at the end, or where there is no room for more."""
+        room = self._samples.view(np.uint8)[self._bytes :]
+        ready, _, _ = select.select([samples], [], [], PAUSE_SECONDS)
+        read = samples.readinto(room) if ready else 0
+        self._bytes += read
+        return int(read)
+
+    def _check(self, status: int | None) -> None:
+        """Refuse a recording whose decoding ended with `status`; None: it did not end."""
+        if status == 0:
             return
-        try:
-            frames = packet.decode()
-        except av.FFmpegError:
-            continue
-        yield from (frame for frame in frames if frame.samples and frame.sample_rate)
+        if status == Fault.TOO_LONG:
+            longest = self._options.max_audio_seconds
+            raise _invalid(f"The recording is longer than {longest:g} s once decoded. Send it in shorter parts.")
+        if status in FAULTS:
+            raise _invalid(FAULTS[Fault(status)])
+        if status is None or status < 0 or status == Fault.NO_MEMORY:
+            raise _invalid(
+                f"The recording is damaged, or needs more than {self._options.decoding_cpu_s} s of CPU time or "
+                f"{self._options.decoding_memory_bytes} bytes of memory to decode. Encode it again, without tags."
+            )
+        raise RuntimeError(f"the decoder ended with status {status}")
 
 
-def _resampler() -> Any:
-    return av.AudioResampler(format="flt", layout="mono", rate=SAMPLE_RATE)
+def _write(file: IO[bytes], content: bytes | memoryview) -> None:
+    rest = memoryview(content)
+    while rest:
+        rest = rest[file.write(rest) :]
+    file.seek(0)
 
 
-def _format(frame: Any) -> tuple[str, str, int]:
-    return frame.format.name, frame.layout.name, frame.sample_rate
-
-
-def _samples(frame: Any) -> Samples:
-    samples: Samples = frame.to_ndarray().reshape(-1)
-    return samples
+def _exit_status(process: "subprocess.Popen[bytes]") -> int | None:
+    try:
+        return process.wait(1)
+    except subprocess.TimeoutExpired:
+        return None
 
 
 def _invalid(message: str) -> ApiError:

@@ -57,7 +57,7 @@ class FasterWhisperEngine(Engine):
         """Closing it ends the work with the step that is under way."""
         fields, content = split(body)
         parameters = orjson.loads(fields)
-        recording = Recording(content, self._transcriber.options.max_audio_seconds)
+        recording = Recording(content, self._transcriber.options)
         async with aclosing(self._steps(recording, _request(parameters))) as steps:
             if not parameters.get("stream"):
                 yield await _whole(steps, recording, parameters)

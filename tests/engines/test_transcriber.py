@@ -57,7 +57,7 @@ async def replica() -> Replica:
 
 
 def segments(transcriber: Transcriber, content: bytes, **parameters: Any) -> list[Segment]:
-    recording = Recording(content, 4000)
+    recording = Recording(content, options(max_audio_seconds=4000))
     return [found.segment for found in transcriber.transcribe(recording, TranscriptionRequest(**parameters)) if found]
 
 
@@ -89,7 +89,9 @@ class TestTranscribe:
 
     def test_the_language_is_detected_or_taken(self, transcriber: Transcriber) -> None:
         def languages(**parameters: Any) -> set[str]:
-            steps = transcriber.transcribe(Recording(LONG, 4000), TranscriptionRequest(**parameters))
+            steps = transcriber.transcribe(
+                Recording(LONG, options(max_audio_seconds=4000)), TranscriptionRequest(**parameters)
+            )
             return {found.language for found in steps if found}
 
         assert len(languages()) == 1

@@ -59,7 +59,9 @@ class InputImages(Strict):
     fetch_timeout_s: PositiveFloat = 10
     max_per_request: PositiveInt = 32
     max_bytes: PositiveInt = 20 * 1024 * 1024
-    max_pixels: PositiveInt = 50_000_000
+    max_pixels: PositiveInt = Field(50_000_000, description="of one image")
+    max_total_pixels: PositiveInt = Field(100_000_000, description="of all images of a request; 3 bytes each, decoded")
+    measure_timeout_s: PositiveFloat = Field(10, description="in which the images of a request are measured")
 
 
 class KeptImages(Strict):

@@ -23,7 +23,7 @@ def children() -> list[int]:
     return [int(child) for child in Path(f"/proc/self/task/{os.getpid()}/children").read_text().split()]
 
 
-@pytest.mark.parametrize("rate", [0, 1, 999, 384_001, 200_000_000, 2**31 - 1, 2**32 - 1])
+@pytest.mark.parametrize("rate", [0, 1, 999, 384_001, 30_000_001, 200_000_000, 2**31 - 1, 2**32 - 1])
 def test_a_sample_rate_that_nobody_records_at_is_refused(rate: int) -> None:
     reported = refusal(wav(rate=rate))
     assert "between 1000 and 384000 Hz" in reported or "no recording" in reported

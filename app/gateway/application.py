@@ -29,6 +29,7 @@ from app.endpoints.routes import (
 from app.gateway.call import Call
 from app.gateway.image_store import ImageStore
 from app.gateway.input_images import ImageLoader
+from app.gateway.input_media import MediaChecks
 from app.gateway.streaming import relay_bytes, relay_events
 from app.http.body import ClientGone, Receive, impatient
 from app.http.response import ReaderStalled, ResponseWriter, Send
@@ -71,6 +72,7 @@ class Gateway:
         self._router = Router(endpoints)
         self._limits = config.limits
         self._images = ImageLoader(config.input_images, config.limits.max_body_bytes)
+        self._media = MediaChecks({"audio": config.input_audio, "video": config.input_videos})
         self._keys = keys
         self._relay = relay
         self._registry = registry
@@ -177,6 +179,8 @@ class Gateway:
             call.clock.pause()
             await self._images.load(images)
             call.clock.resume()
+        if media := list(endpoint.media(adjusted.engine)):
+            await self._media.check(media)
         exchange = Exchange(record.request_id, model.entry.id, call.headers, adjusted, self._image_store)
         endpoint.before(exchange)
         usage = endpoint.include_usage(adjusted.gateway)

@@ -131,7 +131,7 @@ TRANSCRIPTIONS = Endpoint(
             "TranscriptionStreamEvent",
             record(
                 {"type": one_of(("transcript.text.delta", "transcript.text.done"))},
-                {"delta": STRING, "text": STRING, "usage": _USAGE},
+                {"delta": STRING, "text": STRING, "portico": record({"usage": _USAGE})},
             ),
         ),
     },

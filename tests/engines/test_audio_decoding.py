@@ -7,28 +7,30 @@ import numpy as np
 import pytest
 
 from contract.errors import ApiError
-from contract.options.faster_whisper import TranscriberOptions
-from deployments.transcriptions.audio_decoding import SAMPLE_RATE, SLICE_SECONDS, Recording
+from deployments.audio.recording import SAMPLE_RATE, SLICE_SECONDS, DecodingLimits, Recording
 from tests.recordings import FORMATS, PLAYLIST, SESSION, TEXT, encoded, long_silence, silence, voice
 from tests.sample_images import PNG
 
 VOICE = voice(5)
 
 
-def recording_of(content: bytes, max_seconds: float, **options: int) -> Recording:
-    return Recording(content, TranscriberOptions.model_validate({"max_audio_seconds": max_seconds} | options))
+LIMITS = DecodingLimits(60, cpu_seconds=120, memory_bytes=2**29)
 
 
-def decoded(content: bytes, max_seconds: float = 60, **options: int) -> Recording:
-    recording = recording_of(content, max_seconds, **options)
+def recording_of(content: bytes, max_seconds: float, **limits: int) -> Recording:
+    return Recording(content, LIMITS._replace(max_seconds=max_seconds, **limits))
+
+
+def decoded(content: bytes, max_seconds: float = 60, **limits: int) -> Recording:
+    recording = recording_of(content, max_seconds, **limits)
     for _ in recording.decode():
         pass
     return recording
 
 
-def refusal(content: bytes, max_seconds: float = 60, **options: int) -> str:
+def refusal(content: bytes, max_seconds: float = 60, **limits: int) -> str:
     with pytest.raises(ApiError) as caught:
-        decoded(content, max_seconds, **options)
+        decoded(content, max_seconds, **limits)
     assert (caught.value.status, caught.value.code, caught.value.param) == (422, "invalid_audio", "file")
     return caught.value.message
 

@@ -11,7 +11,7 @@ import av
 import pytest
 
 from contract.errors import ApiError
-from deployments.transcriptions import audio_decoding, decoder
+from deployments.audio import decoder, recording
 from tests.engines.test_audio_decoding import decoded, recording_of, refusal
 from tests.hostile_recordings import flac_with_comments, mp3_with_compressed_tags, muxed, wav
 from tests.recordings import FORMATS, encoded, silence, voice
@@ -50,7 +50,7 @@ def test_a_rate_may_change_in_mid_stream() -> None:
 
 def test_tags_that_would_take_hours_end_with_the_cpu_time() -> None:
     before = resource.getrusage(resource.RUSAGE_CHILDREN).ru_utime
-    assert "more than 2 s of CPU time" in refusal(flac_with_comments(200_000), decoding_cpu_s=2)
+    assert "more than 2 s of CPU time" in refusal(flac_with_comments(200_000), cpu_seconds=2)
     assert resource.getrusage(resource.RUSAGE_CHILDREN).ru_utime - before < 3
 
 
@@ -58,12 +58,12 @@ def test_compressed_tags_take_no_more_memory_than_is_legal() -> None:
     content = mp3_with_compressed_tags(2, 60_000_000)
     assert len(content) < 200_000
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    assert decoded(content, decoding_memory_bytes=80_000_000).seconds == pytest.approx(1, abs=0.2)
+    assert decoded(content, memory_bytes=80_000_000).seconds == pytest.approx(1, abs=0.2)
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 20_000  # kB
 
 
 def test_too_little_memory_is_no_fault_of_the_service() -> None:
-    assert "2000000 bytes of memory" in refusal(encoded(voice(1), "flac"), decoding_memory_bytes=2_000_000)
+    assert "2000000 bytes of memory" in refusal(encoded(voice(1), "flac"), memory_bytes=2_000_000)
 
 
 def test_hundreds_of_streams_are_not_looked_at() -> None:
@@ -127,9 +127,8 @@ class TestTheProcess:
         assert children() == []
 
     def test_one_that_hangs_is_given_up(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(audio_decoding, "PAUSE_SECONDS", 1)
-        recording = recording_of(encoded(silence(600), "flac"), 1000)
-        steps = recording.decode()
+        monkeypatch.setattr(recording, "PAUSE_SECONDS", 1)
+        steps = recording_of(encoded(silence(600), "flac"), 1000).decode()
         next(steps)
         os.kill(children()[0], signal.SIGSTOP)
         with pytest.raises(ApiError, match="damaged"):

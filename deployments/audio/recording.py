@@ -6,14 +6,13 @@ import subprocess
 import sys
 from collections.abc import Generator, Iterator
 from contextlib import contextmanager
-from typing import IO, Any
+from typing import IO, Any, NamedTuple
 
 import numpy as np
 
 from contract.errors import ApiError
-from contract.options.faster_whisper import TranscriberOptions
-from deployments.transcriptions import decoder
-from deployments.transcriptions.decoder import SAMPLE_BYTES, Fault
+from deployments.audio import decoder
+from deployments.audio.decoder import SAMPLE_BYTES, Fault
 
 SAMPLE_RATE = decoder.SAMPLE_RATE
 SLICE_SECONDS = 30
@@ -33,13 +32,21 @@ FAULTS = {
 Samples = np.ndarray[Any, np.dtype[np.float32]]
 
 
+class DecodingLimits(NamedTuple):
+    """Bounds on the decoding of one recording."""
+
+    max_seconds: float  # of audio
+    cpu_seconds: int
+    memory_bytes: int
+
+
 class Recording:
     """One recording, decoded by iterating it. Memory is taken as it fills, never beyond the limit."""
 
-    def __init__(self, content: bytes | memoryview, options: TranscriberOptions) -> None:
+    def __init__(self, content: bytes | memoryview, limits: DecodingLimits) -> None:
         self._content = content
-        self._options = options
-        self._samples: Samples = np.empty(int(options.max_audio_seconds * SAMPLE_RATE), np.float32)
+        self._limits = limits
+        self._samples: Samples = np.empty(int(limits.max_seconds * SAMPLE_RATE), np.float32)
         self._bytes = 0
 
     @property
@@ -69,12 +76,10 @@ class Recording:
     @contextmanager
     def _decoder(self) -> Iterator["subprocess.Popen[bytes]"]:
         """The process that decodes. It ends with this."""
-        options = self._options
-        limits = map(str, (options.max_audio_seconds, options.decoding_cpu_s, options.decoding_memory_bytes))
         with os.fdopen(os.memfd_create("recording"), "w+b", buffering=0) as file:
             _write(file, self._content)
             process = subprocess.Popen(  # noqa: S603 - our own file, by this interpreter
-                [sys.executable, "-P", decoder.__file__, *limits],
+                [sys.executable, "-P", decoder.__file__, *map(str, self._limits)],
                 stdin=file,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.DEVNULL,
@@ -101,14 +106,14 @@ class Recording:
         if status == 0:
             return
         if status == Fault.TOO_LONG:
-            longest = self._options.max_audio_seconds
+            longest = self._limits.max_seconds
             raise _invalid(f"The recording is longer than {longest:g} s once decoded. Send it in shorter parts.")
         if status in FAULTS:
             raise _invalid(FAULTS[Fault(status)])
         if status is None or status < 0 or status == Fault.NO_MEMORY:
             raise _invalid(
-                f"The recording is damaged, or needs more than {self._options.decoding_cpu_s} s of CPU time or "
-                f"{self._options.decoding_memory_bytes} bytes of memory to decode. Encode it again, without tags."
+                f"The recording is damaged, or needs more than {self._limits.cpu_seconds} s of CPU time or "
+                f"{self._limits.memory_bytes} bytes of memory to decode. Encode it again, without tags."
             )
         raise RuntimeError(f"the decoder ended with status {status}")
 

@@ -53,5 +53,6 @@ class TranscriberOptions(Strict):
     max_audio_seconds: PositiveFloat = Field(3600, le=6 * 3600, description="of one recording; an hour takes 230 MB")
     decoding_cpu_s: PositiveInt = Field(120, description="of the decoding of one recording; an hour takes about 10")
     decoding_memory_bytes: PositiveInt = Field(
-        512 * 1024 * 1024, description="of the process that decodes one recording; its libraries take 30 MB"
+        256 * 1024 * 1024,
+        description="of the process that decodes one recording; there are as many as requests under way at most",
     )

@@ -96,14 +96,15 @@ class Recording:
     def _read(self, samples: Any) -> int:
         """How many bytes of samples came; 0 at the end, or where there is no room for more."""
         room = self._samples.view(np.uint8)[self._bytes :]
-        ready, _, _ = select.select([samples], [], [], PAUSE_SECONDS)
-        read = samples.readinto(room) if ready else 0
+        coming = select.poll()
+        coming.register(samples)
+        read = samples.readinto(room) if coming.poll(PAUSE_SECONDS * 1000) else 0
         self._bytes += read
         return int(read)
 
     def _check(self, status: int | None) -> None:
         """Refuse a recording whose decoding ended with `status`; None: it did not end."""
-        if status == 0:
+        if status == 0 and self._bytes:
             return
         if status == Fault.TOO_LONG:
             longest = self._limits.max_seconds

@@ -14,7 +14,7 @@ from tests.sample_images import PNG
 VOICE = voice(5)
 
 
-LIMITS = DecodingLimits(60, cpu_seconds=120, memory_bytes=2**29)
+LIMITS = DecodingLimits(60, cpu_seconds=120, memory_bytes=2**28)
 
 
 def recording_of(content: bytes, max_seconds: float, **limits: int) -> Recording:

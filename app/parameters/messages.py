@@ -13,6 +13,7 @@ from app.parameters.parts import (
     check_image,
     dropped,
     holder_of,
+    legal_types,
     parts_of,
     split_data_url,
     text_part,
@@ -71,7 +72,7 @@ class Messages:
         return "an array of messages"
 
     def schema(self) -> dict[str, Any]:
-        part = {"type": "object", "properties": {"type": {"enum": list(PARTS)}}, "required": ["type"]}
+        part = {"type": "object", "properties": {"type": {"enum": legal_types(PARTS)}}, "required": ["type"]}
         message = {
             "type": "object",
             "properties": {

@@ -22,6 +22,7 @@ class PartKind:
     # The only fields that a part may have beside `type`, and those of the object in each, if it holds one. An engine's
     # own would name its cache.
     fields: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    refused: bool = False  # by name, whatever the model is
 
 
 Kinds = Mapping[str, PartKind]
@@ -65,7 +66,11 @@ def unsupported_part(why: str, capability: str | None = None) -> PartKind:
     def refuse(_part: dict[str, Any], place: str) -> None:
         raise ApiError("unsupported_parameter", f"`{place}` is not supported: {why}", param=place)
 
-    return PartKind(refuse, capability)
+    return PartKind(refuse, capability, refused=True)
+
+
+def legal_types(kinds: Kinds) -> list[str]:
+    return [name for name, kind in kinds.items() if not kind.refused]
 
 
 def check_content(content: Any, place: str, kinds: Kinds, profile: Profile) -> list[str]:
@@ -83,7 +88,7 @@ def _check(part: Any, place: str, kinds: Kinds, profile: Profile) -> list[str]:
     type_ = part.get("type")
     kind = kinds.get(type_) if isinstance(type_, str) else None
     if kind is None:
-        raise wrong_value(f"{place}.type", "one of " + ", ".join(kinds))
+        raise wrong_value(f"{place}.type", "one of " + ", ".join(legal_types(kinds)))
     if kind.capability is not None and kind.capability not in profile.capabilities:
         raise lacking(kind.capability, place)
     kind.check(part, place)

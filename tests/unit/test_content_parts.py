@@ -110,6 +110,14 @@ def test_parts_that_no_model_takes_are_refused_by_name(ask: Any, part: dict[str,
     assert (caught.value.status, caught.value.code) == (400, "unsupported_parameter")
 
 
+def test_the_error_of_an_unknown_type_names_the_legal_ones() -> None:
+    with pytest.raises(ApiError, match="one of text, refusal, image_url, input_audio, video_url") as caught:
+        chat({"type": "hologram"})
+    assert "file" not in caught.value.message
+    (row,) = [row for row in CHAT.table.rows if row.name == "messages"]
+    assert "file" not in str(row.kind.schema())
+
+
 @pytest.mark.parametrize(
     ("holder", "code", "param"),
     [

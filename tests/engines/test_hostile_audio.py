@@ -4,6 +4,8 @@ import io
 import os
 import resource
 import signal
+import subprocess
+import sys
 from contextlib import closing, suppress
 from pathlib import Path
 
@@ -134,3 +136,12 @@ class TestTheProcess:
         with pytest.raises(ApiError, match="damaged"):
             list(steps)
         assert children() == []
+
+    @pytest.mark.parametrize("attempt", ["open('/etc/hostname', 'rb')", "socket.socket()"])
+    def test_it_can_open_neither_files_nor_sockets(self, attempt: str) -> None:
+        code = (
+            "import socket, sys; from deployments.audio import decoder; sys.argv[1:] = ['1', '10', '100000000']; "
+            f"decoder.decode = lambda *_: [{attempt} and b'opened']; sys.exit(decoder.main())"
+        )
+        ended = subprocess.run([sys.executable, "-c", code], stdout=subprocess.PIPE, check=False)
+        assert (ended.returncode, ended.stdout) == (decoder.Fault.NO_RECORDING, b"")

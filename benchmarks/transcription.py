@@ -21,7 +21,7 @@ import httpx
 
 from benchmarks.service import HEADERS, local_entry, serving
 from contract.options.faster_whisper import VoiceDetection
-from deployments.transcriptions.audio_decoding import Recording
+from deployments.audio.recording import DecodingLimits, Recording
 from local_models.whisper import make_whisper_model
 from tests.recordings import encoded, repeated, voice
 
@@ -113,7 +113,7 @@ def decode(path: Path) -> None:
     content = path.read_bytes()
     before = peak_rss_mb()
     start = time.perf_counter()
-    recording = Recording(content, 3601)
+    recording = Recording(content, DecodingLimits(3601, 600, 2**30))
     for _ in recording.decode():
         pass
     print(recording.seconds, time.perf_counter() - start, peak_rss_mb() - before)

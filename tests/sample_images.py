@@ -2,7 +2,9 @@
 
 import base64
 import io
+import struct
 import threading
+import zlib
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Self
 
@@ -15,6 +17,16 @@ def image(width: int = 64, height: int = 48, form: str = "PNG") -> bytes:
     content = io.BytesIO()
     Image.linear_gradient("L").resize((width, height)).convert("RGB").save(content, form)
     return content.getvalue()
+
+
+def chunk(name: bytes, content: bytes = b"") -> bytes:
+    """A chunk of a PNG."""
+    return len(content).to_bytes(4, "big") + name + content + zlib.crc32(name + content).to_bytes(4, "big")
+
+
+def blank(width: int, height: int) -> bytes:
+    """A PNG of any size without its picture."""
+    return PNG[:8] + chunk(b"IHDR", struct.pack(">II5B", width, height, 8, 2, 0, 0, 0)) + chunk(b"IDAT") + PNG[-12:]
 
 
 def data_url(content: bytes, kind: str = "png") -> str:

@@ -79,7 +79,18 @@ class InputImages(Strict):
     fetch_timeout_s: PositiveFloat = 10
     max_per_request: PositiveInt = 32
     max_bytes: PositiveInt = 20 * 1024 * 1024
-    max_pixels: PositiveInt = 50_000_000
+    max_pixels: PositiveInt = Field(50_000_000, description="of one image")
+    max_total_pixels: PositiveInt = Field(100_000_000, description="of all images of a request; 3 bytes each, decoded")
+    measure_timeout_s: PositiveFloat = Field(10, description="in which the images of a request are measured")
+
+
+class InputMedia(Strict):
+    """Bounds on the audio, or on the videos, that chat requests bring to models that take them."""
+
+    max_per_request: PositiveInt = 8
+    max_bytes: PositiveInt = Field(20 * 1024 * 1024, description="of one, decoded from base64")
+    max_total_bytes: PositiveInt = Field(24 * 1024 * 1024, description="of all of a request")
+    check_timeout_s: PositiveFloat = Field(10, description="in which those of a request are checked")
 
 
 class KeptImages(Strict):
@@ -141,6 +152,8 @@ class Config(Strict):
     )
     limits: Limits = Limits()
     input_images: InputImages = InputImages()
+    input_audio: InputMedia = InputMedia()
+    input_videos: InputMedia = InputMedia(max_per_request=2)
     kept_images: KeptImages = KeptImages()
     budgets: BudgetSettings = BudgetSettings()
     ingress: Ingress = Ingress()

@@ -179,7 +179,14 @@ def _by_url(exchange: Exchange) -> bool:
     return exchange.adjusted.gateway.get("response_format") == "url"
 
 
-_FACTS = {"size": STRING, "quality": STRING, "background": STRING, "output_format": one_of(OUTPUT_FORMATS)}
+# OpenAI's own values; others stand under `portico`.
+_FACTS = {
+    "size": STRING,
+    "quality": STRING,
+    "background": STRING,
+    "output_format": one_of(OUTPUT_FORMATS),
+    "portico": record({}, {"size": STRING, "quality": STRING}),
+}
 _USAGE = record(
     {"input_tokens": INTEGER, "output_tokens": INTEGER, "total_tokens": INTEGER},
     {"input_tokens_details": record({"text_tokens": INTEGER, "image_tokens": INTEGER})},

@@ -57,7 +57,7 @@ TABLE = Table(
         Parameter(
             "file",
             File(),
-            "The audio file to transcribe, in any format that FFmpeg reads.",
+            "The audio file to transcribe: mp3, m4a, mp4, wav, webm, ogg, opus, flac, aac, aiff, caf, amr, mkv, mov.",
             required=True,
             capability="transcriptions",
         ),
@@ -131,7 +131,7 @@ TRANSCRIPTIONS = Endpoint(
             "TranscriptionStreamEvent",
             record(
                 {"type": one_of(("transcript.text.delta", "transcript.text.done"))},
-                {"delta": STRING, "text": STRING, "usage": _USAGE},
+                {"delta": STRING, "text": STRING, "portico": record({"usage": _USAGE})},
             ),
         ),
     },

@@ -3,7 +3,6 @@ sees it, and the engine gets bytes only: it never fetches.
 """
 
 import asyncio
-import io
 import ipaddress
 import re
 import socket
@@ -12,17 +11,18 @@ from collections.abc import Iterable
 import aiohttp
 import pybase64
 import yarl
-from PIL import Image
 
+from app.background.thread_calls import ThreadCalls
 from app.config.service import InputImages
+from app.gateway.image_measuring import UnreadableImage, measure
 from app.parameters.parts import ImageSlot
 from contract.errors import ApiError
 
-FORMATS = ("PNG", "JPEG", "WEBP", "GIF")
 DATA_URL = re.compile(r"data:image/[a-z.+-]{1,40};base64,", re.IGNORECASE)
 DEFAULT_PORTS = {"http": 80, "https": 443}
 HEADERS = {"accept": "image/*", "accept-encoding": "identity"}
 CHUNK_BYTES = 64 * 1024
+MEASURED_AT_ONCE = 4  # requests
 # IPv6 addresses that stand for IPv4 ones, which would be reached through a translator: NAT64, 6to4, Teredo.
 TRANSLATED = tuple(map(ipaddress.IPv6Network, ("64:ff9b::/96", "64:ff9b:1::/48", "2002::/16", "2001::/32")))
 
@@ -38,6 +38,7 @@ class ImageLoader:
     def __init__(self, bounds: InputImages, max_total_bytes: int) -> None:
         self._bounds = bounds
         self._max_total_bytes = max_total_bytes  # fetched for one request
+        self._measuring = ThreadCalls("image measuring", bounds.measure_timeout_s, MEASURED_AT_ONCE)
 
     async def load(self, slots: Iterable[ImageSlot]) -> None:
         """Fetch and check the images at `slots`. Raises ApiError for the first that fails."""
@@ -48,13 +49,15 @@ class ImageLoader:
                 f"The request has {len(slots)} images; {self._bounds.max_per_request} are legal.",
                 param=slots[self._bounds.max_per_request].place,
             )
-        remote = [slot for slot in slots if not DATA_URL.match(slot.url)]
-        targets = [self._target(slot) for slot in remote]
-        if remote:
-            await self._fetch_all(remote, targets)
-        for slot in slots:
-            if slot not in remote:
-                await asyncio.to_thread(self._check_inline, slot)
+        targets = [None if DATA_URL.match(slot.url) else self._target(slot) for slot in slots]
+        fetched = await self._fetch_all(slots, targets) if any(targets) else [None] * len(slots)
+        try:
+            urls = await self._measuring.call(self._measured, slots, fetched)
+        except TimeoutError:
+            message = f"The images could not be measured in {self._bounds.measure_timeout_s:g} s. Retry the request."
+            raise ApiError("overloaded", message) from None
+        for slot, url in zip(slots, urls, strict=True):
+            slot.put(url)
 
     def _target(self, slot: ImageSlot) -> yarl.URL:
         """The URL of `slot`, if it may be fetched at all."""
@@ -73,7 +76,8 @@ class ImageLoader:
             raise _refused(slot, "is at a host that this service does not fetch from; send the image as a data: URL")
         return url
 
-    async def _fetch_all(self, slots: list[ImageSlot], targets: list[yarl.URL]) -> None:
+    async def _fetch_all(self, slots: list[ImageSlot], targets: list[yarl.URL | None]) -> list[bytes | None]:
+        """What is at each of `targets`."""
         timeout = aiohttp.ClientTimeout(total=self._bounds.fetch_timeout_s)
         connector = aiohttp.TCPConnector(socket_factory=self._guarded_socket)
         left = [self._max_total_bytes]
@@ -84,12 +88,16 @@ class ImageLoader:
                 asyncio.ensure_future(self._fetch(session, *one, left)) for one in zip(slots, targets, strict=True)
             ]
             try:
-                await asyncio.gather(*tasks)
+                return await asyncio.gather(*tasks)
             finally:
                 for task in tasks:
                     task.cancel()
 
-    async def _fetch(self, session: aiohttp.ClientSession, slot: ImageSlot, url: yarl.URL, left: list[int]) -> None:
+    async def _fetch(
+        self, session: aiohttp.ClientSession, slot: ImageSlot, url: yarl.URL | None, left: list[int]
+    ) -> bytes | None:
+        if url is None:
+            return None
         content = bytearray()
         try:
             async with session.get(url, allow_redirects=False, headers=HEADERS) as response:
@@ -104,7 +112,7 @@ class ImageLoader:
             raise _refused(slot, f"did not answer in {self._bounds.fetch_timeout_s:g} seconds") from None
         except (aiohttp.ClientError, OSError, ValueError):
             raise _refused(slot, UNREACHABLE) from None
-        slot.put(await asyncio.to_thread(self._data_url, slot, bytes(content)))
+        return bytes(content)
 
     def _guarded_socket(self, target: tuple[object, ...]) -> socket.socket:
         """A socket to the resolved address that is about to be connected to; every connection passes here."""
@@ -120,7 +128,26 @@ class ImageLoader:
             return True
         return address.is_global and not address.is_multicast and not any(address in one for one in TRANSLATED)
 
-    def _check_inline(self, slot: ImageSlot) -> None:
+    def _measured(self, slots: list[ImageSlot], fetched: list[bytes | None]) -> list[str]:
+        """The data URL of each image. Only headers are read; the engine decodes. Raises ApiError."""
+        urls, pixels = [], 0
+        for slot, given in zip(slots, fetched, strict=True):
+            content = self._inline(slot) if given is None else given
+            try:
+                image = measure(content)
+            except UnreadableImage as error:
+                raise _unreadable(slot, str(error)) from None
+            pixels += image.pixels
+            if image.pixels > self._bounds.max_pixels:
+                raise _unreadable(slot, f"it has more than {self._bounds.max_pixels} pixels")
+            if pixels > self._bounds.max_total_pixels:
+                most = self._bounds.max_total_pixels
+                raise _unreadable(slot, f"with those before it, the request has more than {most} pixels")
+            encoded = f"data:image/{image.format};base64,{pybase64.b64encode(given).decode()}" if given else slot.url
+            urls.append(encoded)
+        return urls
+
+    def _inline(self, slot: ImageSlot) -> bytes:
         encoded = slot.url.partition(",")[2]
         if len(encoded) > self._bounds.max_bytes // 3 * 4 + 4:
             raise self._too_large(slot)
@@ -128,29 +155,9 @@ class ImageLoader:
             content = pybase64.b64decode(encoded, validate=True)
         except ValueError:
             raise _unreadable(slot, "it is not base64") from None
-        self._check(slot, content)
-
-    def _data_url(self, slot: ImageSlot, content: bytes) -> str:
-        kind = self._check(slot, content)
-        return f"data:image/{kind};base64,{pybase64.b64encode(content).decode()}"
-
-    def _check(self, slot: ImageSlot, content: bytes) -> str:
-        """The format of an image, in lower case. Only its header is read; the engine decodes it."""
         if len(content) > self._bounds.max_bytes:
             raise self._too_large(slot)
-        try:
-            with Image.open(io.BytesIO(content), formats=FORMATS) as image:
-                width, height, kind = image.width, image.height, str(image.format).lower()
-        except Image.DecompressionBombError:
-            raise self._too_many_pixels(slot) from None
-        except Exception:  # a decoder may raise anything at bad bytes
-            raise _unreadable(slot, "it must be a PNG, JPEG, WebP or GIF") from None
-        if width * height > self._bounds.max_pixels:
-            raise self._too_many_pixels(slot)
-        return kind
-
-    def _too_many_pixels(self, slot: ImageSlot) -> ApiError:
-        return _unreadable(slot, f"it has more than {self._bounds.max_pixels} pixels")
+        return content
 
     def _too_large(self, slot: ImageSlot) -> ApiError:
         limit = min(self._bounds.max_bytes, self._max_total_bytes)

@@ -6,7 +6,16 @@ from typing import Any
 
 from app.parameters.kinds import Reading, wrong_type, wrong_value
 from app.parameters.messages import ROLES
-from app.parameters.parts import ImageSlot, PartKind, check_content, check_image, dropped, parts_of, text_part
+from app.parameters.parts import (
+    ImageSlot,
+    PartKind,
+    check_content,
+    check_image,
+    dropped,
+    parts_of,
+    text_part,
+    unsupported_part,
+)
 from app.parameters.row import missing
 from contract.errors import ApiError
 from contract.profile import Profile
@@ -25,9 +34,11 @@ def _check_image(part: dict[str, Any], place: str) -> None:
 
 PARTS = {
     "input_text": text_part("text"),
-    "output_text": text_part("text"),
+    "output_text": text_part("text", "annotations", "logprobs"),
     "refusal": text_part("refusal"),
-    "input_image": PartKind(_check_image, "vision", frozenset({"type", "image_url", "detail", "file_id"})),
+    "input_image": PartKind(_check_image, "vision", dict.fromkeys(("image_url", "detail", "file_id"), ())),
+    "input_audio": unsupported_part("send audio to /v1/chat/completions.", "audio"),
+    "input_file": unsupported_part("files are not read. Send their text."),
 }
 
 

@@ -7,20 +7,24 @@ from typing import Any
 from app.parameters.kinds import Reading, wrong_type, wrong_value
 from app.parameters.parts import (
     ImageSlot,
+    MediaSlot,
     PartKind,
     check_content,
-    check_data_url,
     check_image,
     dropped,
     holder_of,
+    legal_types,
     parts_of,
+    split_data_url,
     text_part,
+    unsupported_part,
 )
 from app.parameters.row import missing
 from contract.profile import Profile
 
 ROLES = ("developer", "system", "user", "assistant", "tool", "function")
 AUDIO_FORMATS = ("wav", "mp3", "flac", "ogg")
+VIDEO_TYPES = {"video/mp4": "mp4", "video/quicktime": "mp4", "video/webm": "webm", "video/x-matroska": "webm"}
 
 
 def _check_image(part: dict[str, Any], place: str) -> None:
@@ -28,7 +32,10 @@ def _check_image(part: dict[str, Any], place: str) -> None:
 
 
 def _check_video(part: dict[str, Any], place: str) -> None:
-    check_data_url(holder_of(part, "video_url", place), "url", f"{place}.video_url")
+    url = holder_of(part, "video_url", place).get("url")
+    if not isinstance(url, str):
+        raise wrong_type(f"{place}.video_url.url", "a string")
+    split_data_url(url, f"{place}.video_url.url", VIDEO_TYPES)
 
 
 def _check_audio(part: dict[str, Any], place: str) -> None:
@@ -42,9 +49,10 @@ def _check_audio(part: dict[str, Any], place: str) -> None:
 PARTS = {
     "text": text_part("text"),
     "refusal": text_part("refusal"),
-    "image_url": PartKind(_check_image, "vision", frozenset({"type", "image_url"})),
-    "input_audio": PartKind(_check_audio, "audio", frozenset({"type", "input_audio"})),
-    "video_url": PartKind(_check_video, "video", frozenset({"type", "video_url"})),
+    "image_url": PartKind(_check_image, "vision", {"image_url": ("url", "detail")}),
+    "input_audio": PartKind(_check_audio, "audio", {"input_audio": ("data", "format")}),
+    "video_url": PartKind(_check_video, "video", {"video_url": ("url",)}),
+    "file": unsupported_part("files are not read. Send their text."),
 }
 
 
@@ -64,7 +72,7 @@ class Messages:
         return "an array of messages"
 
     def schema(self) -> dict[str, Any]:
-        part = {"type": "object", "properties": {"type": {"enum": list(PARTS)}}, "required": ["type"]}
+        part = {"type": "object", "properties": {"type": {"enum": legal_types(PARTS)}}, "required": ["type"]}
         message = {
             "type": "object",
             "properties": {
@@ -99,6 +107,18 @@ def images(request: dict[str, Any]) -> Iterator[ImageSlot]:
     for number, message in enumerate(request["messages"]):
         for index, part in parts_of(message.get("content"), "image_url"):
             yield ImageSlot(part["image_url"], "url", f"messages.{number}.content.{index}.image_url.url")
+
+
+def media(request: dict[str, Any]) -> Iterator[MediaSlot]:
+    """The audio and the videos of a checked request."""
+    for number, message in enumerate(request["messages"]):
+        place = f"messages.{number}.content"
+        for index, part in parts_of(message.get("content"), "input_audio"):
+            audio = part["input_audio"]
+            yield MediaSlot("audio", audio["format"], audio["data"], f"{place}.{index}.input_audio.data")
+        for index, part in parts_of(message.get("content"), "video_url"):
+            where = f"{place}.{index}.video_url.url"
+            yield MediaSlot("video", *split_data_url(part["video_url"]["url"], where, VIDEO_TYPES), where)
 
 
 def check_tool_results(legal: dict[str, Any], _: Profile) -> tuple[()]:

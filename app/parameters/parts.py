@@ -1,11 +1,12 @@
 """The content of a message: a string, or an array of content parts, which chat and responses name differently."""
 
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 from app.parameters.adjust import lacking
 from app.parameters.kinds import UNKNOWN, wrong_type, wrong_value
+from contract.errors import ApiError
 from contract.profile import Profile
 
 DETAILS = ("auto", "low", "high", "original")
@@ -18,8 +19,10 @@ class PartKind:
 
     check: Callable[[dict[str, Any], str], None]
     capability: str | None = None
-    # The only fields that an image, audio or video part may have: an engine's own would name its cache. None: any.
-    fields: frozenset[str] | None = None
+    # The only fields that a part may have beside `type`, and those of the object in each, if it holds one. An engine's
+    # own would name its cache.
+    fields: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    refused: bool = False  # by name, whatever the model is
 
 
 Kinds = Mapping[str, PartKind]
@@ -42,8 +45,32 @@ class ImageSlot:
         self.holder[self.field] = url
 
 
-def text_part(field: str) -> PartKind:
-    return PartKind(lambda part, place: _need_string(part, field, place))
+@dataclass(frozen=True, slots=True)
+class MediaSlot:
+    """Audio or a video in a request, in base64."""
+
+    medium: str  # audio or video
+    form: str  # wav, mp3, mp4, ...
+    encoded: str
+    place: str  # the `param` of an error
+
+
+def text_part(name: str, *more: str) -> PartKind:
+    """A part whose text is in `name`. `more` are fields that clients send back to us as they got them."""
+    return PartKind(lambda part, place: _need_string(part, name, place), fields=dict.fromkeys((name, *more), ()))
+
+
+def unsupported_part(why: str, capability: str | None = None) -> PartKind:
+    """A part that is refused by name: for the capability that the model lacks, else for `why`."""
+
+    def refuse(_part: dict[str, Any], place: str) -> None:
+        raise ApiError("unsupported_parameter", f"`{place}` is not supported: {why}", param=place)
+
+    return PartKind(refuse, capability, refused=True)
+
+
+def legal_types(kinds: Kinds) -> list[str]:
+    return [name for name, kind in kinds.items() if not kind.refused]
 
 
 def check_content(content: Any, place: str, kinds: Kinds, profile: Profile) -> list[str]:
@@ -58,17 +85,26 @@ def check_content(content: Any, place: str, kinds: Kinds, profile: Profile) -> l
 def _check(part: Any, place: str, kinds: Kinds, profile: Profile) -> list[str]:
     if not isinstance(part, dict):
         raise wrong_type(place, "an object")
-    name = part.get("type")
-    kind = kinds.get(name) if isinstance(name, str) else None
+    type_ = part.get("type")
+    kind = kinds.get(type_) if isinstance(type_, str) else None
     if kind is None:
-        raise wrong_value(f"{place}.type", "one of " + ", ".join(kinds))
+        raise wrong_value(f"{place}.type", "one of " + ", ".join(legal_types(kinds)))
     if kind.capability is not None and kind.capability not in profile.capabilities:
         raise lacking(kind.capability, place)
     kind.check(part, place)
-    extra = [] if kind.fields is None else [field for field in part if field not in kind.fields]
-    for field in extra:
-        del part[field]
-    return [f"{place}.{field}" for field in extra]
+    gone = _removed(part, ("type", *kind.fields), place)
+    for name, inner in kind.fields.items():
+        if inner:
+            gone += _removed(part[name], inner, f"{place}.{name}")
+    return gone
+
+
+def _removed(holder: dict[str, Any], legal: Iterable[str], place: str) -> list[str]:
+    """Take all fields but the `legal` ones out of `holder`. Returns their places."""
+    extra = [name for name in holder if name not in legal]
+    for name in extra:
+        del holder[name]
+    return [f"{place}.{name}" for name in extra]
 
 
 def dropped(places: list[str], name: str) -> tuple[tuple[str, str], ...]:
@@ -91,11 +127,14 @@ def check_image(holder: dict[str, Any], field: str, place: str) -> None:
         raise wrong_value(f"{place}.detail", "one of " + ", ".join(DETAILS))
 
 
-def check_data_url(holder: dict[str, Any], field: str, place: str) -> None:
-    """A `data:` URL; nothing is fetched for the client."""
-    _need_string(holder, field, place)
-    if not holder[field].startswith("data:"):
-        raise wrong_value(f"{place}.{field}", "a data: URL. Other URLs are not fetched for this type of part")
+def split_data_url(url: str, place: str, media_types: Mapping[str, str]) -> tuple[str, str]:
+    """The format and the base64 of a `data:` URL of one of `media_types`; nothing is fetched for the client."""
+    head, _, encoded = url.partition(";base64,")
+    form = media_types.get(head.removeprefix("data:").lower()) if head.startswith("data:") and encoded else None
+    if form is None:
+        legal = ", ".join(media_types)
+        raise wrong_value(place, f"a data: URL in base64 of {legal}. Other URLs are not fetched for this type of part")
+    return form, encoded
 
 
 def parts_of(content: Any, kind: str) -> Iterator[tuple[int, dict[str, Any]]]:

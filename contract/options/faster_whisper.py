@@ -51,3 +51,8 @@ class TranscriberOptions(Strict):
     vad: bool = Field(True, description="leave out what is not speech, unless the client says `vad_filter`")
     vad_parameters: VoiceDetection = VoiceDetection()
     max_audio_seconds: PositiveFloat = Field(3600, le=6 * 3600, description="of one recording; an hour takes 230 MB")
+    decoding_cpu_s: PositiveInt = Field(120, description="of the decoding of one recording; an hour takes about 10")
+    decoding_memory_bytes: PositiveInt = Field(
+        256 * 1024 * 1024,
+        description="of the process that decodes one recording; there are as many as requests under way at most",
+    )

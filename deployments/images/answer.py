@@ -14,6 +14,9 @@ from deployments.images.batches import Image, ImageJob
 from deployments.images.encoding import encoded
 from deployments.images.pipeline import Shape
 
+# What OpenAI's fields may hold. Other values stand under `portico`, and an event, which must have the field, has
+# `auto` then.
+OPENAI_VALUES = {"size": ("1024x1024", "1024x1536", "1536x1024"), "quality": ("low", "medium", "high")}
 BLOCKED = "The safety checker of this model blocked the image. Change the prompt or the seed."
 
 
@@ -23,12 +26,16 @@ class ImagesAnswer:
     def __init__(self, parameters: dict[str, Any], shape: Shape, prompt_tokens: int, images: int) -> None:
         self._format = parameters.get("output_format", "png")
         self._compression = parameters.get("output_compression")
-        self._facts = {
+        facts = {
             "size": f"{shape.width}x{shape.height}",
             "quality": parameters.get("quality"),
             "background": parameters.get("background", "opaque"),
             "output_format": self._format,
         }
+        given = {name: value for name, value in facts.items() if value is not None}
+        self._facts = {name: value for name, value in given.items() if value in OPENAI_VALUES.get(name, (value,))}
+        others = {name: value for name, value in given.items() if name not in self._facts}
+        self._portico = {"portico": others} if others else {}
         generated = image_tokens(shape.width, shape.height, images)
         self.usage = {
             "input_tokens": prompt_tokens,
@@ -42,7 +49,7 @@ class ImagesAnswer:
     async def whole(self, jobs: list[ImageJob]) -> bytes:
         """The body with all images. Raises ApiError where one is blocked, and what the pipeline raised."""
         data = [{"b64_json": await self._base64((await _result(job)).image)} for job in jobs]
-        facts = {name: value for name, value in self._facts.items() if value is not None}
+        facts = self._facts | self._portico
         return orjson.dumps({"created": int(time.time()), "data": data, **facts, "usage": self.usage})
 
     async def next_event(self, job: ImageJob) -> bytes:
@@ -51,7 +58,7 @@ class ImagesAnswer:
         self.ended = result.partial is None
         kind = "image_generation.completed" if self.ended else "image_generation.partial_image"
         content: dict[str, Any] = {"type": kind, "b64_json": await self._base64(result.image)}
-        content |= {"created_at": int(time.time())} | self._facts | {"quality": self._facts["quality"] or "auto"}
+        content |= {"created_at": int(time.time()), "size": "auto", "quality": "auto"} | self._facts | self._portico
         content |= {"usage": self.usage} if self.ended else {"partial_image_index": result.partial}
         return sse.event(content, kind)
 

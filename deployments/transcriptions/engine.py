@@ -12,9 +12,9 @@ from contract.options.catalog import ServedModel
 from contract.options.faster_whisper import TranscriberOptions
 from contract.profile import Profile
 from contract.protocol import EVENT_STREAM, RequestHead, ResponseHead, ResponseItem, ResponseTail, split
+from deployments.audio.recording import DecodingLimits, Recording
 from deployments.replica import Engine
 from deployments.transcriptions import formats
-from deployments.transcriptions.audio_decoding import Recording
 from deployments.transcriptions.transcriber import Step, Transcriber, TranscriptionRequest
 from deployments.transcriptions.transcript import Transcript
 
@@ -57,7 +57,9 @@ class FasterWhisperEngine(Engine):
         """Closing it ends the work with the step that is under way."""
         fields, content = split(body)
         parameters = orjson.loads(fields)
-        recording = Recording(content, self._transcriber.options.max_audio_seconds)
+        options = self._transcriber.options
+        limits = DecodingLimits(options.max_audio_seconds, options.decoding_cpu_s, options.decoding_memory_bytes)
+        recording = Recording(content, limits)
         async with aclosing(self._steps(recording, _request(parameters))) as steps:
             if not parameters.get("stream"):
                 yield await _whole(steps, recording, parameters)

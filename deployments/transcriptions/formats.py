@@ -7,7 +7,7 @@ import orjson
 
 from contract import sse
 from contract.options.whisper_languages import LANGUAGES
-from deployments.transcriptions.transcript import Segment, Transcript
+from deployments.transcriptions.transcript import Segment, Transcript, in_time_order
 
 Body = tuple[str, bytes]  # the media type and the content
 
@@ -19,6 +19,7 @@ def usage(seconds: float) -> dict[str, Any]:
 
 def body(transcript: Transcript, response_format: str, granularities: list[str]) -> Body:
     """`transcript` in one of the values of `response_format`."""
+    transcript = transcript._replace(segments=in_time_order(transcript.segments))
     if response_format == "verbose_json":
         return "application/json", orjson.dumps(_verbose(transcript, granularities))
     return WRITERS[response_format](transcript)
@@ -31,8 +32,8 @@ def delta(segment: Segment, first: bool) -> tuple[str, bytes]:
 
 
 def done(text: str, seconds: float) -> bytes:
-    """The last event: all texts before it together."""
-    return sse.event({"type": "transcript.text.done", "text": text, "usage": usage(seconds)})
+    """The last event: all texts before it together. OpenAI's `usage` of it is in tokens only, so ours is beside it."""
+    return sse.event({"type": "transcript.text.done", "text": text, "portico": {"usage": usage(seconds)}})
 
 
 def _json(transcript: Transcript) -> Body:
@@ -71,7 +72,7 @@ def _verbose(transcript: Transcript, granularities: list[str]) -> dict[str, Any]
         "usage": usage(transcript.seconds),
     }
     if "word" in granularities:
-        words = [word for segment in transcript.segments for word in segment.words]
+        words = in_time_order([word for segment in transcript.segments for word in segment.words])
         content["words"] = [{"word": word.text.strip(), "start": word.start, "end": word.end} for word in words]
     if "segment" in granularities or not granularities:
         content["segments"] = [

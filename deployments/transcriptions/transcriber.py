@@ -11,7 +11,7 @@ from contract.options.catalog import ServedModel
 from contract.options.faster_whisper import TranscriberOptions
 from contract.options.whisper_languages import LANGUAGES
 from contract.profile import Profile
-from deployments.transcriptions.audio_decoding import SAMPLE_RATE, Recording, Samples
+from deployments.audio.recording import SAMPLE_RATE, Recording, Samples
 from deployments.transcriptions.transcript import Segment, Word
 
 NO_LOGPROBS = "faster-whisper gives no log-probabilities of tokens"

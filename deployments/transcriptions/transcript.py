@@ -1,6 +1,7 @@
 """The text of a recording, and the times of its parts."""
 
-from typing import NamedTuple
+from itertools import pairwise
+from typing import NamedTuple, TypeVar
 
 
 class Word(NamedTuple):
@@ -36,3 +37,20 @@ class Transcript(NamedTuple):
     @property
     def text(self) -> str:
         return "".join(segment.text for segment in self.segments).strip()
+
+
+Timed = TypeVar("Timed", Word, Segment)
+
+
+def in_time_order(spans: list[Timed]) -> list[Timed]:
+    """`spans` in the order of the text, none of which begins before the one before it, or ends after the next begins.
+
+    A model may write its times in any order.
+    """
+    starts: list[float] = []
+    for span in spans:
+        starts.append(max(span.start, starts[-1]) if starts else span.start)
+    return [
+        span._replace(start=start, end=min(max(start, span.end), limit))
+        for span, (start, limit) in zip(spans, pairwise([*starts, float("inf")]), strict=True)
+    ]

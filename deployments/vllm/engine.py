@@ -22,6 +22,7 @@ from deployments.vllm.adapter import VllmServer, reported, start_server
 from deployments.vllm.answer import answer
 from deployments.vllm.chat import ChatDialect
 from deployments.vllm.dialect import Dialect
+from deployments.vllm.input_audio import with_decoded_audio
 from deployments.vllm.responses import ResponsesDialect
 
 TRIAL_TOKENS = 2
@@ -89,3 +90,8 @@ class VllmChatEngine(VllmEngine):
         "messages": [{"role": "user", "content": "ready?"}],
         "max_tokens": TRIAL_TOKENS,
     }
+
+    async def answer(self, request: RequestHead, body: bytes) -> AsyncGenerator[ResponseItem]:
+        async with aclosing(super().answer(request, await with_decoded_audio(body))) as items:
+            async for item in items:
+                yield item

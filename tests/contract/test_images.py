@@ -37,7 +37,8 @@ def test_a_prompt_becomes_an_image(client: Any, model: str) -> None:
     answer = client.images.generate(model=model, prompt="a small boat")
     (item,) = answer.data
     assert pixels(item).shape == (64, 64, 3)
-    assert (answer.size, answer.output_format, answer.background) == ("64x64", "png", "opaque")
+    assert (answer.size, answer.output_format, answer.background) == (None, "png", "opaque")
+    assert answer.portico == {"size": "64x64"}
     assert abs(answer.created - time.time()) < 60
     usage = answer.usage
     assert usage.input_tokens == usage.input_tokens_details.text_tokens > 0
@@ -51,7 +52,7 @@ def test_several_images_of_a_size_and_a_kind(client: Any) -> None:
     )
     assert [pixels(item).shape for item in answer.data] == [(64, 96, 3)] * 3
     assert {opened(base64.b64decode(item.b64_json)).format for item in answer.data} == {"WEBP"}
-    assert (answer.size, answer.output_format) == ("96x64", "webp")
+    assert (answer.portico, answer.output_format) == ({"size": "96x64"}, "webp")
     assert not np.array_equal(pixels(answer.data[0]), pixels(answer.data[1]))
 
 
@@ -86,7 +87,8 @@ def test_a_stream_shows_the_image_as_it_becomes(client: Any) -> None:
     assert [event.type for event in events] == ["image_generation.partial_image"] * 2 + ["image_generation.completed"]
     assert [event.partial_image_index for event in events[:2]] == [0, 1]
     last = events[-1]
-    assert (last.size, last.output_format, last.usage.output_tokens) == ("64x64", "png", 16)
+    assert (last.size, last.output_format, last.usage.output_tokens) == ("auto", "png", 16)
+    assert last.portico == {"size": "64x64"}
     distances = [np.abs(pixels(event) - pixels(last)).mean() for event in events]
     assert distances[0] > distances[1] > distances[2] == 0
     whole = client.images.generate(model=FLUX_MODEL, prompt="a small boat", extra_body={"seed": 4})

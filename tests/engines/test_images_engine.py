@@ -70,7 +70,7 @@ async def test_other_shapes_wait_for_a_batch_of_their_own() -> None:
     sizes = ["64x64", "64x96", "64x64", "64x96"]
     answers = await asyncio.gather(*(answer(served, size=size) for size in sizes))
     await first
-    assert [one["size"] for one in answers] == sizes
+    assert [one["portico"]["size"] for one in answers] == sizes
     assert [pixels(one["data"][0]["b64_json"]).shape[:2] for one in answers] == [(64, 64), (96, 64)] * 2
     assert batches(served).begun == 1 + 2
 

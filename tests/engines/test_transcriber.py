@@ -19,8 +19,8 @@ from contract.options.faster_whisper import TranscriberOptions
 from contract.options.whisper_languages import CODES_BY_NAME, LANGUAGES
 from contract.project import PROJECT_FOLDER
 from contract.protocol import TRANSCRIPTIONS_ROUTE, RequestHead, ResponseHead, ResponseTail, join
+from deployments.audio.recording import SAMPLE_RATE, DecodingLimits, Recording
 from deployments.replica import Replica
-from deployments.transcriptions.audio_decoding import SAMPLE_RATE, Recording
 from deployments.transcriptions.engine import in_steps
 from deployments.transcriptions.transcriber import (
     CUT_WITHIN_SECONDS,
@@ -37,6 +37,7 @@ from tests.recordings import TEXT, encoded, silence, voice
 SOURCE = str(PROJECT_FOLDER / "local_models" / "pocket-whisper")
 OPTIONS = {"device": "cpu", "cpu_threads": 1, "beam_size": 1, "temperatures": [0.0], "max_new_tokens": 16}
 HEAD = RequestHead(TRANSCRIPTIONS_ROUTE, "", False, {})
+LIMITS = DecodingLimits(4000, 120, 2**29)
 PART_SECONDS = PART_WINDOWS * WINDOW_SECONDS
 SHORT = encoded(voice(8), "flac")
 LONG = encoded(voice(75), "flac")
@@ -57,7 +58,7 @@ async def replica() -> Replica:
 
 
 def segments(transcriber: Transcriber, content: bytes, **parameters: Any) -> list[Segment]:
-    recording = Recording(content, 4000)
+    recording = Recording(content, LIMITS)
     return [found.segment for found in transcriber.transcribe(recording, TranscriptionRequest(**parameters)) if found]
 
 
@@ -89,7 +90,7 @@ class TestTranscribe:
 
     def test_the_language_is_detected_or_taken(self, transcriber: Transcriber) -> None:
         def languages(**parameters: Any) -> set[str]:
-            steps = transcriber.transcribe(Recording(LONG, 4000), TranscriptionRequest(**parameters))
+            steps = transcriber.transcribe(Recording(LONG, LIMITS), TranscriptionRequest(**parameters))
             return {found.language for found in steps if found}
 
         assert len(languages()) == 1

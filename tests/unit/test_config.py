@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
 from app.commands.serve import check_local_key
 from app.config.model_entry import ENGINE_ENV
@@ -32,6 +33,26 @@ def test_the_production_config_scales_several_models_on_gpus_and_knows_no_local_
     assert any(model.scale.max_replicas > model.scale.min_replicas for model in config.models)
     assert config.keys == []
     assert str(config.key_path()) == "/etc/portico/keys.json"
+
+
+MANIFEST = PROJECT_FOLDER / "cluster" / "kuberay" / "rayservice.yaml"
+
+
+def shipped_configs() -> dict[str, Any]:
+    """Each shipped Serve configuration by where it is: files, and the text in the RayService manifest."""
+    configs = {path.name: yaml.safe_load(path.read_text()) for path in CONFIGS}
+    return configs | {MANIFEST.name: yaml.safe_load(yaml.safe_load(MANIFEST.read_text())["spec"]["serveConfigV2"])}
+
+
+@pytest.mark.parametrize("name", shipped_configs())
+def test_no_chat_model_of_a_shipped_config_may_fill_its_answer_with_whitespace(name: str) -> None:
+    """Where a grammar allows whitespace between fields, a model can go on with it up to its token limit."""
+    (application,) = shipped_configs()[name]["applications"]
+    chat = [model for model in application["args"]["models"] if model["task"] == "chat"]
+    assert chat
+    for model in chat:
+        options = model["engine_kwargs"].get("structured_outputs_config")
+        assert options == {"backend": "xgrammar", "disable_any_whitespace": True}, model["id"]
 
 
 def entry(**changes: Any) -> dict[str, Any]:

@@ -1,5 +1,6 @@
 """Images of chat and responses before any engine sees them: what is fetched, what is refused, what is measured."""
 
+import threading
 from collections.abc import Iterator
 from contextlib import nullcontext
 from typing import Any
@@ -7,10 +8,11 @@ from typing import Any
 import pytest
 
 from app.config.service import InputImages
+from app.gateway import input_images
 from app.gateway.input_images import ImageLoader
 from app.parameters.parts import ImageSlot
 from contract.errors import ApiError
-from tests.sample_images import IMAGE_BOUNDS, PNG, TOO_LARGE, TOO_MANY_PIXELS, ImageServer, data_url, image
+from tests.sample_images import IMAGE_BOUNDS, PNG, TOO_LARGE, TOO_MANY_PIXELS, ImageServer, blank, data_url, image
 
 LOOPBACK: dict[str, Any] = {"allowed_networks": ["127.0.0.0/8", "::1/128"]}
 
@@ -68,6 +70,30 @@ async def test_too_many_pixels_in_few_bytes() -> None:
     error = await fault(data_url(TOO_MANY_PIXELS))
     assert (error.status, error.code) == (422, "invalid_image")
     assert "250000 pixels" in error.message
+
+
+async def test_too_many_pixels_in_all_images_together(server: ImageServer) -> None:
+    inline, remote = data_url(image(400, 500)), server.url("/good.png")
+    bounds = {"max_total_pixels": 403_072, "allowed_domains": [server.host], **LOOPBACK}
+    assert len(await load(inline, inline, remote, **bounds)) == 3
+    error = await fault(inline, remote, inline, remote, **bounds)
+    assert (error.status, error.code, error.param) == (422, "invalid_image", "images.3")
+    assert "more than 403072 pixels" in error.message
+
+
+async def test_two_of_the_largest_images_are_legal_but_not_three() -> None:
+    largest = data_url(blank(10_000, 5_000))
+    bounds = InputImages().model_dump()
+    assert len(await load(largest, largest, **bounds)) == 2
+    assert (await fault(largest, largest, largest, **bounds)).param == "images.2"
+
+
+async def test_measuring_has_a_time_limit(monkeypatch: pytest.MonkeyPatch) -> None:
+    released = threading.Event()
+    monkeypatch.setattr(input_images, "measure", lambda _: released.wait(60))
+    error = await fault(data_url(PNG), measure_timeout_s=0.1)
+    released.set()
+    assert (error.status, error.code, error.retry_after) == (503, "overloaded", 5)
 
 
 async def test_too_many_images() -> None:

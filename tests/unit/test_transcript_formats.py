@@ -3,10 +3,16 @@
 import json
 from typing import Any
 
-from openai.types.audio import Transcription, TranscriptionVerbose
+import pytest
+from openai.types.audio import (
+    Transcription,
+    TranscriptionTextDeltaEvent,
+    TranscriptionTextDoneEvent,
+    TranscriptionVerbose,
+)
 
 from deployments.transcriptions.formats import body, delta, done
-from deployments.transcriptions.transcript import Segment, Transcript, Word
+from deployments.transcriptions.transcript import Segment, Transcript, Word, in_time_order
 
 
 def segment(text: str, start: float, end: float, words: list[Word] | None = None) -> Segment:
@@ -82,5 +88,45 @@ def test_verbose_json_has_the_times_that_were_asked_for() -> None:
 def test_the_deltas_of_a_stream_are_its_text() -> None:
     texts = [delta(one, first=number == 0)[0] for number, one in enumerate(FOX.segments)]
     assert "".join(texts) == FOX.text
-    event = json.loads(done("a", 2.004).removeprefix(b"data: "))
-    assert event == {"type": "transcript.text.done", "text": "a", "usage": {"type": "duration", "seconds": 2.0}}
+
+
+def test_the_events_of_a_stream_are_of_openai_s_types() -> None:
+    _, event = delta(FOX.segments[0], first=True)
+    TranscriptionTextDeltaEvent.model_validate_json(event.removeprefix(b"data: "), strict=True)
+    event = done("a", 2.004).removeprefix(b"data: ")
+    assert TranscriptionTextDoneEvent.model_validate_json(event, strict=True).usage is None
+    seconds = {"type": "duration", "seconds": 2.0}
+    assert json.loads(event) == {"type": "transcript.text.done", "text": "a", "portico": {"usage": seconds}}
+
+
+# What a model may write: times that go back, overlap, and end before they begin.
+DISORDERED = Transcript(
+    "en",
+    30,
+    [
+        segment(" a", 5, 28, [Word(" a", 6, 8)]),
+        segment(" b", 2, 4, [Word(" b", 3, 2)]),
+        segment(" c", 10, 12, [Word(" c", 11, 29), Word(" c", 11, 12)]),
+        segment(" d", 11, 9),
+    ],
+)
+
+
+def test_segments_are_in_time_order_whatever_the_model_says() -> None:
+    content = json.loads(written(DISORDERED, "verbose_json", "segment", "word"))
+    segments = [(one["text"], one["start"], one["end"]) for one in content["segments"]]
+    assert segments == [(" a", 5, 5), (" b", 5, 5), (" c", 10, 11), (" d", 11, 11)]
+    words = [(one["word"], one["start"], one["end"]) for one in content["words"]]
+    assert words == [("a", 6, 6), ("b", 6, 6), ("c", 11, 11), ("c", 11, 12)]
+
+
+@pytest.mark.parametrize("form", ["srt", "vtt"])
+def test_cues_are_in_time_order_whatever_the_model_says(form: str) -> None:
+    times = [time for line in written(DISORDERED, form).splitlines() if " --> " in line for time in line.split(" --> ")]
+    assert len(times) == 8
+    assert times == sorted(times)
+
+
+def test_times_that_are_in_order_are_not_changed() -> None:
+    assert in_time_order(FOX.segments) == FOX.segments
+    assert in_time_order([]) == []

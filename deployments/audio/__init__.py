@@ -1,0 +1,1 @@
+"""Audio that clients send, decoded."""

@@ -21,7 +21,7 @@ from deployments.vllm.errors import ErrorMap, Reported, unreported
 DEFAULTS: dict[str, Any] = {
     "completed_at": None,
     "error": None,
-    "text": {"format": {"type": "text"}},
+    "text": {},
     "reasoning": {"effort": None, "summary": None},
     "top_logprobs": 0,
     "usage": NO_USAGE,
@@ -118,8 +118,8 @@ def mend(response: dict[str, Any], echo: dict[str, Any]) -> None:
     response["metadata"] = response.get("metadata") or {}
     if not response["tools"] and response["tool_choice"] == "none":
         response["tool_choice"] = "auto"
-    response["text"].pop("verbosity", None)
-    _remove_nulls(response["text"].get("format", {}))
+    response["text"] = {"format": response["text"].get("format") or {"type": "text"}}
+    _remove_nulls(response["text"]["format"])
     response["reasoning"] = {"effort": None, "summary": None} | {
         name: value for name, value in response["reasoning"].items() if value is not None
     }

@@ -61,6 +61,7 @@ RESPONSE_BODIES: dict[str, dict[str, Any]] = {
         "instructions": "Be brief.", "reasoning": {"effort": "low"}, "truncation": "auto", "user": "somebody",
     },
     "logprobs": {"max_output_tokens": 6, "include": ["message.output_text.logprobs"], "top_logprobs": 2},
+    "verbosity": {"max_output_tokens": 6, "text": {"verbosity": "low"}},
     "JSON object": {"max_output_tokens": 40, "text": {"format": {"type": "json_object"}}},
     "JSON schema": {"max_output_tokens": 100, "text": FLAT_FORMAT},
     "tools, auto": {"max_output_tokens": 6, "tools": FLAT_TOOLS},

@@ -133,6 +133,11 @@ def test_null_fields_that_openai_lacks_go() -> None:
     assert response["reasoning"] == {"effort": None, "summary": None}
 
 
+@pytest.mark.parametrize("text", [None, {"format": None, "verbosity": "low"}])
+def test_a_text_without_a_format_is_plain(text: Any) -> None:
+    assert whole(text=text)["text"] == {"format": {"type": "text"}}
+
+
 @pytest.mark.parametrize(("arguments", "status"), [('{"a": [', "incomplete"), ("", "incomplete"), ("{}", "completed")])
 async def test_a_call_that_was_cut_says_so(arguments: str, status: str) -> None:
     """A whole one does not: then what was cut is the beginning of another, of which there is nothing to show."""

@@ -47,6 +47,8 @@ class Service:
     process: subprocess.Popen[bytes]
     log: Path
     key_file: Path
+    was_broken: bool = False  # a test has killed parts of it, so that it may log tracebacks
+    log_read: int = 0  # bytes that were looked through for tracebacks
 
     @property
     def base_url(self) -> str:
@@ -56,6 +58,12 @@ class Service:
     def output(self) -> str:
         """What it has printed so far, without colours."""
         return re.sub(r"\x1b\[\d+m", "", self.log.read_text())
+
+    def assert_no_new_traceback(self) -> None:
+        new = self.log.read_bytes()[self.log_read :]
+        self.log_read += len(new)
+        before, traceback, after = new.decode(errors="replace").partition("Traceback")
+        assert self.was_broken or not traceback, f"in the log: {before[-2000:]}{traceback}{after[:6000]}"
 
     @property
     def ray_address(self) -> str:
@@ -202,6 +210,18 @@ def service(image_server: ImageServer, tmp_path_factory: pytest.TempPathFactory,
 
 def assert_stops(service: Service) -> None:
     assert service.stop() == [], "Ctrl-C left processes behind"
+    service.assert_no_new_traceback()
+
+
+@pytest.fixture(autouse=True)
+def no_traceback(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Whatever a test sends, the shared service logs no traceback. Ray forwards logs late: the next test may fail."""
+    uses = "service" in request.fixturenames
+    service = request.getfixturevalue("service") if uses else None
+    yield
+    if service is not None:
+        service.was_broken |= "faults" in request.node.path.parts
+        service.assert_no_new_traceback()
 
 
 @pytest.fixture(scope="session")

@@ -124,15 +124,16 @@ def failure_event(_exchange: Exchange, error: ApiError, _first: bytes, _events: 
 
 _USAGE = record(
     {"prompt_tokens": INTEGER, "completion_tokens": INTEGER, "total_tokens": INTEGER},
-    {"prompt_tokens_details": nullable(OBJECT), "completion_tokens_details": nullable(OBJECT)},
+    {"prompt_tokens_details": OBJECT, "completion_tokens_details": OBJECT},
 )
 _LOGPROB = {"token": STRING, "logprob": NUMBER, "bytes": nullable(array(INTEGER))}
-_LOGPROBS = nullable(record({"content": nullable(array(record(_LOGPROB | {"top_logprobs": array(record(_LOGPROB))})))}))
+_TOKENS = nullable(array(record(_LOGPROB | {"top_logprobs": array(record(_LOGPROB))})))
+_LOGPROBS = nullable(record({"content": _TOKENS, "refusal": _TOKENS}))
 _FUNCTION = record({"name": STRING, "arguments": STRING})
 _CALL = record({"id": STRING, "type": const("function"), "function": _FUNCTION})
 _MESSAGE = record(
-    {"role": const("assistant"), "content": nullable(STRING)},
-    {"refusal": nullable(STRING), "reasoning": STRING, "tool_calls": array(_CALL)},
+    {"role": const("assistant"), "content": nullable(STRING), "refusal": nullable(STRING)},
+    {"reasoning": STRING, "tool_calls": array(_CALL)},
 )
 _CALL_DELTA = record({"index": INTEGER}, {"id": STRING, "type": const("function"), "function": {"type": "object"}})
 _DELTA = record(
@@ -147,8 +148,8 @@ _DELTA = record(
 )
 _FINISH_REASON = one_of(("stop", "length", "tool_calls", "content_filter"))
 _BOTH = {"id": STRING, "created": INTEGER, "model": STRING}
-_OPTIONAL = {"system_fingerprint": nullable(STRING), "service_tier": nullable(STRING), "metadata": OBJECT}
-_CHOICE = record({"index": INTEGER, "message": _MESSAGE, "finish_reason": _FINISH_REASON}, {"logprobs": _LOGPROBS})
+_OPTIONAL = {"system_fingerprint": STRING, "service_tier": STRING, "metadata": OBJECT}
+_CHOICE = record({"index": INTEGER, "message": _MESSAGE, "finish_reason": _FINISH_REASON, "logprobs": _LOGPROBS})
 _CHUNK_CHOICE = record(
     {"index": INTEGER, "delta": _DELTA, "finish_reason": nullable(_FINISH_REASON)}, {"logprobs": _LOGPROBS}
 )
@@ -166,7 +167,7 @@ CHAT = Endpoint(
             "ChatCompletionChunk",
             record(
                 _BOTH | {"object": const("chat.completion.chunk"), "choices": array(_CHUNK_CHOICE)},
-                _OPTIONAL | {"usage": nullable(_USAGE)},
+                _OPTIONAL | {"usage": _USAGE},
             ),
         ),
     },

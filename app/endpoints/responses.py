@@ -31,6 +31,7 @@ from app.parameters.tools import ResponseFormat, ToolChoice, Tools
 from contract import sse
 from contract.errors import ApiError
 from contract.protocol import EVENT_STREAM, RESPONSES_ROUTE
+from contract.responses import NO_USAGE
 
 TOOL_CHOICE = ToolChoice(nested=False)
 NOTHING_STORED = "responses are not stored; send the whole conversation in `input`."
@@ -110,7 +111,7 @@ def failure_event(exchange: Exchange, error: ApiError, first: bytes, events: int
 
 # A Response of which nothing is known but the request.
 NOTHING_GENERATED: dict[str, Any] = {
-    "object": "response", "completed_at": None, "incomplete_details": None, "output": [], "usage": None,
+    "object": "response", "completed_at": None, "incomplete_details": None, "output": [], "usage": NO_USAGE,
     "previous_response_id": None, "store": False, "background": False, "service_tier": "default",
     "instructions": None, "tools": [], "tool_choice": "auto", "parallel_tool_calls": True, "max_tool_calls": None,
     "text": {"format": {"type": "text"}}, "reasoning": {"effort": None, "summary": None}, "truncation": "disabled",
@@ -160,7 +161,7 @@ _FIELDS = {
     "object": const("response"), "id": STRING, "model": STRING, "created_at": INTEGER,
     "completed_at": nullable(INTEGER), "status": one_of(("in_progress", "completed", "incomplete", "failed")),
     "error": nullable(record({"code": STRING, "message": STRING})), "incomplete_details": nullable(OBJECT),
-    "output": array(_ITEM), "usage": nullable(record(_USAGE)), "text": OBJECT, "reasoning": nullable(OBJECT),
+    "output": array(_ITEM), "usage": record(_USAGE), "text": OBJECT, "reasoning": nullable(OBJECT),
     "tools": array(record({"type": STRING})), "tool_choice": {"anyOf": [STRING, OBJECT]},
     "metadata": {"type": "object", "additionalProperties": STRING}, "service_tier": STRING,
     **dict.fromkeys(("store", "background", "parallel_tool_calls"), BOOLEAN),

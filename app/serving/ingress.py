@@ -19,6 +19,7 @@ from app.budgets.leased import LeasedBudgets
 from app.config.service import Config
 from app.gateway.application import Gateway
 from app.gateway.image_store import ImageStore
+from app.http.response import ReaderStalled
 from app.keys import KeyRing
 from app.serving import serve_settings
 from app.serving.http_host import http_host
@@ -45,6 +46,11 @@ class _Application:
 
     async def __call__(self, scope: dict[str, Any], receive: Any, send: Any) -> None:
         await self._serve(scope, receive, send)
+
+
+def _is_no_stalled_reader(record: logging.LogRecord) -> bool:
+    """Serve logs a traceback for every connection that is cut as its client reads nothing; the access log has them."""
+    return not (record.exc_info and isinstance(record.exc_info[1], ReaderStalled))
 
 
 async def _or_disconnect(receive: Callable[[], Awaitable[Any]]) -> Any:
@@ -79,6 +85,7 @@ class IngressReplica:
     async def __serve_build_asgi_app__(self) -> Callable[..., Awaitable[None]]:
         """Called by Serve once, on the loop that will serve the requests."""
         access_log.configure()
+        logging.getLogger("ray.serve").addFilter(_is_no_stalled_reader)
         return _Application(self.serve)
 
     async def serve(self, scope: dict[str, Any], receive: Any, send: Any) -> None:

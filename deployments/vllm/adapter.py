@@ -13,6 +13,7 @@ import logging
 import re
 import sys
 import types
+from collections.abc import AsyncGenerator
 from pathlib import Path
 from typing import Any, get_args
 
@@ -168,6 +169,9 @@ async def start_server(served: ServedModel) -> VllmServer:
     loggers = [RayPrometheusStatLogger, _kv_cache_logger(usage)]
     engine = AsyncLLM.from_engine_args(engine_args, stat_loggers=loggers)
     tasks = await engine.get_supported_tasks()
+    _read_cut_tool_calls()
+    _report_length_of_cut_tool_calls()
+    _leave_client_faults_out_of_the_log()
     # A plain namespace, as vLLM's own command line hands over: engine fields win where both have one.
     arguments = argparse.Namespace(**(vars(frontend_args) | vars(engine_args)))
     app = build_app(arguments, tasks, engine.model_config)
@@ -351,6 +355,75 @@ def reported(error: Exception) -> tuple[int, bytes]:
 
     response = create_error_response(error)
     return int(response.error.code), response.model_dump_json().encode()
+
+
+def _read_cut_tool_calls() -> None:
+    """Make vLLM's hermes parser read a complete answer as it reads a streamed one: a call that the answer's end cut
+    keeps the arguments that are there. vLLM returns its markup as text, and logs a traceback.
+    """
+    from vllm.entrypoints.generate.base.protocol import ExtractedToolCallInformation, FunctionCall, ToolCall
+    from vllm.tool_parsers import ToolParserManager
+    from vllm.tool_parsers.hermes_tool_parser import Hermes2ProToolParser
+    from vllm.tool_parsers.utils import partial_tag_overlap
+
+    class HermesToolParser(Hermes2ProToolParser):  # type: ignore[misc]
+        def extract_tool_calls(self, model_output: str, request: Any) -> Any:
+            if self.tool_call_start_token not in model_output:
+                beginning = partial_tag_overlap(model_output, self.tool_call_start_token)
+                cut = beginning > 1  # a lone `<` may be text
+                text = model_output[:-beginning] if cut else model_output
+                return ExtractedToolCallInformation(tools_called=cut, tool_calls=[], content=text)
+            delta = self.extract_tool_calls_streaming("", model_output, model_output, (), (), (), request)
+            calls: dict[int, FunctionCall] = {}
+            for part in delta.tool_calls if delta else ():
+                call = calls.setdefault(part.index, FunctionCall(name=part.function.name or "", arguments=""))
+                call.arguments += part.function.arguments or ""
+            return ExtractedToolCallInformation(
+                tools_called=True,
+                tool_calls=[ToolCall(function=call) for call in calls.values()],
+                content=delta and delta.content,
+            )
+
+        def get_remaining_unstreamed_args(self) -> str:
+            return ""  # vLLM ends a stream that was cut behind a name with the arguments `{}`
+
+    for name in ("hermes", "qwen3_json"):  # vLLM has the parser under both
+        ToolParserManager.register_module(name, module=HermesToolParser)
+
+
+def _report_length_of_cut_tool_calls() -> None:
+    """Make the finish reason of a choice that the token limit cut `length`, as in a stream: vLLM says `tool_calls`
+    where the model chose by itself to call.
+    """
+    from vllm.entrypoints.openai.chat_completion.serving import OpenAIServingChat
+
+    complete = OpenAIServingChat.chat_completion_full_generator
+
+    async def reported(self: Any, request: Any, result_generator: Any, *args: Any, **kwargs: Any) -> Any:
+        cut: set[int] = set()
+
+        async def results() -> AsyncGenerator[Any]:
+            async for result in result_generator:
+                cut.update(output.index for output in result.outputs if output.finish_reason == "length")
+                yield result
+
+        response = await complete(self, request, results(), *args, **kwargs)
+        for choice in getattr(response, "choices", ()):  # an error has none
+            if choice.index in cut:
+                choice.finish_reason = "length"
+        return response
+
+    OpenAIServingChat.chat_completion_full_generator = reported
+
+
+def _leave_client_faults_out_of_the_log() -> None:
+    """vLLM logs a traceback for every stream that it refuses; the gateway's own log has what is the client's fault."""
+
+    def is_kept(record: logging.LogRecord) -> bool:
+        error = record.exc_info[1] if record.exc_info else None
+        return not isinstance(error, Exception) or reported(error)[0] >= 500
+
+    logging.getLogger("vllm.entrypoints.openai.chat_completion.serving").addFilter(is_kept)
 
 
 def _bound_whitespace_of_tool_calls() -> None:

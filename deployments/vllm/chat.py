@@ -1,6 +1,6 @@
 """vLLM's answers to chat completions, turned into the contract's. Written for vLLM 0.32.
 
-They carry null fields that OpenAI lacks.
+They carry null fields that OpenAI lacks, and lack some that it has.
 """
 
 from typing import Any
@@ -13,11 +13,8 @@ from contract.protocol import RequestHead
 from deployments.vllm.dialect import data_of
 from deployments.vllm.errors import ErrorMap, Reported, unreported
 
-# vLLM's own fields: they stay where they hold something and are removed where they are null.
-ENGINE_FIELDS = frozenset(
-    {"stop_reason", "token_ids", "routed_experts", "prompt_logprobs", "prompt_token_ids", "prompt_text", "reasoning",
-     "kv_transfer_params", "ec_transfer_params", "metrics", "multimodal_tokens"}
-)  # fmt: skip
+# The fields that are null at OpenAI too. Every other null is a field that OpenAI leaves out, or that it does not know.
+NULLABLE = frozenset({"content", "refusal", "logprobs", "finish_reason"})
 
 
 class ChatDialect:
@@ -28,7 +25,7 @@ class ChatDialect:
 
     def body(self, body: bytes, request: RequestHead) -> tuple[bytes, dict[str, Any] | None]:
         answer = orjson.loads(body)
-        remove_null_fields(answer)
+        mend(answer, "message")
         for choice in answer["choices"]:
             message = choice["message"]
             if message.get("tool_calls") and not message["content"]:
@@ -42,7 +39,7 @@ class ChatDialect:
 
 
 class ChatStream:
-    """The events of one streamed chat completion: null fields removed, the usage kept, and shown only if asked for."""
+    """The events of one streamed chat completion. The usage is kept, and shown only if the client wants it."""
 
     def __init__(self, errors: ErrorMap, request: RequestHead) -> None:
         self.usage: dict[str, Any] | None = None
@@ -65,7 +62,7 @@ class ChatStream:
         if "error" in chunk:
             self.error = self._errors.of_answer(chunk["error"].get("code") or 500, data)
             return b""
-        remove_null_fields(chunk)
+        mend(chunk, "delta")
         if not chunk["choices"] and "usage" in chunk:
             self.usage = chunk["usage"]
             if not self._show_usage:
@@ -75,22 +72,26 @@ class ChatStream:
         return sse.event(chunk)
 
 
-def remove_null_fields(answer: dict[str, Any]) -> None:
-    """Remove vLLM's own fields where they are null, in place, at every level where vLLM writes them."""
-    _remove(answer)
+def mend(answer: dict[str, Any], part: str) -> None:
+    """Give vLLM's answer or chunk the fields of OpenAI's, in place. `part` of a choice is its message or its delta."""
+    _remove_nulls(answer)
     for choice in answer["choices"]:
-        _remove(choice)
-        for part in ("message", "delta"):
-            if part in choice:
-                _remove(choice[part])
-    details = (answer.get("usage") or {}).get("prompt_tokens_details")
-    if details:
-        _remove(details)
+        _remove_nulls(choice)
+        _remove_nulls(choice[part])
+        for call in choice[part].get("tool_calls", ()):
+            _remove_nulls(call)
+            _remove_nulls(call["function"])
+            call["function"].setdefault("arguments", "")  # clients add to it
+        if choice.get("logprobs"):
+            choice["logprobs"].setdefault("refusal", None)
+    if "usage" in answer:
+        _remove_nulls(answer["usage"])
+        details = answer["usage"].get("prompt_tokens_details", {})
+        _remove_nulls(details)
         if "created_cache_tokens" in details:  # vLLM's name for it
             details["cache_write_tokens"] = details.pop("created_cache_tokens")
 
 
-def _remove(fields: dict[str, Any]) -> None:
-    for name in ENGINE_FIELDS.intersection(fields):
-        if fields[name] is None:
-            del fields[name]
+def _remove_nulls(fields: dict[str, Any]) -> None:
+    for name in [name for name, value in fields.items() if value is None and name not in NULLABLE]:
+        del fields[name]

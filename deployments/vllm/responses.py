@@ -5,6 +5,7 @@ fields that OpenAI requires, and adds fields of its own.
 """
 
 import time
+from contextlib import suppress
 from typing import Any
 
 import orjson
@@ -12,21 +13,15 @@ import orjson
 from contract import sse
 from contract.errors import ApiError
 from contract.protocol import RequestHead
+from contract.responses import NO_USAGE
 from deployments.vllm.dialect import data_of
 from deployments.vllm.errors import ErrorMap, Reported, unreported
 
-NO_USAGE = {
-    "input_tokens": 0,
-    "input_tokens_details": {"cached_tokens": 0, "cache_write_tokens": 0},
-    "output_tokens": 0,
-    "output_tokens_details": {"reasoning_tokens": 0},
-    "total_tokens": 0,
-}
 # Fields of a Response that the specification wants and vLLM lacks or leaves null.
 DEFAULTS: dict[str, Any] = {
     "completed_at": None,
     "error": None,
-    "text": {"format": {"type": "text"}},
+    "text": {},
     "reasoning": {"effort": None, "summary": None},
     "top_logprobs": 0,
     "usage": NO_USAGE,
@@ -38,10 +33,8 @@ FIXED: dict[str, Any] = {"store": False, "background": False, "service_tier": "d
 ENGINE_FIELDS = (
     "kv_transfer_params", "ec_transfer_params", "input_messages", "output_messages", "metrics", "prompt", "user",
 )  # fmt: skip
-# Null fields of items, parts and tools that OpenAI does not send.
-NULL_EXTRAS = frozenset(
-    {"phase", "async", "caller", "namespace", "allowed_callers", "defer_loading", "output_schema", "verbosity"}
-)
+# The fields of a tool that are null at OpenAI too. No field of an item, of its parts or of a format is.
+NULLABLE_IN_TOOLS = frozenset({"description", "parameters", "strict"})
 # vLLM begins every stream with these two, before it has looked at the request in full.
 OPENING = frozenset({"response.created", "response.in_progress"})
 ITEM_DONE = "response.output_item.done"
@@ -108,7 +101,7 @@ class ResponsesStream:
         if event["type"] == ITEM_DONE:
             self._ended_item = event
         elif ended and self.done and event["response"]["status"] == "incomplete":
-            ended["item"]["status"] = "incomplete"
+            _mark_cut(ended["item"])
         ready = [ended] if ended else []
         ready += [] if self._ended_item else [event]
         return b"".join(sse.event(one, one["type"]) for one in ready) + (sse.DONE if self.done else b"")
@@ -125,14 +118,20 @@ def mend(response: dict[str, Any], echo: dict[str, Any]) -> None:
     response["metadata"] = response.get("metadata") or {}
     if not response["tools"] and response["tool_choice"] == "none":
         response["tool_choice"] = "auto"
-    response["text"].pop("verbosity", None)
+    response["text"] = {"format": response["text"].get("format") or {"type": "text"}}
+    _remove_nulls(response["text"]["format"])
+    response["reasoning"] = {"effort": None, "summary": None} | {
+        name: value for name, value in response["reasoning"].items() if value is not None
+    }
     usage = response["usage"] = dict(response["usage"])
     usage["input_tokens_details"] = _known(usage["input_tokens_details"], NO_USAGE["input_tokens_details"])
     usage["output_tokens_details"] = _known(usage["output_tokens_details"], NO_USAGE["output_tokens_details"])
-    for item in (*response["output"], *response["tools"]):
+    for tool in response["tools"]:
+        _remove_nulls(tool, NULLABLE_IN_TOOLS)
+    for item in response["output"]:
         _mend_item(item)
     if response["status"] == "incomplete" and response["output"]:
-        response["output"][-1]["status"] = "incomplete"
+        _mark_cut(response["output"][-1])
     if response["status"] == "completed":
         response["completed_at"] = int(time.time())
 
@@ -142,12 +141,24 @@ def _known(details: dict[str, Any], like: Any) -> dict[str, Any]:
 
 
 def _mend_item(item: dict[str, Any]) -> None:
-    """Remove the engine's null fields from an item, a part or a tool; text always has its two lists."""
-    for name in NULL_EXTRAS.intersection(item):
-        if item[name] is None:
-            del item[name]
+    """Remove the null fields of an item or a part; text always has its two lists."""
+    _remove_nulls(item)
     if item.get("type") == "output_text":
         item["annotations"] = item.get("annotations") or []
         item["logprobs"] = item.get("logprobs") or []
     for part in item.get("content") or ():
         _mend_item(part)
+
+
+def _mark_cut(item: dict[str, Any]) -> None:
+    """Say of the last item of an incomplete response that it is cut. A whole call is not: another one had begun."""
+    if item["type"] == "function_call":
+        with suppress(orjson.JSONDecodeError):
+            orjson.loads(item["arguments"])
+            return
+    item["status"] = "incomplete"
+
+
+def _remove_nulls(fields: dict[str, Any], nullable: frozenset[str] = frozenset()) -> None:
+    for name in [name for name, value in fields.items() if value is None and name not in nullable]:
+        del fields[name]

@@ -9,6 +9,7 @@ import openai
 import pytest
 
 from tests.contract.conftest import MESSAGES, MODEL, VISION_MODEL
+from tests.contract.test_responses import events_of
 from tests.contract.weather import SCHEMA, Weather, assert_fits
 from tests.unit.conftest import assert_error
 
@@ -102,9 +103,85 @@ def test_several_calls_at_once_are_streamed_one_after_the_other(client: Any) -> 
     assert several
 
 
-def test_a_call_cut_by_length_says_so(client: Any) -> None:
-    (choice,) = client.chat.completions.create(**ASK | {"max_tokens": 8}, tool_choice="required").choices
-    assert choice.finish_reason == "length"
+# Token limits: within the markup, the name, the arguments, the next call.
+CUTS = (1, 3, 6, 10, 14, 18, 22, 26, 30, 34, 38, 42, 46, 50, 60, 70, 80, 100)
+Calls = list[tuple[str, str]]  # each call's name and arguments
+
+
+def begins(cut: Calls, complete: Calls) -> bool:
+    """Whether `cut` is what a limit leaves of `complete`."""
+    if not cut:
+        return True
+    *whole, (name, arguments) = cut
+    expected_name, expected_arguments = complete[len(whole)]
+    return whole == complete[: len(whole)] and name == expected_name and expected_arguments.startswith(arguments)
+
+
+def chat_calls(client: Any, **changes: Any) -> list[tuple[str, str, Calls]]:
+    """Of each choice its finish reason, its text and its calls."""
+    choices = client.chat.completions.create(**ASK | changes).choices
+    return [
+        (
+            choice.finish_reason,
+            choice.message.content or "",
+            [(call.function.name, call.function.arguments) for call in choice.message.tool_calls or []],
+        )
+        for choice in choices
+    ]
+
+
+def streamed_chat_calls(client: Any, **changes: Any) -> list[tuple[str, str, Calls]]:
+    """The same, of a stream."""
+    found: dict[int, tuple[str, str, Calls]] = {}
+    for chunk in client.chat.completions.create(**ASK | changes, stream=True):
+        (choice,) = chunk.choices
+        reason, text, calls = found.get(choice.index, ("", "", []))
+        for call in choice.delta.tool_calls or []:
+            calls += [("", "")] * (call.index + 1 - len(calls))
+            name, arguments = calls[call.index]
+            calls[call.index] = (name + (call.function.name or ""), arguments + (call.function.arguments or ""))
+        found[choice.index] = (reason + (choice.finish_reason or ""), text + (choice.delta.content or ""), calls)
+    return [found[index] for index in sorted(found)]
+
+
+@pytest.mark.parametrize("read", [chat_calls, streamed_chat_calls], ids=["whole", "streamed"])
+@FORCED
+def test_a_call_that_the_limit_cuts_is_a_call_as_far_as_it_goes(client: Any, choice: Any, read: Any) -> None:
+    """Several choices at once: some make one call, some several. Nothing of the markup is text."""
+    settings = {"tool_choice": choice, "n": 8}
+    complete = [calls for _, _, calls in chat_calls(client, **settings)]
+    assert max(map(len, complete)) > (choice == "required")
+    cut_within_arguments = 0
+    for limit in CUTS:
+        for (reason, text, calls), expected in zip(read(client, **settings, max_tokens=limit), complete, strict=True):
+            assert text == ""
+            assert begins(calls, expected)
+            assert reason == "length" or calls == expected
+            cut_within_arguments += bool(calls) and calls != expected[: len(calls)]
+    assert cut_within_arguments
+
+
+@pytest.mark.parametrize("stream", [False, True], ids=["whole", "streamed"])
+@pytest.mark.parametrize("choice", ["required", flat(named("get_climate"))], ids=["required", "named"])
+def test_a_call_of_responses_that_the_limit_cuts_is_incomplete(http: httpx.Client, choice: Any, stream: bool) -> None:
+    body = {"model": MODEL, "input": "hi", "tools": [flat(one) for one in TOOLS], "tool_choice": choice}
+    body |= {"temperature": 0, "stream": stream}
+
+    def respond(limit: int) -> dict[str, Any]:
+        answer = http.post("/v1/responses", json=body | {"max_output_tokens": limit})
+        return events_of(answer)[-1]["response"] if stream else answer.json()
+
+    expected = [(item["name"], item["arguments"]) for item in respond(600)["output"]]
+    statuses = set()
+    for limit in CUTS:
+        response = respond(limit)
+        assert {item["type"] for item in response["output"]} <= {"function_call"}
+        assert begins([(item["name"], item["arguments"]) for item in response["output"]], expected)
+        if response["status"] == "incomplete":
+            assert response["incomplete_details"] == {"reason": "max_output_tokens"}
+            statuses |= {item["status"] for item in response["output"][-1:]}
+            assert {item["status"] for item in response["output"][:-1]} <= {"completed"}
+    assert "incomplete" in statuses
 
 
 def turns(*pairs: tuple[str, Any]) -> Iterable[dict[str, Any]]:

@@ -19,13 +19,23 @@ from contract import sse
 from contract.protocol import EVENT_STREAM
 from tests.answer_schemas import check_answer
 
-CHAT_USAGE = {"prompt_tokens": 3, "completion_tokens": 2, "total_tokens": 5, "prompt_tokens_details": None}
+CHAT_USAGE = {
+    "prompt_tokens": 3,
+    "completion_tokens": 2,
+    "total_tokens": 5,
+    "prompt_tokens_details": {"cached_tokens": 0},
+}
 LOGPROBS = {"content": [{"token": "a", "logprob": -0.5, "bytes": [97], "top_logprobs": []}], "refusal": None}
 CALL = {"id": "call_1", "type": "function", "function": {"name": "f", "arguments": "{}"}}
 MESSAGE = {"role": "assistant", "content": "a", "refusal": None}
 CHOICES = [
     {"index": 0, "message": MESSAGE, "logprobs": LOGPROBS, "finish_reason": "stop"},
-    {"index": 1, "message": MESSAGE | {"content": None, "tool_calls": [CALL]}, "finish_reason": "tool_calls"},
+    {
+        "index": 1,
+        "message": MESSAGE | {"content": None, "tool_calls": [CALL]},
+        "logprobs": None,
+        "finish_reason": "tool_calls",
+    },
 ]
 COMPLETION = {
     "id": "1",

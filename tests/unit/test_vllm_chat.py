@@ -5,9 +5,11 @@ from typing import Any
 
 import pytest
 
+from contract import sse
 from contract.protocol import RequestHead
 from deployments.vllm.chat import ChatDialect
 from deployments.vllm.errors import validation_error
+from tests.openai_answers import CHAT, CHAT_CHUNK, check_shape
 
 
 def vllm_error(message: str, param: str | None = None) -> bytes:
@@ -77,26 +79,89 @@ def test_a_validation_error_names_the_place_and_no_class(kind: str, message: str
     assert error.status == 400
 
 
-def test_null_fields_of_the_engine_go_and_everything_else_stays() -> None:
-    body = {
-        "id": "x",
+HEAD = RequestHead("/", "id", include_usage=True, echo={})
+# A choice as vLLM writes it, with every null that it has.
+LOGPROBS = {"content": [{"token": "a", "logprob": -0.5, "bytes": None, "top_logprobs": []}]}
+CALL = {"id": "call_1", "type": "function", "function": {"name": "f", "arguments": "{}"}}
+MESSAGE = {
+    "role": "assistant", "content": "a", "refusal": None, "annotations": None, "audio": None, "function_call": None,
+    "reasoning": None,
+}  # fmt: skip
+CHOICE = {
+    "index": 0, "message": MESSAGE, "logprobs": None, "finish_reason": "stop", "stop_reason": None, "token_ids": None,
+    "routed_experts": None,
+}  # fmt: skip
+USAGE = {
+    "prompt_tokens": 1, "completion_tokens": 2, "total_tokens": 3, "completion_tokens_details": None,
+    "prompt_tokens_details": {"cached_tokens": 0, "created_cache_tokens": 4, "multimodal_tokens": None},
+}  # fmt: skip
+COMPLETION = {
+    "id": "x", "object": "chat.completion", "created": 1, "model": "m", "choices": [CHOICE], "usage": USAGE,
+    "service_tier": None, "system_fingerprint": None, "prompt_logprobs": None, "kv_transfer_params": None,
+}  # fmt: skip
+CHUNK = COMPLETION | {"object": "chat.completion.chunk", "usage": None}
+
+
+def whole(**changes: Any) -> dict[str, Any]:
+    """What the client gets of a completion with one choice, with `changes`."""
+    body = COMPLETION | {"choices": [CHOICE | changes]}
+    answer = json.loads(ChatDialect().body(json.dumps(body).encode(), HEAD)[0])
+    check_shape(CHAT, answer)
+    return answer
+
+
+def streamed(**changes: Any) -> dict[str, Any]:
+    """What the client gets of a chunk with one choice, with `changes`."""
+    choice = {"index": 0, "delta": {}, "logprobs": None, "finish_reason": None, "stop_reason": None} | changes
+    event = ChatDialect().stream(HEAD).feed(sse.event(CHUNK | {"choices": [choice]}))
+    chunk = json.loads(event.removeprefix(b"data: "))
+    check_shape(CHAT_CHUNK, chunk)
+    return chunk
+
+
+def test_null_fields_that_openai_lacks_go() -> None:
+    assert whole() == {
+        "id": "x", "object": "chat.completion", "created": 1, "model": "m",
         "choices": [
-            {"index": 0, "logprobs": None, "stop_reason": None, "token_ids": None,
-             "message": {"content": "a", "refusal": None, "reasoning": None}},
-            {"index": 1, "stop_reason": 7, "message": {"content": None, "reasoning": "because"}},
+            {"index": 0, "logprobs": None, "finish_reason": "stop",
+             "message": {"role": "assistant", "content": "a", "refusal": None}}
         ],
-        "prompt_logprobs": None,
-        "service_tier": None,
-        "usage": {"prompt_tokens": 1, "prompt_tokens_details": {"cached_tokens": 0, "multimodal_tokens": None}},
+        "usage": {
+            "prompt_tokens": 1, "completion_tokens": 2, "total_tokens": 3,
+            "prompt_tokens_details": {"cached_tokens": 0, "cache_write_tokens": 4},
+        },
     }  # fmt: skip
-    turned, usage = ChatDialect().body(json.dumps(body).encode(), RequestHead("/", "id", include_usage=False, echo={}))
-    assert json.loads(turned) == {
-        "id": "x",
+
+
+def test_what_the_engine_adds_stays_where_it_holds_something() -> None:
+    (choice,) = whole(message=MESSAGE | {"reasoning": "because"}, stop_reason=7)["choices"]
+    assert (choice["message"]["reasoning"], choice["stop_reason"]) == ("because", 7)
+
+
+def test_logprobs_have_a_refusal_as_at_openai() -> None:
+    assert whole(logprobs=LOGPROBS)["choices"][0]["logprobs"] == LOGPROBS | {"refusal": None}
+    assert streamed(logprobs=LOGPROBS)["choices"][0]["logprobs"] == LOGPROBS | {"refusal": None}
+
+
+def test_a_chunk_has_the_nulls_of_openai_and_no_other() -> None:
+    delta = {"role": "assistant", "content": "", "reasoning": None}
+    assert streamed(delta=delta) == {
+        "id": "x", "object": "chat.completion.chunk", "created": 1, "model": "m",
         "choices": [
-            {"index": 0, "logprobs": None, "message": {"content": "a", "refusal": None}},
-            {"index": 1, "stop_reason": 7, "message": {"content": None, "reasoning": "because"}},
+            {"index": 0, "delta": {"role": "assistant", "content": ""}, "logprobs": None, "finish_reason": None}
         ],
-        "service_tier": None,
-        "usage": {"prompt_tokens": 1, "prompt_tokens_details": {"cached_tokens": 0}},
-    }
-    assert usage == {"prompt_tokens": 1, "prompt_tokens_details": {"cached_tokens": 0}}
+    }  # fmt: skip
+
+
+def test_calls_beside_an_empty_text_have_no_text() -> None:
+    assert whole(message=MESSAGE | {"content": "", "tool_calls": [CALL]})["choices"][0]["message"]["content"] is None
+
+
+def test_a_streamed_call_begins_with_arguments_to_add_to() -> None:
+    begins = {"index": 0, "id": "call_1", "type": "function", "function": {"name": "f"}}
+    goes_on = {"index": 0, "id": None, "type": None, "function": {"name": None, "arguments": "{}"}}
+    deltas = [streamed(delta={"tool_calls": [call]})["choices"][0]["delta"] for call in (begins, goes_on)]
+    assert deltas == [
+        {"tool_calls": [begins | {"function": {"name": "f", "arguments": ""}}]},
+        {"tool_calls": [{"index": 0, "function": {"arguments": "{}"}}]},
+    ]

@@ -36,7 +36,9 @@ def build(args: dict[str, Any]) -> Application:
 
 def _bound(entry: ModelEntry, config: Config) -> Application:
     speculation = to_wire(entry.speculation)
-    model = ServedModel(entry.id, entry.engine, entry.task, entry.location(), entry.engine_kwargs, speculation)
+    model = ServedModel(
+        entry.id, entry.engine, entry.task, entry.location(), entry.engine_kwargs, speculation, entry.stall_timeout_s
+    )
     return model_deployment(entry, has_room=config.has_room_for_one_more(entry)).bind(CATALOG[entry.engine], model)
 
 

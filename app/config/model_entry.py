@@ -12,8 +12,8 @@ from pydantic import Field, StringConstraints
 from app.config.resources import Resources
 from app.config.routing import Routing
 from app.config.scaling import Mode, Scale, Scaling, resolve
-from contract.fields import ModelId, Strict
-from contract.options.catalog import EngineName, Task, check_options, engines_of
+from contract.fields import ModelId, PositiveFloat, Strict
+from contract.options.catalog import CATALOG, EngineName, Task, check_options, engines_of
 from contract.project import in_project
 from contract.speculation import ENGINE_ARGUMENTS, Speculation, to_wire
 
@@ -39,6 +39,11 @@ class ModelEntry(Strict):
         "active", description="active: at least one replica, always; flex: none after five minutes without a request"
     )
     scaling: Scaling = Scaling()
+    engine_stall_timeout_s: PositiveFloat | None = Field(
+        None,
+        description="an engine that has work and takes no step for so long hangs, and its replica is replaced; keep it "
+        "over the longest step, such as a compiler's; left out: 120 for vllm, 300 for the others",
+    )
     routing: Routing = Routing()
     resources: Resources = Resources()
     env: dict[str, str] = Field({}, description="environment variables of the replicas")
@@ -116,8 +121,14 @@ class ModelEntry(Strict):
             self.environment(),
             self.engine_kwargs,
             to_wire(self.speculation),
+            self.stall_timeout_s,
         )
         return hashlib.sha256(orjson.dumps(parts, option=orjson.OPT_SORT_KEYS, default=str)).hexdigest()
+
+    @property
+    def stall_timeout_s(self) -> float:
+        """`engine_stall_timeout_s`, or the engine's default."""
+        return self.engine_stall_timeout_s or CATALOG[self.engine].stall_timeout_s
 
     def environment(self) -> dict[str, str]:
         """The environment variables of the model's replicas."""

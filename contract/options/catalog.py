@@ -21,6 +21,7 @@ class EngineSpec(NamedTuple):
     name: str
     load: Mapping[Task, str]  # "module:Class" for each task; imported by the replica only, see `deployments.replica`
     options: type[Strict] | None  # of `engine_kwargs`; none: the engine checks its own arguments when it starts
+    stall_timeout_s: float = 300.0  # longer than a step of the slowest model: an image's on a CPU, a batch of windows
 
     @property
     def tasks(self) -> tuple[Task, ...]:
@@ -40,11 +41,12 @@ class ServedModel(NamedTuple):
     source: str  # a folder or a hub name
     engine_kwargs: dict[str, Any] = {}  # noqa: RUF012 - nobody changes it
     speculation: str | dict[str, Any] = "off"  # `contract.speculation.to_wire`
+    stall_timeout_s: float | None = None  # see `deployments.watchdog`; None: nobody would replace the process
 
 
 SPECS = (
     EngineSpec("vllm", {"chat": "deployments.vllm.engine:VllmChatEngine",
-                        "embeddings": "deployments.vllm.embeddings:VllmEmbeddingsEngine"}, None),
+                        "embeddings": "deployments.vllm.embeddings:VllmEmbeddingsEngine"}, None, 120.0),
     EngineSpec("sentence-transformers",
                {"embeddings": "deployments.sentence_transformers.engine:SentenceTransformersEngine"}, EmbedderOptions),
     EngineSpec("diffusers", {"images": "deployments.images.engine:DiffusersEngine"}, DiffusersOptions),

@@ -24,6 +24,7 @@ class SynthesisWorker:
             self.close()
             raise
         self.unfinished = 0  # sentences that are synthesized or wait for it
+        self.steps = 0  # a sentence taken up, a piece of audio made
 
     def try_out(self, utterance: Utterance) -> None:
         """Synthesize it for nobody. Blocks. Raises RuntimeError where no audio came of it."""
@@ -60,11 +61,13 @@ class SynthesisWorker:
 
     def _synthesize(self, utterance: Utterance, cancelled: threading.Event, send: Callable[[Message], object]) -> None:
         """Runs in the thread."""
+        self.steps += 1
         if cancelled.is_set():
             return
         try:
             with closing(self.synthesizer.synthesize(utterance, cancelled.is_set)) as pieces:
                 for samples in pieces:
+                    self.steps += 1
                     if cancelled.is_set():
                         return
                     send(samples)

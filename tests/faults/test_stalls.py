@@ -1,0 +1,92 @@
+"""An engine that stops and does not die: its streams end in an error, and its replica makes room for another."""
+
+import json
+import threading
+import time
+from collections.abc import Iterator
+from typing import Any
+
+import httpx
+import psutil
+import pytest
+import yaml
+
+from app.__main__ import main
+from app.keys import LOCAL_KEY
+from contract.project import PROJECT_FOLDER
+from tests.conftest import Service, entry_of, launched
+
+CHAT = "/v1/chat/completions"
+MESSAGES: dict[str, Any] = {"model": "pocket-chat", "messages": [{"role": "user", "content": "hi"}]}
+LONG = MESSAGES | {"max_tokens": 1900, "logit_bias": {"3": -100}, "stream": True}
+ENGINE = "VLLM::EngineCore"
+REPLICA = "ray::ServeReplica:portico:pocket-chat"
+IDLE_S, STALL_S = 3.0, 5.0
+BACK_SECONDS = 100
+
+
+@pytest.fixture(scope="module")
+def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
+    """pocket-chat alone, with time limits that a test can wait for."""
+    content = yaml.safe_load((PROJECT_FOLDER / "serve_configs" / "local.yaml").read_text())
+    args = content["applications"][0]["args"]
+    args["models"] = [entry_of(args["models"], "pocket-chat") | {"engine_stall_timeout_s": STALL_S}]
+    args["limits"] = {"stream_idle_timeout_s": IDLE_S, "ping_interval_s": 1}
+    folder = tmp_path_factory.mktemp("stalls")
+    main(["keys", "create", "--file", str(folder / "keys.json"), "--name", "first"])
+    with launched(content, folder, folder / "keys.json") as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def http(service: Service) -> Iterator[httpx.Client]:
+    headers = {"authorization": f"Bearer {LOCAL_KEY}"}
+    with httpx.Client(base_url=f"http://127.0.0.1:{service.port}", headers=headers, timeout=BACK_SECONDS) as client:
+        yield client
+
+
+def the_only(service: Service, name: str) -> psutil.Process:
+    (process,) = [one for one in service.processes() if " ".join(one.cmdline()).startswith(name)]
+    return process
+
+
+def is_gone(process: psutil.Process) -> bool:
+    return not process.is_running() or process.status() == "zombie"
+
+
+def test_a_stopped_engine_ends_its_streams_and_the_next_requests_are_answered_by_a_new_replica(
+    service: Service, http: httpx.Client
+) -> None:
+    engine, replica = the_only(service, ENGINE), the_only(service, REPLICA)
+    received = b""
+    with http.stream("POST", CHAT, json=LONG) as response:
+        for piece in response.iter_raw():
+            if not received:
+                engine.suspend()
+                stopped = time.monotonic()
+            received += piece
+    silent_s = time.monotonic() - stopped
+    *events, last, rest = received.split(b"\n\n")
+    assert rest == b""
+    assert json.loads(last.removeprefix(b"data: "))["error"]["code"] == "timeout"
+    assert all(b"[DONE]" not in event and b'"finish_reason":"' not in event for event in events)
+    assert IDLE_S <= silent_s < IDLE_S + STALL_S
+    # It waits for the stopped engine, and is tried once more when that is given up.
+    assert http.post(CHAT, json=MESSAGES | {"max_tokens": 2}).status_code == 200
+    assert is_gone(engine)
+    assert is_gone(replica)
+    assert the_only(service, REPLICA).pid != replica.pid
+    assert the_only(service, ENGINE).pid != engine.pid
+
+
+def test_a_stopped_engine_is_killed_with_its_replica(service: Service, http: httpx.Client) -> None:
+    """Whatever kills the replica: nothing that it started is left, not even what cannot notice."""
+    engine, replica = the_only(service, ENGINE), the_only(service, REPLICA)
+    answers: list[httpx.Response] = []
+    engine.suspend()
+    asking = threading.Thread(target=lambda: answers.append(http.post(CHAT, json=MESSAGES | {"max_tokens": 2})))
+    asking.start()
+    replica.kill()
+    asking.join(BACK_SECONDS)
+    assert [answer.status_code for answer in answers] == [200]
+    assert is_gone(engine)

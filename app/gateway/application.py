@@ -31,7 +31,8 @@ from app.gateway.image_store import ImageStore
 from app.gateway.input_images import ImageLoader
 from app.gateway.streaming import relay_bytes, relay_events
 from app.http.body import ClientGone, Receive, impatient
-from app.http.response import ReaderStalled, ResponseWriter, Send
+from app.http.response import ResponseWriter, Send
+from app.http.stall_timer import ReaderStalled
 from app.keys import KeyEntry, KeyRing
 from app.parameters.adjust import STRICT, adjust
 from app.telemetry import access_log

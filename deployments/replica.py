@@ -78,7 +78,7 @@ class Replica:
         self._health = Health(self.engine.trial)
         self._under_way = 0
         await self.engine.trial()
-        self._watchdog = Watchdog(self.engine, model.stall_timeout_s) if model.stall_timeout_s else None
+        self._watchdog = _watchdog(self.engine, self._health, model.stall_timeout_s) if model.stall_timeout_s else None
 
     @classmethod
     async def started(cls, spec: EngineSpec, model: ServedModel) -> Self:
@@ -142,6 +142,11 @@ class Replica:
 
     def __del__(self) -> None:
         self.close()
+
+
+def _watchdog(engine: Engine, health: Health, stall_timeout_s: float) -> Watchdog:
+    """Of `engine`, whose trials are work too: one that hangs must not go unnoticed."""
+    return Watchdog(lambda: engine.unfinished() + health.trials(), engine.steps, stall_timeout_s)
 
 
 def _failed(error: ApiError, *, started: bool) -> ResponseItem:

@@ -7,21 +7,12 @@ import os
 import sys
 from collections.abc import Callable
 from contextlib import suppress
-from typing import Protocol
 
 import psutil
 
 logger = logging.getLogger("portico.watchdog")
 
 LOOKS = 10  # in the time in which a step must come
-
-
-class Watched(Protocol):
-    """What is watched: an engine."""
-
-    def unfinished(self) -> int: ...
-
-    def steps(self) -> int: ...
 
 
 def end_process() -> None:
@@ -41,12 +32,22 @@ def end_process() -> None:
 class Watchdog:
     """Looks at an engine again and again, on the event loop that the engine's answers come to."""
 
-    def __init__(self, engine: Watched, stall_timeout_s: float, stalled: Callable[[], None] = end_process) -> None:
-        """`stalled` is called once, when the engine has had work for `stall_timeout_s` and taken no step."""
-        self._engine = engine
+    def __init__(
+        self,
+        unfinished: Callable[[], int],
+        steps: Callable[[], int],
+        stall_timeout_s: float,
+        stalled: Callable[[], None] = end_process,
+    ) -> None:
+        """`unfinished` is the work at hand, and `steps` counts on with each step of it.
+
+        `stalled` is called once, when there has been work for `stall_timeout_s` and no step was taken.
+        """
+        self._unfinished = unfinished
+        self._steps = steps
         self._stall_timeout_s = stall_timeout_s
         self._stalled = stalled
-        self._steps = engine.steps()
+        self._steps_seen = steps()
         self._silent_looks = 0
         self._timer = self._look_later()
 
@@ -61,9 +62,9 @@ class Watchdog:
 
         Only a step begins a new count. Clients that give up meanwhile take their work along, and prove nothing.
         """
-        if (steps := self._engine.steps()) != self._steps:
-            self._steps, self._silent_looks = steps, 0
-        elif self._engine.unfinished():
+        if (steps := self._steps()) != self._steps_seen:
+            self._steps_seen, self._silent_looks = steps, 0
+        elif self._unfinished():
             self._silent_looks += 1
         if self._silent_looks < LOOKS:
             self._timer = self._look_later()

@@ -36,6 +36,7 @@ class MortalEngine(Engine):
         self._journal = journal
         self._at_work = 0
         self._steps = 0
+        self._is_broken = False
 
     @classmethod
     async def start(cls, model: ServedModel, options: dict[str, Any]) -> Self:  # noqa: ARG003
@@ -51,6 +52,9 @@ class MortalEngine(Engine):
             if prompt == "die later":
                 await asyncio.sleep(0.3)
                 os.kill(os.getpid(), signal.SIGKILL)
+            if prompt == "break":
+                self._is_broken = True
+                raise RuntimeError("the engine is broken")
             if prompt == "hang at first" and self._journal.read_text().count(prompt) == 1:
                 await asyncio.Event().wait()
             if prompt in ("hang", "fall silent"):
@@ -70,6 +74,8 @@ class MortalEngine(Engine):
         return Profile("vllm", frozenset({"chat"}), limits={"context_length": 1000})
 
     async def trial(self) -> None:
+        if self._is_broken:
+            await asyncio.Event().wait()
         self._note(f"ready {os.getpid()}")
 
     def unfinished(self) -> int:

@@ -38,10 +38,10 @@ class MortalModel:
     def times(self, word: str) -> int:
         return self._words().count(word)
 
-    def replicas(self) -> int:
-        """How many are ready and alive."""
+    def replicas(self) -> set[int]:
+        """The processes of those that are ready and alive."""
         ready = {int(word.split()[1]) for word in self._words() if word.startswith("ready ")}
-        return sum(map(psutil.pid_exists, ready))
+        return set(filter(psutil.pid_exists, ready))
 
     def _words(self) -> list[str]:
         return self._journal.read_text().splitlines()
@@ -50,7 +50,7 @@ class MortalModel:
 @pytest.fixture
 def model(service: MortalModel) -> MortalModel:
     """The service with all its replicas, whatever the test before did to them."""
-    wait_until(lambda: service.replicas() == REPLICAS, START_SECONDS)
+    wait_until(lambda: len(service.replicas()) == REPLICAS, START_SECONDS)
     return service
 
 
@@ -116,6 +116,13 @@ def test_a_stream_of_an_engine_that_hangs_ends_with_its_replica(model: MortalMod
 def test_a_request_without_a_byte_from_an_engine_that_hangs_is_answered_by_another(model: MortalModel) -> None:
     assert model.ask("hang at first").status_code == 200
     assert model.times("hang at first") == 2
+
+
+def test_an_engine_that_fails_and_then_hangs_in_its_trial_is_replaced(model: MortalModel) -> None:
+    before = model.replicas()
+    assert model.ask("break").status_code == 502
+    wait_until(lambda: len(before & model.replicas()) == REPLICAS - 1)
+    assert model.ask("hi").status_code == 200
 
 
 def last_error(response: httpx.Response) -> str:

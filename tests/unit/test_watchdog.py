@@ -44,7 +44,7 @@ class Engine:
 async def watched(engine: Engine) -> AsyncGenerator[list[str]]:
     """What the watchdog reports."""
     reports: list[str] = []
-    watchdog = Watchdog(engine, TIMEOUT_S, lambda: reports.append("stalled"))
+    watchdog = Watchdog(engine.unfinished, engine.steps, TIMEOUT_S, lambda: reports.append("stalled"))
     yield reports
     watchdog.close()
 

@@ -57,6 +57,14 @@ def is_gone(process: psutil.Process) -> bool:
         return True
 
 
+def test_an_engine_at_work_is_left_alone(service: Service, http: httpx.Client) -> None:
+    replica = the_only(service, REPLICA)
+    began = time.monotonic()
+    while time.monotonic() < began + 1.5 * STALL_S:
+        assert http.post(CHAT, json=LONG | {"stream": False}).status_code == 200
+    assert not is_gone(replica)
+
+
 def test_a_stopped_engine_ends_its_streams_and_the_next_requests_are_answered_by_a_new_replica(
     service: Service, http: httpx.Client
 ) -> None:

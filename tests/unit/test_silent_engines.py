@@ -79,7 +79,7 @@ async def test_events_end_in_the_error_of_their_route(
     if profile:
         registry.learn("alpha", profile)
     for turn in range(2):  # the second has the place of the first
-        response = await client.post(path, **sent)
+        response = await asyncio.wait_for(client.post(path, **sent), 10)
         assert response.status_code == 200, response.text
         first, *pings, last = [event for event in response.text.split("\n\n") if event]
         assert first.encode() in FIRST

@@ -66,7 +66,7 @@ class Watchdog:
             self._steps_seen, self._silent_looks = steps, 0
         elif self._unfinished():
             self._silent_looks += 1
-        if self._silent_looks < LOOKS:
+        if self._silent_looks <= LOOKS:  # the first may come at once
             self._timer = self._look_later()
         else:
             logger.error("the engine has work and took no step for %g s; this replica ends", self._stall_timeout_s)

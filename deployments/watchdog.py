@@ -22,11 +22,13 @@ def end_process() -> None:
     that a replica gets to finish its requests, for these never end. Its streams end in an error, and what has no byte
     of its answer yet is tried on another replica.
     """
-    faulthandler.dump_traceback(sys.__stderr__ or 2)  # where each thread hangs
-    for child in psutil.Process().children(recursive=True):
-        with suppress(psutil.NoSuchProcess):
-            child.kill()
-    os._exit(1)
+    try:
+        for child in psutil.Process().children(recursive=True):
+            with suppress(psutil.NoSuchProcess):
+                child.kill()
+        faulthandler.dump_traceback(sys.__stderr__ or 2)  # where each thread hangs
+    finally:
+        os._exit(1)
 
 
 class Watchdog:

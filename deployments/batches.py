@@ -37,6 +37,7 @@ class Batches(ABC, Generic[AnyJob]):
         self._under_way: list[AnyJob] = []
         self._working: asyncio.Task[None] | None = None
         self.begun = 0  # batches
+        self.ended = 0
 
     @abstractmethod
     def select(self, waiting: list[AnyJob]) -> list[AnyJob]:
@@ -55,6 +56,10 @@ class Batches(ABC, Generic[AnyJob]):
     def unfinished(self) -> int:
         """Jobs that are under way or wait."""
         return len(self._under_way) + len(self._waiting)
+
+    def steps(self) -> int:
+        """Counts on with whatever shows that the thread gets on."""
+        return self.begun + self.ended
 
     def in_turn(self, call: Callable[[], Result]) -> Awaitable[Result]:
         """Do something else in the thread, between two batches."""
@@ -85,3 +90,5 @@ class Batches(ABC, Generic[AnyJob]):
         except Exception as error:
             for job in batch:
                 deliver(job, error)
+        finally:
+            self.ended += 1

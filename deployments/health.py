@@ -20,9 +20,13 @@ class Health:
         self._trying: asyncio.Task[None] | None = None
         self._is_broken = False
 
+    def trials(self) -> int:
+        """Whether one is under way: none or one."""
+        return int(self._trying is not None and not self._trying.done())
+
     def suspect(self) -> None:
         """The engine has failed a request. The trial runs beside others, so nobody waits for it."""
-        if self._trying is None or self._trying.done():
+        if not self.trials():
             self._trying = asyncio.create_task(self._try())
 
     def check(self) -> None:

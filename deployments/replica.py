@@ -15,6 +15,7 @@ from contract.options.catalog import EngineSpec, ServedModel
 from contract.profile import Profile
 from contract.protocol import RequestHead, ResponseHead, ResponseItem, ResponseTail
 from deployments.health import Health
+from deployments.watchdog import Watchdog
 
 logger = logging.getLogger("portico.replica")
 
@@ -50,6 +51,10 @@ class Engine(Protocol):
         """What the engine works on or has waiting, in whatever it counts; it can outlive the request it is for."""
         return 0
 
+    def steps(self) -> int:
+        """Counts on with each step of work. Where `unfinished` is not zero and no step comes, the engine hangs."""
+        return 0
+
     def close(self) -> None:
         """Free what the engine holds. It may be closed again."""
 
@@ -73,6 +78,7 @@ class Replica:
         self._health = Health(self.engine.trial)
         self._under_way = 0
         await self.engine.trial()
+        self._watchdog = _watchdog(self.engine, self._health, model.stall_timeout_s) if model.stall_timeout_s else None
 
     @classmethod
     async def started(cls, spec: EngineSpec, model: ServedModel) -> Self:
@@ -129,11 +135,18 @@ class Replica:
 
     def close(self) -> None:
         """Free the engine."""
+        if watchdog := getattr(self, "_watchdog", None):
+            watchdog.close()
         if engine := getattr(self, "engine", None):  # it is not there where its start failed
             engine.close()
 
     def __del__(self) -> None:
         self.close()
+
+
+def _watchdog(engine: Engine, health: Health, stall_timeout_s: float) -> Watchdog:
+    """Of `engine`, whose trials are work too: one that hangs must not go unnoticed."""
+    return Watchdog(lambda: engine.unfinished() + health.trials(), engine.steps, stall_timeout_s)
 
 
 def _failed(error: ApiError, *, started: bool) -> ResponseItem:

@@ -12,7 +12,7 @@ from pydantic import Field, StringConstraints
 from app.config.resources import Resources
 from app.config.routing import Routing
 from app.config.scaling import Mode, Scale, Scaling, resolve
-from contract.fields import Commit, ModelId, Strict
+from contract.fields import Commit, ModelId, PositiveFloat, Strict
 from contract.options.catalog import CATALOG, EngineName, ServedModel, Task, check_options, engines_of
 from contract.options.permissions import Permission, check_allowed, needs_of, needs_of_env
 from contract.project import in_project, is_hub_name
@@ -46,6 +46,11 @@ class ModelEntry(Strict):
         "active", description="active: at least one replica, always; flex: none after five minutes without a request"
     )
     scaling: Scaling = Scaling()
+    engine_stall_timeout_s: PositiveFloat | None = Field(
+        None,
+        description="an engine that has work and takes no step for so long hangs, and its replica is replaced; keep it "
+        "over the longest step, such as a compiler's; left out: 120 for vllm, 300 for the others",
+    )
     routing: Routing = Routing()
     resources: Resources = Resources()
     env: dict[str, str] = Field({}, description="environment variables of the replicas")
@@ -154,7 +159,13 @@ class ModelEntry(Strict):
             to_wire(self.speculation),
             self.revision,
             tuple(sorted(self.allow)),
+            self.stall_timeout_s,
         )
+
+    @property
+    def stall_timeout_s(self) -> float:
+        """`engine_stall_timeout_s`, or the engine's default."""
+        return self.engine_stall_timeout_s or CATALOG[self.engine].stall_timeout_s
 
     def environment(self) -> dict[str, str]:
         """The environment variables of the model's replicas."""

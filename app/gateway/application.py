@@ -34,7 +34,8 @@ from app.gateway.input_media import MediaChecks
 from app.gateway.streaming import relay_bytes, relay_events
 from app.http.bodies_in_flight import BodiesInFlight
 from app.http.body import ClientGone, Receive, announced_bytes, impatient
-from app.http.response import ReaderStalled, ResponseWriter, Send
+from app.http.response import ResponseWriter, Send
+from app.http.stall_timer import ReaderStalled
 from app.keys import KeyEntry, KeyRing
 from app.keys.local import refuse_elsewhere
 from app.parameters.adjust import STRICT, adjust

@@ -1,10 +1,10 @@
 """Writes the one response to a request."""
 
-import asyncio
 from collections.abc import Awaitable, Callable, Iterable
 from typing import Any
 
 from app.http.backlog import Backlog
+from app.http.stall_timer import StallTimer
 from contract.errors import ApiError
 
 Send = Callable[[dict[str, Any]], Awaitable[None]]
@@ -16,10 +16,6 @@ EVENT_STREAM_HEADERS = (
     ("x-accel-buffering", "no"),
 )
 SLICE_BYTES = 256 * 1024  # of a whole body, so that a slow reader of a large one does not look like one that stalls
-
-
-class ReaderStalled(Exception):
-    """The client has taken nothing of its response for too long."""
 
 
 class ResponseWriter:
@@ -40,9 +36,8 @@ class ResponseWriter:
         self.started = False
         self._send = send
         self._common_headers = common_headers
-        self._stall_timeout_s = stall_timeout_s
+        self._stall_timer = StallTimer(stall_timeout_s)
         self._backlog = backlog
-        self._waiting: asyncio.Timeout | None = None  # for the client, now
 
     async def complete(self, status: int, headers: Headers, body: bytes) -> None:
         """The whole response at once."""
@@ -66,19 +61,16 @@ class ResponseWriter:
 
     def give_up(self) -> None:
         """Let the write that waits for the client raise ReaderStalled now."""
-        if self._waiting is not None:
-            self._waiting.reschedule(asyncio.get_running_loop().time())
+        self._stall_timer.give_up()
 
     async def finish(self, last: bytes = b"") -> None:
-        await self._send_in_time({"type": "http.response.body", "body": last, "more_body": False})
+        try:
+            await self._send_in_time({"type": "http.response.body", "body": last, "more_body": False})
+        finally:
+            self._stall_timer.close()
 
     async def _send_in_time(self, message: dict[str, Any], size: int = 0) -> None:
-        try:
-            async with asyncio.timeout(self._stall_timeout_s) as self._waiting:
-                await self._send(message)
-                if self._backlog is not None:
-                    await self._backlog.wrote(size)
-        except TimeoutError:
-            raise ReaderStalled from None
-        finally:
-            self._waiting = None
+        with self._stall_timer:
+            await self._send(message)
+            if self._backlog is not None:
+                await self._backlog.wrote(size)

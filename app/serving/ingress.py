@@ -19,7 +19,7 @@ from app.budgets.leased import LeasedBudgets
 from app.config.service import Config
 from app.gateway.application import Gateway
 from app.gateway.image_store import ImageStore
-from app.http.response import ReaderStalled
+from app.http.stall_timer import ReaderStalled
 from app.keys import KeyRing
 from app.serving import serve_settings
 from app.serving.http_host import http_host

@@ -24,6 +24,7 @@ class EngineSpec(NamedTuple):
     options: type[Strict] | None  # of `engine_kwargs`; none: the engine checks its own arguments when it starts
     needs: tuple[Permission, ...] = ()  # what every entry of the engine must allow
     downloads: bool = True  # whether a `source` that is no folder is a name on the hub
+    stall_timeout_s: float = 300.0  # longer than a step of the slowest model: an image's on a CPU, a batch of windows
 
     @property
     def tasks(self) -> tuple[Task, ...]:
@@ -45,11 +46,12 @@ class ServedModel(NamedTuple):
     speculation: str | dict[str, Any] = "off"  # `contract.speculation.to_wire`
     revision: str | None = None  # the commit of a hub name
     allow: tuple[Permission, ...] = ()
+    stall_timeout_s: float | None = None  # see `deployments.watchdog`; None: nobody would replace the process
 
 
 SPECS = (
     EngineSpec("vllm", {"chat": "deployments.vllm.engine:VllmChatEngine",
-                        "embeddings": "deployments.vllm.embeddings:VllmEmbeddingsEngine"}, None),
+                        "embeddings": "deployments.vllm.embeddings:VllmEmbeddingsEngine"}, None, stall_timeout_s=120),
     EngineSpec("sentence-transformers",
                {"embeddings": "deployments.sentence_transformers.engine:SentenceTransformersEngine"}, EmbedderOptions),
     EngineSpec("diffusers", {"images": "deployments.images.engine:DiffusersEngine"}, DiffusersOptions),

@@ -42,6 +42,10 @@ class ImageBatches(Batches[ImageJob]):
         alike = [job for job in waiting if job.shape == waiting[0].shape]
         return alike[: self._model.options.max_batch_images]
 
+    def steps(self) -> int:
+        """Those of all images, beside the batches."""
+        return super().steps() + self.steps_done
+
     def run(self, batch: list[ImageJob], deliver: Deliver[ImageJob]) -> None:
         def watch(done: int, preview: Callable[[], list[Any]]) -> None:
             self.steps_done += 1

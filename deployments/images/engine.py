@@ -75,6 +75,9 @@ class DiffusersEngine(Engine):
         """Images that are generated or wait for it."""
         return self._batches.unfinished()
 
+    def steps(self) -> int:
+        return self._batches.steps()
+
     def close(self) -> None:
         self._batches.close()
         self._counting.shutdown(wait=False)

@@ -54,6 +54,7 @@ class Embedder:
         self._dimensions = int(self._model.get_embedding_dimension())
         # What the model's own configuration puts before every text counts as a part of it.
         self._prompt = self._model.prompts.get(self._model.default_prompt_name or "", "")
+        self.batches_done = 0
 
     def profile(self) -> Profile:
         return Profile(
@@ -80,6 +81,7 @@ class Embedder:
                 result = results[row.job]
                 assert isinstance(result, Embedded)  # noqa: S101 - a request with a fault has no rows
                 result.vectors[row.place] = vector
+            self.batches_done += 1
         return results
 
     def _tokens(self, inputs: list[Input]) -> list[list[int]] | ApiError:

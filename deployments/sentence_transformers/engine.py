@@ -38,6 +38,10 @@ class EmbeddingBatches(Batches[EmbeddingJob]):
             batch.append(job)
         return batch
 
+    def steps(self) -> int:
+        """The model's own batches, beside those of requests."""
+        return super().steps() + self._embedder.batches_done
+
     def run(self, batch: list[EmbeddingJob], deliver: Deliver[EmbeddingJob]) -> None:
         for job, result in zip(batch, self._embedder.embed(batch), strict=True):
             deliver(job, result)
@@ -72,6 +76,9 @@ class SentenceTransformersEngine(Engine):
     def unfinished(self) -> int:
         """Requests that are embedded or wait for it."""
         return self._batches.unfinished()
+
+    def steps(self) -> int:
+        return self._batches.steps()
 
     def close(self) -> None:
         self._batches.close()

@@ -84,6 +84,9 @@ class SpeechEngine(Engine):
         """Sentences that are synthesized or wait for it."""
         return self._worker.unfinished
 
+    def steps(self) -> int:
+        return self._worker.steps
+
     def close(self) -> None:
         self._worker.close()
         self._encoding.shutdown(wait=False)

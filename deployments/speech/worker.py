@@ -24,6 +24,7 @@ class SynthesisWorker:
             self.close()
             raise
         self.unfinished = 0  # sentences that are synthesized or wait for it
+        self.steps = 0  # a sentence taken up, a piece of audio made, and each time the engine asks whether to go on
 
     def try_out(self, utterance: Utterance) -> None:
         """Synthesize it for nobody. Blocks. Raises RuntimeError where no audio came of it."""
@@ -60,12 +61,17 @@ class SynthesisWorker:
 
     def _synthesize(self, utterance: Utterance, cancelled: threading.Event, send: Callable[[Message], object]) -> None:
         """Runs in the thread."""
-        if cancelled.is_set():
+
+        def is_cancelled() -> bool:
+            self.steps += 1
+            return cancelled.is_set()
+
+        if is_cancelled():
             return
         try:
-            with closing(self.synthesizer.synthesize(utterance, cancelled.is_set)) as pieces:
+            with closing(self.synthesizer.synthesize(utterance, is_cancelled)) as pieces:
                 for samples in pieces:
-                    if cancelled.is_set():
+                    if is_cancelled():
                         return
                     send(samples)
         except Cancelled:

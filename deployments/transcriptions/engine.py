@@ -32,12 +32,17 @@ class Workers(ThreadPoolExecutor):
     def __init__(self, count: int) -> None:
         super().__init__(count, thread_name_prefix="transcriber")
         self.under_way: set[Future[Any]] = set()
+        self.done = 0  # steps
 
     def submit(self, step: Callable[..., T], /, *args: Any, **kwargs: Any) -> "Future[T]":
         future = super().submit(step, *args, **kwargs)
         self.under_way.add(future)
-        future.add_done_callback(self.under_way.discard)
+        future.add_done_callback(self._ended)
         return future
+
+    def _ended(self, future: Future[Any]) -> None:
+        self.done += 1
+        self.under_way.discard(future)
 
 
 class FasterWhisperEngine(Engine):
@@ -82,6 +87,9 @@ class FasterWhisperEngine(Engine):
     def unfinished(self) -> int:
         """Recordings of which a step is under way or waits for a worker."""
         return len(self._workers.under_way)
+
+    def steps(self) -> int:
+        return self._workers.done
 
     def close(self) -> None:
         self._workers.shutdown(wait=False, cancel_futures=True)

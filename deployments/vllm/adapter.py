@@ -56,6 +56,14 @@ class EngineArgumentError(ValueError):
     """`engine_kwargs` of a model entry holds a name or a value that vLLM does not take."""
 
 
+class EngineReports:
+    """What the engine's process reports after each of its steps."""
+
+    def __init__(self) -> None:
+        self.steps = 0
+        self.kv_cache_usage: dict[int, float] = {}  # by the engine's index
+
+
 class VllmServer:
     """A running vLLM engine and the ASGI application that serves it: vLLM's own server, without a socket."""
 
@@ -65,12 +73,12 @@ class VllmServer:
         app: Any,
         arguments: argparse.Namespace,
         *,
-        usage: dict[int, float] | None = None,
+        reports: EngineReports | None = None,
         choice: SpeculationChoice | None = None,
     ) -> None:
-        """`usage` is filled by a logger of the engine; `choice` is what `speculation: auto` came to, if at all."""
+        """`reports` is filled by a logger of the engine; `choice` is what `speculation: auto` came to, if at all."""
         self.app = app
-        self._kv_cache_usage = {} if usage is None else usage
+        self._reports = reports or EngineReports()
         self._engine = engine
         self._arguments = arguments
         self._choice = choice
@@ -117,10 +125,14 @@ class VllmServer:
     def kv_cache_usage(self) -> float:
         """The share of the KV cache that running requests hold, in 0..1, as of the engine's last step."""
         # The last step of all leaves its own usage behind.
-        return max(self._kv_cache_usage.values(), default=0.0) if self.unfinished_requests() else 0.0
+        return max(self._reports.kv_cache_usage.values(), default=0.0) if self.unfinished_requests() else 0.0
 
     def unfinished_requests(self) -> int:
         return int(self._engine.get_num_unfinished_requests())
+
+    def steps(self) -> int:
+        """Reports of the engine's steps so far; a part of a long prefill is one as well."""
+        return self._reports.steps
 
     def shutdown(self) -> None:
         """It may be called again."""
@@ -165,8 +177,8 @@ async def start_server(served: ServedModel) -> VllmServer:
         _check_package(method)
         engine_args.speculative_config = method.speculative_config()
     frontend_args = frontend_class(**frontend_values)
-    usage: dict[int, float] = {}
-    loggers = [RayPrometheusStatLogger, _kv_cache_logger(usage)]
+    reports = EngineReports()
+    loggers = [RayPrometheusStatLogger, _step_logger(reports)]
     engine = AsyncLLM.from_engine_args(engine_args, stat_loggers=loggers)
     tasks = await engine.get_supported_tasks()
     _read_cut_tool_calls()
@@ -181,7 +193,7 @@ async def start_server(served: ServedModel) -> VllmServer:
     _report_validation_errors_as_data(app)
     if engine_args.structured_outputs_config.disable_any_whitespace:
         _bound_whitespace_of_tool_calls()
-    return VllmServer(engine, app, arguments, usage=usage, choice=choice)
+    return VllmServer(engine, app, arguments, reports=reports, choice=choice)
 
 
 def _revisions(served: ServedModel) -> dict[str, Any]:
@@ -204,22 +216,23 @@ def _load_format(served: ServedModel) -> dict[str, Any]:
     return {"load_format": "mistral" if is_mistral else "safetensors"}
 
 
-def _kv_cache_logger(usage: dict[int, float]) -> Any:
-    """A logger of vLLM's that keeps in `usage` how full each engine's KV cache is."""
+def _step_logger(reports: EngineReports) -> Any:
+    """A logger of vLLM's, which calls it with what each step of an engine reports."""
     from vllm.v1.metrics.loggers import StatLoggerBase
 
-    class KvCacheLogger(StatLoggerBase):  # type: ignore[misc]
+    class StepLogger(StatLoggerBase):  # type: ignore[misc]
         def __init__(self, vllm_config: Any, engine_index: int = 0) -> None:  # noqa: ARG002 - vLLM calls it so
             self._index = engine_index
 
         def record(self, scheduler_stats: Any, iteration_stats: Any, *_: Any, **__: Any) -> None:  # noqa: ARG002
+            reports.steps += 1
             if scheduler_stats is not None:
-                usage[self._index] = scheduler_stats.kv_cache_usage
+                reports.kv_cache_usage[self._index] = scheduler_stats.kv_cache_usage
 
         def log_engine_initialized(self) -> None:
             pass
 
-    return KvCacheLogger
+    return StepLogger
 
 
 def _choice(model_id: str, source: str, engine_args: Any) -> SpeculationChoice:

@@ -74,6 +74,9 @@ class VllmEngine(Engine):
         """Requests that vLLM works on or has waiting."""
         return self._server.unfinished_requests()
 
+    def steps(self) -> int:
+        return self._server.steps()
+
     def close(self) -> None:
         self._server.shutdown()
 

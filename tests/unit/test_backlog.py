@@ -9,7 +9,8 @@ import pytest
 from app.edge import STALL_TIMEOUT_S, Edge
 from app.http.backlog import HEADER, REPORT_BYTES, Backlog
 from app.http.body import ClientGone
-from app.http.response import ReaderStalled, ResponseWriter
+from app.http.response import ResponseWriter
+from app.http.stall_timer import ReaderStalled
 
 PIECE = b"x" * REPORT_BYTES
 LIMIT = 4 * REPORT_BYTES

@@ -10,6 +10,7 @@ from app.config.service import parse_config
 from contract.fields import ConfigError
 from contract.options.catalog import CATALOG, SPECS, EngineSpec
 from contract.project import PROJECT_FOLDER
+from deployments.replica import Engine
 from tests.unit.conftest import config_args
 from tests.unit.test_config import entry
 
@@ -19,6 +20,18 @@ def test_what_a_spec_loads_can_be_started(spec: EngineSpec) -> None:
     for load in spec.load.values():
         module, _, name = load.partition(":")
         assert callable(getattr(import_module(module), name).start)
+
+
+def test_an_engine_that_counts_its_work_counts_its_steps() -> None:
+    """Else a replica at work would look like one that hangs."""
+    for module in [
+        "deployments.speech.engine",
+        *(load.partition(":")[0] for one in SPECS for load in one.load.values()),
+    ]:
+        import_module(module)
+    engines = [one for one in Engine.__subclasses__() if one.__module__.startswith("deployments.")]
+    assert len(engines) == 5
+    assert all("steps" in vars(engine) for engine in engines if "unfinished" in vars(engine))
 
 
 def test_names_are_unique() -> None:
@@ -36,6 +49,6 @@ def test_the_builder_imports_no_engine() -> None:
         cwd=PROJECT_FOLDER, capture_output=True, text=True, timeout=60, check=True,
     ).stdout.split()  # fmt: skip
     ours = {name for name in names if name.startswith("deployments.")}
-    assert ours == {"deployments.health", "deployments.replica"}
+    assert ours == {"deployments.health", "deployments.replica", "deployments.watchdog"}
     libraries = {"torch", "vllm", "transformers", "diffusers", "faster_whisper", "sentence_transformers", "av"}
     assert not libraries.intersection(names)

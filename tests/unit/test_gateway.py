@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from app.config.service import parse_config
-from app.http.response import ReaderStalled
+from app.http.stall_timer import ReaderStalled
 from app.telemetry import access_log
 from app.upstream.registry import Readiness
 from contract.errors import ApiError

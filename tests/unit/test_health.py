@@ -27,11 +27,14 @@ async def test_after_a_failure_the_trial_decides(broken: bool) -> None:
     engine = Engine(broken=broken)
     health = Health(engine.trial)
     health.check()
+    assert health.trials() == 0
     health.suspect()
     await asyncio.sleep(0)
     health.check()  # nobody waits for the trial
+    assert health.trials() == 1
     engine.go_on.set()
     await asyncio.sleep(0.01)
+    assert health.trials() == 0
     if broken:
         with pytest.raises(EngineBrokenError):
             health.check()

@@ -61,6 +61,9 @@ class FakeEngine(Engine):
     def unfinished(self) -> int:
         return self.waiting
 
+    def steps(self) -> int:
+        return 0
+
     def close(self) -> None:
         self.closed += 1
 

@@ -5,7 +5,8 @@ from typing import Any
 
 import pytest
 
-from app.http.response import SLICE_BYTES, ReaderStalled, ResponseWriter
+from app.http.response import SLICE_BYTES, ResponseWriter
+from app.http.stall_timer import ReaderStalled
 from contract.errors import ApiError
 
 

@@ -9,7 +9,8 @@ import pytest
 
 from app.config.service import Limits
 from app.gateway.streaming import relay_bytes, relay_events
-from app.http.response import ReaderStalled, ResponseWriter
+from app.http.response import ResponseWriter
+from app.http.stall_timer import ReaderStalled
 from app.telemetry.record import RequestRecord
 from contract import sse
 from contract.errors import ApiError, upstream_error

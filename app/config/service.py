@@ -45,6 +45,18 @@ class Limits(Strict):
     )
 
 
+class Fairness(Strict):
+    """How keys share what a model can do. The key's own `weight` decides among those that wait."""
+
+    share: float = Field(
+        0.5,
+        gt=0,
+        le=1,
+        description="of the requests that a model takes at once, and that one key may have there while other keys send "
+        "requests to it; 1: no such bound",
+    )
+
+
 class InputImages(Strict):
     """Bounds on the images that chat and responses bring, and where from the gateway fetches those named by a URL."""
 
@@ -120,6 +132,7 @@ class Config(Strict):
         None, description="an absolute path, or one in the project that begins with ./; followed while the service runs"
     )
     limits: Limits = Limits()
+    fairness: Fairness = Fairness()
     input_images: InputImages = InputImages()
     kept_images: KeptImages = KeptImages()
     budgets: BudgetSettings = BudgetSettings()

@@ -116,7 +116,9 @@ class Ingress(Strict):
     label_selector: dict[str, str] = Field(
         {}, description="labels of the nodes where they may run; empty: any node that has room"
     )
-    max_ongoing_requests: PositiveInt = Field(1000, description="open requests and streams per replica")
+    max_ongoing_requests: PositiveInt = Field(
+        1000, description="open requests and streams per replica; of these one key gets 80 % at the most"
+    )
     max_queued_requests: PositiveInt = Field(1000, description="per proxy, waiting for a replica")
     drain_timeout_s: float = Field(
         600, ge=0, description="how long a replica that is to stop may finish its ongoing requests"

@@ -1,7 +1,7 @@
 """The relay behind fair queues: a request goes to its model once its key has a place there."""
 
 from collections.abc import AsyncGenerator
-from contextlib import aclosing
+from contextlib import ExitStack, aclosing
 
 from app.keys import KeyEntry
 from app.upstream.fair_queue import Place
@@ -22,21 +22,22 @@ class FairRelay:
         self, key: KeyEntry, model_id: str, request: RequestHead, body: bytes, timeout_s: float
     ) -> "PlacedAnswer":
         """As Relay.send for a request of `key`; `timeout_s` includes the time in the queue."""
-        place = await self._queues[model_id].take(key.id, key.weight, timeout_s)
-        try:
-            return PlacedAnswer(await self._relay.send(model_id, request, body, timeout_s, place.waited_s), place)
-        except BaseException:
-            place.release()
-            raise
+        with ExitStack() as stack:
+            stack.enter_context(self._queues.open_requests.one_more(key.id, key.weight))
+            place = await self._queues[model_id].take(key.id, key.weight, timeout_s)
+            stack.callback(place.release)
+            answer = await self._relay.send(model_id, request, body, timeout_s, place.waited_s)
+            return PlacedAnswer(answer, place, stack.pop_all())
 
 
 class PlacedAnswer:
     """An answer and its place. What the client still has to read of one that has ended needs none."""
 
-    def __init__(self, answer: Answer, place: Place) -> None:
+    def __init__(self, answer: Answer, place: Place, owed: ExitStack) -> None:
+        """`owed` is what goes back when the client has read all of it; that includes the place."""
         self.head, self.slows_down = answer.head, answer.slows_down
         self._answer = answer
-        self._place = place
+        self._place, self._owed = place, owed
         if answer.head.body is not None:
             place.release()
 
@@ -56,4 +57,4 @@ class PlacedAnswer:
 
     def close(self) -> None:
         self._answer.close()
-        self._place.release()
+        self._owed.close()

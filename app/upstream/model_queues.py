@@ -6,6 +6,7 @@ from functools import partial
 
 from app.config.service import Config
 from app.upstream.fair_queue import FairQueue
+from app.upstream.open_requests import OpenRequests
 
 
 class ModelQueues:
@@ -23,6 +24,7 @@ class ModelQueues:
         self._running: dict[str, int] = {}
         self._queues: dict[str, FairQueue] = {}
         self._config: Config | None = None
+        self.open_requests = OpenRequests()
 
     def __getitem__(self, model_id: str) -> FairQueue:
         return self._queues[model_id]
@@ -30,6 +32,7 @@ class ModelQueues:
     def follow(self, config: Config) -> None:
         """Take over a configuration. What waits for a model that is gone goes on as it began."""
         self._config = config
+        self.open_requests.resize(config.ingress.max_ongoing_requests)
         self._queues = {entry.id: self._queues.get(entry.id) or self._new(entry.id) for entry in config.models}
         self._resize()
 

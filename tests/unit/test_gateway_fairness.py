@@ -145,6 +145,23 @@ async def test_a_client_that_leaves_the_queue_is_forgotten_and_never_sent(make_g
     assert len(relay.sent) == 1
 
 
+async def test_a_key_that_floods_does_not_fill_the_gateway(make_gateway: Any, relay: SlowRelay) -> None:
+    """Whatever the models' queues may take: a fifth of it is left to keys that have little there."""
+    client = Client(make_gateway(config_of(places=100, queue=100, ingress={"max_ongoing_requests": 10})))
+    flood = [client.send() for _ in range(20)]
+    await until(lambda: sum(one.done() for one in flood) == 12)
+    for one in flood:
+        if one.done():
+            assert_error(one.result(), 503, "server_error", "overloaded")
+    quiet = [client.send(key=SCOPED_KEY), client.send(key=SCOPED_KEY)]
+    await until(lambda: len(relay.sent) == 10)
+    relay.go.set()
+    assert {answer.status_code for answer in await asyncio.gather(*quiet)} == {200}
+    await asyncio.gather(*flood)
+    assert client.gateway._relay._queues.open_requests._open.total() == 0
+    assert (await client.send()).status_code == 200
+
+
 class TestAPlaceComesBack:
     @pytest.mark.parametrize("failure", [ApiError("upstream_error", "x"), ApiError("overloaded", "x"), RuntimeError()])
     async def test_when_the_engine_fails(self, make_gateway: Any, relay: SlowRelay, failure: Exception) -> None:

@@ -61,8 +61,9 @@ class FairQueue:
         self._report_waiting, self._report_refusal = report_waiting, report_refusal
         self._reported = 0
         self._present_s = present_s
-        self._places, self._max_waiting, self._share = 1, 1, 1.0
+        self._places = self._max_waiting = self._share = 1
         self._keys: dict[str, _Key] = {}
+        self._queued: dict[_Key, None] = {}  # those with requests that wait
         self._arrivals = 0
         self._turn = 0.0  # of the request that got the last place
         self._ends: deque[float] = deque(maxlen=RATE_SAMPLES)  # when places were last all free, and completions since
@@ -70,7 +71,8 @@ class FairQueue:
 
     def resize(self, places: int, max_waiting: int, share: float) -> None:
         """From now on there are `places`, of which a key gets at most `share` where others are present."""
-        self._places, self._max_waiting, self._share = places, max_waiting, share
+        self._places, self._max_waiting = places, max_waiting
+        self._share = max(1, math.floor(share * places + 1e-9))
         self._give_out()
 
     async def take(self, key_id: str, weight: int, timeout_s: float) -> Place:
@@ -81,9 +83,17 @@ class FairQueue:
             self._ends.append(began)
         key = self._keys.setdefault(key_id, _Key())
         key.weight = weight
+        if not self.waiting and self.in_use < self._places and key.in_use < self._share:
+            self._give(key)
+        else:
+            await self._wait(key, timeout_s)
+        return Place(lambda: self._release(key), _now() - began)
+
+    async def _wait(self, key: _Key, timeout_s: float) -> None:
         waiter: Waiter = asyncio.get_running_loop().create_future()
         self._arrivals += 1
         key.waiting[waiter] = self._arrivals
+        self._queued[key] = None
         self.waiting += 1
         self._give_out()
         try:
@@ -96,15 +106,24 @@ class FairQueue:
         except BaseException:
             self._leave(key, waiter)
             raise
-        return Place(lambda: self._release(key), _now() - began)
 
     def _leave(self, key: _Key, waiter: Waiter) -> None:
         """Forget a request that waits no more. A place that it was given in the same moment goes back."""
         if key.waiting.pop(waiter, None) is not None:
-            self.waiting -= 1
+            self._one_less(key)
             self._report()
         elif not waiter.cancelled() and waiter.exception() is None:
             self._release(key)
+
+    def _pop(self, key: _Key, *, newest: bool = False) -> Waiter:
+        waiter, _ = key.waiting.popitem(last=newest)
+        self._one_less(key)
+        return waiter
+
+    def _one_less(self, key: _Key) -> None:
+        self.waiting -= 1
+        if not key.waiting:
+            del self._queued[key]
 
     def _release(self, key: _Key) -> None:
         key.in_use -= 1
@@ -116,41 +135,37 @@ class FairQueue:
     def _give_out(self) -> None:
         """Give free places to those who wait, and refuse those who are too many."""
         while self.waiting and self.in_use < self._places and (key := self._next()) is not None:
-            waiter, _ = key.waiting.popitem(last=False)
-            self.waiting -= 1
+            waiter = self._pop(key)
             if not waiter.done():  # else its client has left, and it is about to learn so
-                self._give(key, waiter)
+                self._give(key)
+                waiter.set_result(None)
         while self.waiting > self._max_waiting:
             self._refuse_one()
         self._report()
 
-    def _give(self, key: _Key, waiter: Waiter) -> None:
+    def _give(self, key: _Key) -> None:
         self._turn = max(self._turn, key.turn)
         key.turn = self._turn + 1 / key.weight
         key.in_use += 1
         self.in_use += 1
-        waiter.set_result(None)
 
     def _next(self) -> _Key | None:
         """Whose request is next; None where what is free is kept for keys that use less than their share."""
-        self._forget_absent()
-        share = max(1, math.floor(self._share * self._places + 1e-9))
-        below = [key for key in self._keys.values() if key.in_use < share]
-        able = [key for key in below if key.waiting]
-        if not able and below:
-            self._look_again(below)
+        able = [key for key in self._queued if key.in_use < self._share]
+        if not able and (others := self._present_below_share()):
+            self._look_again(others)
             return None
-        return min(able or (key for key in self._keys.values() if key.waiting), key=self._rank)
+        return min(able or self._queued, key=self._rank)
 
     def _rank(self, key: _Key) -> tuple[float, float, int]:
         oldest = next(iter(key.waiting.values()))
         return key.in_use / key.weight, max(self._turn, key.turn), oldest
 
-    def _forget_absent(self) -> None:
+    def _present_below_share(self) -> list[_Key]:
+        """Forgets those who are absent."""
         since = _now() - self._present_s
-        absent = [key_id for key_id, key in self._keys.items() if not (key.in_use or key.waiting or key.left > since)]
-        for key_id in absent:
-            del self._keys[key_id]
+        self._keys = {name: key for name, key in self._keys.items() if key.in_use or key.waiting or key.left > since}
+        return [key for key in self._keys.values() if key.in_use < self._share]
 
     def _look_again(self, kept_for: list[_Key]) -> None:
         """Give out when the first of those whom places are kept for is absent. One that uses a place gives it back."""
@@ -164,10 +179,8 @@ class FairQueue:
 
     def _refuse_one(self) -> None:
         """Refuse the newest request of the key with the most waiting for its weight; among equals, the newest."""
-        waiting = [key for key in self._keys.values() if key.waiting]
-        most = max(waiting, key=lambda key: (len(key.waiting) / key.weight, next(reversed(key.waiting.values()))))
-        waiter, _ = most.waiting.popitem()
-        self.waiting -= 1
+        most = max(self._queued, key=lambda key: (len(key.waiting) / key.weight, next(reversed(key.waiting.values()))))
+        waiter = self._pop(most, newest=True)
         if not waiter.done():
             message = "Every replica of this model is busy and its queue is full. Retry after a pause."
             waiter.set_exception(ApiError("overloaded", message, retry_after=self._retry_after()))

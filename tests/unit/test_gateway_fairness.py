@@ -264,7 +264,7 @@ class TestPlacesOfAGateway:
         await asyncio.sleep(0)
         queues.follow(config_of(places=2, fairness={"share": 0.25}))
         await asyncio.sleep(0)
-        assert (queues["beta"].in_use, queues["beta"].waiting, queues["beta"]._share) == (4, 1, 0.25)
+        assert (queues["beta"].in_use, queues["beta"].waiting, queues["beta"]._share) == (4, 1, 1)
         assert waiting[-1] == ("beta", 1)
         queues.follow(parse_config(config_args(models=config_args()["models"][:1], keys=config_args()["keys"][:1])))
         assert not any(one.cancelled() for one in requests)

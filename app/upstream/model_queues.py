@@ -30,10 +30,12 @@ class ModelQueues:
         return self._queues[model_id]
 
     def follow(self, config: Config) -> None:
-        """Take over a configuration. What waits for a model that is gone goes on as it began."""
+        """Take over a configuration. The queue of a model that is gone stays, for the requests that are under way."""
         self._config = config
         self.open_requests.resize(config.ingress.max_ongoing_requests)
-        self._queues = {entry.id: self._queues.get(entry.id) or self._new(entry.id) for entry in config.models}
+        for entry in config.models:
+            if entry.id not in self._queues:
+                self._queues[entry.id] = self._new(entry.id)
         self._resize()
 
     def resize(self, running: dict[str, int]) -> None:

@@ -12,11 +12,10 @@ from app.config.routing import Routing
 from app.config.scaling import Scale
 from app.config.service import Config, parse_config
 from app.serving.deployment_version import with_version
-from app.serving.ingress import IngressReplica
+from app.serving.ingress import INGRESS_NAME, IngressReplica
 from contract.options.catalog import CATALOG
 from deployments.replica import Replica
 
-INGRESS_NAME = "gateway"
 # By name: Serve imports them where they run, beside each handle.
 SESSION_ROUTER = "ray.serve.experimental.consistent_hash_router:ConsistentHashRouter"
 PREFIX_ROUTER = "app.upstream.prefix_router:PrefixRouter"
@@ -48,7 +47,7 @@ def model_deployment(entry: ModelEntry, *, has_room: bool = False) -> Deployment
         "name": entry.id,
         "ray_actor_options": entry.resources.actor_options() | {"runtime_env": {"env_vars": entry.environment()}},
         "max_ongoing_requests": scale.max_ongoing_requests,
-        "max_queued_requests": scale.max_queued_requests,
+        "max_queued_requests": -1,  # the gateway's own queues bound what a handle gets
         "health_check_period_s": HEALTH_CHECK_PERIOD_S,
         "health_check_timeout_s": HEALTH_CHECK_TIMEOUT_S,
         "graceful_shutdown_timeout_s": scale.drain_timeout_s,

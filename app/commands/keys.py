@@ -37,6 +37,9 @@ def add_to(commands: Parsers) -> None:
     create.add_argument("--requests-per-minute", type=int, metavar="N", help="left out: 600")
     create.add_argument("--tokens-per-minute", type=int, metavar="N", help="left out: no limit")
     create.add_argument("--concurrent-requests", type=int, metavar="N", help="left out: no limit")
+    create.add_argument(
+        "--weight", type=int, default=1, metavar="N", help="its part of a busy model against other keys'; left out: 1"
+    )
     _add_expires(create, "left out: never")
 
     _add(actions, "list", _list, "show every key in a line")
@@ -91,6 +94,7 @@ def _create(options: argparse.Namespace) -> None:
         "name": options.name,
         "pipelines": options.pipelines,
         "budget": {name: limit for name, limit in limits.items() if limit is not None},
+        "weight": options.weight,
         "expires": _end(options.expires, now),
     }
     if options.file is None and options.config is None:

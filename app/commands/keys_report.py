@@ -7,7 +7,18 @@ from typing import Any
 from app.keys.entry import KeyEntry, State
 from app.keys.moments import show_moment, show_span
 
-COLUMNS = ("id", "name", "scope", "requests/min", "tokens/min", "concurrent", "created (UTC)", "expires (UTC)", "state")
+COLUMNS = (
+    "id",
+    "name",
+    "scope",
+    "requests/min",
+    "tokens/min",
+    "concurrent",
+    "weight",
+    "created (UTC)",
+    "expires (UTC)",
+    "state",
+)
 
 
 def table(entries: Iterable[KeyEntry], now: datetime) -> str:
@@ -41,6 +52,7 @@ def _row(entry: KeyEntry, now: datetime) -> tuple[str, ...]:
         str(budget.requests_per_minute),
         str(budget.tokens_per_minute or "-"),
         str(budget.concurrent_requests or "-"),
+        str(entry.weight),
         _moment(entry.created),
         _moment(entry.expires),
         _state(entry, now),

@@ -65,7 +65,9 @@ class Scaling(Strict):
         None, description="per replica; a replica is added where there are more, running and waiting"
     )
     max_ongoing_requests: PositiveInt | None = Field(None, description="per replica, in the engine and waiting in it")
-    max_queued_requests: PositiveInt | None = Field(None, description="waiting for a replica, per ingress replica")
+    max_queued_requests: PositiveInt | None = Field(
+        None, description="waiting for a replica, per ingress replica; keys share the queue as they share the model"
+    )
     kv_cache_target: float = Field(
         0.9, gt=0, le=1, description="share of vLLM's KV cache in use, over all replicas, beyond which one is added"
     )

@@ -65,6 +65,18 @@ class Limits(Strict):
         return self
 
 
+class Fairness(Strict):
+    """How keys share what a model can do. The key's own `weight` decides among those that wait."""
+
+    share: float = Field(
+        0.5,
+        gt=0,
+        le=1,
+        description="of the requests that a model takes at once, and that one key may have there while other keys send "
+        "requests to it; 1: no such bound",
+    )
+
+
 class InputImages(Strict):
     """Bounds on the images that chat and responses bring, and where from the gateway fetches those named by a URL."""
 
@@ -135,7 +147,9 @@ class Ingress(Strict):
     label_selector: dict[str, str] = Field(
         {}, description="labels of the nodes where they may run; empty: any node that has room"
     )
-    max_ongoing_requests: PositiveInt = Field(1000, description="open requests and streams per replica")
+    max_ongoing_requests: PositiveInt = Field(
+        1000, description="open requests and streams per replica; of these one key gets 80 % at the most"
+    )
     max_queued_requests: PositiveInt = Field(1000, description="per proxy, waiting for a replica")
     drain_timeout_s: float = Field(
         600, ge=0, description="how long a replica that is to stop may finish its ongoing requests"
@@ -151,6 +165,7 @@ class Config(Strict):
         None, description="an absolute path, or one in the project that begins with ./; followed while the service runs"
     )
     limits: Limits = Limits()
+    fairness: Fairness = Fairness()
     input_images: InputImages = InputImages()
     input_audio: InputMedia = InputMedia()
     input_videos: InputMedia = InputMedia(max_per_request=2)

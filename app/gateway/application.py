@@ -44,8 +44,8 @@ from app.telemetry.acceptance import Acceptance
 from app.telemetry.metrics import Metrics
 from app.telemetry.record import CLIENT_GONE, OK, READER_STALLED
 from app.upstream.affinity import affinity
+from app.upstream.fair_relay import FairRelay
 from app.upstream.registry import Model, Registry
-from app.upstream.relay import Relay
 from contract.errors import ApiError, internal_error
 from contract.protocol import RequestHead
 
@@ -62,7 +62,7 @@ class Gateway:
         self,
         config: Config,
         keys: KeyRing,
-        relay: Relay,
+        relay: FairRelay,
         registry: Registry,
         *,
         budgets: Budgets,
@@ -206,10 +206,10 @@ class Gateway:
         head = RequestHead(endpoint.path, record.request_id, usage, echo, bool(request.get(STRICT)), *where)
         payload = endpoint.engine_body(adjusted.engine, model.entry.id)
         call.clock.pause()
-        answer = await self._relay.send(model.entry.id, head, payload, self._limits.first_byte_timeout_s)
+        answer = await self._relay.send(call.key, model.entry.id, head, payload, self._limits.first_byte_timeout_s)
         call.clock.resume()
-        call.note(adjusted.clamped_further(answer.head.clamped, request))
         try:
+            call.note(adjusted.clamped_further(answer.head.clamped, request))
             if endpoint.characters is not None:
                 record.characters = endpoint.characters(adjusted.engine)
             if answer.head.body is None and answer.head.announces_events:

@@ -53,6 +53,9 @@ class KeyEntry(Strict):
     name: Annotated[str, StringConstraints(max_length=100), AfterValidator(_printable)] = ""
     pipelines: list[ModelId] | None = Field(None, description="the models the key may use; left out: every model")
     budget: Budget = Budget()
+    weight: Annotated[int, Field(ge=1, le=1000)] = Field(
+        1, description="how much of a busy model it gets, compared with other keys that wait for it"
+    )
     created: Moment | None = None
     expires: Moment | None = Field(None, description="the first moment at which the key is no longer valid")
     rotated_from: PublicId | None = Field(None, description="the id of the key that this one replaces")

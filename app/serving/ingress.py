@@ -23,10 +23,13 @@ from app.http.stall_timer import ReaderStalled
 from app.keys import KeyRing
 from app.serving import serve_settings
 from app.serving.http_host import http_host
+from app.serving.queued_demand import QueuedDemand
 from app.telemetry import access_log
 from app.telemetry.acceptance import KnownAcceptance
 from app.telemetry.metrics import RayMetrics
 from app.telemetry.metrics_page import MetricsAgents
+from app.upstream.fair_relay import FairRelay
+from app.upstream.model_queues import ModelQueues
 from app.upstream.profile_store import ClusterProfiles
 from app.upstream.readiness import ReadinessWatch
 from app.upstream.registry import Registry
@@ -34,6 +37,7 @@ from app.upstream.relay import HandleRelay
 
 logger = logging.getLogger("portico.ingress")
 
+INGRESS_NAME = "gateway"  # of the deployment
 STEP_SECONDS = 120.0  # for what a configuration names to be read, opened or compared
 STEPS_AT_ONCE = 4  # so that one that hangs does not stand in the way of a configuration without it
 
@@ -75,8 +79,10 @@ class IngressReplica:
         self._gateway: Gateway | None = None
         self._registry: Registry | None = None
         self._budgets: Budgets | None = None
+        self._demand = QueuedDemand()
         self._estimator = Estimator()
         self._metrics = RayMetrics()
+        self._queues = ModelQueues(self._report_waiting, self._metrics.count_queue_refusal, INGRESS_NAME)
         self._agents = MetricsAgents()
         self._acceptance = KnownAcceptance(self._agents.acceptance)
         self._steps = ThreadCalls("a step of the configuration", STEP_SECONDS, STEPS_AT_ONCE)
@@ -132,7 +138,9 @@ class IngressReplica:
                 self._handles[entry.id] = DeploymentHandle(entry.id, app_name)  # Serve's function for it keeps a cache
         handles = {entry.id: self._handles[entry.id] for entry in config.models}
         registry = Registry(config.models, self._registry)
-        watch = ReadinessWatch(registry, app_name, handles, ClusterProfiles(app_name))
+        self._queues.follow(config)
+        profiles = ClusterProfiles(app_name)
+        watch = ReadinessWatch(registry, app_name, handles, profiles, report_running=self._queues.resize)
         relay = HandleRelay(
             handles, watch, config.wake_timeouts_s(), slows_down=serve_settings.read().grpc_between_replicas
         )
@@ -141,7 +149,7 @@ class IngressReplica:
         self._gateway = Gateway(
             config,
             keys,
-            relay,
+            FairRelay(relay, self._queues),
             registry,
             budgets=budgets,
             estimator=self._estimator,
@@ -156,6 +164,10 @@ class IngressReplica:
         self._supervisor.keep(Loop.READINESS_WATCH, watch.run)
         self._supervisor.keep(Loop.KEY_FILE, keys.follow)
         self._supervisor.keep(Loop.KEPT_IMAGES, image_store.keep_swept)
+
+    def _report_waiting(self, model_id: str, number: int) -> None:
+        self._metrics.set_waiting(model_id, number)
+        self._demand.show(self._handles[model_id], number)
 
     def _budgets_of(self, config: Config) -> Budgets:
         """Budgets of this replica alone, where it is the only one, else leased from the shared account."""

@@ -62,6 +62,12 @@ class RayMetrics:
             "portico_background_loop_failures", "Failures of the gateway's background loops; each begins again.",
             ("loop",),
         )  # fmt: skip
+        self._waiting = Gauge(
+            "portico_waiting_requests", "Requests that wait in this gateway replica for a place at a model.", ("model",)
+        )
+        self._queue_refusals = Counter(
+            "portico_queue_refusals", "Requests refused because a model's queue was full.", ("model",)
+        )
         self._tokens = Counter("portico_tokens", "Tokens by kind (prompt, completion).", (*labels, "kind"))
 
     def record(self, request: RequestRecord) -> None:
@@ -88,6 +94,12 @@ class RayMetrics:
         for kind, tokens in request.tokens().items():
             if tokens:
                 self._key_tokens.inc(tokens, {"key": key, "kind": kind})
+
+    def set_waiting(self, model_id: str, number: int) -> None:
+        self._waiting.set(number, {"model": model_id})
+
+    def count_queue_refusal(self, model_id: str) -> None:
+        self._queue_refusals.inc(1, {"model": model_id})
 
     def count_loop_failure(self, loop: Loop) -> None:
         self._loop_failures.inc(1, {"loop": loop.value})

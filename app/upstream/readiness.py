@@ -3,6 +3,7 @@
 import asyncio
 import logging
 import re
+from collections.abc import Callable
 from typing import Any
 
 from ray import serve
@@ -58,11 +59,15 @@ class ReadinessWatch:
         handles: dict[str, Any],
         profiles: ProfileStore,
         status_timeout_s: float = STATUS_SECONDS,
+        *,
+        report_running: Callable[[dict[str, int]], None] = lambda _: None,
     ) -> None:
+        """`report_running` is called with the number of running replicas of each deployment."""
         self._registry = registry
         self._app_name = app_name
         self._handles = handles
         self._profiles = profiles
+        self._report_running = report_running
         self._status = ThreadCalls("Serve's status", status_timeout_s)
         self._looking: asyncio.Task[None] | None = None
         self._deployments: dict[str, Any] = {}  # as they were last seen
@@ -106,9 +111,11 @@ class ReadinessWatch:
 
     def _update_registry(self) -> None:
         readiness = {name: readiness_of(one) for name, one in self._deployments.items()}
+        running = {name: running_of(one) for name, one in self._deployments.items()}
+        self._report_running(running)
         self._registry.update(
             readiness,
-            {name: running_of(one) for name, one in self._deployments.items()},
+            running,
             {name: error_of(self._deployments[name]) for name, how in readiness.items() if how is Readiness.FAILED},
         )
 

@@ -18,8 +18,12 @@ class Answer(Protocol):
     """One answer under way. `close` is called on every path and cancels the work where it is not done."""
 
     head: ResponseHead
-    tail: ResponseTail | None  # there once the stream has ended as the protocol says
     slows_down: bool  # whether the replica waits where its pieces are not read
+
+    @property
+    def tail(self) -> ResponseTail | None:
+        """There once the stream has ended as the protocol says."""
+        ...
 
     def pieces(self) -> AsyncGenerator[bytes]:
         """The body of a streamed answer, each piece whole events. Raises ApiError where the replica is lost."""
@@ -31,8 +35,10 @@ class Answer(Protocol):
 class Relay(Protocol):
     """A way to the model deployments."""
 
-    async def send(self, model_id: str, request: RequestHead, body: bytes, timeout_s: float) -> Answer:
-        """Send one request and wait for the head of its answer.
+    async def send(
+        self, model_id: str, request: RequestHead, body: bytes, timeout_s: float, waited_s: float = 0.0
+    ) -> Answer:
+        """Send one request and wait for the head of its answer. Of every limit `waited_s` is over already.
 
         Raises ApiError: what the engine reported, `overloaded`, `timeout`, or `upstream_error`.
         """
@@ -72,8 +78,11 @@ class HandleRelay:
         self._wake_timeouts_s = wake_timeouts_s
         self._waker = Waker(handles)
 
-    async def send(self, model_id: str, request: RequestHead, body: bytes, timeout_s: float) -> "HandleAnswer":
-        deadline = _now() + timeout_s
+    async def send(
+        self, model_id: str, request: RequestHead, body: bytes, timeout_s: float, waited_s: float = 0.0
+    ) -> "HandleAnswer":
+        began = _now() - waited_s
+        deadline = began + timeout_s
         handle = self._handles[model_id]
         if request.session:
             handle = handle.options(session_id=request.session)
@@ -81,7 +90,7 @@ class HandleRelay:
             answer = HandleAnswer(handle.remote(request, body), slows_down=self._slows_down)
             starting = asyncio.create_task(answer.start())
             try:
-                deadline = await self._wait(model_id, starting, deadline, timeout_s)
+                deadline = await self._wait(model_id, starting, began, deadline, timeout_s)
                 await starting
             except ReplicaLost:
                 answer.close()
@@ -96,7 +105,9 @@ class HandleRelay:
             return answer
         raise AssertionError("unreachable")
 
-    async def _wait(self, model_id: str, starting: "asyncio.Task[None]", deadline: float, timeout_s: float) -> float:
+    async def _wait(
+        self, model_id: str, starting: "asyncio.Task[None]", began: float, deadline: float, timeout_s: float
+    ) -> float:
         """Wait until `starting` is done. Returns the deadline, which counts from the moment when the model is up.
 
         Raises ApiError `timeout` where a model that is up lets it pass, `model_starting` where none is up in time.
@@ -107,7 +118,7 @@ class HandleRelay:
         elif self._replicas.is_up(model_id):
             await self._watch_over(model_id, starting, wake_timeout_s, deadline)
         else:
-            await self._wake(model_id, starting, wake_timeout_s)
+            await self._wake(model_id, starting, began + wake_timeout_s)
             deadline = _now() + timeout_s
         await _first_of(starting, until=deadline)
         if not starting.done():
@@ -116,9 +127,8 @@ class HandleRelay:
             )
         return deadline
 
-    async def _wake(self, model_id: str, starting: "asyncio.Task[None]", wake_timeout_s: float) -> None:
+    async def _wake(self, model_id: str, starting: "asyncio.Task[None]", wake_deadline: float) -> None:
         """Wait until a sleeping model is up, or has answered already. Raises ApiError `model_starting`."""
-        wake_deadline = _now() + wake_timeout_s
         waking = self._waker.wake(model_id)
         await _first_of(starting, waking, until=wake_deadline)
         if waking.done() and waking.result():

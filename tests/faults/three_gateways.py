@@ -1,9 +1,11 @@
-"""Three ingress replicas before a model that answers at once: `python -m tests.faults.three_gateways PORT CONFIG`.
+"""Three ingress replicas before stand-in models: `python -m tests.faults.three_gateways PORT CONFIG`.
 
-The model is a stand-in, as these tests are about budgets. Everything else is real, on a Ray of its own.
+These tests are about budgets and fairness, not about engines. Everything else is real, on a Ray of its own.
 """
 
+import asyncio
 import json
+import os
 import sys
 from collections.abc import AsyncIterator
 from typing import Any
@@ -11,19 +13,42 @@ from typing import Any
 import ray
 from ray import serve
 
-from app.builder import ingress_deployment
+from app.builder import ingress_deployment, model_deployment
 from app.config.service import parse_config
 from contract.profile import Profile
-from contract.protocol import RequestHead, ResponseHead
+from contract.protocol import EVENT_STREAM, RequestHead, ResponseHead, ResponseItem
 
 USAGE = {"prompt_tokens": 1, "completion_tokens": 1, "total_tokens": 2}
+SLOW_SECONDS = 0.5
+PIECE, PIECES = b"data: " + b"x" * 65_536 + b"\n\n", 110
 
 
 class Model:
-    """Answers a fixed body."""
+    """Answers a fixed body: as `alpha` at once, else after a while."""
 
-    async def handle(self, request: RequestHead, body: bytes) -> AsyncIterator[ResponseHead]:
-        yield ResponseHead(200, "application/json", json.dumps({"usage": USAGE}).encode(), USAGE)
+    def __init__(self, name: str) -> None:
+        self._seconds = 0 if name == "alpha" else SLOW_SECONDS
+        self._streams = 0
+
+    async def handle(self, request: RequestHead, body: bytes) -> AsyncIterator[ResponseItem]:
+        if json.loads(body).get("stream"):
+            async for item in self._stream():
+                yield item
+            return
+        await asyncio.sleep(self._seconds)
+        answer = {"usage": USAGE, "open": self._streams, "process": os.getpid()}
+        yield ResponseHead(200, "application/json", json.dumps(answer).encode(), USAGE)
+
+    async def _stream(self) -> AsyncIterator[ResponseItem]:
+        """More than fits between it and a reader that reads nothing, and no end."""
+        self._streams += 1
+        try:
+            yield ResponseHead(200, EVENT_STREAM)
+            for _ in range(PIECES):
+                yield PIECE
+            await asyncio.Event().wait()
+        finally:
+            self._streams -= 1
 
     async def describe(self) -> dict[str, Any]:
         return Profile("vllm", frozenset({"chat"}), limits={"context_length": 1000}).to_wire()
@@ -36,8 +61,13 @@ def main(port: int, args: dict[str, Any]) -> None:
         logging_config={"log_level": "WARNING", "enable_access_log": False},
     )
     config = parse_config(args)
-    model = serve.deployment(name="alpha", max_ongoing_requests=1000, ray_actor_options={"num_cpus": 0.1})(Model)
-    serve.run(ingress_deployment(config).bind({"alpha": model.bind()}), blocking=True)
+    models = {
+        entry.id: model_deployment(entry)
+        .options(func_or_class=Model, ray_actor_options={"num_cpus": 0.1})
+        .bind(entry.id)
+        for entry in config.models
+    }
+    serve.run(ingress_deployment(config).bind(models), blocking=True)
 
 
 if __name__ == "__main__":

@@ -18,6 +18,8 @@ from app.keys import LOCAL_KEY, KeyRing, hash_key, public_id
 from app.telemetry.acceptance import Acceptance
 from app.telemetry.metrics import Metrics
 from app.telemetry.record import RequestRecord
+from app.upstream.fair_relay import FairRelay
+from app.upstream.model_queues import ModelQueues
 from app.upstream.registry import Readiness, Registry
 from contract.errors import ApiError
 from contract.profile import Profile
@@ -80,12 +82,20 @@ class StandInRelay:
         self.sent: list[tuple[str, RequestHead, bytes]] = []
         self.answers: list[StandInAnswer] = []
 
-    async def send(self, model_id: str, request: RequestHead, body: bytes, timeout_s: float) -> StandInAnswer:
+    async def send(
+        self, model_id: str, request: RequestHead, body: bytes, timeout_s: float, waited_s: float = 0.0
+    ) -> StandInAnswer:
         self.sent.append((model_id, request, body))
         if isinstance(self.items[0], ApiError):
             raise self.items[0]
         self.answers.append(StandInAnswer(self.items))
         return self.answers[-1]
+
+
+def queues_of(config: Config) -> ModelQueues:
+    queues = ModelQueues(lambda _, __: None, lambda _: None, "gateway")
+    queues.follow(config)
+    return queues
 
 
 class NoMetrics:
@@ -128,7 +138,7 @@ def make_gateway(relay: StandInRelay, registry: Registry, tmp_path: Path) -> Cal
         return Gateway(
             config,
             KeyRing(config.keys),
-            relay,
+            FairRelay(relay, queues_of(config)),
             registry,
             budgets=ExactBudgets(),
             estimator=Estimator(),

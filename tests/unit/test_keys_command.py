@@ -75,7 +75,16 @@ class TestCreate:
         assert key not in run("list") + run("show", public_id(key)) + run("list", "--json")
 
     def test_every_option_is_kept(self, run: Run, path: Path) -> None:
-        limits = ("--requests-per-minute", "60", "--tokens-per-minute", "9000", "--concurrent-requests", "4")
+        limits = (
+            "--requests-per-minute",
+            "60",
+            "--tokens-per-minute",
+            "9000",
+            "--concurrent-requests",
+            "4",
+            "--weight",
+            "7",
+        )
         facts = ("--name", "web", "--pipelines", "alpha, beta", "--expires", "2099-01-31T18:00+02:00")
         made = json.loads(run("create", "--json", *facts, *limits))
         entry = kept(path, made["id"])
@@ -85,6 +94,7 @@ class TestCreate:
             "tokens_per_minute": 9000,
             "concurrent_requests": 4,
         }
+        assert entry.weight == 7
         assert entry.expires == datetime(2099, 1, 31, 16, tzinfo=UTC)
         assert entry.sha256 == hash_key(made["key"])
 
@@ -158,19 +168,20 @@ class TestListAndShow:
 
 
 class TestRotate:
-    def test_the_new_key_has_the_same_name_scope_budget_and_lifetime(self, run: Run, path: Path) -> None:
+    def test_the_new_key_has_the_same_name_scope_budget_weight_and_lifetime(self, run: Run, path: Path) -> None:
         options = ("--name", "web", "--pipelines", "alpha", "--tokens-per-minute", "9", "--expires", "90d")
-        old = json.loads(run("create", "--json", *options))
+        old = json.loads(run("create", "--json", "--weight", "3", *options))
         made = json.loads(run("rotate", old["id"], "--json"))
         new = kept(path, made["id"])
         assert KEY_FORM.fullmatch(made["key"])
         assert new.created is not None
         assert new.expires == new.created + timedelta(days=90)
         assert new.rotated_from == old["id"]
-        assert {name: made[name] for name in ("name", "pipelines", "budget")} == {
+        assert {name: made[name] for name in ("name", "pipelines", "budget", "weight")} == {
             "name": "web",
             "pipelines": ["alpha"],
             "budget": {"requests_per_minute": 600, "tokens_per_minute": 9, "concurrent_requests": None},
+            "weight": 3,
         }
 
     @pytest.mark.parametrize(

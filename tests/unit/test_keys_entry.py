@@ -26,7 +26,14 @@ def test_a_key_may_use_every_model_600_times_a_minute_for_ever_unless_it_says_ot
         "tokens_per_minute": None,
         "concurrent_requests": None,
     }
+    assert plain.weight == 1
     assert plain.state_at(NOON) is State.ACTIVE
+
+
+@pytest.mark.parametrize("weight", [0, -1, 1001, 1.5])
+def test_a_weight_is_a_whole_number_from_1_to_1000(weight: Any) -> None:
+    with pytest.raises(pydantic.ValidationError):
+        entry(weight=weight)
 
 
 def test_a_key_is_good_until_the_moment_it_expires() -> None:

@@ -239,3 +239,21 @@ async def test_a_controller_that_hangs_leaves_what_was_known_and_is_not_asked_tw
         await look(watch)
     go.set()
     assert (len(asked), readiness(registry)) == (1, Readiness.VERIFIED)
+
+
+async def test_the_number_of_running_replicas_is_reported(world: World) -> None:
+    reported: list[dict[str, int]] = []
+    registry, _ = world.gateway()
+    watch = ReadinessWatch(
+        registry,
+        "portico",
+        {"alpha": world.handle},
+        world.profiles,
+        report_running=reported.append,
+    )
+    world.is_now("HEALTHY", 2)
+    await look(watch)
+    assert reported[-1] == {"alpha": 2}
+    world.is_now("HEALTHY", 0)
+    await look(watch)
+    assert reported[-1] == {"alpha": 0}

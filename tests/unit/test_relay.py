@@ -142,6 +142,13 @@ async def test_no_first_byte_in_time_is_a_504_and_cancels_the_work() -> None:
     assert (caught.value.status, handle.streams[0].cancelled) == (504, True)
 
 
+async def test_the_time_in_a_queue_before_is_part_of_the_limit() -> None:
+    relay = HandleRelay({"alpha": Handle([5.0, ResponseHead(200)])}, Replicas(), {})
+    with pytest.raises(ApiError) as caught:
+        await relay.send("alpha", HEAD, b"{}", 60, waited_s=59.95)
+    assert caught.value.code == "timeout"
+
+
 async def test_a_client_that_leaves_before_the_first_byte_cancels_the_work() -> None:
     handle = Handle([5.0, ResponseHead(200)])
     task = asyncio.create_task(send(handle))
@@ -191,6 +198,12 @@ class TestWaking:
         assert (caught.value.status, caught.value.code, caught.value.retry_after) == (503, "model_starting", 5)
         assert handle.streams[0].cancelled
         assert handle.describes == 1, "nothing is left that wakes the model"
+
+    async def test_the_time_in_a_queue_before_is_part_of_that_limit(self) -> None:
+        relay = HandleRelay({"alpha": SleepingHandle([5.0, ResponseHead(200)])}, ASLEEP, {"alpha": 60})
+        with pytest.raises(ApiError) as caught:
+            await relay.send("alpha", HEAD, b"", 600, waited_s=59.95)
+        assert caught.value.code == "model_starting"
 
     async def test_many_waiting_requests_wake_a_model_by_one_call(self) -> None:
         handle = SleepingHandle([0.05, ResponseHead(200)], [0.05, ResponseHead(200)], [0.05, ResponseHead(200)])

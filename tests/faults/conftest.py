@@ -1,0 +1,107 @@
+"""Three ingress replicas before stand-in models, for the tests that need no engine: see three_gateways.py."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+
+from app.keys import hash_key
+from contract.project import PROJECT_FOLDER
+from tests.conftest import free_port, wait_ready
+
+LIMITS = (12, 20, 30, 30, 40, 60, 60, 90, 120, 300)  # requests a minute, of ten keys
+WARM_UP, EXACT, STEADY, SPENT = range(4)  # sets of such keys: each begins with its whole burst
+FLOOD, QUIET = 4, 5  # of each one key, which may send what it wants
+GATEWAYS = 3
+SLOW_PLACES, SLOW_QUEUE = 6, 34  # of the model `slow`: in its replica, and in each of the three gateways
+STORE = "ray::BudgetStoreActor"
+START_SECONDS = 120
+SETTINGS = {
+    "RAY_USAGE_STATS_ENABLED": "0",
+    "RAY_SERVE_HTTP_PROXY_CALLBACK_IMPORT_PATH": "app.edge:middlewares",
+    # A starved machine answers late; Serve would take its own proxy for dead, and cut every connection.
+    "RAY_SERVE_PROXY_HEALTH_CHECK_TIMEOUT_S": "120",
+}
+
+
+def key_id(group: int, number: int = 0) -> str:
+    return f"key{group:03d}{number:06d}"
+
+
+def key(group: int, number: int = 0) -> str:
+    return f"sk-portico-{key_id(group, number)}-{'k' * 43}"
+
+
+def _entry(group: int, number: int, limit: int) -> dict[str, Any]:
+    secret = key(group, number)
+    return {"id": key_id(group, number), "sha256": hash_key(secret), "budget": {"requests_per_minute": limit}}
+
+
+def _model(model_id: str, **scaling: Any) -> dict[str, Any]:
+    return {"id": model_id, "task": "chat", "engine": "vllm", "source": f"./{model_id}", "scaling": scaling}
+
+
+def _takes(places: int) -> dict[str, int]:
+    """What a replica takes, and is meant to."""
+    return {"max_ongoing_requests": places, "target_ongoing_requests": places}
+
+
+CONFIG = {
+    "models": [
+        _model("alpha"),
+        _model("slow", max_queued_requests=SLOW_QUEUE, **_takes(SLOW_PLACES)),
+        _model("grows", max_replicas=2, upscale_delay_s=0, look_back_s=2, **_takes(GATEWAYS)),
+    ],
+    "keys": [
+        *(_entry(group, number, limit) for group in range(FLOOD) for number, limit in enumerate(LIMITS)),
+        *(_entry(group, 0, 10**6) for group in (FLOOD, QUIET)),
+    ],
+    "limits": {"write_stall_timeout_s": 3, "stream_buffer_bytes": 2**20},
+    "ingress": {"replicas": GATEWAYS, "max_ongoing_requests": 500},
+}
+
+
+@dataclass
+class Gateways:
+    """Three ingress replicas under way."""
+
+    port: int
+    process: psutil.Process
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.port}"
+
+    def store(self) -> psutil.Process:
+        found = [p for p in self.process.children(recursive=True) if " ".join(p.cmdline()).startswith(STORE)]
+        assert len(found) == 1
+        return found[0]
+
+
+@pytest.fixture(scope="package")
+def gateways() -> Iterator[Gateways]:
+    port = free_port()
+    folder = Path(tempfile.mkdtemp(prefix="portico-"))
+    environment = {name: value for name, value in os.environ.items() if name != "RAY_ADDRESS"}
+    with (folder / "log").open("wb") as log:
+        command = [sys.executable, "-m", "tests.faults.three_gateways", str(port), json.dumps(CONFIG)]
+        process = psutil.Popen(
+            command, cwd=PROJECT_FOLDER, env=environment | SETTINGS | {"RAY_TMPDIR": str(folder)}, stdout=log,
+            stderr=subprocess.STDOUT,
+        )  # fmt: skip
+    try:
+        wait_ready(port, process, folder / "log", START_SECONDS)
+        yield Gateways(port, process)
+    finally:
+        for started in [*process.children(recursive=True), process]:
+            started.kill()
+        shutil.rmtree(folder, ignore_errors=True)

@@ -14,6 +14,7 @@ from app.http.multipart import read_form
 from app.parameters.adjust import Adjusted
 from app.parameters.form_fields import request_of
 from app.parameters.parts import ImageSlot
+from app.parameters.request_bounds import MAX_VALUES, check_bounds
 from app.parameters.row import Table
 from contract import sse
 from contract.errors import ApiError
@@ -77,6 +78,7 @@ class Endpoint(Route):
     table: Table
     example: dict[str, Any]  # the smallest legal request, without its model
     counted: CountedFields  # what the budget's estimate reads
+    max_values: int = MAX_VALUES  # in all arrays and objects of a request together
     # (parameters for the engine, model id) -> the engine's body
     engine_body: Callable[[dict[str, Any], str], bytes] = json_body
     # parameters for the engine -> the images in them, which the gateway fetches and measures
@@ -108,6 +110,8 @@ class Endpoint(Route):
     async def read(self, receive: Receive, headers: dict[str, str], limits: Limits) -> dict[str, Any]:
         """The request in the body, not checked yet; of a form, the file's bytes under its name. Raises ApiError."""
         if self.table.file is None:
-            return await read_json(receive, headers, limits)
+            request = await read_json(receive, headers, limits)
+            check_bounds(request, self.max_values)
+            return request
         form = await read_form(receive, headers, self.table.file, limits.max_file_bytes)
         return request_of(self.table, form.fields) | {self.table.file: form.file}

@@ -34,6 +34,7 @@ from app.http.body import ClientGone, Receive, impatient
 from app.http.response import ReaderStalled, ResponseWriter, Send
 from app.keys import KeyEntry, KeyRing
 from app.parameters.adjust import STRICT, adjust
+from app.parameters.schemas import SchemaChecker
 from app.telemetry import access_log
 from app.telemetry.acceptance import Acceptance
 from app.telemetry.metrics import Metrics
@@ -70,6 +71,7 @@ class Gateway:
     ) -> None:
         self._router = Router(endpoints)
         self._limits = config.limits
+        self._schemas = SchemaChecker()
         self._images = ImageLoader(config.input_images, config.limits.max_body_bytes)
         self._keys = keys
         self._relay = relay
@@ -172,6 +174,7 @@ class Gateway:
         record, response = call.record, call.response
         adjusted = adjust(endpoint.table, request, model.profile)
         call.note(adjusted)
+        await self._schemas.check(adjusted.schemas)
         where = affinity(model.entry.routing, call.headers, adjusted.engine)
         if images := list(endpoint.images(adjusted.engine)):
             call.clock.pause()

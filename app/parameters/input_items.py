@@ -7,6 +7,7 @@ from typing import Any
 from app.parameters.kinds import Reading, wrong_type, wrong_value
 from app.parameters.messages import ROLES
 from app.parameters.parts import ImageSlot, PartKind, check_content, check_image, dropped, parts_of, text_part
+from app.parameters.request_bounds import MAX_MESSAGES, MAX_PARTS, check_count, check_inner_counts
 from app.parameters.row import missing
 from contract.errors import ApiError
 from contract.profile import Profile
@@ -42,16 +43,20 @@ class Input:
             raise wrong_type(name, self.description())
         if not value:
             raise wrong_value(name, "a string or an array of at least one item")
+        check_count(value, MAX_MESSAGES, "items", name)
+        check_inner_counts(value, ("content", "output", "summary"), MAX_PARTS, "content parts", name)
         called: set[str] = set()
         gone = [one for i, item in enumerate(value) for one in _check_item(item, f"{name}.{i}", called, profile)]
         return Reading(value, dropped=dropped(gone, name))
 
     def description(self) -> str:
-        return "a string or an array of items"
+        return f"a string or an array of 1 to {MAX_MESSAGES} items, of {MAX_PARTS} content parts together at most"
 
     def schema(self) -> dict[str, Any]:
         item = {"type": "object", "properties": {"type": {"enum": list(ITEMS)}, "role": {"enum": list(ROLES)}}}
-        return {"anyOf": [{"type": "string"}, {"type": "array", "minItems": 1, "items": item}]}
+        return {
+            "anyOf": [{"type": "string"}, {"type": "array", "minItems": 1, "maxItems": MAX_MESSAGES, "items": item}]
+        }
 
 
 def _check_item(item: Any, place: str, called: set[str], profile: Profile) -> list[str]:
@@ -79,7 +84,8 @@ def _check_item(item: Any, place: str, called: set[str], profile: Profile) -> li
     elif kind == "function_call_output":
         if "output" not in item:
             raise missing(f"{place}.output")
-        if item.get("call_id") not in called:
+        call_id = item.get("call_id")
+        if not (isinstance(call_id, str) and call_id in called):
             raise wrong_value(f"{place}.call_id", "the id of a function call before it")
         return check_content(item["output"], f"{place}.output", PARTS, profile)
     return []

@@ -12,6 +12,7 @@ from app.parameters.row import missing
 from contract.errors import ApiError
 from contract.profile import Profile
 
+CONTENT_FIELDS = {"message": "content", "function_call_output": "output"}  # the content that is checked
 ITEMS = ("message", "function_call", "function_call_output", "reasoning")
 
 
@@ -62,7 +63,7 @@ class Input:
 def _check_item(item: Any, place: str, called: set[str], profile: Profile) -> list[str]:
     if not isinstance(item, dict):
         raise wrong_type(place, "an object")
-    kind = item.get("type") or "message"
+    kind = _kind(item)
     if kind == "item_reference":
         raise ApiError(
             "unsupported_parameter",
@@ -91,11 +92,15 @@ def _check_item(item: Any, place: str, called: set[str], profile: Profile) -> li
     return []
 
 
+def _kind(item: dict[str, Any]) -> Any:
+    return item.get("type") or "message"
+
+
 def images(request: dict[str, Any]) -> Iterator[ImageSlot]:
     """The images of a legal request: in messages and in outputs of functions."""
     if isinstance(request["input"], str):
         return
     for number, item in enumerate(request["input"]):
-        for field in ("content", "output"):
+        if field := CONTENT_FIELDS.get(_kind(item)):
             for index, part in parts_of(item.get(field), "input_image"):
                 yield ImageSlot(part, "image_url", f"input.{number}.{field}.{index}.image_url")

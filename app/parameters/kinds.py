@@ -169,8 +169,8 @@ class Items:
     """An array of values of one kind, or, where `single` is set, one such value alone. None of them is clamped."""
 
     kind: Kind
-    min_items: int = 0
-    max_items: int | None = None
+    min_items: int
+    max_items: int
     single: bool = False
 
     def read(self, value: Any, name: str, profile: Profile) -> Reading:
@@ -178,7 +178,7 @@ class Items:
             return self.kind.read(value, name, profile)
         if not isinstance(value, list):
             raise wrong_type(name, self.description())
-        if len(value) < self.min_items or (self.max_items is not None and len(value) > self.max_items):
+        if not self.min_items <= len(value) <= self.max_items:
             raise wrong_value(name, self.description())
         for index, item in enumerate(value):
             if self.kind.read(item, f"{name}.{index}", profile).clamped:
@@ -186,16 +186,13 @@ class Items:
         return Reading(value)
 
     def description(self) -> str:
-        count = f"{self.min_items} to {self.max_items} items" if self.max_items is not None else "items"
         alone = f"{self.kind.description()}, or " if self.single else ""
-        return f"{alone}an array of {count}, each {self.kind.description()}"
+        return f"{alone}an array of {self.min_items} to {self.max_items} items, each {self.kind.description()}"
 
     def schema(self) -> dict[str, Any]:
-        array: dict[str, Any] = {"type": "array", "items": self.kind.schema()}
+        array: dict[str, Any] = {"type": "array", "items": self.kind.schema(), "maxItems": self.max_items}
         if self.min_items:
             array["minItems"] = self.min_items
-        if self.max_items is not None:
-            array["maxItems"] = self.max_items
         return {"anyOf": [self.kind.schema(), array]} if self.single else array
 
 
@@ -264,7 +261,8 @@ class Fields:
         return "an object with any of " + ", ".join(f"`{field}`" for field in self.fields)
 
     def schema(self) -> dict[str, Any]:
-        return {"type": "object", "properties": {field: kind.schema() for field, kind in self.fields.items()}}
+        properties = {field: kind.schema() for field, kind in self.fields.items()}
+        return {"type": "object", "maxProperties": MAX_FIELDS, "properties": properties}
 
 
 @dataclass(frozen=True, slots=True)

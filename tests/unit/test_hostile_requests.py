@@ -163,3 +163,10 @@ class TestWrongTypes:
         registry.learn("alpha", Profile("vllm", frozenset({"chat"}), {}, {"context_length": 2048}))
         response = await client.post(CHAT, json=chat(top_k=1e20))
         assert response.status_code == 200
+
+    @pytest.mark.parametrize("part", [{}, 1, {"type": "input_image", "image_url": 1}])
+    @pytest.mark.parametrize("item", [{"type": "reasoning"}, {"type": "function_call", "call_id": "c", "name": "f"}])
+    async def test_an_item_without_a_content_of_its_own(self, client: Any, item: dict[str, Any], part: Any) -> None:
+        items = [user("hi"), item | {"arguments": "{}", "content": [part], "output": [part]}]
+        response = await client.post(RESPONSES, json={"model": "alpha", "input": items})
+        assert response.status_code == 200

@@ -16,7 +16,7 @@ from contract.errors import ApiError
 # Of all schemas of a request together.
 MAX_BYTES = 64 * 1024
 MAX_NODES = 2000
-MAX_PATTERN_SIZE = 4096  # characters of their patterns, repetitions written out
+MAX_PATTERN_SIZE = 4096  # characters of their patterns, as they are and with their repetitions written out
 # Of each.
 MAX_DEPTH = 32
 MAX_OPTIONAL = 200  # properties of one object; an engine's grammar needs seconds for more
@@ -33,7 +33,7 @@ class Size(NamedTuple):
     """What a schema adds to the totals of its request."""
 
     nodes: int  # objects, arrays, and the items of arrays
-    patterns: int  # characters, repetitions written out
+    patterns: int  # characters, with repetitions written out
 
 
 def placed_schema(schema: Any, name: str) -> PlacedSchema:
@@ -123,7 +123,9 @@ def _check_totals(nodes: int, patterns: int, name: str) -> None:
         fault = f"the schemas of a request have more than {MAX_NODES} objects, arrays and items of arrays together"
         raise _unusable(name, fault)
     if patterns > MAX_PATTERN_SIZE:
-        fault = f"the patterns of a request are longer than {MAX_PATTERN_SIZE} characters together, with repetitions"
+        fault = (
+            f"the patterns of a request are longer than {MAX_PATTERN_SIZE} characters together, with their repetitions"
+        )
         raise _unusable(name, f"{fault} written out; use `maxLength` for the length of a text")
 
 
@@ -138,9 +140,12 @@ def _check_object(node: dict[str, Any], name: str) -> int:
         if len(properties.keys() - needed) > MAX_OPTIONAL:
             raise _unusable(name, f"an object has more than {MAX_OPTIONAL} properties that are not in `required`")
     pattern_properties = node.get("patternProperties")
-    patterns = [node.get("pattern"), *(pattern_properties if isinstance(pattern_properties, dict) else ())]
+    found = [node.get("pattern"), *(pattern_properties if isinstance(pattern_properties, dict) else ())]
+    patterns = [pattern for pattern in found if isinstance(pattern, str)]
+    length = sum(map(len, patterns))
+    _check_totals(0, length, name)  # before they are read
     try:
-        return sum(pattern_size(pattern) for pattern in patterns if isinstance(pattern, str))
+        return max(length, sum(map(pattern_size, patterns)))
     except PatternFault as fault:
         raise _unusable(name, str(fault)) from None
 

@@ -76,6 +76,8 @@ async def test_a_schema_passes(schema: dict[str, Any]) -> None:
         ({"anyOf": [{}] * 2500}, "more than 2000"),
         ({"enum": list(range(MAX_NODES))}, "more than 2000"),
         ({"const": [{"a": {}}] * (MAX_NODES // 2)}, "more than 2000"),
+        ({"anyOf": [{"pattern": "|" * 1000}] * 5}, "longer than 4096"),
+        ({"patternProperties": {f"{index}{'|' * 1000}": {} for index in range(5)}}, "longer than 4096"),
         (properties(MAX_OPTIONAL + 1), "more than 200 properties"),
         (properties(MAX_OPTIONAL + 100, required=99), "more than 200 properties"),
     ],

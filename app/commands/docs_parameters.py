@@ -32,7 +32,7 @@ What a request in JSON may have at most:
 
 | What | At most | Else |
 |---|---|---|
-| levels | {MAX_DEPTH} | 400 `invalid_json` |
+| levels, also in the arguments of function calls | {MAX_DEPTH} | 400 `invalid_json` |
 | fields, of the request or of an option | {MAX_FIELDS} | 400 `too_large` |
 | messages or input items; tool calls in them | {MAX_MESSAGES} | 400 `too_large` |
 | content parts of all messages or items | {MAX_PARTS} | 400 `too_large` |

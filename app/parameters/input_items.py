@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
+from app.parameters.call_arguments import check_arguments
 from app.parameters.kinds import Reading, wrong_type, wrong_value
 from app.parameters.messages import ROLES
 from app.parameters.parts import ImageSlot, PartKind, check_content, check_image, dropped, parts_of, text_part
@@ -48,6 +49,7 @@ class Input:
         check_inner_counts(value, ("content", "output", "summary"), MAX_PARTS, "content parts", name)
         called: set[str] = set()
         gone = [one for i, item in enumerate(value) for one in _check_item(item, f"{name}.{i}", called, profile)]
+        check_arguments(_arguments(value, name), name)
         return Reading(value, dropped=dropped(gone, name))
 
     def description(self) -> str:
@@ -90,6 +92,13 @@ def _check_item(item: Any, place: str, called: set[str], profile: Profile) -> li
             raise wrong_value(f"{place}.call_id", "the id of a function call before it")
         return check_content(item["output"], f"{place}.output", PARTS, profile)
     return []
+
+
+def _arguments(items: list[dict[str, Any]], name: str) -> Iterator[tuple[str, str]]:
+    """The arguments of every function call, each with its place."""
+    for number, item in enumerate(items):
+        if _kind(item) == "function_call":
+            yield f"{name}.{number}.arguments", item["arguments"]
 
 
 def _kind(item: dict[str, Any]) -> Any:

@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
+from app.parameters.call_arguments import check_arguments
 from app.parameters.kinds import Reading, wrong_type, wrong_value
 from app.parameters.parts import (
     ImageSlot,
@@ -62,6 +63,7 @@ class Messages:
         check_inner_counts(value, ("tool_calls",), MAX_MESSAGES, "tool calls", name)
         check_inner_counts(value, ("content",), MAX_PARTS, "content parts", name)
         gone = [one for i, message in enumerate(value) for one in _check_message(message, f"{name}.{i}", profile)]
+        check_arguments(_arguments(value, name), name)
         return Reading(value, dropped=dropped(gone, name))
 
     def description(self) -> str:
@@ -102,6 +104,16 @@ def _check_message(message: Any, place: str, profile: Profile) -> list[str]:
     if message["role"] not in ("assistant", "function"):
         raise missing(f"{place}.content")
     return []
+
+
+def _arguments(messages: list[dict[str, Any]], name: str) -> Iterator[tuple[str, str]]:
+    """The arguments of every tool call, each with its place."""
+    for number, message in enumerate(messages):
+        calls = message.get("tool_calls")
+        for index, call in enumerate(calls if isinstance(calls, list) else ()):
+            function = call.get("function") if isinstance(call, dict) else None
+            if isinstance(function, dict) and isinstance(function.get("arguments"), str):
+                yield f"{name}.{number}.tool_calls.{index}.function.arguments", function["arguments"]
 
 
 def images(request: dict[str, Any]) -> Iterator[ImageSlot]:

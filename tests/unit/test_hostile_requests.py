@@ -170,3 +170,55 @@ class TestWrongTypes:
         items = [user("hi"), item | {"arguments": "{}", "content": [part], "output": [part]}]
         response = await client.post(RESPONSES, json={"model": "alpha", "input": items})
         assert response.status_code == 200
+
+
+DEEP = "[" * MAX_DEPTH + "{" + "}" + "]" * MAX_DEPTH
+
+
+class TestArguments:
+    """Of a function call: JSON in a text, which the engine parses."""
+
+    @pytest.mark.parametrize(
+        "arguments",
+        [
+            DEEP,
+            "[" * 10_000,
+            '{"a":' * 10_000,
+            '"\\"' + "[" * 64 + '"' + "[" * 65,
+            DEEP + '"' + '\\"' * 50_000 + "\\",
+        ],
+    )
+    async def test_nested_too_deep(self, client: Any, relay: Any, arguments: str) -> None:
+        call = calls(1)[0] | {"function": {"name": "f", "arguments": arguments}}
+        messages = [user("hi"), {"role": "assistant", "tool_calls": [*calls(1), call]}]
+        response = await client.post(CHAT, json=chat(messages=messages))
+        assert_error(response, 400, INVALID, "invalid_json", "messages.1.tool_calls.1.function.arguments")
+        items = [user("hi"), {"type": "function_call", "call_id": "c", "name": "f", "arguments": arguments}]
+        response = await client.post(RESPONSES, json={"model": "alpha", "input": items})
+        assert_error(response, 400, INVALID, "invalid_json", "input.1.arguments")
+        assert relay.sent == []
+
+    @pytest.mark.parametrize("arguments", ["[]" * 20_000, '"",' * 20_000 + "[]" * 65])
+    async def test_too_many_of_them_together(self, client: Any, arguments: str) -> None:
+        call = calls(1)[0] | {"function": {"name": "f", "arguments": arguments}}
+        messages = [user("hi"), {"role": "assistant", "tool_calls": [call, call, call]}]
+        assert_error(await client.post(CHAT, json=chat(messages=messages)), 400, INVALID, "too_large", "messages")
+
+    @pytest.mark.parametrize(
+        "arguments",
+        [
+            "",
+            "no JSON",
+            "[" * MAX_DEPTH,
+            "[]" * 100,
+            '{"a": "' + "[" * 100 + '"}',
+            '"' + "[" * 100,
+            '"' + "[" * 100 + "\\",
+        ],
+    )
+    async def test_what_is_not_deep(self, client: Any, arguments: str) -> None:
+        call = calls(1)[0] | {"function": {"name": "f", "arguments": arguments}}
+        response = await client.post(
+            CHAT, json=chat(messages=[user("hi"), {"role": "assistant", "tool_calls": [call]}])
+        )
+        assert response.status_code == 200

@@ -17,6 +17,7 @@ CODES: dict[str, tuple[int, str]] = {
     "unsupported_parameter": (400, INVALID_REQUEST),
     "unsupported_capability": (400, INVALID_REQUEST),
     "unsupported_content_encoding": (400, INVALID_REQUEST),
+    "too_large": (400, INVALID_REQUEST),
     "content_policy_violation": (400, INVALID_REQUEST),
     "invalid_api_key": (401, "authentication_error"),
     "model_not_allowed": (403, "permission_error"),

@@ -3,8 +3,13 @@
 from collections.abc import Iterable
 
 from app.endpoints.catalog import ENDPOINTS
+from app.endpoints.embeddings import MAX_VALUES as MAX_EMBEDDING_VALUES
 from app.endpoints.endpoint import Endpoint
+from app.parameters.patterns import MAX_GROUP_DEPTH, MAX_PATTERN_LENGTH
+from app.parameters.request_bounds import MAX_DEPTH, MAX_FIELDS, MAX_MESSAGES, MAX_PARTS, MAX_VALUES
 from app.parameters.row import Parameter, Treatment
+from app.parameters.schemas import MAX_BYTES, MAX_NODES, MAX_OPTIONAL, MAX_PATTERN_SIZE
+from app.parameters.schemas import MAX_DEPTH as MAX_SCHEMA_DEPTH
 
 INTRO = """# Parameters
 
@@ -22,11 +27,28 @@ The parameters of each endpoint, their legal values, and what happens beyond tho
 - `"strict_params": true` turns all clamps and drops of a request into one 400 that names them.
 - Keys that begin with `runinfra` are reserved, and a 400.
 """
+BOUNDS = f"""
+What a request in JSON may have at most:
+
+| What | At most | Else |
+|---|---|---|
+| levels, also in the arguments of function calls | {MAX_DEPTH} | 400 `invalid_json` |
+| fields, of the request or of an option | {MAX_FIELDS} | 400 `too_large` |
+| messages or input items; tool calls in them | {MAX_MESSAGES} | 400 `too_large` |
+| content parts of all messages or items | {MAX_PARTS} | 400 `too_large` |
+| values in all arrays and objects; for embeddings | {MAX_VALUES}; {MAX_EMBEDDING_VALUES} | 400 `too_large` |
+| JSON schemas, all together | {MAX_BYTES} bytes | 422 `invalid_json_schema` |
+| objects, arrays and items of arrays in all schemas | {MAX_NODES} | 422 `invalid_json_schema` |
+| levels of a schema | {MAX_SCHEMA_DEPTH} | 422 `invalid_json_schema` |
+| properties of an object in a schema that are not in `required` | {MAX_OPTIONAL} | 422 `invalid_json_schema` |
+| a pattern; levels of groups in it | {MAX_PATTERN_LENGTH} characters; {MAX_GROUP_DEPTH} | 422 `invalid_json_schema` |
+| all patterns with their repetitions written out | {MAX_PATTERN_SIZE} characters | 422 `invalid_json_schema` |
+"""
 
 
 def page(endpoints: Iterable[Endpoint] = ENDPOINTS) -> str:
     """The whole page."""
-    return INTRO + "".join(map(_section, endpoints))
+    return INTRO + BOUNDS + "".join(map(_section, endpoints))
 
 
 def _section(endpoint: Endpoint) -> str:

@@ -22,7 +22,7 @@ from contract.protocol import CHAT_ROUTE, EVENT_STREAM
 
 MAX_CHOICES = 128
 TOOL_CHOICE = ToolChoice(nested=True)
-MODALITIES = Fixed(Items(Text()), ["text"], "for audio use /v1/audio/speech.")
+MODALITIES = Fixed(Items(Text(), 0, 8), ["text"], "for audio use /v1/audio/speech.")
 
 
 def check_dependencies(legal: dict[str, Any], _: Profile) -> Iterable[tuple[str, float, float]]:

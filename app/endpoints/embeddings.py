@@ -13,6 +13,7 @@ from contract.profile import Profile
 from contract.protocol import EMBEDDINGS_ROUTE
 
 MAX_INPUTS = 2048
+MAX_VALUES = 2**19  # each token id is one; more than MAX_TOKENS, so that those who send too many read why
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,4 +119,5 @@ EMBEDDINGS = Endpoint(
     table=TABLE,
     example={"input": "Hello!"},
     counted=CountedFields(("input",)),
+    max_values=MAX_VALUES,
 )

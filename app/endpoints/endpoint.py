@@ -15,6 +15,7 @@ from app.parameters.adjust import Adjusted
 from app.parameters.form_fields import request_of
 from app.parameters.media import media_bytes
 from app.parameters.parts import ImageSlot, MediaSlot
+from app.parameters.request_bounds import MAX_VALUES, check_bounds
 from app.parameters.row import Table
 from contract import sse
 from contract.errors import ApiError
@@ -78,6 +79,7 @@ class Endpoint(Route):
     table: Table
     example: dict[str, Any]  # the smallest legal request, without its model
     counted: CountedFields  # what the budget's estimate reads
+    max_values: int = MAX_VALUES  # in all arrays and objects of a request together
     # (parameters for the engine, model id) -> the engine's body
     engine_body: Callable[[dict[str, Any], str], bytes] = json_body
     media_field: str | None = None  # whose content parts may hold images, audio or video in base64
@@ -114,6 +116,8 @@ class Endpoint(Route):
         if self.table.file is None:
             field = self.media_field
             count = None if field is None else lambda request: media_bytes(request.get(field))
-            return await read_json(receive, headers, limits, count)
+            request = await read_json(receive, headers, limits, count)
+            check_bounds(request, self.max_values)
+            return request
         form = await read_form(receive, headers, self.table.file, limits.max_file_bytes)
         return request_of(self.table, form.fields) | {self.table.file: form.file}

@@ -8,6 +8,7 @@ from app.endpoints.answers import STRING, Component, Schema, array, one_of, reco
 from app.endpoints.endpoint import Endpoint, Route
 from app.parameters.adjust import STRICT
 from app.parameters.adjustments import HEADER as ADJUSTMENTS_HEADER
+from app.parameters.request_bounds import MAX_FIELDS
 from app.parameters.row import Table, Treatment
 from contract.errors import CODES
 from contract.project import VERSION
@@ -87,7 +88,8 @@ def _request_schema(table: Table) -> Schema:
         if row.treatment is not Treatment.REFUSE
     }
     properties[STRICT] = {"type": "boolean", "description": "Whether to refuse a request that would be changed."}
-    return {"type": "object", "properties": properties, "required": [r.name for r in table.rows if r.required]}
+    required = [row.name for row in table.rows if row.required]
+    return {"type": "object", "maxProperties": MAX_FIELDS, "properties": properties, "required": required}
 
 
 def _error_schema() -> Schema:

@@ -39,6 +39,7 @@ from app.http.stall_timer import ReaderStalled
 from app.keys import KeyEntry, KeyRing
 from app.keys.local import refuse_elsewhere
 from app.parameters.adjust import STRICT, adjust
+from app.parameters.schemas import SchemaChecker
 from app.telemetry import access_log
 from app.telemetry.acceptance import Acceptance
 from app.telemetry.metrics import Metrics
@@ -77,6 +78,7 @@ class Gateway:
         self._router = Router(endpoints)
         self._limits = config.limits
         self._bodies = BodiesInFlight(self._limits.bodies_in_flight_bytes, self._limits.bodies_in_flight_bytes_per_key)
+        self._schemas = SchemaChecker()
         self._images = ImageLoader(config.input_images, config.limits.max_body_bytes)
         self._media = MediaChecks({"audio": config.input_audio, "video": config.input_videos})
         self._keys = keys
@@ -192,6 +194,7 @@ class Gateway:
         record, response = call.record, call.response
         adjusted = adjust(endpoint.table, request, model.profile)
         call.note(adjusted)
+        await self._schemas.check(adjusted.schemas)
         where = affinity(model.entry.routing, call.headers, adjusted.engine)
         if images := list(endpoint.images(adjusted.engine)):
             call.clock.pause()

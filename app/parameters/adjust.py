@@ -5,7 +5,8 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from app.parameters.adjustments import MAX_NAME_LENGTH
-from app.parameters.kinds import UNKNOWN, Flag
+from app.parameters.kinds import UNKNOWN, Flag, PlacedSchema
+from app.parameters.request_bounds import MAX_FIELDS, check_count
 from app.parameters.row import Dropped, Parameter, Table, Treatment, missing
 from contract.adjustments import Adjustment, refuse_changes
 from contract.errors import ApiError
@@ -23,6 +24,7 @@ class Adjusted:
     gateway: dict[str, Any]  # what the gateway acts on itself
     accepted: dict[str, Any]  # without effect on what is generated: user, metadata, ...
     adjustments: tuple[Adjustment, ...]  # in body order
+    schemas: tuple[PlacedSchema, ...] = ()  # to be checked before the engine gets them
 
     def clamped_further(self, clamps: Sequence[tuple[str, float, float]], request: Iterable[str]) -> "Adjusted":
         """With what the engine clamped: (parameter, from, to). `request` has the parameters in body order."""
@@ -38,11 +40,12 @@ def adjust(table: Table, request: dict[str, Any], profile: Profile) -> Adjusted:
     """`request` made legal for the model of `profile`. Null fields must be gone already.
 
     Raises ApiError for what cannot be made legal, and under `strict_params` for everything that would be changed. The
-    cost does not grow with the length of texts. Doing it again changes nothing.
+    cost does not grow with the length of texts. Doing it again changes nothing. JSON schemas are left to be checked.
     """
     strict = Flag().read(request.get(STRICT, False), STRICT, profile).value
     legal: dict[str, Any] = {}
     changes: dict[str, list[Adjustment]] = {}  # by the parameter they belong to
+    schemas: list[PlacedSchema] = []
     for name, value in request.items():
         if name == STRICT:
             continue
@@ -56,9 +59,11 @@ def adjust(table: Table, request: dict[str, Any], profile: Profile) -> Adjusted:
         assert row is not None  # noqa: S101 - `_unread` answers for every unknown name
         reading = row.kind.read(value, name, profile)
         legal[name] = reading.value
+        schemas += reading.schemas
         if reading.clamped:
             changes[name] = [Adjustment(name, "clamp", *reading.clamped)]
         elif reading.dropped:
+            check_count(reading.dropped, MAX_FIELDS, "unknown fields", name)
             changes[name] = [
                 Adjustment(_short(f"{name}.{inner}"), "drop", reason=why) for inner, why in reading.dropped
             ]
@@ -72,7 +77,9 @@ def adjust(table: Table, request: dict[str, Any], profile: Profile) -> Adjusted:
     parts: dict[Treatment, dict[str, Any]] = {Treatment.FORWARD: {}, Treatment.GATEWAY: {}, Treatment.ACCEPT: {}}
     for name, value in legal.items():
         parts[table.by_name[name].treatment][name] = value
-    return Adjusted(parts[Treatment.FORWARD], parts[Treatment.GATEWAY], parts[Treatment.ACCEPT], adjustments)
+    return Adjusted(
+        parts[Treatment.FORWARD], parts[Treatment.GATEWAY], parts[Treatment.ACCEPT], adjustments, tuple(schemas)
+    )
 
 
 def _apply_rules(table: Table, profile: Profile, legal: dict[str, Any], changes: dict[str, list[Adjustment]]) -> None:

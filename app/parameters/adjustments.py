@@ -13,22 +13,27 @@ from contract.adjustments import Adjustment, Changed
 HEADER = "x-param-adjustments"
 MAX_HEADER_BYTES = 4096
 MAX_NAME_LENGTH = 64
+SEPARATOR = ", "
 TOKEN = re.compile(r"[A-Za-z*][A-Za-z0-9!#$%&'*+.^_`|~:/-]*")
 MAX_INTEGER = 10**15  # RFC 9651 integers have at most 15 digits, decimals 12 before and 3 after the point
 MAX_DECIMAL = 10**12
 
 
 def header_value(adjustments: Sequence[Adjustment]) -> str:
-    """The header. A list over 4 KiB is cut and ends in `and-more;count=N`."""
-    items = [_serialized(adjustment) for adjustment in adjustments]
-    value = ", ".join(items)
-    if len(value) <= MAX_HEADER_BYTES:
-        return value
-    size, kept = len(_and_more(len(items))), 0
-    while size + len(items[kept]) + 2 <= MAX_HEADER_BYTES:
-        size += len(items[kept]) + 2
-        kept += 1
-    return ", ".join([*items[:kept], _and_more(len(items) - kept)])
+    """The header. A list over 4 KiB is cut and ends in `and-more;count=N`; what is cut is only counted."""
+    items: list[str] = []
+    size = -len(SEPARATOR)
+    for adjustment in adjustments:
+        items.append(_serialized(adjustment))
+        size += len(SEPARATOR) + len(items[-1])
+        if size > MAX_HEADER_BYTES:
+            break
+    else:
+        return SEPARATOR.join(items)
+    room = MAX_HEADER_BYTES - len(SEPARATOR) - len(_and_more(len(adjustments)))
+    while size > room:
+        size -= len(SEPARATOR) + len(items.pop())
+    return SEPARATOR.join([*items, _and_more(len(adjustments) - len(items))])
 
 
 @lru_cache(maxsize=1024)

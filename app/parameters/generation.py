@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Any
 
-from app.parameters.kinds import Fields, Flag, Items, Metadata, Number, Reading, Text, wrong_type, wrong_value
+from app.parameters.kinds import INT64, Fields, Flag, Items, Metadata, Number, Reading, Text, wrong_type, wrong_value
 from app.parameters.row import Parameter, Treatment, ignored, refused
 from contract.adjustments import Changed
 from contract.errors import ApiError
@@ -12,7 +12,6 @@ from contract.profile import Profile
 MAX_STOPS = 4
 MAX_BIASES = 1024
 SMALLEST_TOP_P = 0.000001  # zero is not legal: no token would be left
-INT64 = 2**63
 VLLM = ("vllm",)
 EFFORTS = ("none", "minimal", "low", "medium", "high", "xhigh", "max")
 VERBOSITIES = ("low", "medium", "high")

@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
+from app.parameters.call_arguments import check_arguments
 from app.parameters.kinds import Reading, wrong_type, wrong_value
 from app.parameters.messages import ROLES
 from app.parameters.parts import (
@@ -16,10 +17,12 @@ from app.parameters.parts import (
     text_part,
     unsupported_part,
 )
+from app.parameters.request_bounds import MAX_MESSAGES, MAX_PARTS, check_count, check_inner_counts
 from app.parameters.row import missing
 from contract.errors import ApiError
 from contract.profile import Profile
 
+CONTENT_FIELDS = {"message": "content", "function_call_output": "output"}  # the content that is checked
 ITEMS = ("message", "function_call", "function_call_output", "reasoning")
 
 
@@ -53,22 +56,27 @@ class Input:
             raise wrong_type(name, self.description())
         if not value:
             raise wrong_value(name, "a string or an array of at least one item")
+        check_count(value, MAX_MESSAGES, "items", name)
+        check_inner_counts(value, ("content", "output", "summary"), MAX_PARTS, "content parts", name)
         called: set[str] = set()
         gone = [one for i, item in enumerate(value) for one in _check_item(item, f"{name}.{i}", called, profile)]
+        check_arguments(_arguments(value, name), name)
         return Reading(value, dropped=dropped(gone, name))
 
     def description(self) -> str:
-        return "a string or an array of items"
+        return f"a string or an array of 1 to {MAX_MESSAGES} items, of {MAX_PARTS} content parts together at most"
 
     def schema(self) -> dict[str, Any]:
         item = {"type": "object", "properties": {"type": {"enum": list(ITEMS)}, "role": {"enum": list(ROLES)}}}
-        return {"anyOf": [{"type": "string"}, {"type": "array", "minItems": 1, "items": item}]}
+        return {
+            "anyOf": [{"type": "string"}, {"type": "array", "minItems": 1, "maxItems": MAX_MESSAGES, "items": item}]
+        }
 
 
 def _check_item(item: Any, place: str, called: set[str], profile: Profile) -> list[str]:
     if not isinstance(item, dict):
         raise wrong_type(place, "an object")
-    kind = item.get("type") or "message"
+    kind = _kind(item)
     if kind == "item_reference":
         raise ApiError(
             "unsupported_parameter",
@@ -90,10 +98,22 @@ def _check_item(item: Any, place: str, called: set[str], profile: Profile) -> li
     elif kind == "function_call_output":
         if "output" not in item:
             raise missing(f"{place}.output")
-        if item.get("call_id") not in called:
+        call_id = item.get("call_id")
+        if not (isinstance(call_id, str) and call_id in called):
             raise wrong_value(f"{place}.call_id", "the id of a function call before it")
         return check_content(item["output"], f"{place}.output", PARTS, profile)
     return []
+
+
+def _arguments(items: list[dict[str, Any]], name: str) -> Iterator[tuple[str, str]]:
+    """The arguments of every function call, each with its place."""
+    for number, item in enumerate(items):
+        if _kind(item) == "function_call":
+            yield f"{name}.{number}.arguments", item["arguments"]
+
+
+def _kind(item: dict[str, Any]) -> Any:
+    return item.get("type") or "message"
 
 
 def images(request: dict[str, Any]) -> Iterator[ImageSlot]:
@@ -101,6 +121,6 @@ def images(request: dict[str, Any]) -> Iterator[ImageSlot]:
     if isinstance(request["input"], str):
         return
     for number, item in enumerate(request["input"]):
-        for field in ("content", "output"):
+        if field := CONTENT_FIELDS.get(_kind(item)):
             for index, part in parts_of(item.get(field), "input_image"):
                 yield ImageSlot(part, "image_url", f"input.{number}.{field}.{index}.image_url")

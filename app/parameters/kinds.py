@@ -6,20 +6,25 @@ from typing import Any, NamedTuple, Protocol
 
 import orjson
 
+from app.parameters.request_bounds import MAX_FIELDS, check_count
 from contract.adjustments import Changed
 from contract.errors import ApiError
 from contract.profile import Profile
 
 Bound = float | str | None  # a number, the name of one of the model's limits, or none
 UNKNOWN = "unknown parameter"  # why a parameter, or a field of one, was dropped
+INT64 = 2**63  # the integers of JSON that every engine can read are below it
+
+PlacedSchema = tuple[str, dict[str, Any]]  # where a JSON Schema stands in the request, and the schema
 
 
 class Reading(NamedTuple):
-    """A legal value, from what to what it was clamped, if it was, and which fields inside it were dropped, and why."""
+    """A legal value, and what is to be known of it."""
 
     value: Any
-    clamped: tuple[Changed, Changed] | None = None
-    dropped: tuple[tuple[str, str], ...] = ()
+    clamped: tuple[Changed, Changed] | None = None  # from what to what
+    dropped: tuple[tuple[str, str], ...] = ()  # fields inside it, and why
+    schemas: tuple[PlacedSchema, ...] = ()  # inside it, not checked yet
 
 
 class Kind(Protocol):
@@ -52,7 +57,7 @@ def _bound(bound: Bound, profile: Profile) -> float | None:
 
 @dataclass(frozen=True, slots=True)
 class Number:
-    """A number from `low` to `high`; beyond them it is clamped. NaN and infinities are no numbers."""
+    """A number from `low` to `high`; beyond them it is clamped, and an integer to 64 bits. NaN is no number."""
 
     low: Bound = None
     high: Bound = None
@@ -66,6 +71,8 @@ class Number:
             if not value.is_integer():
                 raise wrong_type(name, self._description(low, high))
             value = int(value)
+        if self.integer:
+            low, high = -INT64 if low is None else low, INT64 - 1 if high is None else high
         if low is not None and value < low:
             return Reading(low, (value, low))
         if high is not None and value > high:
@@ -162,8 +169,8 @@ class Items:
     """An array of values of one kind, or, where `single` is set, one such value alone. None of them is clamped."""
 
     kind: Kind
-    min_items: int = 0
-    max_items: int | None = None
+    min_items: int
+    max_items: int
     single: bool = False
 
     def read(self, value: Any, name: str, profile: Profile) -> Reading:
@@ -171,7 +178,7 @@ class Items:
             return self.kind.read(value, name, profile)
         if not isinstance(value, list):
             raise wrong_type(name, self.description())
-        if len(value) < self.min_items or (self.max_items is not None and len(value) > self.max_items):
+        if not self.min_items <= len(value) <= self.max_items:
             raise wrong_value(name, self.description())
         for index, item in enumerate(value):
             if self.kind.read(item, f"{name}.{index}", profile).clamped:
@@ -179,16 +186,13 @@ class Items:
         return Reading(value)
 
     def description(self) -> str:
-        count = f"{self.min_items} to {self.max_items} items" if self.max_items is not None else "items"
         alone = f"{self.kind.description()}, or " if self.single else ""
-        return f"{alone}an array of {count}, each {self.kind.description()}"
+        return f"{alone}an array of {self.min_items} to {self.max_items} items, each {self.kind.description()}"
 
     def schema(self) -> dict[str, Any]:
-        array: dict[str, Any] = {"type": "array", "items": self.kind.schema()}
+        array: dict[str, Any] = {"type": "array", "items": self.kind.schema(), "maxItems": self.max_items}
         if self.min_items:
             array["minItems"] = self.min_items
-        if self.max_items is not None:
-            array["maxItems"] = self.max_items
         return {"anyOf": [self.kind.schema(), array]} if self.single else array
 
 
@@ -238,22 +242,27 @@ class Fields:
     def read(self, value: Any, name: str, profile: Profile) -> Reading:
         if not isinstance(value, dict):
             raise wrong_type(name, self.description())
+        check_count(value, MAX_FIELDS, "fields", name)
         kept: dict[str, Any] = {}
         dropped: list[tuple[str, str]] = []
+        schemas: tuple[PlacedSchema, ...] = ()
         for field, inner in value.items():
             if field not in self.fields:
                 dropped.append((field, UNKNOWN))
             elif field in self.features and field in profile.lacks:
                 dropped.append((field, profile.lacks[field]))
             elif inner is not None:
-                kept[field] = self.fields[field].read(inner, f"{name}.{field}", profile).value
-        return Reading(kept, dropped=tuple(dropped))
+                reading = self.fields[field].read(inner, f"{name}.{field}", profile)
+                kept[field] = reading.value
+                schemas += reading.schemas
+        return Reading(kept, dropped=tuple(dropped), schemas=schemas)
 
     def description(self) -> str:
         return "an object with any of " + ", ".join(f"`{field}`" for field in self.fields)
 
     def schema(self) -> dict[str, Any]:
-        return {"type": "object", "properties": {field: kind.schema() for field, kind in self.fields.items()}}
+        properties = {field: kind.schema() for field, kind in self.fields.items()}
+        return {"type": "object", "maxProperties": MAX_FIELDS, "properties": properties}
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
+from app.parameters.call_arguments import check_arguments
 from app.parameters.kinds import Reading, wrong_type, wrong_value
 from app.parameters.parts import (
     ImageSlot,
@@ -19,6 +20,7 @@ from app.parameters.parts import (
     text_part,
     unsupported_part,
 )
+from app.parameters.request_bounds import MAX_MESSAGES, MAX_PARTS, check_count, check_inner_counts
 from app.parameters.row import missing
 from contract.profile import Profile
 
@@ -65,11 +67,15 @@ class Messages:
             raise wrong_type(name, self.description())
         if not value:
             raise wrong_value(name, "an array of at least one message")
+        check_count(value, MAX_MESSAGES, "messages", name)
+        check_inner_counts(value, ("tool_calls",), MAX_MESSAGES, "tool calls", name)
+        check_inner_counts(value, ("content",), MAX_PARTS, "content parts", name)
         gone = [one for i, message in enumerate(value) for one in _check_message(message, f"{name}.{i}", profile)]
+        check_arguments(_arguments(value, name), name)
         return Reading(value, dropped=dropped(gone, name))
 
     def description(self) -> str:
-        return "an array of messages"
+        return f"an array of 1 to {MAX_MESSAGES} messages, of {MAX_PARTS} content parts together at most"
 
     def schema(self) -> dict[str, Any]:
         part = {"type": "object", "properties": {"type": {"enum": legal_types(PARTS)}}, "required": ["type"]}
@@ -77,14 +83,20 @@ class Messages:
             "type": "object",
             "properties": {
                 "role": {"type": "string", "enum": list(ROLES)},
-                "content": {"anyOf": [{"type": "string"}, {"type": "array", "items": part}, {"type": "null"}]},
+                "content": {
+                    "anyOf": [
+                        {"type": "string"},
+                        {"type": "array", "maxItems": MAX_PARTS, "items": part},
+                        {"type": "null"},
+                    ]
+                },
                 "name": {"type": "string"},
-                "tool_calls": {"type": "array", "items": {"type": "object"}},
+                "tool_calls": {"type": "array", "maxItems": MAX_MESSAGES, "items": {"type": "object"}},
                 "tool_call_id": {"type": "string"},
             },
             "required": ["role"],
         }
-        return {"type": "array", "minItems": 1, "items": message}
+        return {"type": "array", "minItems": 1, "maxItems": MAX_MESSAGES, "items": message}
 
 
 def _check_message(message: Any, place: str, profile: Profile) -> list[str]:
@@ -100,6 +112,16 @@ def _check_message(message: Any, place: str, profile: Profile) -> list[str]:
     if message["role"] not in ("assistant", "function"):
         raise missing(f"{place}.content")
     return []
+
+
+def _arguments(messages: list[dict[str, Any]], name: str) -> Iterator[tuple[str, str]]:
+    """The arguments of every tool call, each with its place."""
+    for number, message in enumerate(messages):
+        calls = message.get("tool_calls")
+        for index, call in enumerate(calls if isinstance(calls, list) else ()):
+            function = call.get("function") if isinstance(call, dict) else None
+            if isinstance(function, dict) and isinstance(function.get("arguments"), str):
+                yield f"{name}.{number}.tool_calls.{index}.function.arguments", function["arguments"]
 
 
 def images(request: dict[str, Any]) -> Iterator[ImageSlot]:
@@ -128,7 +150,8 @@ def check_tool_results(legal: dict[str, Any], _: Profile) -> tuple[()]:
         calls = message.get("tool_calls")
         if isinstance(calls, list):
             called |= {call["id"] for call in calls if isinstance(call, dict) and isinstance(call.get("id"), str)}
-        if message["role"] == "tool" and message.get("tool_call_id") not in called:
+        call_id = message.get("tool_call_id")
+        if message["role"] == "tool" and not (isinstance(call_id, str) and call_id in called):
             place = f"messages.{index}.tool_call_id"
             raise wrong_value(place, "the id of a tool call of an assistant message before it")
     return ()

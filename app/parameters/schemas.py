@@ -1,58 +1,163 @@
 """JSON Schemas that clients send: bounded, well-formed, self-contained. Checked before any engine sees them."""
 
-from typing import Any
+import hashlib
+from collections import OrderedDict
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
 
-import jsonschema
+import jsonschema_rs
 import orjson
-import regex
 
+from app.background.thread_calls import ThreadCalls
+from app.parameters.kinds import PlacedSchema, wrong_type
+from app.parameters.patterns import PatternFault, pattern_size
 from contract.errors import ApiError
 
+# Of all schemas of a request together.
 MAX_BYTES = 64 * 1024
+MAX_NODES = 2000
+MAX_PATTERN_SIZE = 4096  # characters of their patterns, as they are and with their repetitions written out
+# Of each.
 MAX_DEPTH = 32
-NO_FORMATS = jsonschema.FormatChecker(formats=())  # it would read patterns by Python's grammar
+MAX_OPTIONAL = 200  # properties of one object; an engine's grammar needs seconds for more
+
+CHECK_SECONDS = 5.0  # a schema within the bounds needs milliseconds
+MAX_KNOWN = 4096  # schemas, of which the size is kept
+# Formats would be checked by compiling patterns.
+META_SCHEMA = jsonschema_rs.Draft202012Validator(
+    {"$ref": "https://json-schema.org/draft/2020-12/schema"}, validate_formats=False, offline=True
+)
 
 
-def check_schema(schema: Any, name: str) -> None:
-    """Raises ApiError `invalid_json_schema` where `schema` cannot guide the output. `name` is its place."""
+class Size(NamedTuple):
+    """What a schema adds to the totals of its request."""
+
+    nodes: int  # objects, arrays, and the items of arrays
+    patterns: int  # characters, with repetitions written out
+
+
+def placed_schema(schema: Any, name: str) -> PlacedSchema:
+    """`schema`, which stands at `name`, to be checked. Raises ApiError where it is no object."""
     if not isinstance(schema, dict):
-        raise ApiError("invalid_type", f"`{name}` must be an object: a JSON Schema.", param=name)
-    _check_bounds(schema, name)
-    try:
-        jsonschema.Draft202012Validator.check_schema(schema, format_checker=NO_FORMATS)
-    except jsonschema.SchemaError as error:
-        place = ".".join(map(str, error.path))
-        where = f" at `{place[:200]}`" if place else ""
-        raise _malformed(name, f"it is not a JSON Schema{where}: the keyword's value has the wrong form") from None
+        raise wrong_type(name, "an object: a JSON Schema")
+    return name, schema
 
 
-def _check_bounds(schema: dict[str, Any], name: str) -> None:
-    if len(orjson.dumps(schema)) > MAX_BYTES:
-        raise _malformed(name, f"it is larger than {MAX_BYTES} bytes")
-    waiting: list[tuple[Any, int]] = [(schema, 1)]
-    while waiting:
-        node, depth = waiting.pop()
-        if depth > MAX_DEPTH:
-            raise _malformed(name, f"it is nested deeper than {MAX_DEPTH} levels")
-        if isinstance(node, dict):
-            _check_node(node, name)
-        children = node.values() if isinstance(node, dict) else node
-        waiting += [(child, depth + 1) for child in children if isinstance(child, dict | list)]
+class SchemaChecker:
+    """Checks the schemas of requests, new ones on a thread; those seen lately are known by their digest."""
+
+    def __init__(self, measure: Callable[[list[PlacedSchema]], list[Size]] | None = None) -> None:
+        self._measure = measure or sizes_of
+        self._threads = ThreadCalls("the check of JSON schemas", CHECK_SECONDS)
+        self._known: OrderedDict[bytes, Size] = OrderedDict()  # good schemas, the longest unused first
+
+    async def check(self, schemas: Sequence[PlacedSchema]) -> None:
+        """Raises ApiError `invalid_json_schema` where one cannot guide the output, or all together are too large."""
+        digests = _digests(schemas)
+        sizes = {digest: self._known[digest] for digest in digests if digest in self._known}
+        new = {digest: one for digest, one in zip(digests, schemas, strict=True) if digest not in sizes}
+        if new:
+            sizes |= zip(new, await self._sizes(list(new.values())), strict=True)
+        self._remember(sizes)
+        nodes = patterns = 0
+        for digest, (name, _) in zip(digests, schemas, strict=True):
+            nodes, patterns = nodes + sizes[digest].nodes, patterns + sizes[digest].patterns
+            _check_totals(nodes, patterns, name)
+
+    async def _sizes(self, schemas: list[PlacedSchema]) -> list[Size]:
+        try:
+            return await self._threads.call(self._measure, schemas)
+        except TimeoutError:
+            message = "The JSON schemas of the request could not be checked in time. Retry after a pause."
+            raise ApiError("overloaded", message) from None
+
+    def _remember(self, sizes: dict[bytes, Size]) -> None:
+        for digest, size in sizes.items():
+            self._known[digest] = size
+            self._known.move_to_end(digest)
+        while len(self._known) > MAX_KNOWN:
+            self._known.popitem(last=False)
 
 
-def _check_node(node: dict[str, Any], name: str) -> None:
+def sizes_of(schemas: list[PlacedSchema]) -> list[Size]:
+    """The size of each. Raises ApiError `invalid_json_schema` for the first that cannot be used."""
+    sizes = []
+    for name, schema in schemas:
+        sizes.append(_size(schema, name))  # first, so that what is validated is bounded
+        _validate(schema, name)
+    return sizes
+
+
+def _digests(schemas: Sequence[PlacedSchema]) -> list[bytes]:
+    digests, size = [], 0
+    for name, schema in schemas:
+        text = orjson.dumps(schema)
+        size += len(text)
+        if size > MAX_BYTES:
+            raise _unusable(name, f"the schemas of a request are larger than {MAX_BYTES} bytes together")
+        digests.append(hashlib.sha256(text).digest())
+    return digests
+
+
+def _size(schema: dict[str, Any], name: str) -> Size:
+    nodes, patterns = 1, 0
+    level: list[Any] = [schema]
+    for _ in range(MAX_DEPTH):
+        deeper: list[Any] = []
+        for container in level:
+            values = container
+            if isinstance(container, dict):
+                patterns += _check_object(container, name)
+                values = [value for value in container.values() if isinstance(value, dict | list)]
+            nodes += len(values)
+            _check_totals(nodes, patterns, name)
+            deeper += (value for value in values if isinstance(value, dict | list))
+        if not deeper:
+            return Size(nodes, patterns)
+        level = deeper
+    raise _unusable(name, f"it is nested deeper than {MAX_DEPTH} levels")
+
+
+def _check_totals(nodes: int, patterns: int, name: str) -> None:
+    if nodes > MAX_NODES:
+        fault = f"the schemas of a request have more than {MAX_NODES} objects, arrays and items of arrays together"
+        raise _unusable(name, fault)
+    if patterns > MAX_PATTERN_SIZE:
+        fault = (
+            f"the patterns of a request are longer than {MAX_PATTERN_SIZE} characters together, with their repetitions"
+        )
+        raise _unusable(name, f"{fault} written out; use `maxLength` for the length of a text")
+
+
+def _check_object(node: dict[str, Any], name: str) -> int:
+    """The size of the patterns in one object of a schema, after the checks of what else may be in it."""
     reference = node.get("$ref")
     if isinstance(reference, str) and not reference.startswith("#"):
-        raise _malformed(name, "a `$ref` points out of it; only references that begin with # are followed")
+        raise _unusable(name, "a `$ref` points out of it; only references that begin with # are followed")
+    properties, required = node.get("properties"), node.get("required")
+    if isinstance(properties, dict) and len(properties) > MAX_OPTIONAL:
+        needed = {one for one in required if isinstance(one, str)} if isinstance(required, list) else set()
+        if len(properties.keys() - needed) > MAX_OPTIONAL:
+            raise _unusable(name, f"an object has more than {MAX_OPTIONAL} properties that are not in `required`")
     pattern_properties = node.get("patternProperties")
-    patterns = [node.get("pattern"), *(pattern_properties if isinstance(pattern_properties, dict) else ())]
-    for pattern in patterns:
-        if isinstance(pattern, str):
-            try:
-                regex.compile(pattern)
-            except regex.error:
-                raise _malformed(name, "a pattern is not a regular expression") from None
+    found = [node.get("pattern"), *(pattern_properties if isinstance(pattern_properties, dict) else ())]
+    patterns = [pattern for pattern in found if isinstance(pattern, str)]
+    length = sum(map(len, patterns))
+    _check_totals(0, length, name)  # before they are read
+    try:
+        return max(length, sum(map(pattern_size, patterns)))
+    except PatternFault as fault:
+        raise _unusable(name, str(fault)) from None
 
 
-def _malformed(name: str, fault: str) -> ApiError:
+def _validate(schema: dict[str, Any], name: str) -> None:
+    try:
+        META_SCHEMA.validate(schema)
+    except jsonschema_rs.ValidationError as error:
+        place = ".".join(map(str, error.instance_path))
+        where = f" at `{place[:200]}`" if place else ""
+        raise _unusable(name, f"it is not a JSON Schema{where}: the keyword's value has the wrong form") from None
+
+
+def _unusable(name: str, fault: str) -> ApiError:
     return ApiError("invalid_json_schema", f"The JSON schema in `{name}` cannot be used: {fault}.", param=name)

@@ -4,9 +4,9 @@ import re
 from dataclasses import dataclass
 from typing import Any
 
-from app.parameters.kinds import Reading, wrong_type, wrong_value
+from app.parameters.kinds import PlacedSchema, Reading, wrong_type, wrong_value
 from app.parameters.row import missing
-from app.parameters.schemas import check_schema
+from app.parameters.schemas import placed_schema
 from contract.errors import ApiError
 from contract.profile import Profile
 
@@ -39,14 +39,15 @@ class Tools:
         if not 1 <= len(value) <= MAX_TOOLS:
             raise wrong_value(name, self.description())
         names: set[str] = set()
+        schemas: list[PlacedSchema] = []
         for index, tool in enumerate(value):
-            function_name = self._check(tool, f"{name}.{index}")
+            function_name = self._check(tool, f"{name}.{index}", schemas)
             if function_name in names:
                 raise ApiError(
                     "invalid_value", f"`{name}` has two functions of the same name. Names must be unique.", param=name
                 )
             names.add(function_name)
-        return Reading(value)
+        return Reading(value, schemas=tuple(schemas))
 
     def description(self) -> str:
         return f"an array of 1 to {MAX_TOOLS} function tools"
@@ -63,7 +64,7 @@ class Tools:
         item = {"type": "object", "properties": {"type": {"const": "function"}, **fields}, "required": ["type"]}
         return {"type": "array", "minItems": 1, "maxItems": MAX_TOOLS, "items": item}
 
-    def _check(self, tool: Any, place: str) -> str:
+    def _check(self, tool: Any, place: str, schemas: list[PlacedSchema]) -> str:
         if not isinstance(tool, dict):
             raise wrong_type(place, "an object")
         kind = tool.get("type")
@@ -82,7 +83,7 @@ class Tools:
         if not isinstance(name, str) or not NAME.fullmatch(name):
             raise wrong_value(f"{place}.name", NAME_DESCRIPTION)
         if function.get("parameters") is not None:
-            check_schema(function["parameters"], f"{place}.parameters")
+            schemas.append(placed_schema(function["parameters"], f"{place}.parameters"))
         if not isinstance(function.get("strict"), bool | None):
             raise wrong_type(f"{place}.strict", "true or false")
         return name
@@ -144,9 +145,7 @@ class ResponseFormat:
         kind = value.get("type")
         if kind not in ("text", "json_object", "json_schema"):
             raise wrong_value(f"{name}.type", 'one of "text", "json_object", "json_schema"')
-        if kind == "json_schema":
-            self._check_schema(value, name)
-        return Reading(value)
+        return Reading(value, schemas=self._schemas(value, name) if kind == "json_schema" else ())
 
     def description(self) -> str:
         return "an object of type `text`, `json_object` or `json_schema`"
@@ -157,7 +156,7 @@ class ResponseFormat:
         kinds = {"type": {"enum": ["text", "json_object", "json_schema"]}}
         return {"type": "object", "properties": kinds | fields, "required": ["type"]}
 
-    def _check_schema(self, value: dict[str, Any], name: str) -> None:
+    def _schemas(self, value: dict[str, Any], name: str) -> tuple[PlacedSchema]:
         holder, place = (value.get("json_schema"), f"{name}.json_schema") if self.nested else (value, name)
         if holder is None:
             raise missing(place)
@@ -168,4 +167,4 @@ class ResponseFormat:
             raise wrong_value(f"{place}.name", NAME_DESCRIPTION)
         if holder.get("schema") is None:
             raise missing(f"{place}.schema")
-        check_schema(holder["schema"], f"{place}.schema")
+        return (placed_schema(holder["schema"], f"{place}.schema"),)

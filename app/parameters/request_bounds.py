@@ -1,0 +1,50 @@
+"""How large and how deep a request in JSON may be. What is there is counted before anything looks at what it is."""
+
+from collections.abc import Iterable, Sequence, Sized
+from typing import Any
+
+from contract.errors import ApiError
+
+MAX_DEPTH = 64
+MAX_FIELDS = 256  # of the request itself, and of an option; and fields that are dropped inside one parameter
+MAX_MESSAGES = 4096  # also input items of a response; and the tool calls in all of them together
+MAX_PARTS = 1024  # of all messages together
+MAX_VALUES = 65_536  # of all arrays and objects together
+
+
+def check_bounds(request: dict[str, Any], max_values: int = MAX_VALUES) -> None:
+    """Raises ApiError `too_large` or `invalid_json`. Texts cost nothing, however long they are."""
+    check_count(request, MAX_FIELDS, "fields")
+    level: list[Any] = [request]
+    count = 0
+    for _ in range(MAX_DEPTH):
+        count += sum(map(len, level))
+        if count > max_values:
+            raise too_many(max_values, "values in its arrays and objects")
+        level = [
+            value
+            for container in level
+            for value in (container.values() if type(container) is dict else container)
+            if type(value) is dict or type(value) is list
+        ]
+        if not level:
+            return
+    raise ApiError("invalid_json", f"The body is JSON nested deeper than {MAX_DEPTH} levels. Send it flatter.")
+
+
+def check_count(things: Sized, most: int, what: str, name: str | None = None) -> None:
+    """Raises ApiError `too_large` where there are more than `most`. `name` is their place, none: the request."""
+    if len(things) > most:
+        raise too_many(most, what, name)
+
+
+def too_many(most: int, what: str, name: str | None = None) -> ApiError:
+    subject = "The request" if name is None else f"`{name}`"
+    return ApiError("too_large", f"{subject} has more than {most} {what}, the limit of a request.", param=name)
+
+
+def check_inner_counts(holders: Iterable[Any], fields: Sequence[str], most: int, what: str, name: str) -> None:
+    """The same of what is in the arrays `fields` of `holders`, together."""
+    arrays = (holder.get(field) for holder in holders if isinstance(holder, dict) for field in fields)
+    if sum(len(array) for array in arrays if isinstance(array, list)) > most:
+        raise too_many(most, what, name)

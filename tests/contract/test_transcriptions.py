@@ -137,7 +137,7 @@ async def test_requests_at_once_each_get_their_own(async_client: Any) -> None:
     [
         (b"", "empty"),
         (TEXT, "no recording"),
-        (PNG, "no audio"),
+        (PNG, "no recording"),
         (encoded(voice(6), "mp3")[:300], "no recording"),
         (long_silence(120), "3600 s"),
     ],

@@ -39,6 +39,8 @@ def image() -> str:
 
 
 IMAGE = image()
+AUDIO = base64.b64encode(b"RIFF    WAVE" + os.urandom(3000)).decode()
+VIDEO = f"data:video/mp4;base64,{base64.b64encode(b'    ftyp' + os.urandom(3000)).decode()}"
 
 
 class Upload:
@@ -223,14 +225,14 @@ class TestJson:
                     "messages": [
                         {
                             "role": "user",
-                            "content": [{"type": "input_audio", "input_audio": {"data": IMAGE, "format": "wav"}}],
+                            "content": [{"type": "input_audio", "input_audio": {"data": AUDIO, "format": "wav"}}],
                         }
                     ]
                 },
             ),
             (
                 CHAT,
-                {"messages": [{"role": "user", "content": [{"type": "video_url", "video_url": {"url": IMAGE}}]}]},
+                {"messages": [{"role": "user", "content": [{"type": "video_url", "video_url": {"url": VIDEO}}]}]},
             ),
             ("/v1/responses", {"input": [{"role": "user", "content": [{"type": "input_image", "image_url": IMAGE}]}]}),
             (

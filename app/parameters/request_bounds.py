@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Sequence, Sized
 from typing import Any
 
+from app.parameters.json_marks import marks
 from contract.errors import ApiError
 
 MAX_DEPTH = 64
@@ -10,6 +11,15 @@ MAX_FIELDS = 256  # of the request itself, and of an option; and fields that are
 MAX_MESSAGES = 4096  # also input items of a response; and the tool calls in all of them together
 MAX_PARTS = 1024  # of all messages together
 MAX_VALUES = 65_536  # of all arrays and objects together
+
+
+def check_text(body: bytes) -> None:
+    """Raises ApiError `too_large` for JSON with too many arrays and objects, which would take long to parse."""
+    if body.count(b"[") + body.count(b"{") <= MAX_VALUES:  # those in strings included
+        return
+    found = marks(body, 6 * MAX_VALUES)  # a value has two brackets at most, and two strings, its name and itself
+    if found is None or found.count(b"[") + found.count(b"{") > MAX_VALUES:
+        raise too_many(MAX_VALUES, "arrays and objects")
 
 
 def check_bounds(request: dict[str, Any], max_values: int = MAX_VALUES) -> None:

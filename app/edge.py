@@ -48,6 +48,9 @@ class Edge:
         self._reports_taken = reports_taken
 
     async def __call__(self, scope: dict[str, Any], receive: Receive, send: Send) -> None:
+        if scope["type"] == "websocket":
+            await _refuse_websocket(send)
+            return
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
@@ -68,7 +71,8 @@ class Edge:
                 message["headers"] = _first_of_each(message["headers"])
                 if _is_plain_error(message):
                     replaced = True
-                    await _send_error(send, message)
+                    request_id = [(name, value) for name, value in message["headers"] if name.lower() == REQUEST_ID]
+                    await _send_error(send, _serve_error(message["status"]), request_id)
                     return
             if replaced:
                 return
@@ -86,6 +90,14 @@ class Edge:
                 reports.close()
 
 
+async def _refuse_websocket(send: Send) -> None:
+    async def send_refusal(message: dict[str, Any]) -> None:
+        await send({**message, "type": f"websocket.{message['type']}"})
+
+    error = ApiError("unknown_url", "There are no websockets here. Send an HTTP request: GET /openapi.json lists them.")
+    await _send_error(send_refusal, error, [(REQUEST_ID, request_id_from(None).encode())])
+
+
 def _first_of_each(headers: Any) -> list[tuple[bytes, bytes]]:
     """The headers with one X-Request-Id: the gateway sets it, and Serve adds it again."""
     kept: list[tuple[bytes, bytes]] = []
@@ -100,9 +112,7 @@ def _is_plain_error(message: dict[str, Any]) -> bool:
     return message["status"] >= 400 and content_type.startswith(b"text/plain")
 
 
-async def _send_error(send: Send, message: dict[str, Any]) -> None:
-    error = _serve_error(message["status"])
-    request_id = [(name, value) for name, value in message["headers"] if name.lower() == REQUEST_ID]
+async def _send_error(send: Send, error: ApiError, request_id: list[tuple[bytes, bytes]]) -> None:
     body = error.body()
     own = [(name.encode(), value.encode()) for name, value in error.headers()]
     headers = [*own, (b"content-length", str(len(body)).encode()), *request_id]

@@ -76,10 +76,15 @@ def send(port: int, request: bytes) -> Answer:
             while not _is_whole(received) and (piece := client.recv(65_536)):
                 received += piece
     head, _, body = received.partition(b"\r\n\r\n")
-    return Answer(int(head.split()[1]), body) if head else Answer(0, b"")
+    return Answer(int(head.split()[1]), body[: _length(head)]) if head else Answer(0, b"")
 
 
 def _is_whole(received: bytes) -> bool:
     head, blank, body = received.partition(b"\r\n\r\n")
+    length = _length(head)
+    return bool(blank) and length is not None and len(body) >= length
+
+
+def _length(head: bytes) -> int | None:
     fields = dict(line.lower().split(b":", 1) for line in head.split(b"\r\n")[1:])
-    return bool(blank) and b"content-length" in fields and len(body) >= int(fields[b"content-length"])
+    return int(fields[b"content-length"]) if b"content-length" in fields else None

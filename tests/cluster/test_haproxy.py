@@ -3,6 +3,7 @@
 Small servers stand behind it in place of the gateway.
 """
 
+import asyncio
 import os
 import re
 import socket
@@ -14,13 +15,18 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from typing import Any, cast
 
 import httpx
 import pytest
+from ray.serve._private.http_util import start_asgi_http_server
+from ray.serve.config import HTTPOptions
 
+from app.edge import Edge
+from contract.errors import ApiError
 from contract.project import PROJECT_FOLDER
 from tests.conftest import free_port
-from tests.malformed_http import send
+from tests.malformed_http import REQUESTS, send
 
 CLUSTER = PROJECT_FOLDER / "cluster"
 ENVELOPE = {"message", "type", "code", "param"}
@@ -282,3 +288,40 @@ def test_haproxy_s_own_503_is_in_the_envelope(door: Callable[..., int], servers:
     assert set(answer.json()["error"]) == ENVELOPE
     assert int(answer.headers["retry-after"]) > 0
     assert answer.headers["x-request-id"]
+
+
+@contextmanager
+def serve_s_http_server() -> Iterator[int]:
+    """A gateway replica's own HTTP server, which knows no URL. Yields its port."""
+    options = HTTPOptions(host="127.0.0.1", port=free_port())
+    loop = asyncio.new_event_loop()
+    thread = threading.Thread(target=loop.run_forever)
+    thread.start()
+    starting = start_asgi_http_server(cast(Any, Edge(knows_nothing)), options, event_loop=loop)
+    serving, server = asyncio.run_coroutine_threadsafe(starting, loop).result()
+    try:
+        yield options.port
+    finally:
+        server.should_exit = True
+        asyncio.run_coroutine_threadsafe(asyncio.wait([serving]), loop).result()
+        loop.call_soon_threadsafe(loop.stop)
+        thread.join()
+        loop.close()
+
+
+async def knows_nothing(scope: dict[str, Any], receive: Any, send: Any) -> None:
+    while (await receive()).get("more_body"):
+        pass
+    healthy = scope["path"] == "/-/healthz"
+    error = ApiError("unknown_url", "There is nothing at this URL.")
+    headers = [(b"content-type", b"application/json"), (b"content-length", str(len(error.body())).encode())]
+    await send({"type": "http.response.start", "status": 200 if healthy else error.status, "headers": headers})
+    await send({"type": "http.response.body", "body": error.body()})
+
+
+def test_malformed_requests_are_refused_and_the_next_is_served(door: Callable[..., int]) -> None:
+    with serve_s_http_server() as server:
+        port = door([server])
+        answers = {name: send(port, request) for name, request in REQUESTS.items()}
+        assert {name: answer for name, answer in answers.items() if not answer.is_refusal()} == {}
+        assert httpx.get(f"http://127.0.0.1:{port}/-/healthz").status_code == 200

@@ -17,7 +17,6 @@ from contract.errors import ApiError, internal_error
 
 REWRITTEN = "# Rewritten by cluster/haproxy.\n"
 HEAD_SECONDS = 10  # for a request's line and headers and the first 15 KB of its body
-KEEP_ALIVE_SECONDS = 60
 LIMIT_VARIABLE = "PORTICO_CONNECTIONS_PER_ADDRESS"
 DEFAULT_LIMIT = 2048  # half of HAProxy's connections: one address never has all of them
 
@@ -56,10 +55,10 @@ def _changes(connections_per_address: int) -> list[tuple[str, str]]:
         (r"^(    stats socket .*) mode 666 ", r"\1 mode 600 "),
         (r"^(frontend prometheus\n    bind )\*?:", r"\g<1>127.0.0.1:"),
         (r"^(listen stats\n  bind )\*:", r"\g<1>127.0.0.1:"),
-        # Without the first, a client may take an hour for its headers.
+        # Without it, a client may take as long for its headers as between two bytes of an answer.
         (
             r"^    timeout http-keep-alive \d+s$",
-            f"    timeout http-request {HEAD_SECONDS}s\n    timeout http-keep-alive {KEEP_ALIVE_SECONDS}s",
+            rf"\g<0>\n    timeout http-request {HEAD_SECONDS}s",
         ),
         (r"^(    errorfile 50[234] .*\n){3}", _literal("".join(errors))),
         (r"^    http-request return status 404 content-type text/plain lf-string .*$", _literal(no_path + starting)),

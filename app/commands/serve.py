@@ -27,6 +27,9 @@ POLL_SECONDS = 0.5
 STOP_SECONDS = 40  # for Serve to drain and Ray to stop; what is left then is killed
 DEFAULT_HOST, DEFAULT_PORT = "127.0.0.1", 8000
 LOOPBACK_HOSTS = frozenset({"127.0.0.1", "::1", "localhost"})
+# The second makes the node that `serve run` starts one of 127.0.0.1, and there its ports are. Ray has it for the
+# desktops in its name; there is no other way to tell `serve run`.
+RAY_VARIABLES = {"RAY_USAGE_STATS_ENABLED": "0", "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0"}
 
 
 def serve(path: Path) -> int:
@@ -64,7 +67,7 @@ def check_local_key(config: Config, host: str) -> None:
 
 
 def _environment() -> dict[str, str]:
-    return {"RAY_USAGE_STATS_ENABLED": "0"} | os.environ
+    return RAY_VARIABLES | os.environ
 
 
 def _check_port(host: str, port: int) -> None:

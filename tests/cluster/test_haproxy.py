@@ -274,6 +274,13 @@ def test_a_request_that_no_replica_has_seen_is_given_to_another(door: Callable[.
     assert answers == [200] * 4
 
 
+def test_no_client_has_an_hour(rendered: Path) -> None:
+    check(rendered)
+    lines = [line.strip() for line in rendered.read_text().splitlines()]
+    timeouts = [line for line in lines if line.startswith(("timeout client", "timeout http-"))]
+    assert sorted(timeouts) == ["timeout client 180s", "timeout http-keep-alive 60s", "timeout http-request 10s"]
+
+
 def test_only_a_connection_that_could_not_be_opened_is_tried_again(rendered: Path) -> None:
     lines = [line.strip() for line in rendered.read_text().splitlines()]
     rules = [line for line in lines if line.startswith(("retry-on ", "retries ", "option redispatch"))]

@@ -25,6 +25,7 @@ SERVE_CONTROLS = frozenset(
     {b"x-request-timeout-seconds", b"x-request-disconnect-disabled", b"serve-multiplexed-model-id",
      b"serve_multiplexed_model_id"}
 )  # fmt: skip
+LISTED = "GET /openapi.json lists what there is."
 REPORTS_TAKEN = HEADER.encode()
 NOT_A_CLIENT_S = SERVE_CONTROLS | {REPORTS_TAKEN}
 
@@ -53,6 +54,11 @@ class Edge:
             return
         if scope["type"] != "http":
             await self._app(scope, receive, send)
+            return
+        if not scope["path"].startswith("/"):  # `OPTIONS *`: to Serve, no application is at that path yet
+            await _send_error(
+                send, ApiError("unknown_url", f"There is nothing at this URL. {LISTED}"), _new_request_id()
+            )
             return
         headers = [(name, value) for name, value in scope["headers"] if name.lower() not in NOT_A_CLIENT_S]
         sent = {name.decode("latin-1").lower(): value.decode("latin-1") for name, value in headers}
@@ -94,8 +100,12 @@ async def _refuse_websocket(send: Send) -> None:
     async def send_refusal(message: dict[str, Any]) -> None:
         await send({**message, "type": f"websocket.{message['type']}"})
 
-    error = ApiError("unknown_url", "There are no websockets here. Send an HTTP request: GET /openapi.json lists them.")
-    await _send_error(send_refusal, error, [(REQUEST_ID, request_id_from(None).encode())])
+    error = ApiError("unknown_url", f"There are no websockets here. Send an HTTP request. {LISTED}")
+    await _send_error(send_refusal, error, _new_request_id())
+
+
+def _new_request_id() -> list[tuple[bytes, bytes]]:
+    return [(REQUEST_ID, request_id_from(None).encode())]
 
 
 def _first_of_each(headers: Any) -> list[tuple[bytes, bytes]]:

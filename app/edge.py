@@ -25,6 +25,7 @@ SERVE_CONTROLS = frozenset(
     {b"x-request-timeout-seconds", b"x-request-disconnect-disabled", b"serve-multiplexed-model-id",
      b"serve_multiplexed_model_id"}
 )  # fmt: skip
+LISTED = "GET /openapi.json lists what there is."
 REPORTS_TAKEN = HEADER.encode()
 NOT_A_CLIENT_S = SERVE_CONTROLS | {REPORTS_TAKEN}
 
@@ -48,8 +49,16 @@ class Edge:
         self._reports_taken = reports_taken
 
     async def __call__(self, scope: dict[str, Any], receive: Receive, send: Send) -> None:
+        if scope["type"] == "websocket":
+            await _refuse_websocket(send)
+            return
         if scope["type"] != "http":
             await self._app(scope, receive, send)
+            return
+        if not scope["path"].startswith("/"):  # `OPTIONS *`: to Serve, no application is at that path yet
+            await _send_error(
+                send, ApiError("unknown_url", f"There is nothing at this URL. {LISTED}"), _new_request_id()
+            )
             return
         headers = [(name, value) for name, value in scope["headers"] if name.lower() not in NOT_A_CLIENT_S]
         sent = {name.decode("latin-1").lower(): value.decode("latin-1") for name, value in headers}
@@ -68,7 +77,8 @@ class Edge:
                 message["headers"] = _first_of_each(message["headers"])
                 if _is_plain_error(message):
                     replaced = True
-                    await _send_error(send, message)
+                    request_id = [(name, value) for name, value in message["headers"] if name.lower() == REQUEST_ID]
+                    await _send_error(send, _serve_error(message["status"]), request_id)
                     return
             if replaced:
                 return
@@ -86,6 +96,18 @@ class Edge:
                 reports.close()
 
 
+async def _refuse_websocket(send: Send) -> None:
+    async def send_refusal(message: dict[str, Any]) -> None:
+        await send({**message, "type": f"websocket.{message['type']}"})
+
+    error = ApiError("unknown_url", f"There are no websockets here. Send an HTTP request. {LISTED}")
+    await _send_error(send_refusal, error, _new_request_id())
+
+
+def _new_request_id() -> list[tuple[bytes, bytes]]:
+    return [(REQUEST_ID, request_id_from(None).encode())]
+
+
 def _first_of_each(headers: Any) -> list[tuple[bytes, bytes]]:
     """The headers with one X-Request-Id: the gateway sets it, and Serve adds it again."""
     kept: list[tuple[bytes, bytes]] = []
@@ -100,9 +122,7 @@ def _is_plain_error(message: dict[str, Any]) -> bool:
     return message["status"] >= 400 and content_type.startswith(b"text/plain")
 
 
-async def _send_error(send: Send, message: dict[str, Any]) -> None:
-    error = _serve_error(message["status"])
-    request_id = [(name, value) for name, value in message["headers"] if name.lower() == REQUEST_ID]
+async def _send_error(send: Send, error: ApiError, request_id: list[tuple[bytes, bytes]]) -> None:
     body = error.body()
     own = [(name.encode(), value.encode()) for name, value in error.headers()]
     headers = [*own, (b"content-length", str(len(body)).encode()), *request_id]

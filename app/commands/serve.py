@@ -29,6 +29,9 @@ from contract.private_folder import claim, private_folder
 POLL_SECONDS = 0.5
 STOP_SECONDS = 40  # for Serve to drain and Ray to stop; what is left then is killed
 DEFAULT_HOST, DEFAULT_PORT = "0.0.0.0", 8000  # noqa: S104 - Serve's, where a config file names none
+# The second makes the node that `serve run` starts one of 127.0.0.1, and there its ports are. Ray has it for the
+# desktops in its name; there is no other way to tell `serve run`.
+RAY_VARIABLES = {"RAY_USAGE_STATS_ENABLED": "0", "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0"}
 
 
 def serve(path: Path) -> int:
@@ -70,7 +73,7 @@ def start(command: list[str], **options: Any) -> subprocess.Popen[bytes]:
     """
     token = Path.home() / ".ray" / "auth_token"
     try:
-        environment = {"RAY_USAGE_STATS_ENABLED": "0", "RAY_TMPDIR": private_folder()} | os.environ
+        environment = RAY_VARIABLES | {"RAY_TMPDIR": private_folder()} | os.environ
         if token.exists():
             claim(str(token))
     except PermissionError as error:

@@ -22,6 +22,7 @@ logger = logging.getLogger("portico.serve_settings")
 
 HTTP_CALLBACK = "app.edge:middlewares"
 NO_SPLICING = b"-dS"  # the option of HAProxy with which it notices every client that leaves
+NEVER_SEEN = "conn-failure"  # no connection could be opened, so no replica has seen the request
 ENVELOPE_BYTES = 1 << 20  # what a message between replicas holds beside a body
 NODES_SECONDS = 60.0  # for a process to start on every node and answer
 REMEDY = "Start Ray on every node with the variables of cluster/serve.env (cluster/with-profile ray start ...)."
@@ -35,6 +36,8 @@ VARIABLES = {
     "haproxy_binary": "RAY_SERVE_HAPROXY_BINARY_PATH",
     "hard_stop_s": "RAY_SERVE_HAPROXY_HARD_STOP_AFTER_S",
     "server_timeout_s": "RAY_SERVE_HAPROXY_TIMEOUT_SERVER_S",
+    "client_timeout_s": "RAY_SERVE_HAPROXY_TIMEOUT_CLIENT_S",
+    "retry_on": "RAY_SERVE_HAPROXY_RETRY_ON",
     "http_callback": "RAY_SERVE_HTTP_PROXY_CALLBACK_IMPORT_PATH",
 }
 # What may be another on each node: a path, and what `controller_options` of a configuration adds.
@@ -52,6 +55,8 @@ class ServeSettings:
     haproxy_binary: str  # empty: the one of the package
     hard_stop_s: int
     server_timeout_s: int | None  # None: no limit
+    client_timeout_s: int
+    retry_on: str  # what makes HAProxy send a request once more
     http_callback: str | None
 
 
@@ -65,6 +70,8 @@ def read() -> ServeSettings:
         haproxy_binary=constants.RAY_SERVE_HAPROXY_BINARY_PATH,
         hard_stop_s=constants.RAY_SERVE_HAPROXY_HARD_STOP_AFTER_S,
         server_timeout_s=constants.RAY_SERVE_HAPROXY_TIMEOUT_SERVER_S,
+        client_timeout_s=constants.RAY_SERVE_HAPROXY_TIMEOUT_CLIENT_S,
+        retry_on=constants.RAY_SERVE_HAPROXY_RETRY_ON,
         http_callback=constants.RAY_SERVE_HTTP_PROXY_CALLBACK_IMPORT_PATH,
     )
 
@@ -134,6 +141,13 @@ def _of_haproxy(settings: ServeSettings, config: Config) -> list[str]:
     if settings.server_timeout_s is not None and settings.server_timeout_s < silent:
         why = "for limits.first_byte_timeout_s lets an answer be silent that long"
         faults.append(_fault("server_timeout_s", settings, f"{silent:g} or more", why))
+    pause = max(config.limits.write_stall_timeout_s, config.limits.body_pause_timeout_s)
+    if settings.client_timeout_s < pause:
+        why = "for limits.write_stall_timeout_s or body_pause_timeout_s lets a client pause that long"
+        faults.append(_fault("client_timeout_s", settings, f"{pause:g} or more", why))
+    if settings.retry_on != NEVER_SEEN:
+        why = "or a request that has ended one replica is given to another"
+        faults.append(_fault("retry_on", settings, NEVER_SEEN, why))
     if settings.http_callback != HTTP_CALLBACK:
         why = "or Serve's own failures reach clients as plain text"
         faults.append(_fault("http_callback", settings, HTTP_CALLBACK, why))

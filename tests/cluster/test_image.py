@@ -172,23 +172,3 @@ def test_there_is_no_second_copy_of_a_serve_variable() -> None:
 
 def test_the_start_up_check_knows_every_variable_that_must_fit() -> None:
     assert set(VARIABLES.values()) - {"RAY_SERVE_USE_GRPC_BY_DEFAULT"} <= set(profile_variables())
-
-
-def test_haproxy_s_wrapper_closes_what_the_template_opens(tmp_path: Path) -> None:
-    """Lines as in the template of Serve; the cluster of three nodes has the template itself."""
-    config = tmp_path / "haproxy.cfg"
-    config.write_text(
-        "global\n    stats socket /tmp/x/admin.sock mode 666 level admin expose-fd listeners\n"
-        "defaults\n    mode http\n    timeout connect 1s\n    timeout client 1s\n    timeout server 1s\n"
-        "frontend prometheus\n    bind :9101\n"
-        "frontend http_frontend\n    bind *:8000\n"
-        "listen stats\n  bind *:8404\n  stats enable\n"
-    )
-    result = subprocess.run([CLUSTER / "haproxy", "-c", "-f", config], capture_output=True, text=True, check=False)
-    assert result.returncode == 0, result.stderr
-    assert [line.strip() for line in config.read_text().splitlines() if "bind" in line] == [
-        "bind 127.0.0.1:9101",
-        "bind *:8000",
-        "bind 127.0.0.1:8404",
-    ]
-    assert "mode 600" in config.read_text()

@@ -28,6 +28,7 @@ import yaml
 
 from app.keys import LOCAL_KEY
 from contract.project import PROJECT_FOLDER
+from tests import malformed_http
 from tests.cluster.three_nodes import GATEWAY_LABEL
 from tests.conftest import entry_of, free_port
 
@@ -43,6 +44,7 @@ IMPATIENT = {
     "RAY_DEDUP_LOGS": "0",
 }
 READY_IN_A_ROW = 8
+HALF_OPEN = 500
 EMBED, SPEECH = "pocket-embed", "pocket-speech"
 REQUESTS: dict[str, tuple[str, dict[str, Any]]] = {
     EMBED: ("/v1/embeddings", {"model": EMBED, "input": ["a fox", "a gateway"]}),
@@ -308,6 +310,24 @@ def test_haproxy_s_statistics_and_metrics_are_on_loopback_and_its_socket_is_its_
         assert len(binds) == 3
         assert all(bind[1].startswith("127.0.0.1:") for bind in binds)
         assert config_file.with_name("admin.sock").stat().st_mode & 0o777 == 0o600
+
+
+def test_malformed_requests_are_refused_and_others_are_served(nodes: ThreeNodes) -> None:
+    answers = {name: malformed_http.send(nodes.head.port, request) for name, request in malformed_http.REQUESTS.items()}
+    assert {name: answer for name, answer in answers.items() if not answer.is_refusal()} == {}
+    assert nodes.head.post(SPEECH).status_code == 200
+
+
+def test_half_open_clients_are_closed_and_others_are_served_meanwhile(nodes: ThreeNodes) -> None:
+    with contextlib.ExitStack() as stack:
+        clients = [
+            stack.enter_context(socket.create_connection(("127.0.0.1", nodes.head.port), timeout=60))
+            for _ in range(HALF_OPEN)
+        ]
+        for client in clients:
+            client.sendall(b"POST /v1/audio/speech HTTP/1.1\r\nHost: localhost\r\nContent-Length: 9\r\n\r\n{")
+        assert nodes.head.post(SPEECH).status_code == 200
+        assert all(client.recv(4096).startswith(b"HTTP/1.1 408 ") for client in clients)
 
 
 def test_a_lost_node_s_work_is_done_by_the_node_that_replaces_it(nodes: ThreeNodes) -> None:

@@ -1,13 +1,19 @@
 """What `make serve` shows a newcomer."""
 
+import ipaddress
 import json
 import shlex
 import subprocess
 from typing import Any
 
+import grpc
+import psutil
+import pytest
+
 from app.keys import LOCAL_KEY
 from contract.project import PROJECT_FOLDER
 from tests.conftest import Service
+from tests.malformed_http import REQUESTS, send
 
 
 def test_the_banner_has_all_one_needs_and_its_curl_line_works(service: Service) -> None:
@@ -37,3 +43,34 @@ def test_the_log_has_a_line_per_request_and_no_key(service: Service) -> None:
     assert {"time", "request_id", "key", "route", "model", "status", "reason", "duration_ms"} <= set(entry)
     logs = service.output.split("Portico is ready.")[1].split("Ctrl-C stops it.")[1]
     assert "0" * 43 not in logs
+
+
+def open_ports(service: Service) -> dict[int, str]:
+    """The ports on which its processes wait for anybody, TCP or UDP, by the name of the process; none on loopback."""
+    ports = {}
+    for process in [psutil.Process(service.process.pid), *service.processes()]:
+        for one in process.net_connections("inet"):
+            address = ipaddress.ip_address(one.laddr.ip)
+            mapped = getattr(address, "ipv4_mapped", None)
+            waits = one.status == psutil.CONN_LISTEN or (one.status == psutil.CONN_NONE and not one.raddr)
+            if waits and not (mapped or address).is_loopback:
+                ports[one.laddr.port] = process.name()
+    return ports
+
+
+def test_only_ports_that_need_ray_s_token_are_open_to_other_machines(service: Service) -> None:
+    """Serve binds the port between replicas to every address (`[::]:0` in serve/_private/replica.py)."""
+    ports = open_ports(service)
+    assert [name for name in ports.values() if not name.startswith("ray::ServeReplica")] == []
+    for port in ports:
+        with grpc.insecure_channel(f"127.0.0.1:{port}") as channel:
+            call = channel.unary_unary("/ray.serve.ASGIService/HandleRequest")
+            with pytest.raises(grpc.RpcError) as refused:
+                call(b"", timeout=20)
+        assert refused.value.code() == grpc.StatusCode.UNAUTHENTICATED
+
+
+def test_malformed_requests_are_refused_and_others_are_served(service: Service, http: Any) -> None:
+    answers = {name: send(service.port, request) for name, request in REQUESTS.items()}
+    assert {name: answer for name, answer in answers.items() if not answer.is_refusal()} == {}
+    assert http.get("/v1/models").status_code == 200

@@ -74,3 +74,15 @@ async def test_serve_s_own_errors_get_the_envelope(status: int, expected: tuple[
 async def test_the_gateway_s_answers_pass(status: int, content_type: bytes) -> None:
     response = await Server(status, content_type).get()
     assert (response.status_code, response.text) == (status, "a stack trace")
+
+
+async def test_a_path_without_a_slash_is_no_service_that_starts() -> None:
+    """Serve answers `OPTIONS *` with its 404 for a path at which no application is."""
+    server, sent = Server(404, b"text/plain"), []
+
+    async def send(message: dict[str, Any]) -> None:
+        sent.append(message)
+
+    scope = {"type": "http", "method": "OPTIONS", "path": "*", "headers": []}
+    await Edge(server)(scope, cast(Any, None), send)
+    assert (sent[0]["status"], b"unknown_url" in sent[1]["body"]) == (404, True)

@@ -23,9 +23,11 @@ GOOD = ServeSettings(
     haproxy_binary=WRAPPER,
     hard_stop_s=900,
     server_timeout_s=900,
+    client_timeout_s=180,
+    retry_on="conn-failure",
     http_callback="app.edge:middlewares",
 )
-NONE_SET = ServeSettings(False, False, False, 4194304, "", 120, None, None)
+NONE_SET = ServeSettings(False, False, False, 4194304, "", 120, None, 3600, "conn-failure", None)
 
 
 def test_a_process_without_any_variable_may_serve_the_local_configuration() -> None:
@@ -55,6 +57,14 @@ def test_production_as_it_should_be() -> None:
         (
             {"server_timeout_s": 60},
             "RAY_SERVE_HAPROXY_TIMEOUT_SERVER_S is 60 and must be 300 or more, for limits.first_",
+        ),
+        (
+            {"client_timeout_s": 60},
+            "RAY_SERVE_HAPROXY_TIMEOUT_CLIENT_S is 60 and must be 120 or more, for limits.write_stall_timeout_s or",
+        ),
+        (
+            {"retry_on": "conn-failure empty-response"},
+            "RAY_SERVE_HAPROXY_RETRY_ON is conn-failure empty-response and must be conn-failure, or a request that has",
         ),
         (
             {"http_callback": None},

@@ -1,0 +1,35 @@
+"""`cluster/with-profile python -m tests.cluster.rendered_haproxy FOLDER PORT SERVER...`: HAProxy's file.
+
+Serve's own template, rendered as its proxy does on a node with prod.yaml's `http_options`, for one application whose
+gateway replicas listen at the ports SERVER.
+"""
+
+import os
+import sys
+from pathlib import Path
+
+import yaml
+from ray.serve._private.haproxy import BackendConfig, HAProxyApi, HAProxyConfig, ServerConfig
+from ray.serve.config import HTTPOptions
+
+from contract.project import PROJECT_FOLDER
+
+
+def main(folder: Path, port: int, servers: list[int]) -> None:
+    content = yaml.safe_load((PROJECT_FOLDER / "serve_configs" / "prod.yaml").read_text())
+    options = HTTPOptions(**content["http_options"] | {"host": "127.0.0.1", "port": port})
+    config = HAProxyConfig(http_options=options, socket_path=str(folder / "admin.sock"))
+    config.has_received_routes = config.has_received_servers = True
+    gateway = BackendConfig(
+        name="portico",
+        path_prefix="/",
+        app_name="portico",
+        servers=[ServerConfig(name=f"replica-{at}", host="127.0.0.1", port=at) for at in servers],
+    )
+    backends = {"portico": gateway} if servers else {}
+    HAProxyApi(config, backends, str(folder / "haproxy.cfg"))._generate_config_file_internal()
+
+
+if __name__ == "__main__":
+    os.umask(0o077)
+    main(Path(sys.argv[1]), int(sys.argv[2]), [int(at) for at in sys.argv[3:]])

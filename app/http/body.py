@@ -7,6 +7,7 @@ from typing import Any
 import orjson
 
 from app.config.service import Limits
+from app.parameters.request_bounds import check_text
 from contract.errors import ApiError
 
 Receive = Callable[[], Awaitable[Any]]
@@ -70,6 +71,7 @@ def parse_object(body: bytes) -> dict[str, Any]:
     """The JSON object in `body`, without its null fields: a null field means the same as an absent one."""
     if not body:
         raise ApiError("invalid_json", "The body is empty. Send a JSON object.")
+    check_text(body)
     try:
         value = orjson.loads(body)
     except orjson.JSONDecodeError as error:

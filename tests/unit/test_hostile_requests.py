@@ -55,7 +55,7 @@ class TestDepth:
         assert relay.sent == []
 
     async def test_brackets_in_a_text_are_no_depth(self, client: Any) -> None:
-        assert (await client.post(CHAT, json=chat(messages=[user('[{"' * 5000)]))).status_code == 200
+        assert (await client.post(CHAT, json=chat(messages=[user('[{"' * 100_000)]))).status_code == 200
 
 
 class TestCounts:
@@ -96,6 +96,10 @@ class TestCounts:
             registry.learn("alpha", Profile("vllm", frozenset({"embeddings"}), {}, {"context_length": 256}))
         assert_error(await client.post(path, json=request_), 400, INVALID, "too_large", param)
         assert relay.sent == []
+
+    async def test_arrays_are_counted_before_they_are_parsed(self, client: Any) -> None:
+        content = b'{"model": "alpha", "messages": [' + b"[]," * MAX_VALUES + b"that is no JSON"
+        assert_error(await client.post(CHAT, content=content), 400, INVALID, "too_large")
 
     async def test_more_unknown_fields_in_a_parameter_than_the_bound(self, client: Any, registry: Any) -> None:
         able = replace(PROFILE, capabilities=PROFILE.capabilities | {"vision"})

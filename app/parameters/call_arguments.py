@@ -1,13 +1,9 @@
 """The arguments of function calls in a conversation: JSON in texts, which the engine parses, whole or cut off."""
 
 from collections.abc import Iterable
-from itertools import accumulate
 
-from app.parameters.json_marks import marks
-from app.parameters.request_bounds import MAX_DEPTH, MAX_VALUES, too_many
-from contract.errors import ApiError
-
-STEPS = bytes.maketrans(b'[{]}"', b"\x01\x01\xff\xff\x00")  # what each changes in the depth, as signed bytes
+from app.parameters.json_marks import depth, marks
+from app.parameters.request_bounds import MAX_DEPTH, MAX_VALUES, too_deep, too_many
 
 
 def check_arguments(texts: Iterable[tuple[str, str]], name: str) -> None:
@@ -23,5 +19,5 @@ def check_arguments(texts: Iterable[tuple[str, str]], name: str) -> None:
         if found is None:
             raise too_many(MAX_VALUES, "brackets and quotes in the arguments of its function calls", name)
         left -= len(found)
-        if max(accumulate(memoryview(found.translate(STEPS)).cast("b")), default=0) > MAX_DEPTH:
-            raise ApiError("invalid_json", f"`{place}` is JSON nested deeper than {MAX_DEPTH} levels.", param=place)
+        if depth(found) > MAX_DEPTH:
+            raise too_deep(place)

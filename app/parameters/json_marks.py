@@ -1,6 +1,9 @@
 """JSON as it was sent: its brackets and strings, counted at the speed of memory, before anything parses it."""
 
+from itertools import accumulate
+
 QUOTE = b'"'
+STEPS = bytes.maketrans(b'[{]}"', b"\x01\x01\xff\xff\x00")  # what each changes in the depth, as signed bytes
 OTHERS = bytes(set(range(256)) - set(b'[{]}"'))
 
 
@@ -11,3 +14,8 @@ def marks(text: bytes, most: int) -> bytes | None:
         return None
     found = (QUOTE * 2).join(plain.split(QUOTE)[::2]).translate(None, OTHERS)
     return found if len(found) <= most else None
+
+
+def depth(found: bytes) -> int:
+    """How many levels the JSON has of which these are the marks, whole or cut off."""
+    return max(accumulate(memoryview(found.translate(STEPS)).cast("b")), default=0)

@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Sequence, Sized
 from typing import Any
 
-from app.parameters.json_marks import marks
+from app.parameters.json_marks import depth, marks
 from contract.errors import ApiError
 
 MAX_DEPTH = 64
@@ -14,12 +14,12 @@ MAX_VALUES = 65_536  # of all arrays and objects together
 
 
 def check_text(body: bytes) -> None:
-    """Raises ApiError `too_large` for JSON with too many arrays and objects, which would take long to parse."""
+    """Raises ApiError for JSON with more arrays and objects than there may be, which would take long to parse."""
     if body.count(b"[") + body.count(b"{") <= MAX_VALUES:  # those in strings included
         return
     found = marks(body, 6 * MAX_VALUES)  # a value has two brackets at most, and two strings, its name and itself
     if found is None or found.count(b"[") + found.count(b"{") > MAX_VALUES:
-        raise too_many(MAX_VALUES, "arrays and objects")
+        raise too_deep() if found and depth(found) > MAX_DEPTH else too_many(MAX_VALUES, "arrays and objects")
 
 
 def check_bounds(request: dict[str, Any], max_values: int = MAX_VALUES) -> None:
@@ -39,7 +39,7 @@ def check_bounds(request: dict[str, Any], max_values: int = MAX_VALUES) -> None:
         ]
         if not level:
             return
-    raise ApiError("invalid_json", f"The body is JSON nested deeper than {MAX_DEPTH} levels. Send it flatter.")
+    raise too_deep()
 
 
 def check_count(things: Sized, most: int, what: str, name: str | None = None) -> None:
@@ -51,6 +51,11 @@ def check_count(things: Sized, most: int, what: str, name: str | None = None) ->
 def too_many(most: int, what: str, name: str | None = None) -> ApiError:
     subject = "The request" if name is None else f"`{name}`"
     return ApiError("too_large", f"{subject} has more than {most} {what}, the limit of a request.", param=name)
+
+
+def too_deep(name: str | None = None) -> ApiError:
+    subject = "The body" if name is None else f"`{name}`"
+    return ApiError("invalid_json", f"{subject} is JSON nested deeper than {MAX_DEPTH} levels, the limit.", param=name)
 
 
 def check_inner_counts(holders: Iterable[Any], fields: Sequence[str], most: int, what: str, name: str) -> None:

@@ -141,7 +141,7 @@ class TestBody:
     @pytest.mark.parametrize(
         "content",
         [b"", b"[]", b'"text"', b"null", b"{", b'{"a": NaN}', b'{"a": Infinity}', b"\xff\xfe", b'{"a": "\xff"}',
-         b'{"a": "\\ud800"}', b"[" * 100_000, b'{"a":' * 100_000, b"\xef\xbb\xbf{}",
+         b'{"a": "\\ud800"}', b"[" * 1000, b'{"a":' * 1000, b"\xef\xbb\xbf{}",
          b'{"n": 1' + b"0" * 400 + b"}", b'{"n": 1e400}'],
     )  # fmt: skip
     async def test_a_body_that_is_no_json_object_is_a_400(self, client: Any, content: bytes) -> None:

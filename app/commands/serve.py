@@ -1,7 +1,7 @@
 """`python -m app serve FILE`: runs `serve run FILE` in the foreground, prints when it is ready, and stops all of it.
 
-`serve run` starts a Ray cluster on this machine where none is running. It prints nothing when the models are ready, and
-a second Ctrl-C during its clean-up leaves Ray's processes behind; both are mended here.
+`serve run` starts a Ray cluster of this user on this machine, or joins that of RAY_ADDRESS. It prints nothing when the
+models are ready, and a second Ctrl-C during its clean-up leaves Ray's processes behind; both are mended here.
 """
 
 import os

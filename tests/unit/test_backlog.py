@@ -98,7 +98,7 @@ class Gateway:
             self.ended = error
 
 
-SCOPE: dict[str, Any] = {"type": "http", "headers": []}
+SCOPE: dict[str, Any] = {"type": "http", "path": "/", "headers": []}
 
 
 async def settled(gateway: Gateway) -> int:

@@ -156,5 +156,5 @@ async def test_a_client_cannot_say_that_its_proxy_reports() -> None:
     async def app(scope: Any, *_: Any) -> None:
         seen.extend(scope["headers"])
 
-    await Edge(app)({"type": "http", "headers": [(HEADER.encode(), b"1")]}, None, None)  # type: ignore[arg-type]
+    await Edge(app)({"type": "http", "path": "/", "headers": [(HEADER.encode(), b"1")]}, None, None)  # type: ignore[arg-type]
     assert HEADER.encode() not in dict(seen)

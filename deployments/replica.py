@@ -14,6 +14,7 @@ from contract.errors import ApiError, upstream_error
 from contract.options.catalog import EngineSpec, ServedModel
 from contract.profile import Profile
 from contract.protocol import RequestHead, ResponseHead, ResponseItem, ResponseTail
+from contract.replica_port import keep_on_loopback
 from deployments.health import Health
 from deployments.watchdog import Watchdog
 
@@ -72,6 +73,7 @@ class Replica:
 
     # Serve awaits a constructor; the type checker knows only plain ones.
     async def __init__(self, spec: EngineSpec, model: ServedModel) -> None:  # type: ignore[misc]
+        keep_on_loopback()
         module, _, name = spec.load[model.task].partition(":")
         starter: Starter = getattr(import_module(module), name)
         self.engine = await starter.start(model, spec.parsed(model.engine_kwargs))

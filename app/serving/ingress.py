@@ -34,6 +34,7 @@ from app.upstream.profile_store import ClusterProfiles
 from app.upstream.readiness import ReadinessWatch
 from app.upstream.registry import Registry
 from app.upstream.relay import HandleRelay
+from contract.replica_port import keep_on_loopback
 
 logger = logging.getLogger("portico.ingress")
 
@@ -74,6 +75,7 @@ class IngressReplica:
 
     def __init__(self, handles: dict[str, Any]) -> None:
         """`handles` makes the models a part of the application; those added later are found by their names."""
+        keep_on_loopback()
         self._handles = handles
         self._config: Config | None = None
         self._gateway: Gateway | None = None

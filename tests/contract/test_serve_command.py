@@ -6,9 +6,7 @@ import shlex
 import subprocess
 from typing import Any
 
-import grpc
 import psutil
-import pytest
 
 from app.keys import LOCAL_KEY
 from contract.project import PROJECT_FOLDER
@@ -58,16 +56,8 @@ def open_ports(service: Service) -> dict[int, str]:
     return ports
 
 
-def test_only_ports_that_need_ray_s_token_are_open_to_other_machines(service: Service) -> None:
-    """Serve binds the port between replicas to every address (`[::]:0` in serve/_private/replica.py)."""
-    ports = open_ports(service)
-    assert [name for name in ports.values() if not name.startswith("ray::ServeReplica")] == []
-    for port in ports:
-        with grpc.insecure_channel(f"127.0.0.1:{port}") as channel:
-            call = channel.unary_unary("/ray.serve.ASGIService/HandleRequest")
-            with pytest.raises(grpc.RpcError) as refused:
-                call(b"", timeout=20)
-        assert refused.value.code() == grpc.StatusCode.UNAUTHENTICATED
+def test_no_port_is_open_to_other_machines(service: Service) -> None:
+    assert open_ports(service) == {}
 
 
 def test_malformed_requests_are_refused_and_others_are_served(service: Service, http: Any) -> None:

@@ -25,6 +25,7 @@ import pytest
 import yaml
 
 from app.__main__ import main
+from app.commands.serve import RAY_VARIABLES
 from app.keys import LOCAL_KEY
 from contract.project import PROJECT_FOLDER
 from local_models import checker
@@ -37,6 +38,8 @@ UNTIL_UNUSED = pytest.StashKey[ExitStack]()
 # A cluster that Ray starts by itself requires a token; a driver that joins it by address sends one only in this mode,
 # and Ray reads this before its first use.
 os.environ["RAY_AUTH_MODE"] = "token"
+# Every Ray of the tests is on loopback, as that of a local service, which a driver joins only where it is so, too.
+os.environ |= RAY_VARIABLES
 
 
 @dataclass

@@ -1,5 +1,6 @@
 """The ingress deployment: the gateway inside a Serve replica."""
 
+import asyncio
 import logging
 from collections.abc import Awaitable, Callable
 from functools import partial
@@ -53,9 +54,13 @@ class _Application:
         await self._serve(scope, receive, send)
 
 
-def _is_no_stalled_reader(record: logging.LogRecord) -> bool:
-    """Serve logs a traceback for every connection that is cut as its client reads nothing; the access log has them."""
-    return not (record.exc_info and isinstance(record.exc_info[1], ReaderStalled))
+def _is_no_client_s_doing(record: logging.LogRecord) -> bool:
+    """False where a client stopped to read, or left as its request got a replica. Serve logs a traceback of both, and
+    goes on; the access log has them.
+    """
+    error = record.exc_info[1] if record.exc_info else None
+    left = isinstance(error, asyncio.InvalidStateError) and "_fulfill_pending_requests" in record.getMessage()
+    return not (left or isinstance(error, ReaderStalled))
 
 
 async def _or_disconnect(receive: Callable[[], Awaitable[Any]]) -> Any:
@@ -93,7 +98,7 @@ class IngressReplica:
     async def __serve_build_asgi_app__(self) -> Callable[..., Awaitable[None]]:
         """Called by Serve once, on the loop that will serve the requests."""
         access_log.configure()
-        logging.getLogger("ray.serve").addFilter(_is_no_stalled_reader)
+        logging.getLogger("ray.serve").addFilter(_is_no_client_s_doing)
         return _Application(self.serve)
 
     async def serve(self, scope: dict[str, Any], receive: Any, send: Any) -> None:

@@ -383,7 +383,7 @@ def _read_cut_tool_calls() -> None:
         def extract_tool_calls(self, model_output: str, request: Any) -> Any:
             if self.tool_call_start_token not in model_output:
                 beginning = partial_tag_overlap(model_output, self.tool_call_start_token)
-                cut = beginning > 1  # a lone `<` may be text
+                cut = beginning > 1 or beginning == len(model_output)  # behind a text, a lone `<` may be text too
                 text = model_output[:-beginning] if cut else model_output
                 return ExtractedToolCallInformation(tools_called=cut, tool_calls=[], content=text)
             delta = self.extract_tool_calls_streaming("", model_output, model_output, (), (), (), request)

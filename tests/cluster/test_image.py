@@ -132,7 +132,7 @@ def test_the_libraries_of_faster_whisper_are_where_its_replicas_look() -> None:
 
 def test_the_base_is_pinned_and_the_user_is_a_number_and_not_root() -> None:
     (base,) = {words[0].partition("=")[2] for words in instructions("ARG")}
-    assert re.fullmatch(r"3\.1[12]\.\d+-slim-\w+", base)
+    assert re.fullmatch(r"3\.1[12]\.\d+-slim-\w+@sha256:[0-9a-f]{64}", base)
     assert instructions("USER") == [["1000:1000"]]
     assert len(instructions("HEALTHCHECK")) == 1
 

@@ -126,6 +126,7 @@ def config(port: int) -> dict[str, Any]:
     content |= {"proxy_location": "EveryNode"}
     content["http_options"]["port"] = port
     args = content["applications"][0]["args"]
+    args["limits"] = {"max_json_bytes": 8 * 1024 * 1024}  # more than gRPC takes in one message by itself
     args["models"] = [entry_of(args["models"], name) for name in REQUESTS]
     for model in args["models"]:
         model["resources"] = {"num_cpus": 0.3}
@@ -335,11 +336,17 @@ def test_a_lost_node_s_work_is_done_by_the_node_that_replaces_it(nodes: ThreeNod
     (here,), (gone,) = kept.models(), lost.models()
     lost.kill()
     deadline = time.monotonic() + 6
+    closed = 0
     while time.monotonic() < deadline:
         for node in (kept, nodes.head):
-            answer = node.post(here)
+            try:
+                answer = node.post(here)
+            except httpx.RemoteProtocolError:  # it was on its way to the gateway that died, and may have reached it
+                closed += 1
+                continue
             assert answer.status_code == 200, answer.text
         time.sleep(0.2)
+    assert closed <= 2
     answer = kept.post(gone)
     assert answer.status_code in (502, 503), answer.text
     assert set(answer.json()["error"]) == {"message", "type", "code", "param"}

@@ -76,6 +76,7 @@ def test_a_cut_call_reads_the_same_whole_as_streamed(
 @pytest.mark.parametrize(
     ("text", "calls"),
     [
+        ("<", []),
         ('<tool_call>\n{"na', []),
         ('<tool_call>\n{"name": "ri', []),
         ('<tool_call>\n{"name": "ring"', [("ring", "")]),

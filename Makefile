@@ -1,4 +1,5 @@
-# make serve, make test, make lint and make check are for everybody; make lock is for whoever changes a dependency.
+# make serve, make test, make lint and make check are for everybody; make test-long is for whoever changes what finds
+# hung engines, make lock for whoever changes a dependency.
 
 PYTHON ?= python3
 VENV := .venv
@@ -7,7 +8,7 @@ BIN := $(VENV)/bin
 TORCH_CPU_INDEX := https://download.pytorch.org/whl/cpu
 INSTALL_TORCH = $(BIN)/pip install --disable-pip-version-check --no-deps --require-hashes -r locks/torch-cpu.txt
 
-.PHONY: serve test lint check format lock clean xtts qwen-tts
+.PHONY: serve test test-long lint check format lock clean xtts qwen-tts
 .DELETE_ON_ERROR:
 
 serve: $(VENV)/models
@@ -18,6 +19,10 @@ TESTED := $(VENV)/models $(VENV)/test-models $(VENV)/dev $(VENV)/vision $(VENV)/
 
 test: $(TESTED)
 	$(BIN)/python -m pytest
+
+# What takes minutes: engines and replicas that stop and do not die.
+test-long: $(TESTED)
+	$(BIN)/python -m pytest -m long
 
 # The form of the code, its faults, its types, and which module may import which.
 lint: $(VENV)/dev

@@ -15,6 +15,8 @@ from app.keys import LOCAL_KEY
 from contract.project import PROJECT_FOLDER
 from tests.conftest import Service, entry_of, launched
 
+pytestmark = pytest.mark.long
+
 CHAT = "/v1/chat/completions"
 MESSAGES: dict[str, Any] = {"model": "pocket-chat", "messages": [{"role": "user", "content": "hi"}]}
 LONG = MESSAGES | {"max_tokens": 1900, "logit_bias": {"3": -100}, "stream": True}

@@ -6,7 +6,7 @@ from app.endpoints.catalog import ENDPOINTS
 from app.endpoints.embeddings import MAX_VALUES as MAX_EMBEDDING_VALUES
 from app.endpoints.endpoint import Endpoint
 from app.parameters.patterns import MAX_GROUP_DEPTH, MAX_PATTERN_LENGTH
-from app.parameters.request_bounds import MAX_DEPTH, MAX_FIELDS, MAX_MESSAGES, MAX_PARTS, MAX_VALUES
+from app.parameters.request_bounds import MAX_DEPTH, MAX_DROPPED, MAX_FIELDS, MAX_MESSAGES, MAX_PARTS, MAX_VALUES
 from app.parameters.row import Parameter, Treatment
 from app.parameters.schemas import MAX_BYTES, MAX_NODES, MAX_OPTIONAL, MAX_PATTERN_SIZE
 from app.parameters.schemas import MAX_DEPTH as MAX_SCHEMA_DEPTH
@@ -34,6 +34,7 @@ What a request in JSON may have at most:
 |---|---|---|
 | levels, also in the arguments of function calls | {MAX_DEPTH} | 400 `invalid_json` |
 | fields, of the request or of an option | {MAX_FIELDS} | 400 `too_large` |
+| unknown fields inside one parameter | {MAX_DROPPED} | 400 `too_large` |
 | messages or input items; tool calls in them | {MAX_MESSAGES} | 400 `too_large` |
 | content parts of all messages or items | {MAX_PARTS} | 400 `too_large` |
 | values in all arrays and objects; for embeddings | {MAX_VALUES}; {MAX_EMBEDDING_VALUES} | 400 `too_large` |

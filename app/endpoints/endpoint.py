@@ -116,7 +116,7 @@ class Endpoint(Route):
         if self.table.file is None:
             field = self.media_field
             count = None if field is None else lambda request: media_bytes(request.get(field))
-            request = await read_json(receive, headers, limits, count)
+            request = await read_json(receive, headers, limits, self.max_values, count)
             check_bounds(request, self.max_values)
             return request
         form = await read_form(receive, headers, self.table.file, limits.max_file_bytes)

@@ -47,7 +47,7 @@ def _check_blocks(content: bytes) -> None:
             raise UnreadableImage(f"it has more than {MAX_BLOCKS} blocks")
         if metadata > MAX_METADATA_BYTES:
             raise UnreadableImage(f"it has more than {MAX_METADATA_BYTES} bytes of metadata")
-    if content.startswith(b"\xff\xd8") and content.count(b"\xff\xda") > MAX_SCANS:
+    if content.startswith(b"\xff\xd8") and _jpeg_scans(content) > MAX_SCANS:
         raise UnreadableImage(f"it has more than {MAX_SCANS} scans")
 
 
@@ -58,7 +58,7 @@ def _blocks(content: bytes) -> Iterator[int]:
     if content.startswith(b"RIFF"):
         return _webp_chunks(content)
     if content.startswith(b"\xff\xd8"):
-        return _jpeg_segments(content)
+        return (size for size, _ in _jpeg_segments(content))
     if content.startswith(b"GIF8"):
         return _gif_blocks(content)
     return iter(())
@@ -82,23 +82,30 @@ def _webp_chunks(content: bytes) -> Iterator[int]:
         place += 8 + length + length % 2
 
 
-def _jpeg_segments(content: bytes) -> Iterator[int]:
-    """Segments up to the first scan; a byte between two of them counts as one."""
+def _jpeg_scans(content: bytes) -> int:
+    """How often the picture is gone over. What follows its end, such as the film of a camera, is none of it."""
+    first = max((place for _, place in _jpeg_segments(content)), default=2)
+    end = content.find(b"\xff\xd9", first)
+    return content.count(b"\xff\xda", first, len(content) if end < 0 else end)
+
+
+def _jpeg_segments(content: bytes) -> Iterator[tuple[int, int]]:
+    """Segments up to the first scan: the size of each, and where the next begins. A byte between two is one, too."""
     place = 2
     while place + 4 <= len(content):
         marker = content[place + 1]
         if content[place] != 0xFF or marker in (0x00, 0xFF):
-            yield 1
             place += 1
+            yield 1, place
         elif marker == 0xDA:
             return
         elif marker == 0x01 or 0xD0 <= marker <= 0xD9:  # without a length
-            yield 2
             place += 2
+            yield 2, place
         else:
             length = int.from_bytes(content[place + 2 : place + 4], "big")
-            yield length
             place += 2 + max(length, 2)
+            yield length, place
 
 
 def _gif_blocks(content: bytes) -> Iterator[int]:

@@ -8,7 +8,7 @@ from typing import Any
 import orjson
 
 from app.config.service import Limits
-from app.parameters.request_bounds import check_text
+from app.parameters.request_bounds import MAX_VALUES, check_text
 from contract.errors import ApiError
 
 BASE64 = string.ascii_letters.encode() + string.digits.encode() + b"+/="
@@ -74,33 +74,34 @@ async def read_json(
     receive: Receive,
     headers: dict[str, str],
     limits: Limits,
+    max_values: int,
     media_bytes: Callable[[dict[str, Any]], int] | None = None,
 ) -> dict[str, Any]:
-    """The request in a JSON body. Raises ApiError.
+    """The request in a JSON body, which has at most `max_values` values. Raises ApiError.
 
     `media_bytes` counts the base64 of images, audio and video in a request, where it may hold any. They come beside
     `max_json_bytes`, within `max_body_bytes`.
     """
     max_json_bytes = min(limits.max_json_bytes, limits.max_body_bytes)
     if media_bytes is None:
-        return parse_object(await read_body(receive, headers, max_json_bytes))
+        return parse_object(await read_body(receive, headers, max_json_bytes), max_values)
     body = await read_body(receive, headers, limits.max_body_bytes)
     if len(body) <= max_json_bytes:
-        return parse_object(body)
+        return parse_object(body, max_values)
     # A scan first: 32 MiB of small values would take the parser seconds and a gigabyte, and are no base64.
     if len(body.translate(None, BASE64)) > max_json_bytes:
         raise _too_much_json(max_json_bytes)
-    request = parse_object(body)
+    request = parse_object(body, max_values)
     if len(body) - media_bytes(request) > max_json_bytes:
         raise _too_much_json(max_json_bytes)
     return request
 
 
-def parse_object(body: bytes) -> dict[str, Any]:
+def parse_object(body: bytes, max_values: int = MAX_VALUES) -> dict[str, Any]:
     """The JSON object in `body`, without its null fields: a null field means the same as an absent one."""
     if not body:
         raise ApiError("invalid_json", "The body is empty. Send a JSON object.")
-    check_text(body)
+    check_text(body, max_values)
     try:
         value = orjson.loads(body)
     except orjson.JSONDecodeError as error:

@@ -6,7 +6,7 @@ from typing import Any
 
 from app.parameters.adjustments import MAX_NAME_LENGTH
 from app.parameters.kinds import UNKNOWN, Flag, PlacedSchema
-from app.parameters.request_bounds import MAX_FIELDS, check_count
+from app.parameters.request_bounds import MAX_DROPPED, check_count
 from app.parameters.row import Dropped, Parameter, Table, Treatment, missing
 from contract.adjustments import Adjustment, refuse_changes
 from contract.errors import ApiError
@@ -63,7 +63,7 @@ def adjust(table: Table, request: dict[str, Any], profile: Profile) -> Adjusted:
         if reading.clamped:
             changes[name] = [Adjustment(name, "clamp", *reading.clamped)]
         elif reading.dropped:
-            check_count(reading.dropped, MAX_FIELDS, "unknown fields", name)
+            check_count(reading.dropped, MAX_DROPPED, "unknown fields", name)
             changes[name] = [
                 Adjustment(_short(f"{name}.{inner}"), "drop", reason=why) for inner, why in reading.dropped
             ]

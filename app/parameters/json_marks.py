@@ -1,14 +1,15 @@
-"""JSON as it was sent: its brackets and strings, counted at the speed of memory, before anything parses it."""
+"""JSON as it was sent: its brackets, commas and strings, counted at the speed of memory, before anything parses it."""
 
 from itertools import accumulate
 
 QUOTE = b'"'
-STEPS = bytes.maketrans(b'[{]}"', b"\x01\x01\xff\xff\x00")  # what each changes in the depth, as signed bytes
-OTHERS = bytes(set(range(256)) - set(b'[{]}"'))
+STEPS = bytes.maketrans(b"[{]}", b"\x01\x01\xff\xff")  # what each changes in the depth, as signed bytes
+FLAT = b'",'
+OTHERS = bytes(set(range(256)) - set(b'[{]}",'))
 
 
 def marks(text: bytes, most: int) -> bytes | None:
-    """The brackets outside of strings, and two quotes for each string, in their order; None for more than `most`."""
+    """Brackets and commas outside of strings, two quotes for each string, in their order; None for more than `most`."""
     plain = text.replace(b"\\\\", b"").replace(b'\\"', b"")
     if plain.count(QUOTE) > most:
         return None
@@ -18,4 +19,4 @@ def marks(text: bytes, most: int) -> bytes | None:
 
 def depth(found: bytes) -> int:
     """How many levels the JSON has of which these are the marks, whole or cut off."""
-    return max(accumulate(memoryview(found.translate(STEPS)).cast("b")), default=0)
+    return max(accumulate(memoryview(found.translate(STEPS, FLAT)).cast("b")), default=0)

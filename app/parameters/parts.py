@@ -100,11 +100,9 @@ def _check(part: Any, place: str, kinds: Kinds, profile: Profile) -> list[str]:
 
 
 def _removed(holder: dict[str, Any], legal: Iterable[str], place: str) -> list[str]:
-    """Take all fields but the `legal` ones out of `holder`. Returns their places."""
+    """Take all fields but the `legal` ones out of `holder`. Returns the places of those that are not null."""
     extra = [name for name in holder if name not in legal]
-    for name in extra:
-        del holder[name]
-    return [f"{place}.{name}" for name in extra]
+    return [f"{place}.{name}" for name in extra if holder.pop(name) is not None]
 
 
 def dropped(places: list[str], name: str) -> tuple[tuple[str, str], ...]:

@@ -7,19 +7,23 @@ from app.parameters.json_marks import depth, marks
 from contract.errors import ApiError
 
 MAX_DEPTH = 64
-MAX_FIELDS = 256  # of the request itself, and of an option; and fields that are dropped inside one parameter
+MAX_FIELDS = 256  # of the request itself, and of an option
 MAX_MESSAGES = 4096  # also input items of a response; and the tool calls in all of them together
+MAX_DROPPED = 2 * MAX_MESSAGES  # unknown fields inside one parameter: some clients put one into each part
 MAX_PARTS = 1024  # of all messages together
 MAX_VALUES = 65_536  # of all arrays and objects together
+VALUES = "values in its arrays and objects"
+OPENING = (b"[", b"{", b",")  # each stands before a value, or before none in an empty array or object
 
 
-def check_text(body: bytes) -> None:
-    """Raises ApiError for JSON with more arrays and objects than there may be, which would take long to parse."""
-    if body.count(b"[") + body.count(b"{") <= MAX_VALUES:  # those in strings included
+def check_text(body: bytes, max_values: int = MAX_VALUES) -> None:
+    """Raises ApiError for JSON with more values than there may be, which would take long to parse."""
+    if all(body.count(mark) <= max_values for mark in OPENING):  # those in strings included
         return
-    found = marks(body, 6 * MAX_VALUES)  # a value has two brackets at most, and two strings, its name and itself
-    if found is None or found.count(b"[") + found.count(b"{") > MAX_VALUES:
-        raise too_deep() if found and depth(found) > MAX_DEPTH else too_many(MAX_VALUES, "arrays and objects")
+    # A value has two brackets, a comma and two strings at most: its name and itself.
+    found = marks(body, 7 * max_values)
+    if found is None or any(found.count(mark) > max_values for mark in OPENING):
+        raise too_deep() if found and depth(found) > MAX_DEPTH else too_many(max_values, VALUES)
 
 
 def check_bounds(request: dict[str, Any], max_values: int = MAX_VALUES) -> None:
@@ -30,7 +34,7 @@ def check_bounds(request: dict[str, Any], max_values: int = MAX_VALUES) -> None:
     for _ in range(MAX_DEPTH):
         count += sum(map(len, level))
         if count > max_values:
-            raise too_many(max_values, "values in its arrays and objects")
+            raise too_many(max_values, VALUES)
         level = [
             value
             for container in level

@@ -16,7 +16,7 @@ from contract.errors import ApiError
 # Of all schemas of a request together.
 MAX_BYTES = 64 * 1024
 MAX_NODES = 2000
-MAX_PATTERN_SIZE = 4096  # characters of their patterns, as they are and with their repetitions written out
+MAX_PATTERN_SIZE = 8192  # characters of their patterns, as they are and with their repetitions written out
 # Of each.
 MAX_DEPTH = 32
 MAX_OPTIONAL = 200  # properties of one object; an engine's grammar needs seconds for more

@@ -1,7 +1,7 @@
 """The relay behind fair queues: a request goes to its model once its key has a place there."""
 
 from collections.abc import AsyncGenerator
-from contextlib import ExitStack, aclosing
+from contextlib import AbstractContextManager, aclosing
 
 from app.keys import KeyEntry
 from app.upstream.fair_queue import Place
@@ -18,26 +18,30 @@ class FairRelay:
         self._relay = relay
         self._queues = queues
 
+    def open_request(self, key: KeyEntry) -> AbstractContextManager[None]:
+        """A request of `key`, from before its body is read until it has ended. Raises ApiError `overloaded`."""
+        return self._queues.open_requests.one_more(key.id, key.weight)
+
     async def send(
         self, key: KeyEntry, model_id: str, request: RequestHead, body: bytes, timeout_s: float
     ) -> "PlacedAnswer":
         """As Relay.send for a request of `key`; `timeout_s` includes the time in the queue."""
-        with ExitStack() as stack:
-            stack.enter_context(self._queues.open_requests.one_more(key.id, key.weight))
-            place = await self._queues[model_id].take(key.id, key.weight, timeout_s)
-            stack.callback(place.release)
+        place = await self._queues[model_id].take(key.id, key.weight, timeout_s)
+        try:
             answer = await self._relay.send(model_id, request, body, timeout_s, place.waited_s)
-            return PlacedAnswer(answer, place, stack.pop_all())
+        except BaseException:
+            place.release()
+            raise
+        return PlacedAnswer(answer, place)
 
 
 class PlacedAnswer:
     """An answer and its place. What the client still has to read of one that has ended needs none."""
 
-    def __init__(self, answer: Answer, place: Place, owed: ExitStack) -> None:
-        """`owed` is what goes back when the client has read all of it; that includes the place."""
+    def __init__(self, answer: Answer, place: Place) -> None:
         self.head, self.slows_down = answer.head, answer.slows_down
         self._answer = answer
-        self._place, self._owed = place, owed
+        self._place = place
         if answer.head.body is not None:
             place.release()
 
@@ -56,5 +60,5 @@ class PlacedAnswer:
         self._place.release()
 
     def close(self) -> None:
+        self._place.release()
         self._answer.close()
-        self._owed.close()

@@ -1,7 +1,9 @@
 """The audio of a chat before vLLM reads it: decoded as a recording is, or refused at its place."""
 
+import asyncio
 import base64
 import io
+import threading
 from typing import Any
 
 import av
@@ -54,6 +56,33 @@ async def test_vllm_gets_a_wav_of_ours(form: str) -> None:
         assert container.duration / av.time_base == pytest.approx(2, abs=0.1)
     audio |= orjson.loads(given)["messages"][1]["content"][1]["input_audio"]
     assert request == orjson.loads(given)
+
+
+async def test_a_client_that_leaves_keeps_its_place_until_its_thread_ends(monkeypatch: pytest.MonkeyPatch) -> None:
+    """So that clients which come and go do not fill the replica's memory with what is decoded for nobody."""
+    running, end, most = 0, threading.Event(), 0
+
+    def decoded(body: bytes, _: threading.Event) -> bytes:
+        nonlocal running, most
+        running += 1
+        most = max(most, running)
+        end.wait(10)
+        running -= 1
+        return body
+
+    monkeypatch.setattr(input_audio, "_with_decoded_audio", decoded)
+    body = body_of(("wav", b"x"))
+    gone = [asyncio.create_task(with_decoded_audio(body)) for _ in range(input_audio.AT_ONCE)]
+    await asyncio.sleep(0.1)
+    for one in gone:
+        one.cancel()
+    await asyncio.wait(gone)
+    waiting = asyncio.create_task(with_decoded_audio(body))
+    await asyncio.sleep(0.1)
+    assert (running, most) == (input_audio.AT_ONCE, input_audio.AT_ONCE)
+    end.set()
+    assert await waiting == body
+    assert most == input_audio.AT_ONCE
 
 
 async def test_all_audio_of_a_request_shares_one_limit(monkeypatch: pytest.MonkeyPatch) -> None:

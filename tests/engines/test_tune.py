@@ -56,6 +56,7 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Runs]:
 def start(workload: Path, *more: str) -> Process:
     command = [sys.executable, "-m", "app", "tune", "pocket-chat", "--workload", str(workload), "--max-tokens", "32",
                "--concurrency", "1,2", "--candidate", BLOCK, *more]  # fmt: skip
+    command = ["/bin/sh", "-c", "trap '' INT; exec \"$@\"", "sh", *command]  # as shells start a background job
     return subprocess.Popen(command, cwd=PROJECT_FOLDER, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
 

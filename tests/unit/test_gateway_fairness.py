@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+from collections.abc import AsyncGenerator
 from typing import Any
 
 import pytest
@@ -160,6 +161,27 @@ async def test_a_key_that_floods_does_not_fill_the_gateway(make_gateway: Any, re
     await asyncio.gather(*flood)
     assert client.gateway._relay._queues.open_requests._open.total() == 0
     assert (await client.send()).status_code == 200
+
+
+async def test_nor_by_uploads_that_do_not_end(make_gateway: Any, relay: SlowRelay) -> None:
+    client = Client(make_gateway(config_of(places=100, queue=100, ingress={"max_ongoing_requests": 10})))
+    rest = asyncio.Event()
+
+    async def body() -> AsyncGenerator[bytes]:
+        yield b"{"
+        await rest.wait()
+        yield b"}"
+
+    async def upload() -> Any:
+        async with client_of(client.gateway) as one:
+            return await one.post(CHAT, content=body())
+
+    flood = [asyncio.create_task(upload()) for _ in range(20)]
+    await until(lambda: sum(one.done() for one in flood) == 12)
+    relay.go.set()
+    assert (await client.send(key=SCOPED_KEY)).status_code == 200
+    rest.set()
+    assert {answer.status_code for answer in await asyncio.gather(*flood)} == {503, 400}
 
 
 class TestAPlaceComesBack:

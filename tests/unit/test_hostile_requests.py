@@ -1,16 +1,16 @@
 """Requests that are made to hurt the gateway: each is refused by a bound, and none is a failure of ours."""
 
+import json
 from collections.abc import Sequence
-from dataclasses import replace
 from typing import Any
 
 import pytest
 
 from app.parameters.adjustments import header_value
-from app.parameters.request_bounds import MAX_DEPTH, MAX_FIELDS, MAX_MESSAGES, MAX_PARTS, MAX_VALUES
+from app.parameters.request_bounds import MAX_DEPTH, MAX_DROPPED, MAX_FIELDS, MAX_MESSAGES, MAX_PARTS, MAX_VALUES
 from contract.adjustments import Adjustment
 from contract.profile import Profile
-from tests.unit.conftest import PROFILE, assert_error, chat
+from tests.unit.conftest import assert_error, chat
 
 CHAT, RESPONSES, EMBEDDINGS = "/v1/chat/completions", "/v1/responses", "/v1/embeddings"
 INVALID = "invalid_request_error"
@@ -97,16 +97,30 @@ class TestCounts:
         assert_error(await client.post(path, json=request_), 400, INVALID, "too_large", param)
         assert relay.sent == []
 
-    async def test_arrays_are_counted_before_they_are_parsed(self, client: Any) -> None:
-        content = b'{"model": "alpha", "messages": [' + b"[]," * MAX_VALUES + b"that is no JSON"
+    @pytest.mark.parametrize("value", [b"[]", b"{}", b"1", b'""', b'"a":1', b'{"a,b":""}'])
+    async def test_values_are_counted_before_they_are_parsed(self, client: Any, value: bytes) -> None:
+        content = b'{"model": "alpha", "messages": [' + (value + b",") * (MAX_VALUES + 1) + b"that is no JSON"
         assert_error(await client.post(CHAT, content=content), 400, INVALID, "too_large")
 
-    async def test_more_unknown_fields_in_a_parameter_than_the_bound(self, client: Any, registry: Any) -> None:
-        able = replace(PROFILE, capabilities=PROFILE.capabilities | {"vision"})
-        registry.learn("alpha", able)
-        part = {"type": "image_url", "image_url": {"url": "data:,"}} | {f"x{i}": 1 for i in range(MAX_FIELDS + 1)}
+    async def test_commas_and_brackets_in_a_text_are_no_values(self, client: Any) -> None:
+        content = ',[{"' * MAX_VALUES
+        assert (await client.post(CHAT, json=chat(messages=[user(content)]))).status_code == 200
+
+    async def test_more_unknown_fields_in_a_parameter_than_the_bound(self, client: Any) -> None:
+        part = {"type": "text", "text": "a"} | {f"x{i}": 1 for i in range(MAX_DROPPED + 1)}
         response = await client.post(CHAT, json=chat(messages=[user([part])]))
         assert_error(response, 400, INVALID, "too_large", "messages")
+
+    async def test_a_long_conversation_may_have_one_in_each_part(self, client: Any) -> None:
+        turns = [user([{"type": "text", "text": "a", "index": 0}])] * MAX_PARTS
+        response = await client.post(CHAT, json=chat(messages=turns))
+        assert response.status_code == 200
+        assert "and-more" in response.headers["x-param-adjustments"]
+
+    async def test_a_field_of_a_part_that_is_null_is_none(self, client: Any) -> None:
+        part = {"type": "text", "text": "a", "cache_control": None}
+        response = await client.post(CHAT, json=chat(messages=[user([part])], strict_params=True))
+        assert response.status_code == 200
 
     @pytest.mark.parametrize(
         "request_",
@@ -202,7 +216,7 @@ class TestArguments:
         assert_error(response, 400, INVALID, "invalid_json", "input.1.arguments")
         assert relay.sent == []
 
-    @pytest.mark.parametrize("arguments", ["[]" * 20_000, '"",' * 20_000 + "[]" * 65])
+    @pytest.mark.parametrize("arguments", ["[]" * 100_000, '"",' * 100_000 + "[]" * 65])
     async def test_too_many_of_them_together(self, client: Any, arguments: str) -> None:
         call = calls(1)[0] | {"function": {"name": "f", "arguments": arguments}}
         messages = [user("hi"), {"role": "assistant", "tool_calls": [call, call, call]}]
@@ -218,6 +232,7 @@ class TestArguments:
             '{"a": "' + "[" * 100 + '"}',
             '"' + "[" * 100,
             '"' + "[" * 100 + "\\",
+            json.dumps([{f"field {i}": "x" for i in range(10)}] * 3000),
         ],
     )
     async def test_what_is_not_deep(self, client: Any, arguments: str) -> None:

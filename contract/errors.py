@@ -102,5 +102,20 @@ def internal_error() -> ApiError:
     return ApiError("internal_error", INTERNAL_MESSAGE)
 
 
+# Of what stands before the gateway and answers by itself: HAProxy, Serve.
+
+
+def service_starting() -> ApiError:
+    return ApiError("model_starting", "The service is starting. Retry after a pause.")
+
+
+def service_timeout() -> ApiError:
+    return ApiError("timeout", "The request took longer than the service allows.")
+
+
+def nothing_here() -> ApiError:
+    return ApiError("unknown_url", "There is nothing at this URL. GET /openapi.json lists what there is.")
+
+
 def upstream_error() -> ApiError:
     return ApiError("upstream_error", "The model failed while it handled this request. Retry it.")

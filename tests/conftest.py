@@ -25,7 +25,7 @@ import pytest
 import yaml
 
 from app.__main__ import main
-from app.commands.serve import RAY_VARIABLES
+from app.commands.serve import ON_LOOPBACK
 from app.keys import LOCAL_KEY
 from contract.project import PROJECT_FOLDER
 from local_models import checker
@@ -39,7 +39,7 @@ UNTIL_UNUSED = pytest.StashKey[ExitStack]()
 # and Ray reads this before its first use.
 os.environ["RAY_AUTH_MODE"] = "token"
 # Every Ray of the tests is on loopback, as that of a local service, which a driver joins only where it is so, too.
-os.environ |= RAY_VARIABLES
+os.environ |= ON_LOOPBACK
 
 
 @dataclass

@@ -4,8 +4,7 @@ import json
 from collections.abc import Iterator
 from typing import Any
 
-from contract.fields import Strict
-from contract.options.catalog import SPECS
+from contract.options.catalog import SPECS, EngineSpec
 
 INTRO = """# Engines and their options
 
@@ -18,14 +17,18 @@ What may stand under `engine_kwargs` of a model entry. A name or a value that is
 
 def page() -> str:
     """The whole page."""
-    return INTRO + "".join(_section(spec.name, spec.tasks, spec.options) for spec in SPECS)
+    return INTRO + "".join(map(_section, SPECS))
 
 
-def _section(name: str, tasks: tuple[str, ...], options: type[Strict] | None) -> str:
-    head = f"\n## {name}\n\nFor `task: {'` and `task: '.join(tasks)}`."
-    if options is None:
+def _section(spec: EngineSpec) -> str:
+    head = (
+        f"\n## {spec.name}\n\nFor `task: {'` and `task: '.join(spec.tasks)}`. `engine_stall_timeout_s` of the entry is "
+        f"{spec.stall_timeout_s:g} unless set."
+    )
+    if spec.options is None:
         return f"{head}\n"
-    lines = [f"{head}\n", "| Option | Is | Default | |", "|---|---|---|---|", *_rows(options.model_json_schema())]
+    rows = _rows(spec.options.model_json_schema())
+    lines = [f"{head}\n", "| Option | Is | Default | |", "|---|---|---|---|", *rows]
     return "\n".join(lines) + "\n"
 
 

@@ -29,9 +29,10 @@ from contract.private_folder import claim, private_folder
 POLL_SECONDS = 0.5
 STOP_SECONDS = 40  # for Serve to drain and Ray to stop; what is left then is killed
 DEFAULT_HOST, DEFAULT_PORT = "0.0.0.0", 8000  # noqa: S104 - Serve's, where a config file names none
-# The second makes the node that `serve run` starts one of 127.0.0.1, and there its ports are. Ray has it for the
-# desktops in its name; there is no other way to tell `serve run`.
-RAY_VARIABLES = {"RAY_USAGE_STATS_ENABLED": "0", "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0"}
+RAY_VARIABLES = {"RAY_USAGE_STATS_ENABLED": "0"}
+# Makes the node that `serve run` starts one of 127.0.0.1, and there its ports are. Ray has it for the desktops in its
+# name; there is no other way to tell `serve run`. A Ray elsewhere cannot be joined with it.
+ON_LOOPBACK = {"RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0"}
 
 
 def serve(path: Path) -> int:
@@ -73,7 +74,8 @@ def start(command: list[str], **options: Any) -> subprocess.Popen[bytes]:
     """
     token = Path.home() / ".ray" / "auth_token"
     try:
-        environment = RAY_VARIABLES | {"RAY_TMPDIR": private_folder()} | os.environ
+        own = {} if "RAY_ADDRESS" in os.environ else ON_LOOPBACK
+        environment = RAY_VARIABLES | own | {"RAY_TMPDIR": private_folder()} | os.environ
         if token.exists():
             claim(str(token))
     except PermissionError as error:

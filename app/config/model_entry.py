@@ -49,7 +49,7 @@ class ModelEntry(Strict):
     engine_stall_timeout_s: PositiveFloat | None = Field(
         None,
         description="an engine that has work and takes no step for so long hangs, and its replica is replaced; keep it "
-        "over the longest step, such as a compiler's; left out: 120 for vllm, 300 for the others",
+        "over the longest step, such as a compiler's; left out: the engine's own, in docs/engines.md",
     )
     routing: Routing = Routing()
     resources: Resources = Resources()

@@ -45,6 +45,7 @@ from app.telemetry.acceptance import Acceptance
 from app.telemetry.metrics import Metrics
 from app.telemetry.record import CLIENT_GONE, OK, READER_STALLED
 from app.upstream.affinity import affinity
+from app.upstream.fair_queue import QueueTimeout
 from app.upstream.fair_relay import FairRelay
 from app.upstream.registry import Model, Registry
 from contract.errors import ApiError, internal_error
@@ -66,6 +67,7 @@ class Gateway:
         relay: FairRelay,
         registry: Registry,
         *,
+        bodies: BodiesInFlight,
         budgets: Budgets,
         estimator: Estimator,
         image_store: ImageStore,
@@ -77,7 +79,8 @@ class Gateway:
     ) -> None:
         self._router = Router(endpoints)
         self._limits = config.limits
-        self._bodies = BodiesInFlight(self._limits.bodies_in_flight_bytes, self._limits.bodies_in_flight_bytes_per_key)
+        bodies.resize(self._limits.bodies_in_flight_bytes, self._limits.bodies_in_flight_bytes_per_key)
+        self._bodies = bodies
         self._schemas = SchemaChecker()
         self._images = ImageLoader(config.input_images, config.limits.max_body_bytes)
         self._media = MediaChecks({"audio": config.input_audio, "video": config.input_videos})
@@ -171,8 +174,9 @@ class Gateway:
                 try:
                     await self._answer(endpoint, call, model, request)
                 except ApiError as error:
-                    # What the engine did for a request that timed out is not known; any other it did not serve.
-                    admission.settle(None if error.code == "timeout" else 0)
+                    # What the engine did for a request that timed out there is not known; any other it did not serve.
+                    in_engine = error.code == "timeout" and not isinstance(error, QueueTimeout)
+                    admission.settle(None if in_engine else 0)
                     raise
                 finally:
                     admission.settle(record.tokens_to_charge())

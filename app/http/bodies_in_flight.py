@@ -12,11 +12,14 @@ from contract.errors import ApiError
 class BodiesInFlight:
     """What all bodies take together. They are counted as they come: a slow client takes no more than it has sent."""
 
-    def __init__(self, max_bytes: int, max_bytes_per_key: int) -> None:
-        self._max_bytes = max_bytes
-        self._max_bytes_per_key = max_bytes_per_key
+    def __init__(self) -> None:
+        self._max_bytes = self._max_bytes_per_key = 0
         self._bytes = 0
         self._by_key: Counter[str] = Counter()
+
+    def resize(self, max_bytes: int, max_bytes_per_key: int) -> None:
+        """From now on all may have `max_bytes`, and those of a key so many of them."""
+        self._max_bytes, self._max_bytes_per_key = max_bytes, max_bytes_per_key
 
     @contextmanager
     def hold(self, key_id: str) -> Iterator["HeldBody"]:

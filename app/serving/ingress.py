@@ -20,6 +20,7 @@ from app.budgets.leased import LeasedBudgets
 from app.config.service import Config
 from app.gateway.application import Gateway
 from app.gateway.image_store import ImageStore
+from app.http.bodies_in_flight import BodiesInFlight
 from app.http.stall_timer import ReaderStalled
 from app.keys import KeyRing
 from app.serving import serve_settings
@@ -86,6 +87,7 @@ class IngressReplica:
         self._gateway: Gateway | None = None
         self._registry: Registry | None = None
         self._budgets: Budgets | None = None
+        self._bodies = BodiesInFlight()
         self._demand = QueuedDemand()
         self._estimator = Estimator()
         self._metrics = RayMetrics()
@@ -158,6 +160,7 @@ class IngressReplica:
             keys,
             FairRelay(relay, self._queues),
             registry,
+            bodies=self._bodies,
             budgets=budgets,
             estimator=self._estimator,
             image_store=image_store,

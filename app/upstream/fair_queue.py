@@ -15,6 +15,13 @@ MAX_RETRY_AFTER = 60
 Waiter = asyncio.Future[None]
 
 
+class QueueTimeout(ApiError):
+    """A request waited for a place until its time was over, so no engine has seen it."""
+
+    def __init__(self, seconds: float) -> None:
+        super().__init__("timeout", f"The model was busy with other requests for {seconds:g} s. Retry after a pause.")
+
+
 @dataclass(eq=False)
 class _Key:
     """What one key has of a queue."""
@@ -101,8 +108,7 @@ class FairQueue:
                 await waiter
         except TimeoutError:
             self._leave(key, waiter)
-            message = f"The model was busy with other requests for {timeout_s:g} s. Retry after a pause."
-            raise ApiError("timeout", message) from None
+            raise QueueTimeout(timeout_s) from None
         except BaseException:
             self._leave(key, waiter)
             raise

@@ -36,14 +36,14 @@ async def with_decoded_audio(body: bytes) -> bytes:
     if b'"input_audio"' not in body:
         return body
     await _free.acquire()
-    left = threading.Event()
-    work = _threads.submit(_with_decoded_audio, body, left)
+    client_left = threading.Event()
+    work = _threads.submit(_with_decoded_audio, body, client_left)
     loop = asyncio.get_running_loop()
     work.add_done_callback(lambda _: loop.call_soon_threadsafe(_free.release))
     try:
         return await asyncio.wrap_future(work)
     finally:
-        left.set()
+        client_left.set()
 
 
 def _with_decoded_audio(body: bytes, client_left: threading.Event) -> bytes:

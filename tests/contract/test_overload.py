@@ -21,10 +21,9 @@ async def test_a_full_queue_is_a_503_that_says_when_to_come_back(service: Servic
     taken = scale.max_ongoing_requests + scale.max_queued_requests
     long, short = chat(max_tokens=1900), chat(max_tokens=2)
     async with client_of(service) as client:
-        # Twice what the model takes, and none of them is done before the last has come. Under such a burst Serve
-        # may take a few more or fewer than the limits say, so half of the refusals are waited for.
+        # Twice what the model and its queue take, and none of them is done before the last has come.
         under_way = [asyncio.create_task(client.post(CHAT, json=long)) for _ in range(2 * taken)]
-        refused = [await one for one in islice(asyncio.as_completed(under_way), taken // 2)]
+        refused = [await one for one in islice(asyncio.as_completed(under_way), taken)]
         for task in under_way:
             task.cancel()
         await asyncio.wait(under_way)

@@ -2,12 +2,14 @@
 
 import json
 import logging
+from collections.abc import AsyncGenerator
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
 from contract.project import PROJECT_FOLDER
-from deployments.vllm.adapter import _read_cut_tool_calls
+from deployments.vllm.adapter import _read_cut_tool_calls, _report_length_of_cut_tool_calls
 
 CALLS = ('{"name": "get_weather", "arguments": {"unit": "celsius"}}', '{"name": "ring", "arguments": {}}')
 OUTPUT = "Let me see.\n" + "\n".join(f"<tool_call>\n{call}\n</tool_call>" for call in CALLS)
@@ -106,3 +108,25 @@ def test_arguments_are_what_the_model_wrote(tokenizer: Any, parser_class: Any) -
     call = json.dumps({"name": "ring", "arguments": arguments}, ensure_ascii=False)
     _, ((_, read),) = whole(parser_class(tokenizer, request.tools), f"<tool_call>{call}</tool_call>", request)
     assert json.loads(read) == arguments
+
+
+async def test_the_finish_reason_of_a_cut_choice_is_length_and_of_others_what_vllm_says(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    from vllm.entrypoints.openai.chat_completion.serving import OpenAIServingChat
+
+    async def complete(_: Any, __: Any, results: Any) -> Any:
+        """As vLLM where the model chose by itself to call, in the first and the second of its choices."""
+        numbers = [output.index async for result in results for output in result.outputs]
+        return SimpleNamespace(
+            choices=[SimpleNamespace(index=number, finish_reason="tool_calls") for number in numbers]
+        )
+
+    async def results() -> AsyncGenerator[Any]:
+        for index, reason in enumerate(("length", "stop")):
+            yield SimpleNamespace(outputs=[SimpleNamespace(index=index, finish_reason=reason)])
+
+    monkeypatch.setattr(OpenAIServingChat, "chat_completion_full_generator", complete)
+    _report_length_of_cut_tool_calls()
+    response = await OpenAIServingChat.chat_completion_full_generator(None, None, results())
+    assert [choice.finish_reason for choice in response.choices] == ["length", "tool_calls"]

@@ -14,6 +14,7 @@ from app.endpoints.catalog import ENDPOINTS
 from app.endpoints.endpoint import Endpoint
 from app.gateway.application import Gateway
 from app.gateway.image_store import ImageStore
+from app.http.bodies_in_flight import BodiesInFlight
 from app.keys import LOCAL_KEY, KeyRing, hash_key, public_id
 from app.telemetry.acceptance import Acceptance
 from app.telemetry.metrics import Metrics
@@ -133,6 +134,7 @@ def make_gateway(relay: StandInRelay, registry: Registry, tmp_path: Path) -> Cal
         metrics: Metrics | None = None,
         metrics_page: Callable[[str | None], Awaitable[bytes]] = no_page,
         http_host: str | None = "127.0.0.1",
+        bodies: BodiesInFlight | None = None,
     ) -> Gateway:
         config = config or parse_config(config_args())
         return Gateway(
@@ -140,6 +142,7 @@ def make_gateway(relay: StandInRelay, registry: Registry, tmp_path: Path) -> Cal
             KeyRing(config.keys),
             FairRelay(relay, queues_of(config)),
             registry,
+            bodies=bodies or BodiesInFlight(),
             budgets=ExactBudgets(),
             estimator=Estimator(),
             image_store=ImageStore(KeptImages(location=str(tmp_path))),

@@ -14,6 +14,7 @@ import pytest
 from PIL import Image
 
 from app.config.service import parse_config
+from app.http.bodies_in_flight import BodiesInFlight
 from app.keys import LOCAL_KEY
 from contract.fields import ConfigError
 from contract.protocol import EVENT_STREAM, ResponseHead, ResponseTail
@@ -154,6 +155,14 @@ class TestBudget:
             response = await client.post(TRANSCRIPTIONS, files={"file": b"x" * 300}, data={"model": "alpha"})
         assert_error(response, *OVERLOADED)
         await first.end()
+
+    async def test_a_changed_configuration_does_not_begin_anew(self, make_gateway: Any) -> None:
+        bodies = BodiesInFlight()
+        before, after = (make_gateway(parse_config(config_args(limits=BUDGET)), bodies=bodies) for _ in range(2))
+        upload = await Upload(before, LOCAL_KEY, 900).came()
+        assert_error(await post(after, LOCAL_KEY, 200), *OVERLOADED)
+        await upload.end()
+        assert (await post(after, LOCAL_KEY, 200)).status_code == 200
 
     @pytest.mark.parametrize(
         ("limits", "message"),

@@ -135,6 +135,21 @@ async def test_who_waits_for_too_long_gets_a_timeout(make_gateway: Any, relay: S
     assert queue_of(client).in_use == 0
 
 
+async def test_and_is_charged_no_tokens_for_it(make_gateway: Any, relay: SlowRelay) -> None:
+    keys = config_args()["keys"]
+    keys[1]["budget"] = {"requests_per_minute": 600, "tokens_per_minute": 60_000}
+    client = Client(make_gateway(config_of(limits={"first_byte_timeout_s": 0.05}, keys=keys)))
+    first = client.send()
+    await until(lambda: queue_of(client).in_use == 1)
+    refused = await client.send(chat(model="beta", max_tokens=1000), key=SCOPED_KEY)
+    assert_error(refused, 504, "server_error", "timeout")
+    async with client_of(client.gateway, SCOPED_KEY) as quiet:
+        left = (await quiet.get("/v1/models")).headers["x-ratelimit-remaining-tokens"]
+    assert left == "6000"  # a tenth of the limit, all of what there is at once
+    relay.go.set()
+    await first
+
+
 async def test_a_client_that_leaves_the_queue_is_forgotten_and_never_sent(make_gateway: Any, relay: SlowRelay) -> None:
     client = Client(make_gateway(config_of()))
     first, second = client.send(), client.send()

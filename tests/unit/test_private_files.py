@@ -135,3 +135,18 @@ def test_ray_and_all_that_it_starts_write_for_their_owner_only(
     printed, _ = child.communicate(timeout=20)
     assert printed.decode().strip() == (chosen or private_folder())
     assert set(modes(temporary).values()) == {0o600, 0o700}
+
+
+@pytest.mark.parametrize("joined", [None, "10.0.0.7:6379"])
+def test_a_ray_of_its_own_is_on_loopback_and_one_that_is_joined_is_where_it_is(
+    temporary: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    joined: str | None,
+) -> None:
+    for name in (*serve.ON_LOOPBACK, "RAY_ADDRESS"):
+        monkeypatch.delenv(name, raising=False)
+    if joined is not None:
+        monkeypatch.setenv("RAY_ADDRESS", joined)
+    code = "import os; print(os.environ.get('RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER'))"
+    printed, _ = serve.start([sys.executable, "-c", code], stdout=subprocess.PIPE).communicate(timeout=20)
+    assert printed.decode().strip() == ("0" if joined is None else "None")

@@ -200,7 +200,7 @@ def main() -> None:
     parser.add_argument("--cache", type=float, nargs="?", const=0.05, metavar="THRESHOLD")
     options = parser.parse_args()
     if not torch.cuda.is_available():
-        torch.set_num_threads(1)  # as local.yaml has it
+        torch.set_num_threads(1)  # as tiny.yaml has it
     ways: dict[str, dict[str, Any]] = {"plain": {}}
     if options.compile:
         ways["compiled"] = {"compile": {"scope": "repeated_blocks", "dynamic": True}}

@@ -1,6 +1,6 @@
 """Models that sleep, wake, grow and sleep again under a scripted load: python -m benchmarks.scaling [MODEL ...]
 
-Serves the models of local.yaml in mode flex with short times, and takes one after the other through 0 -> 1 -> N -> 0:
+Serves the models of tiny.yaml in mode flex with short times, and takes one after the other through 0 -> 1 -> N -> 0:
 one request while it sleeps, then several clients that ask as fast as they are answered until N replicas have run for a
 while, then nobody. Replicas are counted as Serve's controller has them. Every answer that is not a 200 is a lost
 request. Writes benchmarks/scaling.csv (what happened when), benchmarks/scaling_from_zero.csv (the time to the first
@@ -234,7 +234,7 @@ def write(path: Path, header: list[str], rows: list[list[Any]]) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("models", nargs="*", choices=[*MODELS, []], help="of local.yaml; all of them by default")
+    parser.add_argument("models", nargs="*", choices=[*MODELS, []], help="of tiny.yaml; all of them by default")
     parser.add_argument("--sample", metavar="ADDRESS", help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.sample:

@@ -1,4 +1,4 @@
-"""A running service, for the other files here: local.yaml with other entries, on a port of its own."""
+"""A running service, for the other files here: tiny.yaml with other entries, on a port of its own."""
 
 import os
 import signal
@@ -18,22 +18,22 @@ from app.config.service import APPLICATION_POLICY
 from app.keys import LOCAL_KEY
 from contract.project import PROJECT_FOLDER
 
-LOCAL_CONFIG = PROJECT_FOLDER / "serve_configs" / "local.yaml"
+TINY_CONFIG = PROJECT_FOLDER / "serve_configs" / "tiny.yaml"
 HEADERS = {"authorization": f"Bearer {LOCAL_KEY}"}
 PORT = 8123
 URL = f"http://127.0.0.1:{PORT}"
 
 
 def local_entry(model_id: str) -> dict[str, Any]:
-    """The entry of local.yaml for that model, to be changed and served."""
-    models = yaml.safe_load(LOCAL_CONFIG.read_text())["applications"][0]["args"]["models"]
+    """The entry of tiny.yaml for that model, to be changed and served."""
+    models = yaml.safe_load(TINY_CONFIG.read_text())["applications"][0]["args"]["models"]
     return next(dict(model) for model in models if model["id"] == model_id)
 
 
 @contextmanager
 def serving(*entries: dict[str, Any]) -> Iterator[str]:
     """Serve the models of `entries` at the URL that is given, until the end of the block."""
-    content = yaml.safe_load(LOCAL_CONFIG.read_text())
+    content = yaml.safe_load(TINY_CONFIG.read_text())
     content["http_options"]["port"] = PORT
     application = content["applications"][0]
     application["args"]["models"] = list(entries)

@@ -1,6 +1,6 @@
 """Tokens per second with and without speculation: python -m benchmarks.speculation
 
-pocket-chat as local.yaml runs it, in an engine of its own for each speculative method, with the same prompts at
+pocket-chat as tiny.yaml runs it, in an engine of its own for each speculative method, with the same prompts at
 several concurrencies, several rounds each; the median counts. Repetitive text is greedy: the model then says a few
 tokens again and again. Free text is sampled at temperature 1, which for random weights is close to noise, so that a
 draft is right by chance only. Real text lies between these ends. Writes benchmarks/speculation.csv.
@@ -21,7 +21,7 @@ from app.commands.tune.engine import Level, measure
 from app.commands.tune.workload import Prompt
 from app.config.model_entry import ModelEntry
 from app.config.service import read_serve_config
-from benchmarks.service import LOCAL_CONFIG
+from benchmarks.service import TINY_CONFIG
 from contract.speculation import DraftModel, Method, Ngram, Word
 from local_models.chat import CORPUS
 
@@ -74,7 +74,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--concurrency", type=int, nargs="+", default=[1, 8])
     options = parser.parse_args()
-    _, config = read_serve_config(LOCAL_CONFIG)
+    _, config = read_serve_config(TINY_CONFIG)
     entry = next(model for model in config.models if model.id == MODEL)
     found = [row for text in TEXTS for row in rows(entry, text, options)]
     with CSV.open("w", newline="") as file:

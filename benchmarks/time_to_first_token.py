@@ -5,7 +5,7 @@ Start the servers, then name them; the first is what the others are compared wit
     python benchmarks/time_to_first_token.py vllm=http://127.0.0.1:8100/v1 portico-local=http://127.0.0.1:8000/v1
 
 `python benchmarks/time_to_first_token.py --vllm-command` prints the command of vLLM's own server on the model and the
-arguments of serve_configs/local.yaml. Writes benchmarks/time_to_first_token.csv. Times are of the client's clock, from
+arguments of serve_configs/tiny.yaml. Writes benchmarks/time_to_first_token.csv. Times are of the client's clock, from
 sending the request to the first event with text, on a connection that is already open.
 """
 
@@ -26,14 +26,14 @@ from app.keys import LOCAL_KEY
 from contract.project import PROJECT_FOLDER
 
 CSV = Path(__file__).with_suffix(".csv")
-LOCAL_CONFIG = PROJECT_FOLDER / "serve_configs" / "local.yaml"
+TINY_CONFIG = PROJECT_FOLDER / "serve_configs" / "tiny.yaml"
 BODY = {"messages": [{"role": "user", "content": "Hello!"}], "max_tokens": 16, "temperature": 0, "stream": True}
 WARM_UP = 10
 
 
 def vllm_command(port: int = 8100) -> str:
     """The command of vLLM's own server, with the environment and the arguments of the first local model."""
-    model = read_serve_config(LOCAL_CONFIG)[1].models[0]
+    model = read_serve_config(TINY_CONFIG)[1].models[0]
     words = ["env", *(f"{name}={value}" for name, value in model.env.items()), ".venv/bin/python", "-m"]
     words += [
         "vllm.entrypoints.openai.api_server",

@@ -1,1 +1,1 @@
-"""Small models made on this machine: what `local.yaml` serves and the tests run, with nothing to download."""
+"""Small models made on this machine: what `tiny.yaml` serves and the tests run, with nothing to download."""

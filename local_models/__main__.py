@@ -1,6 +1,6 @@
 """`python -m local_models [NAME ...]`: make the models that are not there yet, beside this file.
 
-Without names: those that local.yaml serves, and the draft model of its chat model.
+Without names: those that tiny.yaml serves, and the draft model of its chat model.
 """
 
 import shutil

@@ -1,4 +1,4 @@
-"""The running service, shared by every test that needs one: `python -m app serve` on a copy of local.yaml.
+"""The running service, shared by every test that needs one: `python -m app serve` on a copy of tiny.yaml.
 
 It has two more language models: one takes images, reasons before it answers, and cannot call tools; one speculates.
 """
@@ -110,7 +110,7 @@ def free_port() -> int:
 
 
 def vision_entry(chat_entry: dict[str, Any]) -> dict[str, Any]:
-    """pocket-vision, run as local.yaml runs its chat model."""
+    """pocket-vision, run as tiny.yaml runs its chat model."""
     entry = copy.deepcopy(chat_entry)
     entry |= {"id": "pocket-vision", "source": "./local_models/pocket-vision"}
     entry["packages"] = ["./.venv/vision", "./tests/cpu_vision"]
@@ -126,7 +126,7 @@ def speculating_entry(chat_entry: dict[str, Any]) -> dict[str, Any]:
 
 
 def flux_entry(image_entry: dict[str, Any]) -> dict[str, Any]:
-    """pocket-flux, run as local.yaml runs its image model, with a safety checker."""
+    """pocket-flux, run as tiny.yaml runs its image model, with a safety checker."""
     entry = copy.deepcopy(image_entry)
     entry |= {"id": "pocket-flux", "source": "./local_models/pocket-flux"}
     entry["engine_kwargs"] = {
@@ -139,7 +139,7 @@ def flux_entry(image_entry: dict[str, Any]) -> dict[str, Any]:
 
 
 def voice_entry(speech_entry: dict[str, Any], engine: str) -> dict[str, Any]:
-    """pocket-vits or pocket-bark, run as local.yaml runs its own voice."""
+    """pocket-vits or pocket-bark, run as tiny.yaml runs its own voice."""
     entry = copy.deepcopy(speech_entry)
     environment = {"HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1", "PYTHONWARNINGS": "ignore", "TQDM_DISABLE": "1"}
     entry |= {"id": f"pocket-{engine}", "engine": engine, "source": f"./local_models/pocket-{engine}"}
@@ -162,7 +162,7 @@ def launched(content: dict[str, Any], folder: Path, key_file: Path) -> Iterator[
     """`content` as `make serve` runs it, on a free port and a Ray cluster of its own; killed in the end."""
     port = free_port()
     content["http_options"]["port"] = port
-    config = folder / "local.yaml"
+    config = folder / "tiny.yaml"
     config.write_text(yaml.safe_dump(content))
     ray_folder = Path(tempfile.mkdtemp(prefix="portico-"))  # short: Ray puts sockets there, whose paths are bounded
     environment = {name: value for name, value in os.environ.items() if name != "RAY_ADDRESS"}
@@ -189,8 +189,8 @@ def launched(content: dict[str, Any], folder: Path, key_file: Path) -> Iterator[
 
 @pytest.fixture(scope="session")
 def service(image_server: ImageServer, tmp_path_factory: pytest.TempPathFactory, until_unused: ExitStack) -> Service:
-    """local.yaml, with models of the tests beside its own."""
-    content = yaml.safe_load((PROJECT_FOLDER / "serve_configs" / "local.yaml").read_text())
+    """tiny.yaml, with models of the tests beside its own."""
+    content = yaml.safe_load((PROJECT_FOLDER / "serve_configs" / "tiny.yaml").read_text())
     args = content["applications"][0]["args"]
     models = args["models"]
     image_entry = entry_of(models, "pocket-image")

@@ -156,7 +156,7 @@ def test_the_profile_passes_the_start_up_check_of_prod_yaml() -> None:
 
 
 def test_there_is_no_second_copy_of_a_serve_variable() -> None:
-    """Only local.yaml and prod.yaml name one again: the controller's, for whoever starts Ray without the profile."""
+    """Only prod.yaml and the files of a local service name one: the controller's, where Ray starts without the profile."""
     reported = profile_variables()
     copies = [path for path in CLUSTER.rglob("*") if path.suffix in (".yaml", ".json", "") and path.is_file()]
     for path in set(copies) - {*SCRIPTS}:
@@ -164,7 +164,7 @@ def test_there_is_no_second_copy_of_a_serve_variable() -> None:
         if path == CLUSTER / "kuberay" / "rayservice.yaml":
             content = yaml.safe_dump({**yaml.safe_load(content)["spec"], "serveConfigV2": ""})
         assert [name for name in reported if f"{name}:" in content or f"{name}=" in content] == [], path
-    for name in ("prod", "local"):
+    for name in ("prod", "local", "tiny"):
         config = yaml.safe_load((PROJECT_FOLDER / "serve_configs" / f"{name}.yaml").read_text())
         variables = config["controller_options"]["runtime_env"]["env_vars"]
         assert variables.items() <= reported.items()

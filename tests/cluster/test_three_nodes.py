@@ -121,8 +121,8 @@ class ThreeNodes:
 
 
 def config(port: int) -> dict[str, Any]:
-    """prod.yaml's form with local.yaml's cheap models: a worker has room for one gateway replica and one model."""
-    content = yaml.safe_load((PROJECT_FOLDER / "serve_configs" / "local.yaml").read_text())
+    """prod.yaml's form with tiny.yaml's cheap models: a worker has room for one gateway replica and one model."""
+    content = yaml.safe_load((PROJECT_FOLDER / "serve_configs" / "tiny.yaml").read_text())
     content |= {"proxy_location": "EveryNode"}
     content["http_options"]["port"] = port
     args = content["applications"][0]["args"]

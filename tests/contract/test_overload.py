@@ -17,7 +17,7 @@ CHAT = "/chat/completions"
 
 
 async def test_a_full_queue_is_a_503_that_says_when_to_come_back(service: Service) -> None:
-    scale = read_serve_config(PROJECT_FOLDER / "serve_configs" / "local.yaml")[1].models[0].scale
+    scale = read_serve_config(PROJECT_FOLDER / "serve_configs" / "tiny.yaml")[1].models[0].scale
     taken = scale.max_ongoing_requests + scale.max_queued_requests
     long, short = chat(max_tokens=1900), chat(max_tokens=2)
     async with client_of(service) as client:

@@ -95,7 +95,7 @@ def test_the_examples_of_model_entries_are_right() -> None:
 
 
 def test_the_local_key_is_the_same_everywhere() -> None:
-    for path in ("README.md", "serve_configs/local.yaml"):
+    for path in ("README.md", "serve_configs/local.yaml", "serve_configs/tiny.yaml"):
         keys = re.findall(r"sk-portico-local\w+-\w+", (PROJECT_FOLDER / path).read_text())
         assert set(keys) == {LOCAL_KEY}, path
 

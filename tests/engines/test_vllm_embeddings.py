@@ -34,7 +34,7 @@ REQUESTS: dict[str, dict[str, Any]] = {
 @pytest.fixture(scope="module")
 def found() -> dict[str, Any]:
     """The profile of a replica, and what it answered to each request; all of them were asked at once."""
-    _, config = read_serve_config(PROJECT_FOLDER / "serve_configs" / "local.yaml")
+    _, config = read_serve_config(PROJECT_FOLDER / "serve_configs" / "tiny.yaml")
     parameters = {
         "source": SOURCE,
         "engine_kwargs": {

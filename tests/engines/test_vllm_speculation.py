@@ -57,7 +57,7 @@ def found() -> dict[str, Any]:
 
 def asked(speculation: Any) -> Any:
     """What an engine that speculates in this way answers."""
-    _, config = read_serve_config(PROJECT_FOLDER / "serve_configs" / "local.yaml")
+    _, config = read_serve_config(PROJECT_FOLDER / "serve_configs" / "tiny.yaml")
     (entry,) = [model for model in config.models if model.id == "pocket-chat"]
     request = {
         "source": entry.location(),

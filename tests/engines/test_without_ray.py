@@ -50,7 +50,7 @@ REQUESTS: dict[str, tuple[str, bytes]] = {
 
 @pytest.mark.parametrize("model", REQUESTS)
 def test_an_engine_answers_and_no_ray_runs(model: str) -> None:
-    _, config = read_serve_config(PROJECT_FOLDER / "serve_configs" / "local.yaml")
+    _, config = read_serve_config(PROJECT_FOLDER / "serve_configs" / "tiny.yaml")
     (entry,) = [one for one in config.models if one.id == model]
     route, body = REQUESTS[model]
     given: dict[str, Any] = {

@@ -1,6 +1,6 @@
 """A vLLM chat replica for the tests, in a process of its own.
 
-Run with the environment of local.yaml's chat model. Reads a JSON object from stdin: `source`, `engine_kwargs`,
+Run with the environment of tiny.yaml's chat model. Reads a JSON object from stdin: `source`, `engine_kwargs`,
 `speculation`, and `rounds`, each a list of chat bodies that are asked at once. Writes the profile and the answers to
 each round: an answer is a body or an error.
 """

@@ -1,6 +1,6 @@
 """One vLLM embedding replica for the tests, in a process of its own: reads requests from stdin, writes their answers.
 
-Run with the environment of local.yaml's chat model. A line is a JSON object with `source`, `engine_kwargs` and
+Run with the environment of tiny.yaml's chat model. A line is a JSON object with `source`, `engine_kwargs` and
 `requests`; so is the answer, with `profile` and `answers`: each a status and a body or an error.
 """
 

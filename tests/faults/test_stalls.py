@@ -30,7 +30,7 @@ UNHEALTHY_SECONDS = 90  # for three health checks without an answer, and for Ray
 @pytest.fixture(scope="module")
 def alone(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
     """pocket-chat alone, with time limits that a test can wait for."""
-    content = yaml.safe_load((PROJECT_FOLDER / "serve_configs" / "local.yaml").read_text())
+    content = yaml.safe_load((PROJECT_FOLDER / "serve_configs" / "tiny.yaml").read_text())
     args = content["applications"][0]["args"]
     args["models"] = [entry_of(args["models"], "pocket-chat") | {"engine_stall_timeout_s": STALL_S}]
     args["limits"] = {"stream_idle_timeout_s": IDLE_S, "ping_interval_s": 1}

@@ -107,7 +107,7 @@ class ScaledService:
 
 @pytest.fixture(scope="session")
 def scaled(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ScaledService]:
-    content = yaml.safe_load((PROJECT_FOLDER / "serve_configs" / "local.yaml").read_text())
+    content = yaml.safe_load((PROJECT_FOLDER / "serve_configs" / "tiny.yaml").read_text())
     args = content["applications"][0]["args"]
     chat, embed, speech = (copy.deepcopy(entry_of(args["models"], name)) for name in (CHAT, EMBED, SPEECH))
     chat["scaling"] = {"min_replicas": 2, "max_replicas": 2, "max_ongoing_requests": 8}

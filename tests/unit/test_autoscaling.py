@@ -189,7 +189,7 @@ class TestInServesController:
 
 
 def test_a_file_whose_models_scale_must_name_that_policy(tmp_path: Path) -> None:
-    content = yaml.safe_load((PROJECT_FOLDER / "serve_configs" / "local.yaml").read_text())
+    content = yaml.safe_load((PROJECT_FOLDER / "serve_configs" / "tiny.yaml").read_text())
     path = tmp_path / "serve.yaml"
     application = content["applications"][0]
     path.write_text(yaml.safe_dump(content))

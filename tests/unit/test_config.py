@@ -150,7 +150,7 @@ def test_a_key_file_is_an_absolute_path_or_one_of_the_project_and_keys_may_then_
 
 
 def test_the_local_key_may_ask_more_often_than_any_test_does() -> None:
-    _, config = read_serve_config(PROJECT_FOLDER / "serve_configs" / "local.yaml")
+    _, config = read_serve_config(PROJECT_FOLDER / "serve_configs" / "tiny.yaml")
     assert [key.budget.requests_per_minute for key in config.keys] == [60_000]
 
 

@@ -13,7 +13,7 @@ from contract.fields import ConfigError
 from contract.project import PROJECT_FOLDER
 
 PROD = read_serve_config(PROJECT_FOLDER / "serve_configs" / "prod.yaml")[1]
-LOCAL = read_serve_config(PROJECT_FOLDER / "serve_configs" / "local.yaml")[1]
+LOCAL = read_serve_config(PROJECT_FOLDER / "serve_configs" / "tiny.yaml")[1]
 WRAPPER = str(PROJECT_FOLDER / "cluster" / "haproxy")
 GOOD = ServeSettings(
     ha_proxy=True,

@@ -23,7 +23,7 @@ from contract.fields import ConfigError, explain
 from contract.project import PROJECT_FOLDER
 from contract.speculation import ENGINE_ARGUMENTS, Method, Word, from_wire
 
-LOCAL_CONFIG = PROJECT_FOLDER / "serve_configs" / "local.yaml"
+TINY_CONFIG = PROJECT_FOLDER / "serve_configs" / "tiny.yaml"
 
 
 def add_to(commands: Any) -> None:
@@ -38,7 +38,7 @@ def add_to(commands: Any) -> None:
     tune.add_argument(
         "--workload", type=Path, required=True, help="a file with a chat body or a `prompt` a line, as JSON"
     )
-    tune.add_argument("--config", type=Path, default=LOCAL_CONFIG, help="a Serve config file (local.yaml)")
+    tune.add_argument("--config", type=Path, default=TINY_CONFIG, help="a Serve config file (tiny.yaml)")
     tune.add_argument("--concurrency", type=_concurrencies, default=[1, 4, 16], help="requests at once, such as 1,4,16")
     tune.add_argument("--draft", action="append", default=[], metavar="MODEL", help="a draft model to try; repeatable")
     tune.add_argument(

@@ -1,8 +1,10 @@
 """JSON Schemas that clients send: bounded, well-formed, self-contained. Checked before any engine sees them."""
 
+import enum
 import hashlib
+import re
 from collections import OrderedDict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 import jsonschema_rs
@@ -21,12 +23,27 @@ MAX_PATTERN_SIZE = 8192  # characters of their patterns, as they are and with th
 MAX_DEPTH = 32
 MAX_OPTIONAL = 200  # properties of one object; an engine's grammar needs seconds for more
 
+# Keywords whose value is data, and those whose value has a schema under each name that the client chose.
+DATA = frozenset({"const", "default", "enum", "examples"})
+NAMED = frozenset({"properties", "patternProperties", "$defs", "definitions", "dependentSchemas", "dependencies"})
+REFERENCES = ("$ref", "$dynamicRef", "$recursiveRef")
+# References that lead to schemas whatever the names are. Any other may lead into data, which then is a schema as well.
+TO_DEFINITIONS = re.compile(r"#(/(\$defs|definitions)/[^/%~]+)?")
+
 CHECK_SECONDS = 5.0  # a schema within the bounds needs milliseconds
 MAX_KNOWN = 4096  # schemas, of which the size is kept
 # Formats would be checked by compiling patterns.
 META_SCHEMA = jsonschema_rs.Draft202012Validator(
     {"$ref": "https://json-schema.org/draft/2020-12/schema"}, validate_formats=False, offline=True
 )
+
+
+class Role(enum.Enum):
+    """What an object or an array is to the schema that it is a part of."""
+
+    SCHEMA = enum.auto()
+    NAMES = enum.auto()  # a schema under each name
+    DATA = enum.auto()
 
 
 class Size(NamedTuple):
@@ -101,21 +118,52 @@ def _digests(schemas: Sequence[PlacedSchema]) -> list[bytes]:
 
 def _size(schema: dict[str, Any], name: str) -> Size:
     nodes, patterns = 1, 0
-    level: list[Any] = [schema]
+    level: list[tuple[Any, Role]] = [(schema, Role.SCHEMA)]
+    no_schemas: list[dict[str, Any]] = []  # unless a reference leads to one of them
+    refers_anywhere = False
     for _ in range(MAX_DEPTH):
-        deeper: list[Any] = []
-        for container in level:
-            values = container
-            if isinstance(container, dict):
+        deeper: list[tuple[Any, Role]] = []
+        for container, role in level:
+            parts = list(_parts(container, role))
+            nodes += len(container) if isinstance(container, list) else len(parts)
+            if isinstance(container, dict) and role is Role.SCHEMA:
                 patterns += _check_object(container, name)
-                values = [value for value in container.values() if isinstance(value, dict | list)]
-            nodes += len(values)
+                refers_anywhere = refers_anywhere or _refers_anywhere(container)
+            elif isinstance(container, dict):
+                no_schemas.append(container)
             _check_totals(nodes, patterns, name)
-            deeper += (value for value in values if isinstance(value, dict | list))
+            deeper += parts
         if not deeper:
-            return Size(nodes, patterns)
+            break
         level = deeper
-    raise _unusable(name, f"it is nested deeper than {MAX_DEPTH} levels")
+    else:
+        raise _unusable(name, f"it is nested deeper than {MAX_DEPTH} levels")
+    for one in no_schemas if refers_anywhere else ():
+        patterns += _check_object(one, name)
+        _check_totals(nodes, patterns, name)
+    return Size(nodes, patterns)
+
+
+def _parts(container: Any, role: Role) -> Iterator[tuple[Any, Role]]:
+    """The objects and arrays in an object or array, each with its role."""
+    if isinstance(container, list):
+        inner = Role.DATA if role is Role.DATA else Role.SCHEMA
+        yield from ((value, inner) for value in container if isinstance(value, dict | list))
+        return
+    for key, value in container.items():
+        if not isinstance(value, dict | list):
+            continue
+        if role is not Role.SCHEMA:
+            yield value, Role.DATA if role is Role.DATA else Role.SCHEMA
+        elif key in DATA:
+            yield value, Role.DATA
+        else:
+            yield value, Role.NAMES if key in NAMED else Role.SCHEMA
+
+
+def _refers_anywhere(node: dict[str, Any]) -> bool:
+    references = (node.get(keyword) for keyword in REFERENCES)
+    return any(isinstance(one, str) and not TO_DEFINITIONS.fullmatch(one) for one in references)
 
 
 def _check_totals(nodes: int, patterns: int, name: str) -> None:

@@ -50,6 +50,13 @@ def properties(number: int, required: int = 0) -> dict[str, Any]:
         {"type": "string", "format": "regex", "default": "["},
         {"enum": [1, "a", None]},
         {"properties": {"pattern": {"type": "string"}, "$ref": {"type": "string"}, "properties": {}}},
+        {"default": {"pattern": "a{9999}", "$ref": "https://example.com"}, "examples": [{"pattern": "["}]},
+        {"const": {"patternProperties": {"[": {}}}, "enum": [{"default": [{"pattern": "["}]}]},
+        {
+            "properties": {"a": {"$ref": "#/$defs/b"}, "c": {"$ref": "#"}},
+            "default": {"pattern": "["},
+            "$defs": {"b": {}},
+        },
         nested(MAX_DEPTH),
         {"anyOf": [{}] * (MAX_NODES - 2)},
         properties(MAX_OPTIONAL),
@@ -87,6 +94,37 @@ async def test_a_malformed_schema_is_a_422_that_says_where(schema: dict[str, Any
         await SchemaChecker().check(placed({}, schema))
     assert (caught.value.status, caught.value.code, caught.value.param) == (422, "invalid_json_schema", "tools.1")
     assert reported in caught.value.message
+
+
+COSTLY = {"pattern": "a{9999}"}
+
+
+@pytest.mark.parametrize(
+    "schema",
+    [
+        {"properties": {"default": COSTLY}},
+        {"properties": {"properties": {"const": COSTLY}}, "$defs": {"enum": COSTLY}},
+        {"$defs": {"default": COSTLY}},
+        {"patternProperties": {"a": {"items": COSTLY}}},
+        {"dependentSchemas": {"examples": COSTLY}},
+        {"dependencies": {"const": COSTLY}},
+        {"default": {"properties": {"a": {}}}, "unknown": COSTLY},
+        {"$ref": "#/default", "default": COSTLY},
+        {"properties": {"a": {"$ref": "#/examples/0"}}, "examples": [COSTLY]},
+        {"allOf": [{"$ref": "#/properties/a/const"}], "properties": {"a": {"const": COSTLY}}},
+        {"$ref": "#/$defs/a/default", "$defs": {"a": {"default": COSTLY}}},
+        {"$ref": "#/$defs/a%2Fdefault", "$defs": {"a": {"default": COSTLY}}},
+        {"$ref": "#here", "default": COSTLY | {"$anchor": "here"}},
+        {"$dynamicRef": "#here", "default": COSTLY | {"$dynamicAnchor": "here"}},
+        {"$ref": "#/unknown/properties", "unknown": {"properties": COSTLY}},
+        {"$ref": "#/const", "const": {"$ref": "#/enum/0"}, "enum": [COSTLY]},
+    ],
+    ids=str,
+)
+async def test_what_only_looks_like_data_is_checked(schema: dict[str, Any]) -> None:
+    """A property that is named as a keyword, and values that a reference makes a schema of."""
+    with pytest.raises(ApiError, match="repetitions"):
+        await SchemaChecker().check(placed(schema))
 
 
 def test_what_is_no_object_is_a_400() -> None:

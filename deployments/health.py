@@ -24,6 +24,11 @@ class Health:
         """Whether one is under way: none or one."""
         return int(self._trying is not None and not self._trying.done())
 
+    async def first(self) -> None:
+        """The trial before the replica is ready. Raises what is wrong."""
+        self._trying = asyncio.create_task(self._first())
+        await self._trying
+
     def suspect(self) -> None:
         """The engine has failed a request. The trial runs beside others, so nobody waits for it."""
         if not self.trials():
@@ -33,6 +38,9 @@ class Health:
         """Raises EngineBrokenError. At once, for Serve asks every few seconds."""
         if self._is_broken:
             raise EngineBrokenError("the engine failed a request, and then its trial")
+
+    async def _first(self) -> None:
+        await self._trial()
 
     async def _try(self) -> None:
         try:

@@ -79,8 +79,8 @@ class Replica:
         self.engine = await starter.start(model, spec.parsed(model.engine_kwargs))
         self._health = Health(self.engine.trial)
         self._under_way = 0
-        await self.engine.trial()
         self._watchdog = _watchdog(self.engine, self._health, model.stall_timeout_s) if model.stall_timeout_s else None
+        await self._health.first()
 
     @classmethod
     async def started(cls, spec: EngineSpec, model: ServedModel) -> Self:

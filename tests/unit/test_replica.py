@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
+from functools import partial
 from typing import Any, Self
 
 import pytest
@@ -14,6 +15,7 @@ from contract.profile import Profile
 from contract.protocol import EVENT_STREAM, RequestHead, ResponseHead, ResponseItem, ResponseTail
 from deployments.health import EngineBrokenError
 from deployments.replica import Engine, Replica
+from deployments.watchdog import Watchdog
 
 HEAD = RequestHead("/chat", "4f0c9e4c-0000-4000-8000-000000000000", include_usage=False, echo={})
 STREAM = ResponseHead(200, EVENT_STREAM)
@@ -73,6 +75,11 @@ class BrokenEngine(FakeEngine):
         raise LOST
 
 
+class HangingEngine(FakeEngine):
+    async def trial(self) -> None:
+        await asyncio.Event().wait()
+
+
 def spec(name: str) -> EngineSpec:
     return EngineSpec("fake", {"chat": f"{__name__}:{name}"}, Options)
 
@@ -116,6 +123,17 @@ class TestStart:
     async def test_an_engine_that_fails_its_trial_is_not_ready(self) -> None:
         with pytest.raises(RuntimeError, match="the GPU is lost"):
             await Replica.started(spec("BrokenEngine"), ServedModel("m", "fake", "chat", "somewhere"))
+
+    async def test_an_engine_that_hangs_in_its_first_trial_is_given_up(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        stalled = asyncio.Event()
+        monkeypatch.setattr("deployments.replica.Watchdog", partial(Watchdog, stalled=stalled.set))
+        model = ServedModel("m", "fake", "chat", "somewhere", stall_timeout_s=0.1)
+        starting = asyncio.create_task(Replica.started(spec("HangingEngine"), model))
+        async with asyncio.timeout(10):
+            await stalled.wait()
+        starting.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await starting
 
     async def test_the_engine_gets_its_model_and_its_options_in_their_type(self) -> None:
         engine = engine_of(await replica_of(loud=True))

@@ -155,7 +155,7 @@ class Gateway:
         return key
 
     async def _generate(self, endpoint: Endpoint, call: Call) -> None:
-        with self._relay.open_request(call.key), self._bodies.hold(call.key.id) as held:
+        with self._relay.open_request(call.key), self._bodies.hold(call.key.id, call.key.weight) as held:
             receive = impatient(call.clock.outside(call.receive), self._limits)
             receive = held.counted(receive, announced_bytes(call.headers))
             request = await endpoint.read(receive, call.headers, self._limits)

@@ -1,4 +1,4 @@
-"""The bytes of the request bodies that a gateway replica holds: bounded in all, and for each key."""
+"""The bytes of the request bodies that a gateway replica holds: bounded in all, for each key, and shared by the keys."""
 
 from collections import Counter
 from collections.abc import Iterator
@@ -8,23 +8,29 @@ from typing import Any
 from app.http.body import Receive
 from contract.errors import ApiError
 
+NEARLY_FULL = 0.8  # of all bytes; the rest is for keys that have less than their part of that
+
 
 class BodiesInFlight:
-    """What all bodies take together. They are counted as they come: a slow client takes no more than it has sent."""
+    """What all bodies take together. They are counted as they come: a slow client takes no more than it has sent.
+
+    Where nearly all is taken, a key that has its part of it, by weight, gets no more.
+    """
 
     def __init__(self) -> None:
         self._max_bytes = self._max_bytes_per_key = 0
         self._bytes = 0
         self._by_key: Counter[str] = Counter()
+        self._weights: dict[str, int] = {}  # of the keys that have some
 
     def resize(self, max_bytes: int, max_bytes_per_key: int) -> None:
         """From now on all may have `max_bytes`, and those of a key so many of them."""
         self._max_bytes, self._max_bytes_per_key = max_bytes, max_bytes_per_key
 
     @contextmanager
-    def hold(self, key_id: str) -> Iterator["HeldBody"]:
+    def hold(self, key_id: str, weight: int) -> Iterator["HeldBody"]:
         """A body of this key, for as long as the request that it brings is in memory."""
-        held = HeldBody(self, key_id)
+        held = HeldBody(self, key_id, weight)
         try:
             yield held
         finally:
@@ -32,10 +38,11 @@ class BodiesInFlight:
             self._by_key[key_id] -= held.size
             if not self._by_key[key_id]:
                 del self._by_key[key_id]
+                self._weights.pop(key_id, None)
 
-    def need(self, size: int, key_id: str) -> None:
+    def need(self, size: int, key_id: str, weight: int) -> None:
         """Raises ApiError `overloaded` where there is no room for so many more bytes of this key."""
-        if self._by_key[key_id] + size > self._max_bytes_per_key:
+        if self._by_key[key_id] + size > min(self._max_bytes_per_key, self._part(size, key_id, weight)):
             whose = "The requests with this API key that are under way"
         elif self._bytes + size > self._max_bytes:
             whose = "The requests that are under way"
@@ -43,29 +50,37 @@ class BodiesInFlight:
             return
         raise ApiError("overloaded", f"{whose} are as large together as they may be. Retry when some have ended.")
 
-    def add(self, size: int, key_id: str) -> None:
+    def add(self, size: int, key_id: str, weight: int) -> None:
         self._bytes += size
         self._by_key[key_id] += size
+        self._weights[key_id] = weight
+
+    def _part(self, size: int, key_id: str, weight: int) -> float:
+        """How many bytes this key may have where all have `size` more of them."""
+        shared = NEARLY_FULL * self._max_bytes
+        if self._bytes + size <= shared:
+            return self._max_bytes
+        return shared * weight / sum((self._weights | {key_id: weight}).values())
 
 
 class HeldBody:
     """One body, as much of it as has come."""
 
-    def __init__(self, bodies: BodiesInFlight, key_id: str) -> None:
+    def __init__(self, bodies: BodiesInFlight, key_id: str, weight: int) -> None:
         self.size = 0
         self._bodies = bodies
-        self._key_id = key_id
+        self._key = key_id, weight
 
     def counted(self, receive: Receive, announced: int) -> Receive:
         """`receive`, which ends the request where its body, or what is `announced` of it, has no room."""
 
         async def receiving() -> Any:
             if not self.size:
-                self._bodies.need(announced, self._key_id)
+                self._bodies.need(announced, *self._key)
             message = await receive()
             size = len(message.get("body", b""))
-            self._bodies.need(size, self._key_id)
-            self._bodies.add(size, self._key_id)
+            self._bodies.need(size, *self._key)
+            self._bodies.add(size, *self._key)
             self.size += size
             return message
 

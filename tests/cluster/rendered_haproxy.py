@@ -1,9 +1,11 @@
-"""`cluster/with-profile python -m tests.cluster.rendered_haproxy FOLDER PORT SERVER...`: HAProxy's file.
+"""`cluster/with-profile python -m tests.cluster.rendered_haproxy`: HAProxy's files, one for each line that it reads.
 
-Serve's own template, rendered as its proxy does on a node with prod.yaml's `http_options`, for one application whose
-gateway replicas listen at the ports SERVER.
+A line is a JSON list: FOLDER, PORT, [SERVER, ...]. Serve's own template is rendered into FOLDER/haproxy.cfg, as its
+proxy does on a node with prod.yaml's `http_options`, for one application whose gateway replicas listen at the ports
+SERVER. Each is answered by an empty line.
 """
 
+import json
 import os
 import sys
 from pathlib import Path
@@ -13,12 +15,21 @@ from ray.serve._private.haproxy import BackendConfig, HAProxyApi, HAProxyConfig,
 from ray.serve.config import HTTPOptions
 
 from contract.project import PROJECT_FOLDER
+from tests.conftest import free_port
 
 
-def main(folder: Path, port: int, servers: list[int]) -> None:
+def render(folder: Path, port: int, servers: list[int]) -> None:
     content = yaml.safe_load((PROJECT_FOLDER / "serve_configs" / "prod.yaml").read_text())
     options = HTTPOptions(**content["http_options"] | {"host": "127.0.0.1", "port": port})
-    config = HAProxyConfig(http_options=options, socket_path=str(folder / "admin.sock"))
+    config = HAProxyConfig(
+        http_options=options,
+        socket_path=str(folder / "admin.sock"),
+        metrics_socket_path=str(folder / "metrics.sock"),
+        server_state_base=str(folder),
+        server_state_file=str(folder / "server-state"),
+        stats_port=free_port(),
+        metrics_port=free_port(),
+    )
     config.has_received_routes = config.has_received_servers = True
     gateway = BackendConfig(
         name="portico",
@@ -32,4 +43,7 @@ def main(folder: Path, port: int, servers: list[int]) -> None:
 
 if __name__ == "__main__":
     os.umask(0o077)
-    main(Path(sys.argv[1]), int(sys.argv[2]), [int(at) for at in sys.argv[3:]])
+    for line in sys.stdin:
+        folder, port, servers = json.loads(line)
+        render(Path(folder), port, servers)
+        print(flush=True)

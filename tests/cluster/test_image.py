@@ -156,7 +156,7 @@ def test_the_profile_passes_the_start_up_check_of_prod_yaml() -> None:
 
 
 def test_there_is_no_second_copy_of_a_serve_variable() -> None:
-    """Only prod.yaml and the files of a local service name one: the controller's, where Ray starts without the profile."""
+    """Only prod.yaml and a local service's files name one: the controller's, where Ray starts without the profile."""
     reported = profile_variables()
     copies = [path for path in CLUSTER.rglob("*") if path.suffix in (".yaml", ".json", "") and path.is_file()]
     for path in set(copies) - {*SCRIPTS}:

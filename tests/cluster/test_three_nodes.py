@@ -35,13 +35,14 @@ from tests.conftest import entry_of, free_port
 START_SECONDS = 200
 BACK_SECONDS = 90
 PROFILE = str(PROJECT_FOLDER / "cluster" / "with-profile")
-# A node that is gone is noticed in seconds, not in half a minute; and a starved machine answers late.
+# A node that is gone, or half a request, is noticed in seconds; and a starved machine answers late.
 IMPATIENT = {
     "RAY_health_check_period_ms": "500",
     "RAY_health_check_timeout_ms": "5000",
     "RAY_health_check_failure_threshold": "4",
     "RAY_SERVE_PROXY_HEALTH_CHECK_TIMEOUT_S": "120",
     "RAY_DEDUP_LOGS": "0",
+    "PORTICO_HEAD_TIMEOUT_S": "4",
 }
 READY_IN_A_ROW = 8
 HALF_OPEN = 500

@@ -17,8 +17,8 @@ from tests.faults.conftest import FLOOD, GATEWAYS, QUIET, SLOW_PLACES, Gateways,
 CHAT = "/v1/chat/completions"
 BODY: dict[str, Any] = {"model": "slow", "messages": [{"role": "user", "content": "hi"}]}
 FLOOD_FACTOR = 20
-FLOOD_SECONDS = 20
-IDLE_REQUESTS = 5
+FLOOD_SECONDS = 12
+IDLE_REQUESTS = 4
 PAUSE_SECONDS = 1.0  # of the flood after a refusal; the clients run on the same few cores
 STALLED_SECONDS, GROW_SECONDS = 60, 30
 

@@ -77,7 +77,7 @@ def assert_bounded(outcome: Outcome, limit: int) -> None:
 
 async def test_each_key_gets_what_one_exact_bucket_would_give(gateways: Gateways) -> None:
     await load_all(gateways, WARM_UP, share=1, seconds=3)  # first requests open connections
-    outcomes = await load_all(gateways, EXACT, share=1.5, seconds=30)
+    outcomes = await load_all(gateways, EXACT, share=1.5, seconds=18)
     for limit, outcome in zip(LIMITS, outcomes, strict=True):
         assert outcome.others == []
         # Each request was decided somewhere between the two moments.
@@ -93,10 +93,10 @@ async def while_the_store_dies(gateways: Gateways) -> dict[int, list[Outcome]]:
     """What became of keys that stay under their limits and of keys that do not, while the store was killed twice."""
     before = gateways.store()
     loads = asyncio.gather(
-        load_all(gateways, STEADY, share=0.5, seconds=20), load_all(gateways, SPENT, 1.5, seconds=20)
+        load_all(gateways, STEADY, share=0.5, seconds=14), load_all(gateways, SPENT, 1.5, seconds=14)
     )
     for _ in range(2):
-        await asyncio.sleep(6)
+        await asyncio.sleep(4)
         gateways.store().kill()
     outcomes = await loads
     assert gateways.store().pid != before.pid

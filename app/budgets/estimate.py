@@ -22,7 +22,7 @@ class CountedFields(NamedTuple):
 
     prompt: tuple[str, ...]
     limits: tuple[str, ...] = ()  # of the tokens of one choice; none: the answer is no text
-    media: frozenset[str] = frozenset()  # fields of parts that hold an image, audio or video instead of text
+    media: frozenset[str] = frozenset()  # fields of parts that hold an image or audio instead of text
 
 
 class Estimate(NamedTuple):
@@ -116,7 +116,7 @@ def _token_ids(given: Any) -> int:
 
 
 def _texts(node: Any, media: frozenset[str]) -> Iterator[str | None]:
-    """Every text inside a JSON value; None for each image, audio or video, which is in one of the fields `media`."""
+    """Every text inside a JSON value; None for each image or audio, which is in one of the fields `media`."""
     waiting = [node]
     while waiting:
         one = waiting.pop()

@@ -25,7 +25,7 @@ class Limits(Strict):
     """Bounds on one request, and on the bodies of all that are under way."""
 
     max_body_bytes: PositiveInt = Field(
-        32 * 1024 * 1024, description="of a JSON body whose parts hold images, audio or video in base64"
+        32 * 1024 * 1024, description="of a JSON body whose parts hold images or audio in base64"
     )
     max_json_bytes: PositiveInt = Field(4 * 1024 * 1024, description="of a JSON body without that base64")
     max_file_bytes: PositiveInt = Field(25 * 1024 * 1024, description="of a recording to transcribe")
@@ -96,13 +96,13 @@ class InputImages(Strict):
     measure_timeout_s: PositiveFloat = Field(10, description="in which the images of a request are measured")
 
 
-class InputMedia(Strict):
-    """Bounds on the audio, or on the videos, that chat requests bring to models that take them."""
+class InputAudio(Strict):
+    """Bounds on the audio that chat requests bring to models that take it."""
 
     max_per_request: PositiveInt = 8
     max_bytes: PositiveInt = Field(20 * 1024 * 1024, description="of one, decoded from base64")
     max_total_bytes: PositiveInt = Field(24 * 1024 * 1024, description="of all of a request")
-    check_timeout_s: PositiveFloat = Field(10, description="in which those of a request are checked")
+    check_timeout_s: PositiveFloat = Field(10, description="in which all of a request is checked")
 
 
 class KeptImages(Strict):
@@ -167,8 +167,7 @@ class Config(Strict):
     limits: Limits = Limits()
     fairness: Fairness = Fairness()
     input_images: InputImages = InputImages()
-    input_audio: InputMedia = InputMedia()
-    input_videos: InputMedia = InputMedia(max_per_request=2)
+    input_audio: InputAudio = InputAudio()
     kept_images: KeptImages = KeptImages()
     budgets: BudgetSettings = BudgetSettings()
     ingress: Ingress = Ingress()

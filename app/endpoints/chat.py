@@ -11,7 +11,7 @@ from app.endpoints.endpoint import Endpoint, Exchange
 from app.parameters import generation
 from app.parameters.generation import EFFORTS, TOKEN_LIMIT, VERBOSITIES, VLLM
 from app.parameters.kinds import Fixed, Flag, Items, Number, OneOf, Text
-from app.parameters.messages import Messages, check_tool_results, images, media
+from app.parameters.messages import Messages, audio, check_tool_results, images
 from app.parameters.parts import MEDIA_FIELDS
 from app.parameters.row import MODEL, STREAM, USER, Parameter, Table, Treatment, ignored, refused
 from app.parameters.tools import ResponseFormat, ToolChoice, Tools
@@ -177,7 +177,7 @@ CHAT = Endpoint(
     engine_body=engine_body,
     media_field="messages",
     images=images,
-    media=media,
+    audio=audio,
     echoed=("metadata",),
     include_usage=lambda parameters: bool(parameters.get("stream_options", {}).get("include_usage")),
     failure_event=failure_event,

@@ -14,7 +14,7 @@ from app.http.multipart import read_form
 from app.parameters.adjust import Adjusted
 from app.parameters.form_fields import request_of
 from app.parameters.media import media_bytes
-from app.parameters.parts import ImageSlot, MediaSlot
+from app.parameters.parts import AudioSlot, ImageSlot
 from app.parameters.request_bounds import MAX_VALUES, check_bounds
 from app.parameters.row import Table
 from contract import sse
@@ -82,11 +82,11 @@ class Endpoint(Route):
     max_values: int = MAX_VALUES  # in all arrays and objects of a request together
     # (parameters for the engine, model id) -> the engine's body
     engine_body: Callable[[dict[str, Any], str], bytes] = json_body
-    media_field: str | None = None  # whose content parts may hold images, audio or video in base64
+    media_field: str | None = None  # whose content parts may hold images or audio in base64
     # parameters for the engine -> the images in them, which the gateway fetches and measures
     images: Callable[[dict[str, Any]], Iterator[ImageSlot]] = lambda _: iter(())
-    # the same of audio and videos, which are checked
-    media: Callable[[dict[str, Any]], Iterator[MediaSlot]] = lambda _: iter(())
+    # the same of audio, which is checked
+    audio: Callable[[dict[str, Any]], Iterator[AudioSlot]] = lambda _: iter(())
     echoed: tuple[str, ...] = ()  # accepted parameters that the answer repeats
     # parameters of the gateway -> whether the client wants the usage event of a stream
     include_usage: Callable[[dict[str, Any]], bool] = lambda _: False

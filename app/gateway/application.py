@@ -29,8 +29,8 @@ from app.endpoints.routes import (
 )
 from app.gateway.call import Call
 from app.gateway.image_store import ImageStore
+from app.gateway.input_audio import AudioChecks
 from app.gateway.input_images import ImageLoader
-from app.gateway.input_media import MediaChecks
 from app.gateway.streaming import relay_bytes, relay_events
 from app.http.bodies_in_flight import BodiesInFlight
 from app.http.body import ClientGone, Receive, announced_bytes, impatient
@@ -83,7 +83,7 @@ class Gateway:
         self._bodies = bodies
         self._schemas = SchemaChecker()
         self._images = ImageLoader(config.input_images, config.limits.max_body_bytes)
-        self._media = MediaChecks({"audio": config.input_audio, "video": config.input_videos})
+        self._audio = AudioChecks(config.input_audio)
         self._keys = keys
         self._relay = relay
         self._registry = registry
@@ -204,8 +204,8 @@ class Gateway:
             call.clock.pause()
             await self._images.load(images)
             call.clock.resume()
-        if media := list(endpoint.media(adjusted.engine)):
-            await self._media.check(media)
+        if audio := list(endpoint.audio(adjusted.engine)):
+            await self._audio.check(audio)
         exchange = Exchange(record.request_id, model.entry.id, call.headers, adjusted, self._image_store)
         endpoint.before(exchange)
         usage = endpoint.include_usage(adjusted.gateway)

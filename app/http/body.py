@@ -79,7 +79,7 @@ async def read_json(
 ) -> dict[str, Any]:
     """The request in a JSON body, which has at most `max_values` values. Raises ApiError.
 
-    `media_bytes` counts the base64 of images, audio and video in a request, where it may hold any. They come beside
+    `media_bytes` counts the base64 of images and audio in a request, where it may hold any. They come beside
     `max_json_bytes`, within `max_body_bytes`.
     """
     max_json_bytes = min(limits.max_json_bytes, limits.max_body_bytes)
@@ -118,5 +118,5 @@ def _too_large(max_bytes: int) -> ApiError:
 
 
 def _too_much_json(max_bytes: int) -> ApiError:
-    message = f"Beside the base64 of images, audio and video in its content parts, a body may have {max_bytes} bytes."
+    message = f"Beside the base64 of images and audio in its content parts, a body may have {max_bytes} bytes."
     return ApiError("request_too_large", f"{message} Send less text.")

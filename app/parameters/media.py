@@ -1,4 +1,4 @@
-"""The media that a JSON request brings in base64: in the content parts that are images, audio or video."""
+"""The media that a JSON request brings in base64: in the content parts that are images or audio."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -6,7 +6,6 @@ from typing import Any
 # Type of a content part -> where its base64 stands.
 PLACES = {
     "image_url": ("image_url", "url"),
-    "video_url": ("video_url", "url"),
     "input_audio": ("input_audio", "data"),
     "input_image": ("image_url",),
 }

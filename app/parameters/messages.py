@@ -7,8 +7,8 @@ from typing import Any
 from app.parameters.call_arguments import check_arguments
 from app.parameters.kinds import Reading, wrong_type, wrong_value
 from app.parameters.parts import (
+    AudioSlot,
     ImageSlot,
-    MediaSlot,
     PartKind,
     check_content,
     check_image,
@@ -16,7 +16,6 @@ from app.parameters.parts import (
     holder_of,
     legal_types,
     parts_of,
-    split_data_url,
     text_part,
     unsupported_part,
 )
@@ -26,18 +25,10 @@ from contract.profile import Profile
 
 ROLES = ("developer", "system", "user", "assistant", "tool", "function")
 AUDIO_FORMATS = ("wav", "mp3", "flac", "ogg")
-VIDEO_TYPES = {"video/mp4": "mp4", "video/quicktime": "mp4", "video/webm": "webm", "video/x-matroska": "webm"}
 
 
 def _check_image(part: dict[str, Any], place: str) -> None:
     check_image(holder_of(part, "image_url", place), "url", f"{place}.image_url")
-
-
-def _check_video(part: dict[str, Any], place: str) -> None:
-    url = holder_of(part, "video_url", place).get("url")
-    if not isinstance(url, str):
-        raise wrong_type(f"{place}.video_url.url", "a string")
-    split_data_url(url, f"{place}.video_url.url", VIDEO_TYPES)
 
 
 def _check_audio(part: dict[str, Any], place: str) -> None:
@@ -53,7 +44,7 @@ PARTS = {
     "refusal": text_part("refusal"),
     "image_url": PartKind(_check_image, "vision", {"image_url": ("url", "detail")}),
     "input_audio": PartKind(_check_audio, "audio", {"input_audio": ("data", "format")}),
-    "video_url": PartKind(_check_video, "video", {"video_url": ("url",)}),
+    "video_url": unsupported_part("videos are not read. Send some of their pictures."),
     "file": unsupported_part("files are not read. Send their text."),
 }
 
@@ -131,16 +122,13 @@ def images(request: dict[str, Any]) -> Iterator[ImageSlot]:
             yield ImageSlot(part["image_url"], "url", f"messages.{number}.content.{index}.image_url.url")
 
 
-def media(request: dict[str, Any]) -> Iterator[MediaSlot]:
-    """The audio and the videos of a checked request."""
+def audio(request: dict[str, Any]) -> Iterator[AudioSlot]:
+    """The audio of a checked request."""
     for number, message in enumerate(request["messages"]):
         place = f"messages.{number}.content"
         for index, part in parts_of(message.get("content"), "input_audio"):
-            audio = part["input_audio"]
-            yield MediaSlot("audio", audio["format"], audio["data"], f"{place}.{index}.input_audio.data")
-        for index, part in parts_of(message.get("content"), "video_url"):
-            where = f"{place}.{index}.video_url.url"
-            yield MediaSlot("video", *split_data_url(part["video_url"]["url"], where, VIDEO_TYPES), where)
+            held = part["input_audio"]
+            yield AudioSlot(held["format"], held["data"], f"{place}.{index}.input_audio.data")
 
 
 def check_tool_results(legal: dict[str, Any], _: Profile) -> tuple[()]:

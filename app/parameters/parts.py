@@ -10,7 +10,7 @@ from contract.errors import ApiError
 from contract.profile import Profile
 
 DETAILS = ("auto", "low", "high", "original")
-MEDIA_FIELDS = frozenset({"image_url", "input_audio", "video_url", "file_data"})  # of parts that are no text
+MEDIA_FIELDS = frozenset({"image_url", "input_audio", "file_data"})  # of parts that are no text
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,11 +46,10 @@ class ImageSlot:
 
 
 @dataclass(frozen=True, slots=True)
-class MediaSlot:
-    """Audio or a video in a request, in base64."""
+class AudioSlot:
+    """Audio in a request, in base64."""
 
-    medium: str  # audio or video
-    form: str  # wav, mp3, mp4, ...
+    form: str  # wav, mp3, ...
     encoded: str
     place: str  # the `param` of an error
 
@@ -123,16 +122,6 @@ def check_image(holder: dict[str, Any], field: str, place: str) -> None:
     detail = holder.get("detail")
     if detail is not None and detail not in DETAILS:
         raise wrong_value(f"{place}.detail", "one of " + ", ".join(DETAILS))
-
-
-def split_data_url(url: str, place: str, media_types: Mapping[str, str]) -> tuple[str, str]:
-    """The format and the base64 of a `data:` URL of one of `media_types`; nothing is fetched for the client."""
-    head, _, encoded = url.partition(";base64,")
-    form = media_types.get(head.removeprefix("data:").lower()) if head.startswith("data:") and encoded else None
-    if form is None:
-        legal = ", ".join(media_types)
-        raise wrong_value(place, f"a data: URL in base64 of {legal}. Other URLs are not fetched for this type of part")
-    return form, encoded
 
 
 def parts_of(content: Any, kind: str) -> Iterator[tuple[int, dict[str, Any]]]:

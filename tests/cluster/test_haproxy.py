@@ -107,8 +107,9 @@ class Renderer:
 @pytest.fixture(scope="module")
 def render() -> Iterator[Renderer]:
     command = [CLUSTER / "with-profile", sys.executable, "-m", "tests.cluster.rendered_haproxy"]
-    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
-    with subprocess.Popen(command, cwd=PROJECT_FOLDER, text=True, **pipes) as process:
+    with subprocess.Popen(
+        command, cwd=PROJECT_FOLDER, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as process:
         yield Renderer(process)
         process.communicate()
 

@@ -42,7 +42,6 @@ def image() -> str:
 
 IMAGE = image()
 AUDIO = base64.b64encode(b"RIFF    WAVE" + os.urandom(3000)).decode()
-VIDEO = f"data:video/mp4;base64,{base64.b64encode(b'    ftyp' + os.urandom(3000)).decode()}"
 
 
 class Upload:
@@ -202,11 +201,11 @@ class TestBudget:
 
 
 class TestJson:
-    """4 MiB of JSON; the base64 of images, audio and video comes beside them where an endpoint takes such parts."""
+    """4 MiB of JSON; the base64 of images and audio comes beside them where an endpoint takes such parts."""
 
     @pytest.fixture
     async def client(self, make_gateway: Any, registry: Any) -> AsyncGenerator[httpx.AsyncClient]:
-        registry.learn("alpha", replace(PROFILE, capabilities=PROFILE.capabilities | {"vision", "audio", "video"}))
+        registry.learn("alpha", replace(PROFILE, capabilities=PROFILE.capabilities | {"vision", "audio"}))
         gateway = make_gateway(parse_config(config_args(limits={"max_json_bytes": 1000, "max_body_bytes": 9000})))
         async with client_of(gateway) as client:
             yield client
@@ -262,10 +261,6 @@ class TestJson:
                         }
                     ]
                 },
-            ),
-            (
-                CHAT,
-                {"messages": [{"role": "user", "content": [{"type": "video_url", "video_url": {"url": VIDEO}}]}]},
             ),
             ("/v1/responses", {"input": [{"role": "user", "content": [{"type": "input_image", "image_url": IMAGE}]}]}),
             (

@@ -9,14 +9,14 @@ from app.endpoints.chat import CHAT
 from app.endpoints.endpoint import Endpoint
 from app.endpoints.responses import RESPONSES
 from app.parameters.adjust import Adjusted, adjust
-from app.parameters.parts import MediaSlot
+from app.parameters.parts import AudioSlot
 from contract.errors import ApiError
 from contract.profile import Profile
 from tests.sample_images import PNG, data_url
 
 URL = data_url(PNG)
 TEXT_ONLY = Profile(engine="vllm", capabilities=frozenset({"chat"}))
-ABLE = replace(TEXT_ONLY, capabilities=frozenset({"chat", "vision", "audio", "video"}))
+ABLE = replace(TEXT_ONLY, capabilities=frozenset({"chat", "vision", "audio"}))
 AUDIO = {"data": "UklGRg==", "format": "wav"}
 VIDEO = {"url": "data:video/mp4;base64,AAAA"}
 UNKNOWN = {"uuid": "of-the-engine-s-cache", "cache_control": {"type": "ephemeral"}, "fps": 1000}
@@ -40,7 +40,6 @@ def names(adjusted: Adjusted) -> list[str]:
     [
         ({"type": "image_url", "image_url": {"url": URL, "detail": "low"}}, "image_url"),
         ({"type": "input_audio", "input_audio": AUDIO}, "input_audio"),
-        ({"type": "video_url", "video_url": VIDEO}, "video_url"),
     ],
 )
 def test_unknown_fields_of_a_holder_never_reach_the_engine(part: dict[str, Any], holder: str) -> None:
@@ -83,7 +82,6 @@ def test_strict_params_names_an_unknown_field() -> None:
         (chat, {"type": "input_audio", "input_audio": AUDIO}, "audio"),
         (chat, {"type": "input_audio", "input_audio": {"data": "", "format": "pcm16"}}, "audio"),
         (chat, {"type": "input_audio"}, "audio"),
-        (chat, {"type": "video_url", "video_url": VIDEO}, "video"),
         (chat, {"type": "image_url", "image_url": {"url": URL}}, "vision"),
         (response, {"type": "input_audio", "input_audio": AUDIO}, "audio"),
         (response, {"type": "input_image", "image_url": URL}, "vision"),
@@ -101,6 +99,8 @@ def test_a_model_without_the_capability_refuses_it_by_name(ask: Any, part: dict[
     [
         (chat, {"type": "file", "file": {"file_data": "data:application/pdf;base64,AAAA"}}, "files are not read"),
         (response, {"type": "input_file", "file_data": "AAAA"}, "files are not read"),
+        (chat, {"type": "video_url", "video_url": VIDEO}, "videos are not read"),
+        (chat, {"type": "video_url", "video_url": {"url": "https://example.org/a.mp4"}}, "videos are not read"),
         (response, {"type": "input_audio", "input_audio": AUDIO}, "/v1/chat/completions"),
     ],
 )
@@ -111,9 +111,10 @@ def test_parts_that_no_model_takes_are_refused_by_name(ask: Any, part: dict[str,
 
 
 def test_the_error_of_an_unknown_type_names_the_legal_ones() -> None:
-    with pytest.raises(ApiError, match="one of text, refusal, image_url, input_audio, video_url") as caught:
+    with pytest.raises(ApiError, match="one of text, refusal, image_url, input_audio") as caught:
         chat({"type": "hologram"})
     assert "file" not in caught.value.message
+    assert "video" not in caught.value.message
     (row,) = [row for row in CHAT.table.rows if row.name == "messages"]
     assert "file" not in str(row.kind.schema())
 
@@ -136,31 +137,18 @@ def test_audio_of_a_wrong_shape(holder: Any, code: str, param: str) -> None:
     assert caught.value.param == f"messages.0.content.0.{param}"
 
 
-@pytest.mark.parametrize(
-    "url",
-    ["https://example.org/a.mp4", "file:///etc/passwd", "data:video/mp4,AAAA", "data:video/mp4;base64,",
-     "data:video/jpeg;base64,AAAA", "data:image/gif;base64,AAAA", "data:application/x-mpegurl;base64,AAAA", "data:", 7],
-)  # fmt: skip
-def test_a_video_is_a_data_url_of_a_known_type(url: Any) -> None:
-    with pytest.raises(ApiError) as caught:
-        chat({"type": "video_url", "video_url": {"url": url}})
-    assert (caught.value.status, caught.value.param) == (400, "messages.0.content.0.video_url.url")
-
-
-def test_audio_and_videos_are_found_where_they_are() -> None:
+def test_audio_is_found_where_it_is() -> None:
     content = [
         {"type": "text", "text": "hi"},
         {"type": "input_audio", "input_audio": AUDIO},
-        {"type": "video_url", "video_url": VIDEO},
     ]
     request = {"messages": [{"role": "system", "content": "hi"}, {"role": "user", "content": content}]}
     legal = adjust(CHAT.table, request, ABLE).engine
-    assert list(CHAT.media(legal)) == [
-        MediaSlot("audio", "wav", "UklGRg==", "messages.1.content.1.input_audio.data"),
-        MediaSlot("video", "mp4", "AAAA", "messages.1.content.2.video_url.url"),
+    assert list(CHAT.audio(legal)) == [
+        AudioSlot("wav", "UklGRg==", "messages.1.content.1.input_audio.data"),
     ]
 
 
 @pytest.mark.parametrize("endpoint", [CHAT, RESPONSES], ids=["chat", "responses"])
-def test_texts_have_no_media(endpoint: Endpoint) -> None:
-    assert list(endpoint.media(endpoint.example)) == []
+def test_texts_have_no_audio(endpoint: Endpoint) -> None:
+    assert list(endpoint.audio(endpoint.example)) == []

@@ -1,4 +1,4 @@
-"""Audio and videos of chat before any engine sees them: how many, how large, and whether they are what they say."""
+"""Audio of chat before any engine sees it: how much, how large, and whether it is what it says."""
 
 import base64
 import threading
@@ -8,11 +8,11 @@ from typing import Any
 import httpx
 import pytest
 
-from app.config.service import InputMedia
-from app.gateway import input_media
-from app.gateway.input_media import MediaChecks
+from app.config.service import InputAudio
+from app.gateway import input_audio
+from app.gateway.input_audio import AudioChecks
 from app.keys import LOCAL_KEY
-from app.parameters.parts import MediaSlot
+from app.parameters.parts import AudioSlot
 from app.upstream.registry import Registry
 from contract.errors import ApiError
 from tests.recordings import PLAYLIST, encoded, voice
@@ -21,14 +21,12 @@ from tests.unit.conftest import PROFILE
 BOUNDS = {"max_per_request": 3, "max_bytes": 60_000, "max_total_bytes": 100_000}
 VOICE = voice(1)
 WAV = encoded(VOICE, "wav")
-MP4 = encoded(VOICE, "m4a")
 
 
-async def check(*contents: bytes | str, medium: str = "audio", form: str = "wav", **bounds: Any) -> None:
+async def check(*contents: bytes | str, form: str = "wav", **bounds: Any) -> None:
     texts = [one if isinstance(one, str) else base64.b64encode(one).decode() for one in contents]
-    slots = [MediaSlot(medium, form, text, f"parts.{index}") for index, text in enumerate(texts)]
-    its = InputMedia.model_validate(BOUNDS | bounds)
-    await MediaChecks({"audio": its, "video": its}).check(slots)
+    slots = [AudioSlot(form, text, f"parts.{index}") for index, text in enumerate(texts)]
+    await AudioChecks(InputAudio.model_validate(BOUNDS | bounds)).check(slots)
 
 
 async def fault(*contents: bytes | str, **more: Any) -> ApiError:
@@ -42,10 +40,8 @@ async def test_audio_of_every_format_is_legal(form: str) -> None:
     await check(encoded(VOICE, form), form=form)
 
 
-async def test_ogg_and_videos_are_legal() -> None:
+async def test_ogg_is_legal() -> None:
     await check(encoded(VOICE, "opus"), form="ogg")
-    await check(MP4, medium="video", form="mp4")
-    await check(encoded(VOICE, "webm"), medium="video", form="webm")
 
 
 async def test_too_many_parts() -> None:
@@ -81,15 +77,9 @@ async def test_what_is_no_audio_of_its_format(text: Any) -> None:
     assert (error.status, error.code, error.param) == (422, "invalid_audio", "parts.0")
 
 
-@pytest.mark.parametrize("content", [b"", PLAYLIST, WAV, b"GIF89a"])
-async def test_what_is_no_video_of_its_format(content: bytes) -> None:
-    error = await fault(content, medium="video", form="mp4")
-    assert (error.status, error.code, error.param) == (400, "invalid_value", "parts.0")
-
-
 async def test_the_check_has_a_time_limit(monkeypatch: pytest.MonkeyPatch) -> None:
     released = threading.Event()
-    monkeypatch.setattr(input_media, "_check_contents", lambda _: released.wait(60))
+    monkeypatch.setattr(input_audio, "_check_contents", lambda _: released.wait(60))
     error = await fault(WAV, check_timeout_s=0.1)
     released.set()
     assert (error.status, error.code) == (503, "overloaded")

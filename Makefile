@@ -1,5 +1,5 @@
 # make serve, make test, make lint and make check are for everybody; make test-long is for whoever changes what finds
-# hung engines, make lock for whoever changes a dependency.
+# hung engines, or speculation, make lock for whoever changes a dependency.
 
 PYTHON ?= python3
 VENV := .venv
@@ -20,7 +20,7 @@ TESTED := $(VENV)/models $(VENV)/test-models $(VENV)/dev $(VENV)/vision $(VENV)/
 test: $(TESTED)
 	$(BIN)/python -m pytest
 
-# What takes minutes: engines and replicas that stop and do not die.
+# What takes minutes: engines and replicas that stop and do not die, `tune` that is stopped, speculation by n-grams.
 test-long: $(TESTED)
 	$(BIN)/python -m pytest -m long
 

@@ -18,19 +18,20 @@ from contract.speculation import from_wire
 DRAFT = "./local_models/pocket-draft"
 BLOCK = f"{{method: draft_model, model: {DRAFT}, num_speculative_tokens: 3}}"
 START_SECONDS = 120
-
+PROMPTS = (
+    '{"prompt": "The quick brown fox", "temperature": 0}\n'
+    '{"messages": [{"role": "user", "content": "A gateway"}], "temperature": 0, "max_tokens": 24}\n'
+)
 
 Process = subprocess.Popen[str]
 
 
 @dataclass
 class Runs:
-    """Runs of the command, all at once: an engine starts on one core, and there are several."""
+    """Runs of the command, both at once: an engine starts on one core, and there are several."""
 
     folder: Path
     measuring: Process
-    interrupted: Process
-    killed: Process
     too_long: Process
 
 
@@ -38,13 +39,10 @@ class Runs:
 def runs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Runs]:
     folder = tmp_path_factory.mktemp("tune")
     prompts, too_long = folder / "prompts.jsonl", folder / "too_long.jsonl"
-    prompts.write_text(
-        '{"prompt": "The quick brown fox", "temperature": 0}\n'
-        '{"messages": [{"role": "user", "content": "A gateway"}], "temperature": 0, "max_tokens": 24}\n'
-    )
-    too_long.write_text(prompts.read_text() + '{"prompt": "' + "fox " * 3000 + '"}\n')
+    prompts.write_text(PROMPTS)
+    too_long.write_text(PROMPTS + '{"prompt": "' + "fox " * 3000 + '"}\n')
     files = ("--output", str(folder / "block.yaml"), "--svg", str(folder / "chart.svg"))
-    running = [start(prompts, *files), start(prompts), start(prompts), start(too_long)]
+    running = [start(prompts, *files), start(too_long)]
     try:
         yield Runs(folder, *running)
     finally:
@@ -72,15 +70,21 @@ def wait_for_engine(process: Process) -> list[psutil.Process]:
     raise TimeoutError("the measuring process did not start an engine")
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGKILL], ids=["Ctrl-C", "a kill"])
-def test_when_it_is_stopped_no_engine_is_left(runs: Runs, number: signal.Signals) -> None:
-    process = runs.interrupted if number is signal.SIGINT else runs.killed
-    started = wait_for_engine(process)
-    process.send_signal(number)
-    if number is signal.SIGINT:
-        assert process.wait(30) == 130
-    _, alive = psutil.wait_procs(started, timeout=30)
-    assert [process.name() for process in alive] == []
+def test_when_it_is_stopped_no_engine_is_left(tmp_path: Path, number: signal.Signals) -> None:
+    prompts = tmp_path / "prompts.jsonl"
+    prompts.write_text(PROMPTS)
+    with start(prompts) as process:
+        try:
+            started = wait_for_engine(process)
+            process.send_signal(number)
+            if number is signal.SIGINT:
+                assert process.wait(30) == 130
+            _, alive = psutil.wait_procs(started, timeout=30)
+            assert [one.name() for one in alive] == []
+        finally:
+            process.kill()
 
 
 def test_a_prompt_that_the_model_cannot_take_is_reported_with_its_line(runs: Runs) -> None:

@@ -1,5 +1,5 @@
 # make serve, make test, make lint and make check are for everybody; make test-long is for whoever changes what finds
-# hung engines, or speculation, make lock for whoever changes a dependency.
+# hung engines, speculation or `tune`, make lock for whoever changes a dependency.
 
 PYTHON ?= python3
 VENV := .venv

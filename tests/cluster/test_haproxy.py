@@ -106,7 +106,7 @@ class Renderer:
 
 @pytest.fixture(scope="module")
 def render() -> Iterator[Renderer]:
-    command = [CLUSTER / "with-profile", sys.executable, "-m", "tests.cluster.rendered_haproxy"]
+    command: list[str | Path] = [CLUSTER / "with-profile", sys.executable, "-m", "tests.cluster.rendered_haproxy"]
     with subprocess.Popen(
         command, cwd=PROJECT_FOLDER, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
     ) as process:

@@ -97,6 +97,21 @@ async def test_code_in_a_model_s_folder_is_run_where_its_entry_allows_it(tmp_pat
     assert ran.exists()
 
 
+async def test_code_in_a_pipeline_s_folder_is_run_where_its_entry_allows_it(tmp_path: Path) -> None:
+    case, ran = CASES[1], tmp_path / "ran"
+    folder = copied(case, tmp_path)
+    code = f"import pathlib\nfrom diffusers import StableDiffusionPipeline\npathlib.Path({str(ran)!r}).touch()\n"
+    (folder / "authored.py").write_text(code + "class Authored(StableDiffusionPipeline):\n    pass\n")
+    index = json.loads((folder / "model_index.json").read_text())
+    (folder / "model_index.json").write_text(json.dumps(index | {"_class_name": ["authored", "Authored"]}))
+    with pytest.raises(ValueError, match="trust_remote_code") as caught:
+        await started(case.engine, case.task, str(folder), case.engine_kwargs)
+    assert "`allow: [custom_code]`" in caught.value.__notes__[0]
+    assert not ran.exists()
+    (await started(case.engine, case.task, str(folder), case.engine_kwargs, allow=("custom_code",))).close()
+    assert ran.exists()
+
+
 async def test_a_pickle_that_an_index_of_safetensors_names_is_not_read(tmp_path: Path) -> None:
     """As an author would who wants it read: the library goes by the name of the index."""
     case = CASES[2]

@@ -352,6 +352,7 @@ def test_greedy_choices_are_one() -> None:
         ({"modalities": ["text", "audio"]}, "modalities"),
         ({"chat_template_kwargs": {"tools": []}}, "chat_template_kwargs"),
         ({"metadata": {"k" * 65: "v"}}, "metadata"),
+        ({"metadata": {"k": "v" * 513}}, "metadata"),
         ({"metadata": {str(n): "v" for n in range(17)}}, "metadata"),
     ],
 )

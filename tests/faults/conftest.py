@@ -1,5 +1,6 @@
 """Three ingress replicas before stand-in models, for the tests that need no engine: see three_gateways.py."""
 
+import asyncio
 import json
 import os
 import shutil
@@ -25,6 +26,7 @@ GATEWAYS = 3
 SLOW_PLACES, SLOW_QUEUE = 6, 34  # of the model `slow`: in its replica, and in each of the three gateways
 STORE = "ray::BudgetStoreActor"
 START_SECONDS = 120
+STORE_SECONDS = 30
 SETTINGS = {
     "RAY_USAGE_STATS_ENABLED": "0",
     "RAY_SERVE_HTTP_PROXY_CALLBACK_IMPORT_PATH": "app.edge:middlewares",
@@ -81,10 +83,21 @@ class Gateways:
     def url(self) -> str:
         return f"http://127.0.0.1:{self.port}"
 
-    def store(self) -> psutil.Process:
-        found = [p for p in self.process.children(recursive=True) if " ".join(p.cmdline()).startswith(STORE)]
-        assert len(found) == 1
-        return found[0]
+    async def store(self) -> psutil.Process:
+        """The process of the budget store; one that was killed comes back by itself."""
+        async with asyncio.timeout(STORE_SECONDS):
+            while True:
+                found = [p for p in self.process.children(recursive=True) if _command_of(p).startswith(STORE)]
+                if len(found) == 1:
+                    return found[0]
+                await asyncio.sleep(0.2)
+
+
+def _command_of(process: psutil.Process) -> str:
+    try:
+        return " ".join(process.cmdline())
+    except psutil.Error:  # it has ended
+        return ""
 
 
 @pytest.fixture(scope="package")

@@ -91,15 +91,15 @@ async def test_each_key_gets_what_one_exact_bucket_would_give(gateways: Gateways
 @pytest.fixture(scope="module")
 async def while_the_store_dies(gateways: Gateways) -> dict[int, list[Outcome]]:
     """What became of keys that stay under their limits and of keys that do not, while the store was killed twice."""
-    before = gateways.store()
+    before = await gateways.store()
     loads = asyncio.gather(
         load_all(gateways, STEADY, share=0.5, seconds=14), load_all(gateways, SPENT, 1.5, seconds=14)
     )
     for _ in range(2):
         await asyncio.sleep(4)
-        gateways.store().kill()
+        (await gateways.store()).kill()
     outcomes = await loads
-    assert gateways.store().pid != before.pid
+    assert (await gateways.store()).pid != before.pid
     return dict(zip((STEADY, SPENT), outcomes, strict=True))
 
 

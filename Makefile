@@ -29,7 +29,7 @@ test: $(TESTED)
 	$(BIN)/python -m pytest
 
 # What takes minutes: engines and replicas that stop and do not die.
-test-long: $(TESTED)
+test-long: $(TESTED) $(VENV)/kokoro-ja
 	$(BIN)/python -m pytest -m long
 
 # The form of the code, its faults, its types, and which module may import which.
@@ -51,8 +51,13 @@ $(VENV)/models: $(wildcard local_models/*.py local_models/*.jinja) $(VENV)/servi
 	$(BIN)/python -m local_models local tiny
 	@touch $@
 
-$(VENV)/test-models: $(wildcard local_models/*.py) $(VENV)/service
-	$(BIN)/python -m local_models pocket-flux pocket-checker pocket-vits pocket-bark
+$(VENV)/test-models: $(wildcard local_models/*.py) $(VENV)/dev
+	$(BIN)/python -m local_models pocket-flux pocket-checker pocket-vits pocket-bark pocket-piper pocket-kokoro piper-joe
+	@touch $@
+
+# A real Kokoro, 66 MB to download.
+$(VENV)/kokoro-ja: local_models/voice_sources.py $(VENV)/service
+	$(BIN)/python -m local_models kokoro-ja
 	@touch $@
 
 $(VENV)/dev: locks/dev.txt $(VENV)/service

@@ -16,10 +16,12 @@ from local_models.embed import make_embedding_model
 from local_models.fetch import Fetcher, FetchError, progress_bars
 from local_models.fetched import fetch_missing
 from local_models.image import make_flux, make_stable_diffusion
+from local_models.onnx_speech import make_kokoro_model, make_piper_voices
 from local_models.qwen_tts import make_qwen_tts_model
 from local_models.sources import FETCHED
 from local_models.speech import make_bark_model, make_vits_model
 from local_models.vision import make_vision_model
+from local_models.voice_sources import VOICES
 from local_models.whisper import make_whisper_model
 from local_models.xtts import make_xtts_model
 
@@ -32,12 +34,15 @@ MAKERS: dict[str, Callable[[Path], None]] = {
     "pocket-embed": make_embedding_model,
     "pocket-flux": make_flux,
     "pocket-image": make_stable_diffusion,
+    "pocket-kokoro": make_kokoro_model,
+    "pocket-piper": make_piper_voices,
     "pocket-qwen-tts": make_qwen_tts_model,
     "pocket-vision": make_vision_model,
     "pocket-vits": make_vits_model,
     "pocket-whisper": make_whisper_model,
     "pocket-xtts": make_xtts_model,
 }
+FETCHABLE = FETCHED | VOICES
 GROUPS = {
     "local": tuple(FETCHED),
     # and the draft model of its chat model
@@ -47,11 +52,11 @@ GROUPS = {
 
 def main(arguments: list[str]) -> int:
     names = [name for argument in arguments or ["local"] for name in GROUPS.get(argument, (argument,))]
-    unknown = [name for name in names if name not in MAKERS and name not in FETCHED]
+    unknown = [name for name in names if name not in MAKERS and name not in FETCHABLE]
     if unknown:
         print(
             f"There is no model {', '.join(unknown)} here. Groups: {', '.join(GROUPS)}. "
-            f"Models: {', '.join([*FETCHED, *MAKERS])}.",
+            f"Models: {', '.join([*FETCHABLE, *MAKERS])}.",
             file=sys.stderr,
         )
         return 2
@@ -61,7 +66,7 @@ def main(arguments: list[str]) -> int:
                 make(name)
         with progress_bars() as progress:
             fetcher = Fetcher(FOLDER / "downloads", FOLDER / "offline", progress)
-            fetch_missing([FETCHED[name] for name in names if name in FETCHED], FOLDER, fetcher)
+            fetch_missing([FETCHABLE[name] for name in names if name in FETCHABLE], FOLDER, fetcher)
     except FetchError as error:
         print(f"\n{error}", file=sys.stderr)
         return 1

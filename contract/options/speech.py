@@ -148,7 +148,7 @@ class KokoroOptions(OnnxSpeechOptions):
     )
     file: str | None = Field(
         None,
-        pattern=r"^(?!.*\.\.)[^/].*\.onnx$",
+        pattern=r"^(\w[\w.-]*/)*\w[\w.-]*\.onnx$",
         description="the model's file in its folder, such as onnx/model_quantized.onnx; left out: onnx/model.onnx, or "
         "the only one",
     )

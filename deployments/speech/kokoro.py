@@ -58,7 +58,9 @@ class KokoroSynthesizer(Synthesizer):
             raise VoiceError(f"{model.source} holds no voices of Kokoro: voices/NAME.bin, or an archive voices*.npz")
         named = options.voices or {name: name for name in styles if options.language or name[:1] not in UNREADABLE}
         if not named:
-            raise VoiceError(f"voices: all of {model.source} are Japanese or Chinese. {_unreadable(next(iter(styles)))}")
+            raise VoiceError(
+                f"voices: all of {model.source} are Japanese or Chinese. {_unreadable(next(iter(styles)))}"
+            )
         self._voices = {
             voice: KokoroVoice(rows, options.language or _language(named[voice]))
             for voice, rows in chosen(named, styles, "voice").items()

@@ -11,8 +11,8 @@ from deployments.speech.synthesizer import PackagesError
 
 CPU, CUDA = "CPUExecutionProvider", "CUDAExecutionProvider"
 NO_CUDA = (
-    "device: {device}: the installed ONNX Runtime {why}. Install locks/onnxruntime-gpu.txt in a folder and name it under "
-    "`packages` of the model's entry, see docs/speech.md; or write `device: cpu`"
+    "device: {device}: the installed ONNX Runtime {why}. Install locks/onnxruntime-gpu.txt in a folder and name it "
+    "under `packages` of the model's entry, see docs/speech.md; or write `device: cpu`"
 )
 ERRORS_ONLY = 3
 NUMBERS: dict[str, type[np.generic]] = {

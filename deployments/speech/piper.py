@@ -169,7 +169,9 @@ def _one_rate(voices: dict[Path, PiperVoice]) -> int:
     rates = {voice.sample_rate for voice in voices.values()}
     if len(rates) > 1:
         of_each = ", ".join(f"{file.stem} has {voice.sample_rate}" for file, voice in voices.items())
-        raise VoiceError(f"voices: {of_each} Hz; the voices of one entry need one sample rate, so make an entry for each")
+        raise VoiceError(
+            f"voices: {of_each} Hz; the voices of one entry need one sample rate, so make an entry for each"
+        )
     return rates.pop()
 
 

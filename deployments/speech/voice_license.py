@@ -6,7 +6,7 @@ from pathlib import Path
 
 CARD = "MODEL_CARD"
 UNKNOWN = "unknown"
-NAMED = re.compile(r"^\W*licen[cs]e\W*:\s*(\S.*?)\s*$", re.IGNORECASE | re.MULTILINE)
+NAMED = re.compile(r"^\W*licen[cs]e\W*:[^\S\n]*(\S.*?)\s*$", re.IGNORECASE | re.MULTILINE)
 # Those that permit any use. Compared without case, blanks and punctuation.
 FREE = re.compile(
     r"(creativecommons)?(cc0|publicdomain|mit|apache|bsd|unlicense|cc?by(sa)?\d|ccattribution|attribution)"
@@ -26,12 +26,12 @@ def license_of(voice: Path, *, alone: bool) -> str:
     return named[1] if named else UNKNOWN
 
 
-def is_free(license: str) -> bool:  # noqa: A002 - the word for it
+def is_free(license: str) -> bool:
     """Whether it is one of those that permit any use, commerce included."""
     return FREE.fullmatch(re.sub(r"[\W_]", "", license.lower())) is not None
 
 
-def check_accepted(voice: str, license: str, accepted: Collection[str]) -> None:  # noqa: A002
+def check_accepted(voice: str, license: str, accepted: Collection[str]) -> None:
     """Raises LicenseError."""
     if is_free(license) or license.casefold() in {one.casefold() for one in accepted}:
         return

@@ -121,6 +121,7 @@ lock: $(VENV)/torch
 	$(COMPILE) --no-deps locks/vision-cpu.in -o locks/vision-cpu.txt
 	$(COMPILE) --no-deps locks/xtts.in -o locks/xtts.txt
 	$(COMPILE) --no-deps locks/qwen-tts.in -o locks/qwen-tts.txt
+	$(COMPILE) --no-deps locks/onnxruntime-gpu.in -o locks/onnxruntime-gpu.txt
 	$(COMPILE) locks/clients.in -o locks/clients.txt
 	$(COMPILE) locks/dev.in -o locks/dev.txt
 	$(COMPILE) locks/uv.in -o locks/uv.txt

@@ -15,6 +15,9 @@ NO_CUDA = (
     "under `packages` of the model's entry, see docs/speech.md; or write `device: cpu`"
 )
 ERRORS_ONLY = 3
+# No search for the fastest convolution at each new length of a sentence, and no more memory than is asked for: a GPU is
+# shared.
+CUDA_OPTIONS = {"cudnn_conv_algo_search": "HEURISTIC", "arena_extend_strategy": "kSameAsRequested"}
 NUMBERS: dict[str, type[np.generic]] = {
     "tensor(float)": np.float32,
     "tensor(float16)": np.float16,
@@ -68,7 +71,7 @@ def _providers(device: str | None) -> list[Any]:
     import torch  # noqa: F401 - brings the libraries of CUDA, which ONNX Runtime has not
 
     number = (device or "").partition(":")[2]
-    return [(CUDA, {"device_id": number or "0"}), CPU]
+    return [(CUDA, CUDA_OPTIONS | {"device_id": number or "0"}), CPU]
 
 
 def _threads() -> int:

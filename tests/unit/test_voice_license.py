@@ -22,8 +22,8 @@ def test_what_permits_any_use_is_free(license_: str) -> None:
 @pytest.mark.parametrize(
     "license_",
     ["CC BY-NC 4.0", "cc-by-nc-sa-4.0", "CC BY-NC-SA", "CC BY-ND 4.0", "Research only", "Unknown", UNKNOWN, "None",
-     "Custom", "See URL", "Blizzard 2013", "https://creativecommons.org/licenses/by/4.0/", "MIT, non-commercial", "LGPL",
-     "AGPL", "Attribution-NonCommercial 4.0 International", ""],
+     "Custom", "See URL", "Blizzard 2013", "https://creativecommons.org/licenses/by/4.0/", "MIT, non-commercial",
+     "LGPL", "AGPL", "Attribution-NonCommercial 4.0 International", ""],
 )  # fmt: skip
 def test_what_does_not_or_is_not_known_to_is_not(license_: str) -> None:
     assert not is_free(license_)

@@ -44,7 +44,8 @@ def _f16(blocks: NDArray[np.uint8]) -> NDArray[np.float32]:
 def _q8_0(blocks: NDArray[np.uint8]) -> NDArray[np.float32]:
     """A scale, then 32 signed bytes."""
     scale = _f16(np.ascontiguousarray(blocks[:, :2]))
-    return scale * blocks[:, 2:].view(np.int8).astype(np.float32)
+    steps = blocks[:, 2:].view(np.int8).astype(np.float32)
+    return steps * scale
 
 
 def _q4_1(blocks: NDArray[np.uint8]) -> NDArray[np.float32]:

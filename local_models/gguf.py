@@ -52,7 +52,8 @@ def _q4_1(blocks: NDArray[np.uint8]) -> NDArray[np.float32]:
     """A scale and a minimum, then 32 halves of bytes: the low ones of all 16 bytes first."""
     scale, minimum = np.split(_f16(np.ascontiguousarray(blocks[:, :4])), 2, axis=1)
     steps = np.concatenate([blocks[:, 4:] & 15, blocks[:, 4:] >> 4], axis=1)
-    return steps.astype(np.float32) * scale + minimum
+    weights: NDArray[np.float32] = steps.astype(np.float32) * scale + minimum
+    return weights
 
 
 KINDS = {

@@ -34,7 +34,7 @@ class Question(NamedTuple):
     arguments: Arguments = MappingProxyType({})
 
 
-def tool(name: str, description: str, **properties: dict[str, Any]) -> dict[str, Any]:
+def tool(name: str, description: str, /, **properties: dict[str, Any]) -> dict[str, Any]:
     """A function of which every argument is required."""
     parameters = {"type": "object", "properties": properties, "required": list(properties)}
     return {"type": "function", "function": {"name": name, "description": description, "parameters": parameters}}

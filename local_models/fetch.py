@@ -134,18 +134,26 @@ class Fetcher:
 
     def _get_wheel(self, wheel: Wheel) -> Path:
         by_hand, target = self._offline / wheel.filename, self.downloads / wheel.filename
+        if target.exists() and sha256_of(target) == wheel.sha256:
+            return target
+        if by_hand.exists():
+            found = sha256_of(by_hand)
+            if found == wheel.sha256:
+                return by_hand
+            self.say(f"{by_hand} has the wrong SHA-256, {found}; expected {wheel.sha256}. It is not used.")
         reasons = []
-        for path in filter(Path.exists, (by_hand, target)):
-            if sha256_of(path) == wheel.sha256:
-                return path
-            reasons.append(f"{path} has the wrong SHA-256, {sha256_of(path)}; expected {wheel.sha256}")
         for place in self._index.places:
             try:
                 url = self._index.find(wheel, place)
+            except Unavailable as error:
+                reasons.append(f"{place}: {error}")
+                continue
+            try:
                 with self._bar(str(wheel), wheel.size) as report:
                     Download(self._index.client, url, wheel.size, wheel.sha256, report).into(target)
             except Unavailable as error:
                 reasons.append(f"{place}: {error}")
+                self.say(f"{wheel}: {place}: {error}")
             else:
                 return target
         raise Unavailable(*reasons or ("pip is configured to look nowhere",))

@@ -11,8 +11,8 @@ from deployments.speech.synthesizer import PackagesError
 
 CPU, CUDA = "CPUExecutionProvider", "CUDAExecutionProvider"
 CPU_BUILD = (
-    "device: {}: the installed ONNX Runtime runs on CPUs only. Install locks/onnxruntime-gpu.txt in a folder and name it "
-    "under `packages` of the model's entry, see docs/speech.md; or write `device: cpu`"
+    "device: {}: the installed ONNX Runtime runs on CPUs only. Install locks/onnxruntime-gpu.txt in a folder and name "
+    "it under `packages` of the model's entry, see docs/speech.md; or write `device: cpu`"
 )
 NO_GPU = (
     "device: {}: ONNX Runtime cannot use that GPU; its lines before this one say why. It needs a GPU and the libraries "

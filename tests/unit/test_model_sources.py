@@ -1,4 +1,4 @@
-"""The models of local.yaml, and the voices of the tests: pinned, from at least one source, with a licence that is named."""
+"""Models that are fetched: pinned, from at least one source, with a licence that is named."""
 
 import re
 

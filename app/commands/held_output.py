@@ -1,6 +1,6 @@
-"""What a service prints while it starts, held back from a terminal: `serve` says there itself what it waits for.
+"""What a service prints while it starts and stops, held back from a terminal: `serve` says there itself how far it is.
 
-It is shown where the start fails. After the start, everything is shown as it comes.
+It is shown where the start fails. While the service runs, everything is shown as it comes.
 """
 
 import sys
@@ -9,7 +9,7 @@ from typing import IO, BinaryIO
 
 
 class HeldOutput:
-    """Copies lines of `source` to `target` once `release` or `discard` was called, and keeps them until then."""
+    """Copies lines of `source` to `target`, or holds them: at first it holds them."""
 
     def __init__(self, source: IO[bytes], target: BinaryIO | None = None) -> None:
         self._source = source
@@ -30,6 +30,11 @@ class HeldOutput:
         """Forget what was held, and from now on show each line."""
         with self._lock:
             self._held = None
+
+    def hold(self) -> None:
+        """Show nothing from now on."""
+        with self._lock:
+            self._held = []
 
     def join(self, timeout_s: float) -> None:
         """Wait until the source has ended and all of it has been copied."""

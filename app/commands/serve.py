@@ -59,6 +59,8 @@ def serve(path: Path) -> int:
             print(banner(config, host, port), flush=True)
         return child.wait()
     except KeyboardInterrupt:
+        if output:
+            output.hold()
         print("\nStopping ...", flush=True)
         _stop(child)
         return 0

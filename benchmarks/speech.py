@@ -1,9 +1,10 @@
 """How soon a voice is heard: python -m benchmarks.speech [ENGINE ...]
 
 Serves each engine alone and asks for 500 characters as mp3, one request after the other: the time to the first byte of
-audio, and to the last. eSpeak NG is the real one. VITS has the size of MMS-TTS; Bark, XTTS and Qwen3-TTS are the small
-ones of the tests. All four have random weights: the first byte against the whole means something, one engine against
-another does not. Writes benchmarks/speech.csv.
+audio, and to the last. eSpeak NG, Piper and Kokoro are real voices; `python -m local_models piper-joe kokoro-ja` fetches
+the two. VITS has the size of MMS-TTS; Bark, XTTS and Qwen3-TTS are the small ones of the tests. These four have random
+weights: the first byte against the whole means something, one engine against another does not. Writes
+benchmarks/speech.csv; rows of engines that are not named stay.
 """
 
 import argparse
@@ -37,6 +38,8 @@ STAND_IN = "./tests/cpu_torchaudio"
 # engine -> what of its entry is particular to it
 ENTRIES: dict[str, dict[str, Any]] = {
     "espeak-ng": {},
+    "piper": {"source": "./local_models/piper-joe", "engine_kwargs": {"device": "cpu"}},
+    "kokoro": {"source": "./local_models/kokoro-ja", "engine_kwargs": {"device": "cpu", "language": "en-us"}},
     "vits": {"engine_kwargs": {"device": "cpu"}},
     "bark": {"source": "./local_models/pocket-bark", "engine_kwargs": {"device": "cpu"}},
     "xtts": {
@@ -51,7 +54,12 @@ ENTRIES: dict[str, dict[str, Any]] = {
         "engine_kwargs": {"device": "cpu", "max_new_tokens": 6},
     },
 }
-WEIGHTS = {"espeak-ng": "rules", "vits": "random, size of MMS-TTS"}
+WEIGHTS = {
+    "espeak-ng": "rules",
+    "piper": "en_US-joe-medium",
+    "kokoro": "Kokoro-82M int8",
+    "vits": "random, size of MMS-TTS",
+}
 
 
 def one_request(client: httpx.Client) -> tuple[float, float, bytes]:
@@ -102,7 +110,9 @@ def main() -> None:
         "whole_p50_s",
         "first_percent",
     ]
-    rows = [measure(engine, options.rounds) for engine in options.engines or ENTRIES]
+    found = {row[0]: row for row in csv.reader(CSV.read_text().splitlines()[1:])}
+    found |= {engine: measure(engine, options.rounds) for engine in options.engines or ENTRIES}
+    rows = [found[engine] for engine in ENTRIES if engine in found]
     with CSV.open("w", newline="") as file:
         csv.writer(file, lineterminator="\n").writerows([header, *rows])
     for row in [header, *rows]:

@@ -29,6 +29,7 @@ BUILT = ("qwen-tts",)  # has a package that is published as source only
 SEPARATE = {"TTS": "xtts", "qwen_tts": "qwen-tts"}
 # What is compiled against torch, and would not load where it was made for another one.
 COMPILED = ("vllm/*.so", "vllm/vllm_flash_attn/*.so", "torchvision/*.so", "torchaudio/lib/*.so")
+ON_CUDA = ("onnxruntime-gpu", "onnxruntime/capi/libonnxruntime_providers_cuda.so")  # folder, library
 OF_THE_DRIVER = ("libcuda.so.1", "libnvidia-ml.so.1")
 # Imports the names that it reads, one after the other, and says how that went: a line of JSON each.
 IMPORTER = """
@@ -85,7 +86,7 @@ def installed(folder: Path) -> Iterable[Row]:
     python = folder / "venv" / "bin" / "python"
     if not python.exists():
         subprocess.run([sys.executable, "-m", "venv", folder / "venv"], check=True)  # noqa: S603 - no shell, no input
-    for name in ("gpu", "launcher", "cuda12", "xtts", "qwen-tts"):
+    for name in ("gpu", "launcher", "cuda12", "xtts", "qwen-tts", "onnxruntime-gpu"):
         began = time.monotonic()
         target: list[Any] = [] if name in COMMON else ["--target", folder / name]
         build = "--no-build-isolation" if name in BUILT else "--no-build"
@@ -153,7 +154,8 @@ def linked(folder: Path) -> Iterable[Row]:
     (packages,) = (folder / "venv" / "lib").glob("python*/site-packages")
     places = [packages / "torch" / "lib", *packages.glob("nvidia/*/lib")]
     environment = os.environ | {"LD_LIBRARY_PATH": os.pathsep.join(map(str, places))}
-    for file in sorted(file for pattern in COMPILED for file in packages.glob(pattern)):
+    files = sorted(file for pattern in COMPILED for file in packages.glob(pattern))
+    for file in [*files, folder.joinpath(*ON_CUDA)]:
         began = time.monotonic()
         result = subprocess.run(  # noqa: S603 - no shell, no input
             ["ldd", "-r", file],  # noqa: S607 - the system's
@@ -163,7 +165,7 @@ def linked(folder: Path) -> Iterable[Row]:
             check=False,
         )
         faults = [line.strip() for line in (result.stdout + result.stderr).splitlines() if _is_fault(line)]
-        yield Row(f"link {file.relative_to(packages)}", "", time.monotonic() - began, "; ".join(faults[:3]))
+        yield Row(f"link {file.parent.name}/{file.name}", "", time.monotonic() - began, "; ".join(faults[:3]))
 
 
 def _is_fault(line: str) -> bool:

@@ -22,16 +22,19 @@ class PickleError(ValueError):
     """A model's weights are pickles, and its entry does not allow them."""
 
 
-def fetched(model: ServedModel, *, only: Sequence[str] | None = None, without: Sequence[str] = ()) -> Path:
+def fetched(
+    model: ServedModel, *, only: Sequence[str] | None = None, without: Sequence[str] = (), plain: Collection[str] = ()
+) -> Path:
     """The model's folder: its `source`, or of a hub name that commit, whole, so that nothing comes from another one.
 
-    `only` and `without` are patterns of file names. Pickles that are not allowed are left where they are.
+    `only` and `without` are patterns of file names. Pickles that are not allowed are left where they are; `plain` are
+    endings of pickles that files of this kind of model have without being any, and that are read as plain numbers.
     """
     if os.path.isdir(model.source):
         return Path(model.source)
     from huggingface_hub import snapshot_download
 
-    pickles = () if "pickle" in model.allow else tuple(f"*{suffix}" for suffix in PICKLES)
+    pickles = () if "pickle" in model.allow else tuple(f"*{suffix}" for suffix in PICKLES.difference(plain))
     return Path(
         snapshot_download(
             model.source, revision=model.revision, allow_patterns=only, ignore_patterns=[*without, *pickles]

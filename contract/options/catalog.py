@@ -11,7 +11,15 @@ from contract.options.diffusers import DiffusersOptions
 from contract.options.faster_whisper import TranscriberOptions
 from contract.options.permissions import Permission
 from contract.options.sentence_transformers import EmbedderOptions
-from contract.options.speech import BarkOptions, EspeakOptions, QwenTtsOptions, VitsOptions, XttsOptions
+from contract.options.speech import (
+    BarkOptions,
+    EspeakOptions,
+    KokoroOptions,
+    PiperOptions,
+    QwenTtsOptions,
+    VitsOptions,
+    XttsOptions,
+)
 
 Task = Literal["chat", "embeddings", "images", "transcriptions", "speech"]
 
@@ -58,6 +66,8 @@ SPECS = (
     EngineSpec("faster-whisper", {"transcriptions": "deployments.transcriptions.engine:FasterWhisperEngine"},
                TranscriberOptions),
     EngineSpec("espeak-ng", {"speech": "deployments.speech.espeak:EspeakSynthesizer"}, EspeakOptions, downloads=False),
+    EngineSpec("piper", {"speech": "deployments.speech.piper:PiperSynthesizer"}, PiperOptions),
+    EngineSpec("kokoro", {"speech": "deployments.speech.kokoro:KokoroSynthesizer"}, KokoroOptions),
     EngineSpec("vits", {"speech": "deployments.speech.vits:VitsSynthesizer"}, VitsOptions),
     EngineSpec("bark", {"speech": "deployments.speech.bark:BarkSynthesizer"}, BarkOptions),
     EngineSpec("xtts", {"speech": "deployments.speech.xtts:XttsSynthesizer"}, XttsOptions, needs=("pickle",)),

@@ -1,10 +1,10 @@
 """The options of the speech engines."""
 
 from collections.abc import Mapping
-from typing import Literal, Self
+from typing import Annotated, Literal, Self
 
 import pydantic
-from pydantic import Field
+from pydantic import BeforeValidator, Field
 
 from contract.fields import PositiveInt, Strict
 
@@ -21,6 +21,13 @@ CPML_NEEDED = (
     "XTTS's weights are under the Coqui Public Model License, which permits non-commercial use only; read it at "
     f"https://coqui.ai/cpml and write `accept_license: {CPML}` where it permits yours"
 )
+
+
+KokoroLanguage = Literal["en-us", "en-gb", "es", "fr", "hi", "it", "pt-br"]
+
+
+def _as_list(value: object) -> object:
+    return [value] if isinstance(value, str) else value
 
 
 class SpeechOptions(Strict):
@@ -103,3 +110,48 @@ class QwenTtsOptions(TorchSpeechOptions):
     language: str = Field("auto", description="where the client names none")
     attn_implementation: Literal["sdpa", "flash_attention_2", "eager"] = "sdpa"
     max_new_tokens: PositiveInt = Field(1024, description="of audio for one sentence; 12 are a second")
+
+
+class OnnxSpeechOptions(SpeechOptions):
+    """What those that run on ONNX Runtime have in common."""
+
+    device: str | None = Field(
+        None,
+        pattern=r"^(cpu|cuda(:\d+)?)$",
+        description="cpu, cuda or cuda:N; a GPU needs locks/onnxruntime-gpu.txt; left out: a GPU where that can be had",
+    )
+    threads: PositiveInt | None = Field(
+        None, description="on CPUs; left out: OMP_NUM_THREADS, else all cores that the process may have"
+    )
+
+
+class PiperOptions(OnnxSpeechOptions):
+    """`engine_kwargs` of a model entry whose engine is piper."""
+
+    voices: dict[str, str] = Field(
+        {},
+        description="what clients call a voice, and what Piper calls it, such as en_US-joe-medium, or "
+        "en_GB-vctk-medium:p239 for a speaker of several; left out: all of the folder. Those named here are loaded",
+    )
+    accept_license: Annotated[list[str], BeforeValidator(_as_list)] = Field(
+        [], description="licences, as the voices' MODEL_CARDs name them, that are not free and that you have read"
+    )
+    noise_scale: float | None = Field(None, ge=0, description="variation of the audio; left out: the voice's own")
+    noise_scale_duration: float | None = Field(None, ge=0, description="of the rhythm; left out: the voice's own")
+
+
+class KokoroOptions(OnnxSpeechOptions):
+    """`engine_kwargs` of a model entry whose engine is kokoro."""
+
+    voices: dict[str, str] = Field(
+        {}, description="what clients call a voice, and what Kokoro calls it, such as af_heart; left out: all of them"
+    )
+    file: str | None = Field(
+        None,
+        pattern=r"^(\w[\w.-]*/)*\w[\w.-]*\.onnx$",
+        description="the model's file in its folder, such as onnx/model_quantized.onnx; left out: onnx/model.onnx, or "
+        "the only one",
+    )
+    language: KokoroLanguage | None = Field(
+        None, description="what all voices speak; left out: what the first letter of a voice's name says"
+    )

@@ -6,8 +6,9 @@ from typing import Any
 from contract.options.catalog import ServedModel
 from contract.options.speech import BarkOptions
 from deployments.speech.audio_encoding import Samples
+from deployments.speech.sentences import has_words
 from deployments.speech.synthesizer import Synthesizer, Utterance, chosen
-from deployments.speech.torch import device_of, has_words, seeded, stoppable
+from deployments.speech.torch import device_of, seeded, stoppable
 from deployments.weights import fetched, loading
 
 AS_FIRST_PUBLISHED = "*.pt"  # the same weights once more, which transformers does not read

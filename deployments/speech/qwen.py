@@ -8,8 +8,9 @@ from collections.abc import Callable, Generator
 from contract.options.catalog import ServedModel
 from contract.options.speech import QwenTtsOptions
 from deployments.speech.audio_encoding import Samples
+from deployments.speech.sentences import has_words
 from deployments.speech.synthesizer import Synthesizer, Utterance, VoiceError, chosen, own_packages
-from deployments.speech.torch import device_of, has_words, seeded, stoppable
+from deployments.speech.torch import device_of, seeded, stoppable
 from deployments.weights import fetched, loading
 
 KIND = "custom_voice"

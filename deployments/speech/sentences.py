@@ -24,6 +24,11 @@ def sentences(text: str, longest: int = LONGEST) -> list[str]:
     return [piece for sentence in found for piece in _cut(sentence, longest)]
 
 
+def has_words(text: str) -> bool:
+    """Whether anything in `text` can be said. Models make audio of anything, and invent words for a row of dots."""
+    return any(map(str.isalnum, text))
+
+
 def _split(text: str) -> list[str]:
     places = [0, *(match.end() for match in END.finditer(text)), len(text)]
     parts = (text[start:end].strip() for start, end in pairwise(places))

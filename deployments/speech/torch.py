@@ -17,11 +17,6 @@ def device_of(named: str | None) -> str:
     return named or ("cuda" if torch.cuda.is_available() else "cpu")
 
 
-def has_words(text: str) -> bool:
-    """Whether anything in `text` can be said. Models make audio of anything, and invent words for a row of dots."""
-    return any(map(str.isalnum, text))
-
-
 @contextmanager
 def seeded(seed: int | None) -> Iterator[None]:
     """Random numbers that follow from `seed`, or from none; afterwards torch's own go on as if nothing had been."""

@@ -12,9 +12,9 @@ from contract.options.catalog import ServedModel
 from contract.options.speech import XttsOptions
 from contract.project import in_project
 from deployments.speech.audio_encoding import Samples
-from deployments.speech.sentences import sentences
+from deployments.speech.sentences import has_words, sentences
 from deployments.speech.synthesizer import Synthesizer, Utterance, VoiceError, own_packages
-from deployments.speech.torch import device_of, has_words, seeded, stoppable
+from deployments.speech.torch import device_of, seeded, stoppable
 from deployments.weights import HINT, PickleError, fetched
 
 LACKS = {"instructions": "the model takes no instructions; a recording of the voice decides how it speaks"}

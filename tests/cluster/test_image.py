@@ -102,7 +102,7 @@ def test_packages_come_from_the_locks_with_their_hashes() -> None:
     installs = [" ".join(words) for words in instructions("RUN") if "install" in words and "pip" in " ".join(words)]
     locks = [re.findall(r"([\w-]+)\.txt", command) for command in installs]
     assert [name for names in locks for name in names] == [
-        "uv", "gpu", "launcher", "cuda12", "qwen-tts", "xtts",
+        "uv", "gpu", "launcher", "cuda12", "qwen-tts", "xtts", "onnxruntime-gpu",
     ]  # fmt: skip
     assert all("--no-deps --require-hashes" in command for command in installs)
 

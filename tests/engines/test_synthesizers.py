@@ -6,18 +6,30 @@ from typing import Any
 import numpy as np
 import pytest
 
-from contract.options.speech import ESPEAK_VOICES, BarkOptions, EspeakOptions, VitsOptions
+from contract.options.speech import (
+    ESPEAK_VOICES,
+    BarkOptions,
+    EspeakOptions,
+    KokoroOptions,
+    PiperOptions,
+    VitsOptions,
+)
 from contract.project import in_project
 from deployments.speech.bark import BarkSynthesizer
 from deployments.speech.espeak import EspeakSynthesizer
+from deployments.speech.kokoro import KokoroSynthesizer
+from deployments.speech.piper import PiperSynthesizer
 from deployments.speech.synthesizer import Cancelled, Synthesizer, Utterance, VoiceError
 from deployments.speech.vits import VitsSynthesizer
 from tests.engines.replicas import served
 
 VOICES = {"alloy": "en-us", "nova": "en-us+f3", "klara": "de"}
 VITS, BARK = in_project("./local_models/pocket-vits"), in_project("./local_models/pocket-bark")
+PIPER, KOKORO = in_project("./local_models/pocket-piper"), in_project("./local_models/pocket-kokoro")
 LOADED: dict[str, Callable[[], Synthesizer]] = {
     "espeak-ng": lambda: EspeakSynthesizer(served("espeak-ng", ""), EspeakOptions(voices=VOICES)),
+    "piper": lambda: PiperSynthesizer(served("piper", PIPER), PiperOptions(noise_scale=0)),
+    "kokoro": lambda: KokoroSynthesizer(served("kokoro", KOKORO), KokoroOptions()),
     "vits": lambda: VitsSynthesizer(served("vits", VITS), VitsOptions()),
     "bark": lambda: BarkSynthesizer(served("bark", BARK), BarkOptions()),
 }

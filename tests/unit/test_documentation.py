@@ -42,7 +42,14 @@ def test_the_openapi_document_is_valid_and_describes_exactly_the_routes() -> Non
 def test_the_entries_that_the_page_on_speech_shows_are_legal() -> None:
     page = (PROJECT_FOLDER / "docs" / "speech.md").read_text()
     shown = [entry for block in re.findall(r"```yaml\n(.*?)```", page, re.DOTALL) for entry in yaml.safe_load(block)]
-    assert [ModelEntry.model_validate(entry).engine for entry in shown] == ["bark", "qwen3-tts", "xtts"]
+    assert [ModelEntry.model_validate(entry).engine for entry in shown] == [
+        "bark",
+        "piper",
+        "piper",
+        "kokoro",
+        "qwen3-tts",
+        "xtts",
+    ]
 
 
 @pytest.mark.parametrize("path", TEXTS, ids=lambda path: path.name)

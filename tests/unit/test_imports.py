@@ -11,8 +11,8 @@ from contract.project import PROJECT_FOLDER
 OURS = ("app", "contract", "deployments")
 # Each is loaded in a model's replica only.
 ENGINE_LIBRARIES = {
-    "bark", "ctranslate2", "diffusers", "espeakng_loader", "faster_whisper", "qwen_tts", "sentence_transformers",
-    "torch", "torchaudio", "transformers", "TTS", "vllm",
+    "bark", "ctranslate2", "diffusers", "espeakng_loader", "faster_whisper", "onnxruntime", "qwen_tts",
+    "sentence_transformers", "torch", "torchaudio", "transformers", "TTS", "vllm",
 }  # fmt: skip
 # What their authors may change in any release.
 INTERNALS = ("vllm", "ray.experimental.internal_kv", "ray.serve.context", "torch._dynamo", "TTS", "qwen_tts")

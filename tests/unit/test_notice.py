@@ -11,7 +11,7 @@ from contract.project import PROJECT_FOLDER
 
 NOTICE = (PROJECT_FOLDER / "NOTICE").read_text()
 VENV = PROJECT_FOLDER / ".venv"
-LOCKS_OF_THE_IMAGE = ("gpu", "launcher", "cuda12", "xtts", "qwen-tts")
+LOCKS_OF_THE_IMAGE = ("gpu", "launcher", "cuda12", "xtts", "qwen-tts", "onnxruntime-gpu")
 COPYLEFT = re.compile(r"GPL|Mozilla|MPL-|EUPL|CDDL|EPL-")
 # Of a wheel's folder of libraries: the part of a file's name, and how NOTICE calls it.
 LIBRARIES = {

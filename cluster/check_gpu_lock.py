@@ -10,6 +10,7 @@ import ast
 import ctypes
 import json
 import os
+import re
 import subprocess
 import sys
 import tempfile
@@ -172,7 +173,9 @@ def _is_fault(line: str) -> bool:
     if "not found" in line:
         return not any(library in line for library in OF_THE_DRIVER)
     symbol = line.partition("undefined symbol: ")[2]
-    return bool(symbol) and not symbol.startswith(("Py", "_Py")) and not (symbol[:2] == "cu" and symbol[2:3].isupper())
+    # Of the interpreter, of what ONNX Runtime has loaded before, and of the driver.
+    is_elsewhere = symbol.startswith(("Py", "_Py", "Provider_GetHost")) or re.match(r"cu[A-Z]", symbol)
+    return bool(symbol) and not is_elsewhere
 
 
 def loaded(folder: Path) -> Iterable[Row]:

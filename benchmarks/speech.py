@@ -1,9 +1,9 @@
 """How soon a voice is heard: python -m benchmarks.speech [ENGINE ...]
 
 Serves each engine alone and asks for 500 characters as mp3, one request after the other: the time to the first byte of
-audio, and to the last. eSpeak NG, Piper and Kokoro are real voices; `python -m local_models piper-joe kokoro-ja` fetches
-the two. VITS has the size of MMS-TTS; Bark, XTTS and Qwen3-TTS are the small ones of the tests. These four have random
-weights: the first byte against the whole means something, one engine against another does not. Writes
+audio, and to the last. eSpeak NG, Piper and Kokoro are real voices; `python -m local_models piper-joe kokoro-ja`
+fetches the two. VITS has the size of MMS-TTS; Bark, XTTS and Qwen3-TTS are the small ones of the tests. These four have
+random weights: the first byte against the whole means something, one engine against another does not. Writes
 benchmarks/speech.csv; rows of engines that are not named stay.
 """
 

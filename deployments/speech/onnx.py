@@ -10,9 +10,13 @@ from contract.options.speech import OnnxSpeechOptions
 from deployments.speech.synthesizer import PackagesError
 
 CPU, CUDA = "CPUExecutionProvider", "CUDAExecutionProvider"
-NO_CUDA = (
-    "device: {device}: the installed ONNX Runtime {why}. Install locks/onnxruntime-gpu.txt in a folder and name it "
-    "under `packages` of the model's entry, see docs/speech.md; or write `device: cpu`"
+CPU_BUILD = (
+    "device: {}: the installed ONNX Runtime runs on CPUs only. Install locks/onnxruntime-gpu.txt in a folder and name "
+    "it under `packages` of the model's entry, see docs/speech.md; or write `device: cpu`"
+)
+NO_GPU = (
+    "device: {}: ONNX Runtime cannot use that GPU; its lines before this one say why. It needs a GPU and the libraries "
+    "of CUDA 13, as locks/gpu.txt has them; or write `device: cpu`"
 )
 ERRORS_ONLY = 3
 # No search for the fastest convolution at each new length of a sentence, and no more memory than is asked for: a GPU is
@@ -43,7 +47,7 @@ class OnnxGraph:
         self._session = onnxruntime.InferenceSession(file, settings, providers=_providers(options.device))
         self.device = "cuda" if self._session.get_providers()[0] == CUDA else "cpu"
         if options.device not in (None, "cpu") and self.device == "cpu":
-            raise PackagesError(NO_CUDA.format(device=options.device, why="cannot use a GPU here"))
+            raise PackagesError(NO_GPU.format(options.device))
         self._inputs = {node.name: NUMBERS[node.type] for node in self._session.get_inputs()}
 
     @property
@@ -67,7 +71,7 @@ def _providers(device: str | None) -> list[Any]:
     if CUDA not in onnxruntime.get_available_providers():
         if device is None:
             return [CPU]
-        raise PackagesError(NO_CUDA.format(device=device, why="runs on CPUs only"))
+        raise PackagesError(CPU_BUILD.format(device))
     import torch  # noqa: F401 - brings the libraries of CUDA, which ONNX Runtime has not
 
     number = (device or "").partition(":")[2]

@@ -43,7 +43,7 @@ class Synthesizer(ABC):
 
     @abstractmethod
     def __init__(self, model: ServedModel, options: Any) -> None:
-        """Load the model. Raises VoiceError, PackagesError, PickleError."""
+        """Load the model. Raises VoiceError, LicenseError, PackagesError, PickleError."""
 
     @abstractmethod
     def synthesize(self, utterance: Utterance, cancelled: Callable[[], bool]) -> Generator[Samples]:

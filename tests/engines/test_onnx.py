@@ -48,7 +48,7 @@ class TestDevice:
         import onnxruntime
 
         monkeypatch.setattr(onnxruntime, "get_available_providers", lambda: [CUDA, "CPUExecutionProvider"])
-        with pytest.warns(UserWarning, match="CUDA"), pytest.raises(PackagesError, match="cannot use a GPU here"):
+        with pytest.warns(UserWarning, match="CUDA"), pytest.raises(PackagesError, match="cannot use that GPU"):
             graph(device="cuda")
 
 

@@ -1,4 +1,4 @@
-"""The models of local.yaml: pinned, from at least one source, with a licence that is named."""
+"""Models that are fetched: pinned, from at least one source, with a licence that is named."""
 
 import re
 
@@ -8,6 +8,7 @@ import yaml
 from app.config.service import read_serve_config
 from contract.project import PROJECT_FOLDER
 from local_models.sources import FETCHED, FetchedModel, InWheels, OnHub
+from local_models.voice_sources import VOICES
 
 SHA256 = re.compile(r"[0-9a-f]{64}")
 COMMIT = re.compile(r"[0-9a-f]{40}")
@@ -15,9 +16,10 @@ LOCAL = PROJECT_FOLDER / "serve_configs" / "local.yaml"
 TINY = PROJECT_FOLDER / "serve_configs" / "tiny.yaml"
 NOTICE = " ".join((PROJECT_FOLDER / "NOTICE").read_text().split())
 MODELS_PAGE = (PROJECT_FOLDER / "docs" / "models.md").read_text()
-NAMES_OF_LICENCES = {"Apache-2.0": "Apache License 2.0", "MIT": "MIT License"}
+NAMES_OF_LICENCES = {"Apache-2.0": "Apache License 2.0", "CC0-1.0": "CC0", "MIT": "MIT License"}
 
-each_model = pytest.mark.parametrize("model", FETCHED.values(), ids=list(FETCHED))
+FETCHABLE = FETCHED | VOICES
+each_model = pytest.mark.parametrize("model", FETCHABLE.values(), ids=list(FETCHABLE))
 
 
 @each_model
@@ -50,6 +52,10 @@ def test_its_licence_and_its_packages_are_named(model: FetchedModel) -> None:
     packages = {part.wheel.package for source in sources if isinstance(source, InWheels) for part in source.parts}
     assert [package for package in packages if package not in paragraph] == []
     assert [one.repository for one in sources if isinstance(one, OnHub) and one.repository not in paragraph] == []
+
+
+@pytest.mark.parametrize("model", FETCHED.values(), ids=list(FETCHED))
+def test_its_page_names_its_licence(model: FetchedModel) -> None:
     assert re.search(rf"^\| `{re.escape(model.id)}` \|.*\| {re.escape(model.licence)} \|$", MODELS_PAGE, re.MULTILINE)
 
 

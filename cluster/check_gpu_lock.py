@@ -24,6 +24,7 @@ from contract.project import PROJECT_FOLDER
 LOCKS = PROJECT_FOLDER / "locks"
 UV = Path(sys.executable).with_name("uv")
 OURS = ("app", "contract", "deployments")
+OF_THE_IMAGE = ("gpu", "launcher", "cuda12", "qwen-tts", "xtts", "onnxruntime-gpu")
 COMMON = ("gpu", "launcher")  # locks of the environment that all share; the others have a folder each
 BUILT = ("qwen-tts",)  # has a package that is published as source only
 # Packages with a folder of their own -> that folder's lock. docs/speech.md
@@ -87,7 +88,7 @@ def installed(folder: Path) -> Iterable[Row]:
     python = folder / "venv" / "bin" / "python"
     if not python.exists():
         subprocess.run([sys.executable, "-m", "venv", folder / "venv"], check=True)  # noqa: S603 - no shell, no input
-    for name in ("gpu", "launcher", "cuda12", "xtts", "qwen-tts", "onnxruntime-gpu"):
+    for name in OF_THE_IMAGE:
         began = time.monotonic()
         target: list[Any] = [] if name in COMMON else ["--target", folder / name]
         build = "--no-build-isolation" if name in BUILT else "--no-build"

@@ -6,9 +6,14 @@ VENV := .venv
 BIN := $(VENV)/bin
 # torch's CPU build is not on the package index. Where pip does not know a place for it already, this is its home.
 TORCH_CPU_INDEX := https://download.pytorch.org/whl/cpu
+CHECK_PYTHON = $(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+	{ echo "Portico needs Python 3.11 or newer; name one: make PYTHON=python3.11 ..."; exit 1; }
+# A folder has the packages for CPUs or those for GPUs: file that marks the others, their kind, this target, its folder.
+ONLY_ONE = test ! -e $(VENV)/$(1) || { echo "$(VENV) has the packages for $(2), which these would break. Remove it \
+	first (rm -r $(VENV)), or keep both: make $(3) VENV=$(4)"; exit 1; }
 INSTALL_TORCH = $(BIN)/pip install --disable-pip-version-check --no-deps --require-hashes -r locks/torch-cpu.txt
 
-.PHONY: serve test test-long lint check format lock clean xtts qwen-tts
+.PHONY: serve gpu gpu-lock-check test test-long lint check format lock clean xtts qwen-tts
 .DELETE_ON_ERROR:
 
 # The models that `make serve` serves: `local`, small real ones that are fetched, or `tiny`, those of the tests.
@@ -23,6 +28,10 @@ endif
 serve: $(VENV)/service
 	@$(BIN)/python -m local_models $(MODELS)
 	@exec $(BIN)/python -m app serve serve_configs/$(MODELS).yaml
+
+# The packages for NVIDIA GPUs instead, and no model: those come from the hub when the service starts.
+gpu: $(VENV)/gpu
+	@echo "Ready. One model: $(BIN)/python -m app serve serve_configs/one-gpu-chat.yaml"
 
 TESTED := $(VENV)/models $(VENV)/test-models $(VENV)/dev $(VENV)/vision $(VENV)/clients/ready $(VENV)/node \
 	$(VENV)/pocket-xtts $(VENV)/pocket-qwen-tts
@@ -43,6 +52,10 @@ lint: $(VENV)/dev
 	$(BIN)/python -m pytest --quiet tests/unit/test_imports.py
 
 check: lint test
+
+# The packages for GPUs and engines of their own, installed in a folder that is removed again: 9 GB, no GPU needed.
+gpu-lock-check: $(VENV)/service
+	$(BIN)/python -m cluster.check_gpu_lock
 
 format: $(VENV)/dev
 	$(BIN)/ruff format .
@@ -78,7 +91,7 @@ $(VENV)/vision: locks/vision-cpu.txt local_models/vision.py local_models/vision_
 xtts qwen-tts: %: $(VENV)/%
 
 $(VENV)/xtts $(VENV)/qwen-tts: $(VENV)/%: locks/%.txt $(VENV)/service
-	$(BIN)/uv pip install --quiet --no-deps --require-hashes --target $@ -r $<
+	$(BIN)/uv pip install --quiet --no-deps --require-hashes --no-build-isolation --target $@ -r $<
 	@touch $@
 
 # Their small models for the tests. The package index has no torchaudio for CPUs; tests/cpu_torchaudio replaces it.
@@ -102,9 +115,22 @@ $(VENV)/service: locks/cpu.txt pyproject.toml $(VENV)/torch
 	$(BIN)/uv pip install --quiet --no-deps --no-build-isolation -e .
 	@touch $@
 
+# CTranslate2's libraries have the names of torch's, from another CUDA: a folder of their own, as small.yaml names it.
+$(VENV)/gpu: locks/gpu.txt locks/cuda12.txt locks/uv.txt pyproject.toml
+	@$(CHECK_PYTHON)
+	@$(PYTHON) -m app.commands.driver locks/gpu.txt
+	@$(call ONLY_ONE,torch,CPUs,gpu,.venv-gpu)
+	$(PYTHON) -m venv $(VENV)
+	@touch $(VENV)/for-gpus
+	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --require-hashes -r locks/uv.txt
+	$(BIN)/uv pip install --no-deps --require-hashes --compile-bytecode -r locks/gpu.txt
+	$(BIN)/uv pip install --no-deps --require-hashes --target $(VENV)/cuda12 -r locks/cuda12.txt
+	$(BIN)/uv pip install --quiet --no-deps --no-build-isolation -e .
+	@touch $@
+
 $(VENV)/torch: locks/torch-cpu.txt locks/uv.txt
-	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
-		{ echo "Portico needs Python 3.11 or newer; name one: make PYTHON=python3.11 ..."; exit 1; }
+	@$(CHECK_PYTHON)
+	@$(call ONLY_ONE,for-gpus,GPUs,serve,.venv-cpu)
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --require-hashes -r locks/uv.txt
 	@$(INSTALL_TORCH) --quiet 2>$@.log || { ! grep --after-context 12 "DO NOT MATCH THE HASHES" $@.log && \

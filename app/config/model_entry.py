@@ -9,6 +9,7 @@ import orjson
 import pydantic
 from pydantic import Field, StringConstraints
 
+from app.config.memory import Memory
 from app.config.resources import Resources
 from app.config.routing import Routing
 from app.config.scaling import Mode, Scale, Scaling, resolve
@@ -53,7 +54,10 @@ class ModelEntry(Strict):
     )
     routing: Routing = Routing()
     resources: Resources = Resources()
-    env: dict[str, str] = Field({}, description="environment variables of the replicas")
+    memory: Memory = Field(Memory(), description="for `python -m app check`; left out: read from files on this machine")
+    env: dict[str, str] = Field(
+        {}, description="environment variables of the replicas; in LD_LIBRARY_PATH, ./ begins a folder of the project"
+    )
     packages: list[Annotated[str, StringConstraints(pattern=r"^\.?/[^:]+$")]] = Field(
         [],
         description="folders of packages, absolute or beginning with ./, that the replicas prefer to the common ones",
@@ -131,7 +135,8 @@ class ModelEntry(Strict):
 
     @pydantic.model_validator(mode="after")
     def _parts_fit_together(self) -> Self:
-        self.resources.check_engine(self.engine, self.engine_kwargs)
+        known = self.memory.weights_gib is not None
+        self.resources.check_engine(self.engine, self.engine_kwargs, weights_known=known)
         if self.routing.policy == "prefix" and self.task != "chat":
             raise ValueError(f"routing.policy: prefix is for the task chat, and this is {self.task}")
         _ = self.scale
@@ -170,7 +175,9 @@ class ModelEntry(Strict):
     def environment(self) -> dict[str, str]:
         """The environment variables of the model's replicas."""
         path = [*map(in_project, self.packages), *filter(None, [self.env.get("PYTHONPATH")])]
-        return ENGINE_ENV | self.env | ({"PYTHONPATH": os.pathsep.join(path)} if path else {})
+        libraries = map(in_project, filter(None, self.env.get("LD_LIBRARY_PATH", "").split(os.pathsep)))
+        paths = {"PYTHONPATH": os.pathsep.join(path), "LD_LIBRARY_PATH": os.pathsep.join(libraries)}
+        return ENGINE_ENV | self.env | {name: value for name, value in paths.items() if value}
 
     def is_from_the_hub(self) -> bool:
         """Whether `source` is a name on the hub, where its content may change."""

@@ -56,12 +56,15 @@ class Resources(Strict):
             options["fallback_strategy"] = selectors[1:]
         return options
 
-    def check_engine(self, engine: str, engine_kwargs: dict[str, Any]) -> None:
-        """Raises ValueError where the engine would take another number of GPUs, or more memory than its share."""
+    def check_engine(self, engine: str, engine_kwargs: dict[str, Any], *, weights_known: bool = False) -> None:
+        """Raises ValueError where the engine would take another number of GPUs, or more memory than its share.
+
+        `weights_known` says whether the entry has the size of its weights, so that `python -m app check` adds up.
+        """
         if engine == "vllm":
             self._check_parallel(engine_kwargs)
             if 0 < self.num_gpus < 1:
-                self._check_memory(engine_kwargs)
+                self._check_memory(engine_kwargs, weights_known=weights_known)
 
     def _check_parallel(self, engine_kwargs: dict[str, Any]) -> None:
         sizes = {name: engine_kwargs[name] for name in PARALLEL_SIZES if isinstance(engine_kwargs.get(name), int)}
@@ -75,7 +78,7 @@ class Resources(Strict):
                 f"{needed}" + ("" if needed > 1 else f", or engine_kwargs.tensor_parallel_size to {self.num_gpus:g}")
             )
 
-    def _check_memory(self, engine_kwargs: dict[str, Any]) -> None:
+    def _check_memory(self, engine_kwargs: dict[str, Any], *, weights_known: bool) -> None:
         share = engine_kwargs.get("gpu_memory_utilization")
         if share is None:
             raise ValueError(
@@ -88,8 +91,9 @@ class Resources(Strict):
                 f"reserved (num_gpus {self.num_gpus:g}), so the models on one GPU would not fit. Give at most "
                 f"{self.num_gpus:g}, or raise num_gpus"
             )
-        if engine_kwargs.get("kv_cache_memory_bytes") is not None:
+        if engine_kwargs.get("kv_cache_memory_bytes") is not None and not weights_known:
             raise ValueError(
                 "engine_kwargs.kv_cache_memory_bytes: with it vLLM no longer keeps to gpu_memory_utilization, and this "
-                f"model shares a GPU (num_gpus {self.num_gpus:g}). Remove it"
+                f"model shares a GPU (num_gpus {self.num_gpus:g}). Give memory.weights_gib too, so that `python -m app "
+                "check` adds up whether it stays within its share; or remove it"
             )

@@ -118,14 +118,17 @@ def test_the_locks_agree_where_they_share_an_environment() -> None:
     }
 
 
-def test_the_libraries_of_faster_whisper_are_where_its_replicas_look() -> None:
-    models = yaml.safe_load((PROJECT_FOLDER / "serve_configs" / "prod.yaml").read_text())["applications"][0]["args"][
-        "models"
-    ]
-    paths = [model["env"]["LD_LIBRARY_PATH"] for model in models if model["engine"] == "faster-whisper"]
-    (target,) = [words[words.index("--target") + 1] for words in instructions("RUN") if "cuda12.txt" in words]
-    assert paths
-    for folder in paths[0].split(":"):
+@pytest.mark.parametrize("name", ["prod", "small"])
+def test_the_libraries_of_faster_whisper_are_where_its_replicas_look(name: str) -> None:
+    """In the image, and in the environment of `make gpu`."""
+    content = yaml.safe_load((PROJECT_FOLDER / "serve_configs" / f"{name}.yaml").read_text())
+    models = content["applications"][0]["args"]["models"]
+    (path,) = [model["env"]["LD_LIBRARY_PATH"] for model in models if model["engine"] == "faster-whisper"]
+    (image,) = [words[words.index("--target") + 1] for words in instructions("RUN") if "cuda12.txt" in words]
+    (here,) = re.findall(r"--target \$\(VENV\)/(\S+) -r locks/cuda12.txt", (PROJECT_FOLDER / "Makefile").read_text())
+    target = image if name == "prod" else f"./.venv/{here}"
+    for folder in path.split(":"):
+        assert folder.startswith(f"{target}/nvidia/")
         package = folder.removeprefix(f"{target}/nvidia/").removesuffix("/lib")
         assert f"\nnvidia-{package}-cu12==" in "\n" + (PROJECT_FOLDER / "locks" / "cuda12.txt").read_text()
 
@@ -156,7 +159,7 @@ def test_the_profile_passes_the_start_up_check_of_prod_yaml() -> None:
 
 
 def test_there_is_no_second_copy_of_a_serve_variable() -> None:
-    """Only prod.yaml and a local service's files name one: the controller's, where Ray starts without the profile."""
+    """Only the files of serve_configs name one: the controller's, where Ray starts without the profile."""
     reported = profile_variables()
     copies = [path for path in CLUSTER.rglob("*") if path.suffix in (".yaml", ".json", "") and path.is_file()]
     for path in set(copies) - {*SCRIPTS}:
@@ -164,8 +167,8 @@ def test_there_is_no_second_copy_of_a_serve_variable() -> None:
         if path == CLUSTER / "kuberay" / "rayservice.yaml":
             content = yaml.safe_dump({**yaml.safe_load(content)["spec"], "serveConfigV2": ""})
         assert [name for name in reported if f"{name}:" in content or f"{name}=" in content] == [], path
-    for name in ("prod", "local", "tiny"):
-        config = yaml.safe_load((PROJECT_FOLDER / "serve_configs" / f"{name}.yaml").read_text())
+    for path in (PROJECT_FOLDER / "serve_configs").glob("*.yaml"):
+        config = yaml.safe_load(path.read_text())
         variables = config["controller_options"]["runtime_env"]["env_vars"]
         assert variables.items() <= reported.items()
 

@@ -4,6 +4,8 @@ from typing import Any
 
 import pytest
 
+from app.config.service import read_serve_config
+from contract.project import PROJECT_FOLDER
 from deployments.vllm.adapter import EngineArgumentError, _frontend_args_class, _split
 
 
@@ -44,3 +46,13 @@ def test_a_wrong_argument_is_named(values: dict[str, Any], reported: str) -> Non
     with pytest.raises(EngineArgumentError) as caught:
         split(**values)
     assert reported in str(caught.value)
+
+
+@pytest.mark.parametrize("name", ["one-gpu-chat", "prod", "small"])
+def test_vllm_takes_the_arguments_of_every_entry_for_gpus(name: str) -> None:
+    _, config = read_serve_config(PROJECT_FOLDER / "serve_configs" / f"{name}.yaml")
+    models = [model for model in config.models if model.engine == "vllm"]
+    assert models
+    for model in models:
+        engine, server = split(**model.engine_kwargs)
+        assert set(engine) | set(server) >= set(model.engine_kwargs), model.id

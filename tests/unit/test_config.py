@@ -132,6 +132,12 @@ def test_packages_of_its_own_come_before_what_the_replica_imports_otherwise() ->
     assert parse_config(config_args(models=[entry()], keys=KEYS)).models[0].environment() == ENGINE_ENV
 
 
+def test_a_path_of_libraries_may_name_folders_of_the_project() -> None:
+    args = config_args(models=[entry(env={"LD_LIBRARY_PATH": "./.venv/cuda12/lib:/opt/lib"})], keys=KEYS)
+    environment = parse_config(args).models[0].environment()
+    assert environment["LD_LIBRARY_PATH"] == f"{PROJECT_FOLDER / '.venv/cuda12/lib'}:/opt/lib"
+
+
 def test_a_source_is_a_hub_name_or_a_folder_of_the_project() -> None:
     local, hub = parse_config(
         config_args(models=[entry(source="./m"), entry(id="b", source="org/m")], keys=KEYS)

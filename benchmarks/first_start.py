@@ -69,6 +69,7 @@ def main() -> None:
         for steps in (fetches, starts):
             for step, seconds, megabytes in steps(Path(folder)):
                 rows.writerow([step, f"{seconds:.1f}", megabytes])
+                file.flush()
                 print(f"{step}: {seconds:.1f} s", flush=True)
 
 

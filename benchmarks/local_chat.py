@@ -1,9 +1,9 @@
 """How fast the local chat model answers on this CPU: python -m benchmarks.local_chat [NAME ...]
 
 Serves `smollm2-135m-instruct` alone, through the whole service, for each row: as local.yaml sets it, or with one of its
-settings changed (see CHANGES). So many clients at once each ask two different questions and stream 32 tokens, greedy, to the end
-of the limit. Tokens per second are of all answers together; the time to the first token is the median. Memory is that
-of the replica and of its engine (proportional set size), after the answers. Rows that are not named are kept in
+settings changed (see CHANGES). So many clients at once each ask two different questions and stream 32 tokens, greedy.
+Tokens per second are of all answers together; the time to the first token is the median. Memory is that of the replica
+and of its engine (proportional set size), after the answers. Rows that are not named are kept in
 benchmarks/local_chat.csv.
 """
 
@@ -84,7 +84,7 @@ def is_of_the_model(process: psutil.Process) -> bool:
         name = " ".join(process.cmdline())
     except psutil.Error:  # it has just ended
         return False
-    return name.startswith("ray::ServeReplica") and MODEL in name or name.startswith("VLLM::EngineCore")
+    return (name.startswith("ray::ServeReplica") and MODEL in name) or name.startswith("VLLM::EngineCore")
 
 
 def rows(url: str, name: str, concurrencies: list[int]) -> list[list[str]]:

@@ -7,16 +7,14 @@ import shutil
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from pathlib import Path
-
-from filelock import FileLock, Timeout
 
 from local_models.chat import make_chat_model, make_draft_model
 from local_models.checker import make_checker
 from local_models.embed import make_embedding_model
 from local_models.fetch import Fetcher, FetchError, progress_bars
-from local_models.fetched import fetch_model, is_current
+from local_models.fetched import fetch_missing
 from local_models.image import make_flux, make_stable_diffusion
 from local_models.qwen_tts import make_qwen_tts_model
 from local_models.sources import FETCHED
@@ -61,7 +59,9 @@ def main(arguments: list[str]) -> int:
         for name in names:
             if name in MAKERS:
                 make(name)
-        fetch(name for name in names if name in FETCHED)
+        with progress_bars() as progress:
+            fetcher = Fetcher(FOLDER / "downloads", FOLDER / "offline", progress)
+            fetch_missing([FETCHED[name] for name in names if name in FETCHED], FOLDER, fetcher)
     except FetchError as error:
         print(f"\n{error}", file=sys.stderr)
         return 1
@@ -85,32 +85,6 @@ def make(name: str, folder: Path = FOLDER) -> bool:
         shutil.rmtree(scratch, ignore_errors=True)
     print(f"made {name} in {time.monotonic() - start:.1f} s")
     return True
-
-
-def fetch(names: Iterable[str], folder: Path = FOLDER) -> None:
-    """Fetch those that are not in `folder`, or are there as another version of this project had them.
-
-    Raises FetchError.
-    """
-    missing = [name for name in names if not is_current(name, folder / name)]
-    if not missing:
-        return
-    downloads = folder / "downloads"
-    downloads.mkdir(exist_ok=True)
-    lock = FileLock(downloads / "lock")
-    try:
-        lock.acquire(timeout=0)
-    except Timeout:
-        print("Waiting for another run that is fetching models ...", flush=True)
-        lock.acquire()
-    scratch = downloads / "unfinished"
-    with lock, progress_bars() as progress:
-        shutil.rmtree(scratch, ignore_errors=True)  # of a run that was killed
-        scratch.mkdir()
-        fetcher = Fetcher(downloads, folder / "offline", progress)
-        for name in missing:
-            if not is_current(name, folder / name):  # the other run may have done it
-                fetch_model(name, folder / name, fetcher, scratch)
 
 
 if __name__ == "__main__":

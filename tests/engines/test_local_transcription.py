@@ -81,9 +81,7 @@ def heard(transcriber: Transcriber, synthesizer: EspeakSynthesizer) -> list[Hear
     return [listen(transcriber, synthesizer, [sentence]) for sentence in SENTENCES]
 
 
-def listen(
-    transcriber: Transcriber, synthesizer: EspeakSynthesizer, sentences: list[str], **parameters: Any
-) -> Heard:
+def listen(transcriber: Transcriber, synthesizer: EspeakSynthesizer, sentences: list[str], **parameters: Any) -> Heard:
     """What is heard of `sentences` in one recording."""
     rate = synthesizer.sample_rate
     pieces = []
@@ -98,7 +96,9 @@ def listen(
 
 def test_few_words_of_a_sentence_are_misheard(heard: list[Heard]) -> None:
     normal = EnglishTextNormalizer({})
-    said, understood = ([normal(text) for text in texts] for texts in ([h.said for h in heard], [h.text for h in heard]))
+    said, understood = (
+        [normal(text) for text in texts] for texts in ([h.said for h in heard], [h.text for h in heard])
+    )
     for one, other in zip(said, understood, strict=True):
         if one != other:
             print(f"{one} -> {other}")

@@ -11,13 +11,13 @@ from PIL import Image
 
 from tests.local.conftest import CHAT_MODEL, EMBEDDING_MODEL, IMAGE_MODEL, SPEECH_MODEL, TRANSCRIPTION_MODEL
 
-QUESTION = "What is the weather like in Paris?"
+QUESTION = "What is the weather in Paris?"
 WEATHER = {"Paris": "It is sunny and 21 degrees."}
 WEATHER_TOOL: Any = {
     "type": "function",
     "function": {
         "name": "get_weather",
-        "description": "The weather in a city",
+        "description": "Get the current weather in a city.",
         "parameters": {"type": "object", "properties": {"city": {"type": "string"}}, "required": ["city"]},
     },
 }
@@ -79,7 +79,7 @@ def nearest(client: openai.OpenAI, text: str, others: list[str]) -> str:
 
 
 def draw(client: openai.OpenAI, caption: str) -> bytes:
-    made = client.images.generate(model=IMAGE_MODEL, prompt=caption, size="64x64", extra_body={"seed": 7})
+    made = client.images.generate(model=IMAGE_MODEL, prompt=caption, extra_body={"seed": 7})
     return base64.b64decode(str(made.data[0].b64_json if made.data else ""))
 
 

@@ -45,12 +45,12 @@ def examples(text: str) -> list[Example]:
 # A word that is only in that example -> what is in its output.
 ASKED = {
     "curl ": ["Paris"],
-    "stream=True": ["@"],
+    "stream=True": ["lighthouse"],
     "tool_calls": ["get_weather {'city': 'Paris'}", "sunny", "21"],
-    "chat.completions.parse": ["sky='"],
-    "responses.create": ["@"],
-    "embeddings.create": ["The ferry takes an hour to the island."],
-    "audio.speech.create": ["@"],
+    "chat.completions.parse": ["sky='snowy' degrees=2"],
+    "responses.create": ["mice"],
+    "embeddings.create": ["0.53  A boat crosses the lake.", "0.03  Interest rates"],
+    "audio.speech.create": ["I would like a cup of tea without any sugar."],
     "images.generate": [],
 }
 OF_CLIENTS = {

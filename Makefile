@@ -13,8 +13,10 @@ INSTALL_TORCH = $(BIN)/pip install --disable-pip-version-check --no-deps --requi
 
 # The models that `make serve` serves: `local`, small real ones that are fetched, or `tiny`, those of the tests.
 MODELS ?= local
-ifeq ($(filter $(MODELS),local tiny),)
+ifneq ($(MODELS),local)
+ifneq ($(MODELS),tiny)
 $(error MODELS=$(MODELS) is neither local (small models that are fetched, the default) nor tiny (those of the tests))
+endif
 endif
 
 # What is here already is not fetched or made again.
@@ -120,5 +122,7 @@ lock: $(VENV)/torch
 	$(COMPILE) locks/dev.in -o locks/dev.txt
 	$(COMPILE) locks/uv.in -o locks/uv.txt
 
+# Not what is in the repository, nor what was put there by hand.
 clean:
-	rm -rf $(VENV) local_models/*/ tests/clients/javascript/node_modules
+	rm -rf $(VENV) tests/clients/javascript/node_modules \
+		$(filter-out local_models/shapes/ local_models/offline/,$(wildcard local_models/*/))

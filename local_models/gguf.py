@@ -44,14 +44,16 @@ def _f16(blocks: NDArray[np.uint8]) -> NDArray[np.float32]:
 def _q8_0(blocks: NDArray[np.uint8]) -> NDArray[np.float32]:
     """A scale, then 32 signed bytes."""
     scale = _f16(np.ascontiguousarray(blocks[:, :2]))
-    return scale * blocks[:, 2:].view(np.int8).astype(np.float32)
+    steps = blocks[:, 2:].view(np.int8).astype(np.float32)
+    return steps * scale
 
 
 def _q4_1(blocks: NDArray[np.uint8]) -> NDArray[np.float32]:
     """A scale and a minimum, then 32 halves of bytes: the low ones of all 16 bytes first."""
     scale, minimum = np.split(_f16(np.ascontiguousarray(blocks[:, :4])), 2, axis=1)
     steps = np.concatenate([blocks[:, 4:] & 15, blocks[:, 4:] >> 4], axis=1)
-    return steps.astype(np.float32) * scale + minimum
+    weights: NDArray[np.float32] = steps.astype(np.float32) * scale + minimum
+    return weights
 
 
 KINDS = {

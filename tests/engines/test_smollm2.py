@@ -156,3 +156,89 @@ def test_a_weight_that_smollm2_lacks_is_refused(tmp_path: Path) -> None:
     bias = {"blk.0.attn_q.bias": Tensor((2, 2), 0, bytes(16))}
     with pytest.raises(GgufError, match=r"blk\.0\.attn_q\.bias is none of SmolLM2's"):
         make_smollm2(tmp_path, write_gguf(tmp_path / "other.gguf", METADATA, bias))
+
+
+WEATHER = {
+    "type": "function",
+    "function": {
+        "name": "get_weather",
+        "description": "Get the weather of a city.",
+        "parameters": {"type": "object", "properties": {"city": {"type": "string"}}, "required": ["city"]},
+    },
+}
+
+
+def prompt(tokenizer: Any, *messages: dict[str, Any], tools: list[Any] | None = None) -> str:
+    return tokenizer.apply_chat_template(list(messages), tools=tools, add_generation_prompt=True, tokenize=False)
+
+
+def called(city: str) -> dict[str, Any]:
+    """A call as vLLM hands it to a template: with its arguments as an object."""
+    return {"type": "function", "function": {"name": "get_weather", "arguments": {"city": city}}}
+
+
+def test_without_tools_the_prompt_is_the_originals(tokenizer: Any) -> None:
+    assert prompt(tokenizer, {"role": "user", "content": "Hi"}) == (
+        "<|im_start|>system\nYou are a helpful AI assistant named SmolLM, trained by Hugging Face<|im_end|>\n"
+        "<|im_start|>user\nHi<|im_end|>\n<|im_start|>assistant\n"
+    )
+
+
+@pytest.mark.parametrize("role", ["system", "developer"])
+def test_a_system_prompt_takes_the_place_of_the_originals(tokenizer: Any, role: str) -> None:
+    given = prompt(tokenizer, {"role": role, "content": "Be brief."}, {"role": "user", "content": "Hi"})
+    assert given.startswith("<|im_start|>system\nBe brief.<|im_end|>\n<|im_start|>user\nHi<|im_end|>")
+
+
+def test_several_turns_and_content_in_parts(tokenizer: Any) -> None:
+    parts = [{"type": "text", "text": "And "}, {"type": "text", "text": "now?"}]
+    given = prompt(
+        tokenizer,
+        {"role": "user", "content": "Hi"},
+        {"role": "assistant", "content": "Hello!"},
+        {"role": "user", "content": parts},
+    )
+    assert given.endswith(
+        "<|im_start|>user\nHi<|im_end|>\n<|im_start|>assistant\nHello!<|im_end|>\n"
+        "<|im_start|>user\nAnd now?<|im_end|>\n<|im_start|>assistant\n"
+    )
+
+
+def test_tools_stand_in_the_system_prompt_behind_the_clients_own(tokenizer: Any) -> None:
+    given = prompt(
+        tokenizer, {"role": "system", "content": "Be brief."}, {"role": "user", "content": "Hi"}, tools=[WEATHER]
+    )
+    system = given.removeprefix("<|im_start|>system\n").partition("<|im_end|>")[0]
+    assert system.startswith("Be brief.\n\nYou may call these functions.")
+    shown = system.partition("<tools>\n")[2].partition("\n</tools>")[0]
+    assert json.loads(shown) == WEATHER["function"]
+    assert given.endswith("<|im_start|>user\nHi<|im_end|>\n<|im_start|>assistant\n")
+
+
+def test_examples_of_calls_and_of_answers_stand_between_the_tools_and_the_conversation(tokenizer: Any) -> None:
+    given = prompt(tokenizer, {"role": "user", "content": "Hi"}, tools=[WEATHER])
+    answers = given.split("<|im_start|>assistant\n")[1:-1]
+    calls = [answer for answer in answers if answer.startswith("<tool_call>\n")]
+    assert 0 < len(calls) < len(answers)
+    for answer in calls:
+        written = json.loads(answer.removeprefix("<tool_call>\n").removesuffix("<|im_end|>\n<|im_start|>user\n")
+                             .partition("\n</tool_call>")[0])  # fmt: skip
+        assert written.keys() == {"name", "arguments"}
+
+
+def test_calls_and_their_results_are_shown_as_the_examples_are(tokenizer: Any) -> None:
+    given = prompt(
+        tokenizer,
+        {"role": "user", "content": "Oslo and Rome?"},
+        {"role": "assistant", "content": None, "tool_calls": [called("Oslo"), called("Rome")]},
+        {"role": "tool", "tool_call_id": "1", "content": '{"celsius": 3}'},
+        {"role": "tool", "tool_call_id": "2", "content": [{"type": "text", "text": "19 °C"}]},
+        tools=[WEATHER],
+    )
+    assert given.endswith(
+        "<|im_start|>user\nOslo and Rome?<|im_end|>\n<|im_start|>assistant\n"
+        '<tool_call>\n{"name": "get_weather", "arguments": {"city": "Oslo"}}\n</tool_call>\n'
+        '<tool_call>\n{"name": "get_weather", "arguments": {"city": "Rome"}}\n</tool_call><|im_end|>\n'
+        '<|im_start|>user\n<tool_response>\n{"celsius": 3}\n</tool_response><|im_end|>\n'
+        "<|im_start|>user\n<tool_response>\n19 °C\n</tool_response><|im_end|>\n<|im_start|>assistant\n"
+    )

@@ -105,9 +105,7 @@ def scene(combination: Combination, chance: random.Random, size: str | None = No
     place = chance.choice(["centre"] * 5 + list(PLACES)) if place is None else place
     radius = chance.uniform(*RADII[size])
     room = SIDE / 2 - radius - MARGIN
-    x, y = (
-        SIDE / 2 + side * (room - JITTER) + chance.uniform(-JITTER, JITTER) for side in PLACES[place]
-    )
+    x, y = (SIDE / 2 + side * (room - JITTER) + chance.uniform(-JITTER, JITTER) for side in PLACES[place])
     return Scene(*combination, size, place, radius, (x, y))
 
 
@@ -124,7 +122,10 @@ def outline(shape: str) -> list[tuple[float, float]]:
     if shape == "cross":
         arm, end = 0.32, 0.98
         quarter = [(arm, -end), (arm, -arm), (end, -arm)]
-        turned = [quarter, *([(-y, x) for x, y in quarter], [(-x, -y) for x, y in quarter], [(y, -x) for x, y in quarter])]
+        turned = [
+            quarter,
+            *([(-y, x) for x, y in quarter], [(-x, -y) for x, y in quarter], [(y, -x) for x, y in quarter]),
+        ]
         return [point for corners in turned for point in corners]
     if shape == "heart":
         turns = [2 * math.pi * step / 64 for step in range(64)]

@@ -1,10 +1,8 @@
-"""Train `shapes` on pictures that are drawn here: python -m local_models.train_shapes FOLDER STAGE ...
+"""Train `shapes` on pictures that are drawn here, into local_models/shapes: python -m local_models.train_shapes FOLDER
 
-    python -m local_models.train_shapes /tmp/shapes vae unet decoder export
-
-FOLDER keeps what is reached, written every few minutes; the same command goes on from there. The stages: `vae` (the
-autoencoder), `unet` (the denoiser and the text encoder, on the latents of 6,000 pictures), `decoder` (the
-autoencoder's decoder alone, sharper edges), `export` (the pipeline in float16, into local_models/shapes).
+In order: the autoencoder; the denoiser and the text encoder, on the latents of 6,000 pictures; the autoencoder's
+decoder alone, for sharper edges. FOLDER keeps what is reached, and the same command goes on from there: a part that is
+complete there is read from it.
 """
 
 import os
@@ -14,7 +12,7 @@ import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # the two halves of a batch are the two threads
 
@@ -40,17 +38,32 @@ LATENT_NOISE = 0.06  # what the decoder must bear
 CROP = 96  # pixels: a batch of the autoencoder's
 COLOUR_CHANNELS = 3  # of the latents, the mean colour of each one's pixels; the others are the network's own
 FREE_DEVIATION = 0.7  # of those others, near that of the colours
+VAE_BATCH, UNET_BATCH = 12, 24
 NO_CAPTION = 0.1  # of the captions, for guidance
 
 Loss = Callable[[int, int], torch.Tensor]  # (step, which half of the batch) -> a number
 
 
-def train(name: str, folder: Path, parts: dict[str, Any], steps: int, rate: float, loss: Loss, decay: float = 0.0) -> None:
+class Plan(NamedTuple):
+    """How a part of the model is trained."""
+
+    name: str  # of its file in the folder
+    steps: int
+    rate: float  # of learning
+    decay: float  # of the weights' moving average, a step
+
+
+VAE = Plan("vae", steps=400, rate=2e-3, decay=0.98)
+UNET = Plan("unet", steps=3000, rate=1e-3, decay=0.998)
+DECODER = Plan("decoder", steps=400, rate=1e-3, decay=0.98)
+
+
+def train(folder: Path, plan: Plan, parts: list[Any], loss: Loss) -> None:
     """Train the parts together, from the last kept state on, and leave their weights' moving average in them."""
-    weights = [one for part in parts.values() for one in part.parameters() if one.requires_grad]
+    weights = [one for part in parts for one in part.parameters() if one.requires_grad]
     average = [one.detach().clone() for one in weights]
-    optimizer = torch.optim.AdamW(weights, lr=rate, weight_decay=0.01, betas=(0.9, 0.98))
-    state, first = folder / f"{name}.pt", 0
+    optimizer = torch.optim.AdamW(weights, lr=plan.rate, weight_decay=0.01, betas=(0.9, 0.98))
+    state, first = folder / f"{plan.name}.pt", 0
     if state.exists():
         kept = torch.load(state, weights_only=True)
         first = kept["step"]
@@ -65,25 +78,35 @@ def train(name: str, folder: Path, parts: dict[str, Any], steps: int, rate: floa
 
     began, seen = time.process_time(), []
     with ThreadPoolExecutor(2) as halves:
-        for step in range(first, steps):
+        for step in range(first, plan.steps):
             # Constant, so that a longer run begins as a shorter one does; the last fifth settles.
-            optimizer.param_groups[0]["lr"] = rate * min(1.0, (step + 1) / 100, 5 * (steps - step) / steps)
+            optimizer.param_groups[0]["lr"] = plan.rate * min(
+                1.0, (step + 1) / 100, 5 * (plan.steps - step) / plan.steps
+            )
             (one, left), (other, right) = halves.map(gradients, (0, 1))
             for weight, here, there in zip(weights, left, right, strict=True):
                 weight.grad = (here + there) / 2
             torch.nn.utils.clip_grad_norm_(weights, 1.0)
             optimizer.step()
             with torch.no_grad():
-                keep = min(decay, (step + 1) / (step + 10))
+                keep = min(plan.decay, (step + 1) / (step + 10))
                 for mean, weight in zip(average, weights, strict=True):
                     mean.lerp_(weight, 1 - keep)
             seen.append((one + other) / 2)
-            if (step + 1) % KEEP_EVERY == 0 or step + 1 == steps:
-                reached = {"step": step + 1, "optimizer": optimizer.state_dict(), "weights": weights, "average": average}
+            if (step + 1) % KEEP_EVERY == 0 or step + 1 == plan.steps:
+                reached = {
+                    "step": step + 1,
+                    "optimizer": optimizer.state_dict(),
+                    "weights": weights,
+                    "average": average,
+                }
                 torch.save(reached, state.with_suffix(".new"))
                 state.with_suffix(".new").replace(state)
                 core = time.process_time() - began
-                print(f"{name} {step + 1}/{steps} loss {np.mean(seen[-KEEP_EVERY:]):.5f} core s {core:.0f}", flush=True)
+                print(
+                    f"{plan.name} {step + 1}/{plan.steps} loss {np.mean(seen[-KEEP_EVERY:]):.5f} core s {core:.0f}",
+                    flush=True,
+                )
     with torch.no_grad():
         for weight, mean in zip(weights, average, strict=True):
             weight.copy_(mean)
@@ -112,56 +135,50 @@ def crops(step: int, half: int, count: int, combinations: list[pictures.Combinat
     return as_pixels(made).contiguous(memory_format=torch.channels_last)
 
 
-def train_vae(folder: Path, vae: Any, name: str, steps: int, count: int) -> None:
-    """The whole autoencoder (`vae`), or its decoder alone for the latents as they are (`decoder`)."""
+def train_vae(folder: Path, plan: Plan, vae: Any, encoder_too: bool) -> None:
+    """The whole autoencoder, or its decoder alone for the latents as they are."""
     combinations, _ = pictures.combinations()
 
     def loss(step: int, half: int) -> torch.Tensor:
-        pixels = crops(step, half, count // 2, combinations)
-        with torch.set_grad_enabled(name == "vae"):
+        pixels = crops(step, half, VAE_BATCH // 2, combinations)
+        with torch.set_grad_enabled(encoder_too):
             latents = vae.encode(pixels).latents
         noise = torch.randn(latents.shape, generator=torch.Generator().manual_seed(2 * step + half))
         again = vae.decode(latents + LATENT_NOISE * noise).sample
         value = functional.l1_loss(again, pixels)
-        if name == "vae":
+        if encoder_too:
             colours, free = latents.split([COLOUR_CHANNELS, latents.shape[1] - COLOUR_CHANNELS], dim=1)
             value = value + functional.mse_loss(colours, functional.avg_pool2d(pixels, SCALE))
             value = value + 0.1 * (free.mean().square() + (free.std() - FREE_DEVIATION).square())
         return value
 
-    parts = {"vae": vae} if name == "vae" else {"decoder": vae.decoder}
-    vae.to(memory_format=torch.channels_last)
-    train(name, folder, parts, steps, 2e-3 if name == "vae" else 1e-3, loss, decay=0.98)
+    train(folder, plan, [vae if encoder_too else vae.decoder], loss)
 
 
-def latents_of(folder: Path, vae: Any) -> tuple[torch.Tensor, list[pictures.Scene]]:
-    """The training set: pictures without any held-out combination, encoded, of unit deviation."""
-    chance = random.Random(SEED)  # noqa: S311
-    combinations, _ = pictures.combinations()
-    scenes = [pictures.scene(chance.choice(combinations), chance) for _ in range(PICTURES)]
+def latents_of(folder: Path, vae: Any, scenes: list[pictures.Scene]) -> torch.Tensor:
+    """pictures x channels x 16 x 16, as the encoder gives them."""
     file = folder / "latents.pt"
+
+    def encode(batch: list[pictures.Scene]) -> torch.Tensor:
+        with torch.no_grad():
+            pixels = as_pixels([pictures.drawn(scene) for scene in batch])
+            return vae.encode(pixels.contiguous(memory_format=torch.channels_last)).latents.contiguous()
+
     if not file.exists():
-        batches = [scenes[start : start + 16] for start in range(0, PICTURES, 16)]
-
-        def encode(batch: list[pictures.Scene]) -> torch.Tensor:
-            with torch.no_grad():
-                pixels = as_pixels([pictures.drawn(scene) for scene in batch])
-                return vae.encode(pixels.contiguous(memory_format=torch.channels_last)).latents.contiguous()
-
+        batches = [scenes[start : start + 16] for start in range(0, len(scenes), 16)]
         with ThreadPoolExecutor(2) as pool:
             torch.save(torch.cat(list(pool.map(encode, batches))), file)
-    latents = torch.load(file, weights_only=True)
-    return latents / latents.std(), scenes
+    return torch.load(file, weights_only=True)
 
 
-def train_unet(folder: Path, latents: torch.Tensor, scenes: list[pictures.Scene], parts: dict[str, Any], steps: int, count: int) -> None:
+def train_unet(folder: Path, latents: torch.Tensor, scenes: list[pictures.Scene], text_encoder: Any, unet: Any) -> None:
+    """The denoiser and the text encoder, on latents of unit deviation."""
     tokenizer, scheduler = make_tokenizer(), make_scheduler()
-    text_encoder, unet = parts["text_encoder"], parts["unet"]
 
     def loss(step: int, half: int) -> torch.Tensor:
         chance = random.Random(f"{SEED} {step} {half}")  # noqa: S311
         random_numbers = torch.Generator().manual_seed(2 * step + half)
-        chosen = [chance.randrange(len(scenes)) for _ in range(count // 2)]
+        chosen = [chance.randrange(len(scenes)) for _ in range(UNET_BATCH // 2)]
         texts = ["" if chance.random() < NO_CAPTION else pictures.caption(scenes[one], chance) for one in chosen]
         ids = tokenizer(texts, padding="max_length", truncation=True, return_tensors="pt").input_ids
         clean = latents[chosen]
@@ -171,11 +188,11 @@ def train_unet(folder: Path, latents: torch.Tensor, scenes: list[pictures.Scene]
         made = unet(noisy, times, encoder_hidden_states=text_encoder(ids)[0]).sample
         return functional.mse_loss(made, scheduler.get_velocity(clean, noise, times))
 
-    unet.to(memory_format=torch.channels_last)
-    train("unet", folder, parts, steps, 1e-3, loss, decay=0.998)
+    train(folder, UNET, [text_encoder, unet], loss)
 
 
-def export(vae: Any, parts: dict[str, Any], target: Path) -> None:
+def export(vae: Any, text_encoder: Any, unet: Any, target: Path) -> None:
+    """The pipeline as diffusers loads it, in float16."""
     from diffusers import StableDiffusionPipeline
 
     pipeline = StableDiffusionPipeline(
@@ -185,24 +202,31 @@ def export(vae: Any, parts: dict[str, Any], target: Path) -> None:
         safety_checker=None,
         feature_extractor=None,
         requires_safety_checker=False,
-        **parts,
+        text_encoder=text_encoder,
+        unet=unet,
     )
+    for part in (vae, unet):
+        part.to(memory_format=torch.contiguous_format)
     pipeline.to(dtype=torch.float16).save_pretrained(target)
 
 
-def main(folder: Path, stages: list[str]) -> None:
+def main(folder: Path) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     torch.manual_seed(SEED)
-    vae, tokenizer = make_vae(), make_tokenizer()
-    parts = {"text_encoder": make_text_encoder(tokenizer), "unet": make_unet()}
-    if "vae" in stages:
-        train_vae(folder, vae, "vae", 400, 12)
-        torch.save(vae.state_dict(), folder / "vae.weights")
-    vae.load_state_dict(torch.load(folder / "vae.weights", weights_only=True))
-    if "unet" in stages:
-        latents, scenes = latents_of(folder, vae)
-        train_unet(folder, latents, scenes, parts, 3000, 24)
+    vae, text_encoder, unet = make_vae(), make_text_encoder(make_tokenizer()), make_unet()
+    for part in (vae, unet):
+        part.to(memory_format=torch.channels_last)
+    train_vae(folder, VAE, vae, encoder_too=True)
+    chance = random.Random(SEED)  # noqa: S311
+    combinations, _ = pictures.combinations()
+    scenes = [pictures.scene(chance.choice(combinations), chance) for _ in range(PICTURES)]
+    latents = latents_of(folder, vae, scenes)
+    scale = 1 / float(latents.std())
+    train_unet(folder, latents * scale, scenes, text_encoder, unet)
+    train_vae(folder, DECODER, vae, encoder_too=False)
+    vae.register_to_config(scaling_factor=scale)
+    export(vae, text_encoder, unet, TARGET)
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]), sys.argv[2:])
+    main(Path(sys.argv[1]))

@@ -113,4 +113,4 @@ lock: $(VENV)/torch
 	$(COMPILE) locks/uv.in -o locks/uv.txt
 
 clean:
-	rm -rf $(VENV) local_models/*/ tests/clients/javascript/node_modules
+	rm -rf $(VENV) $(filter-out local_models/shapes/,$(wildcard local_models/*/)) tests/clients/javascript/node_modules

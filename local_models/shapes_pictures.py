@@ -26,7 +26,7 @@ COLOURS: dict[str, tuple[int, int, int]] = {
     "white": (248, 248, 248),
 }
 SHAPES = ("circle", "square", "triangle", "star", "heart", "cross")
-RADII = {"small": (34, 46), "": (58, 74), "large": (84, 100)}  # pixels, from and to
+RADII = {"small": (46, 54), "": (68, 80), "large": (94, 102)}  # pixels, from and to
 PLACES = {
     "centre": (0, 0),
     "left": (-1, 0),

@@ -34,7 +34,7 @@ SEED = 1
 TARGET = Path(__file__).parent / "shapes"
 PICTURES = 6_000
 KEEP_EVERY = 50  # steps
-LATENT_NOISE = 0.06  # what the decoder must bear
+LATENT_NOISE = 0.04  # what the decoder must bear
 CROP = 96  # pixels: a batch of the autoencoder's
 COLOUR_CHANNELS = 3  # of the latents, the mean colour of each one's pixels; the others are the network's own
 FREE_DEVIATION = 0.7  # of those others, near that of the colours
@@ -53,7 +53,7 @@ class Plan(NamedTuple):
     decay: float  # of the weights' moving average, a step
 
 
-VAE = Plan("vae", steps=400, rate=2e-3, decay=0.98)
+VAE = Plan("vae", steps=850, rate=2e-3, decay=0.98)
 UNET = Plan("unet", steps=3000, rate=1e-3, decay=0.998)
 DECODER = Plan("decoder", steps=400, rate=1e-3, decay=0.98)
 

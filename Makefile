@@ -11,8 +11,16 @@ INSTALL_TORCH = $(BIN)/pip install --disable-pip-version-check --no-deps --requi
 .PHONY: serve test test-long lint check format lock clean xtts qwen-tts
 .DELETE_ON_ERROR:
 
-serve: $(VENV)/models
-	@exec $(BIN)/python -m app serve serve_configs/local.yaml
+# The models that `make serve` serves: `local`, small real ones that are fetched, or `tiny`, those of the tests.
+MODELS ?= local
+ifeq ($(filter $(MODELS),local tiny),)
+$(error MODELS=$(MODELS) is neither local (small models that are fetched, the default) nor tiny (those of the tests))
+endif
+
+# What is here already is not fetched or made again.
+serve: $(VENV)/service
+	@$(BIN)/python -m local_models $(MODELS)
+	@exec $(BIN)/python -m app serve serve_configs/$(MODELS).yaml
 
 TESTED := $(VENV)/models $(VENV)/test-models $(VENV)/dev $(VENV)/vision $(VENV)/clients/ready $(VENV)/node \
 	$(VENV)/pocket-xtts $(VENV)/pocket-qwen-tts
@@ -40,7 +48,7 @@ format: $(VENV)/dev
 # Each target below is a stamp: it is made again only when what it depends on has changed.
 
 $(VENV)/models: $(wildcard local_models/*.py local_models/*.jinja) $(VENV)/service
-	$(BIN)/python -m local_models
+	$(BIN)/python -m local_models local tiny
 	@touch $@
 
 $(VENV)/test-models: $(wildcard local_models/*.py) $(VENV)/service

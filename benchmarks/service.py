@@ -19,6 +19,7 @@ from app.keys import LOCAL_KEY
 from contract.project import PROJECT_FOLDER
 
 TINY_CONFIG = PROJECT_FOLDER / "serve_configs" / "tiny.yaml"
+LOCAL_CONFIG = PROJECT_FOLDER / "serve_configs" / "local.yaml"
 HEADERS = {"authorization": f"Bearer {LOCAL_KEY}"}
 PORT = 8123
 URL = f"http://127.0.0.1:{PORT}"
@@ -26,7 +27,12 @@ URL = f"http://127.0.0.1:{PORT}"
 
 def local_entry(model_id: str) -> dict[str, Any]:
     """The entry of tiny.yaml for that model, to be changed and served."""
-    models = yaml.safe_load(TINY_CONFIG.read_text())["applications"][0]["args"]["models"]
+    return config_entry(TINY_CONFIG, model_id)
+
+
+def config_entry(config: Path, model_id: str) -> dict[str, Any]:
+    """The entry of a file of `serve_configs` for that model, to be changed and served."""
+    models = yaml.safe_load(config.read_text())["applications"][0]["args"]["models"]
     return next(dict(model) for model in models if model["id"] == model_id)
 
 

@@ -1,1 +1,1 @@
-"""Small models made on this machine: what `tiny.yaml` serves and the tests run, with nothing to download."""
+"""Small models for a CPU: real ones, fetched for `local.yaml`, and those of `tiny.yaml` and the tests, made here."""

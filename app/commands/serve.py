@@ -29,6 +29,7 @@ from contract.private_folder import claim, private_folder
 POLL_SECONDS = 0.5
 STOP_SECONDS = 40  # for Serve to drain and Ray to stop; what is left then is killed
 DEFAULT_HOST, DEFAULT_PORT = "0.0.0.0", 8000  # noqa: S104 - Serve's, where a config file names none
+FIRST_QUESTION = "What is the capital of France?"  # without a quote: it stands in a line for a shell
 RAY_VARIABLES = {"RAY_USAGE_STATS_ENABLED": "0"}
 # Makes the node that `serve run` starts one of 127.0.0.1, and there its ports are. Ray has it for the desktops in its
 # name; there is no other way to tell `serve run`. A Ray elsewhere cannot be joined with it.
@@ -153,8 +154,8 @@ def _first_request(models: list[ModelEntry]) -> str:
     chat = next((model.id for model in models if model.task == "chat"), None)
     if chat is None:
         return "/models"
-    message = {"role": "user", "content": "Hello!"}
-    body = orjson.dumps({"model": chat, "messages": [message], "max_tokens": 32, "stream": True}).decode()
+    message = {"role": "user", "content": FIRST_QUESTION}
+    body = orjson.dumps({"model": chat, "messages": [message], "max_tokens": 64, "stream": True}).decode()
     return f"/chat/completions -N -d '{body}'"
 
 

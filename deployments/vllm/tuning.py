@@ -11,6 +11,7 @@ too, with its engine.
 import asyncio
 import os
 import signal
+import statistics
 import sys
 import threading
 import time
@@ -44,8 +45,9 @@ class RequestFailed(Exception):
 
 @dataclass
 class Answered:
-    """One answer: seconds from its first to its last token, its tokens, and what became of its drafts."""
+    """One answer: seconds to its first token and from there to its last, its tokens, and what became of its drafts."""
 
+    waited: float
     seconds: float
     tokens: int
     drafts: int
@@ -61,6 +63,7 @@ async def ask(server: VllmServer, model_id: str, request: dict[str, Any]) -> Ans
     first = last = 0.0
     tokens, events = 0, Splitter()
     counted: dict[str, int] = {}
+    start = time.perf_counter()
     async with AsgiCall(server.app, CHAT_ROUTE, HEADERS, body) as call:
         status, _ = await call.start()
         if status >= 400:
@@ -80,6 +83,7 @@ async def ask(server: VllmServer, model_id: str, request: dict[str, Any]) -> Ans
                     tokens = chunk["usage"]["completion_tokens"]
                     counted = (chunk.get("metrics") or {}).get("speculative_decoding") or {}
     return Answered(
+        first - start,
         last - first,
         tokens,
         counted.get("num_spec_steps", 0),
@@ -109,6 +113,7 @@ async def measure_level(server: VllmServer, model_id: str, level: dict[str, Any]
         "event": "measured",
         "concurrency": level["concurrency"],
         "tokens_per_second": tokens / seconds,
+        "seconds_to_first_token": statistics.median(answer.waited for answer in answers),
         "seconds_per_token": sum(between) / len(between) if between else 0.0,
         "drafts": sum(answer.drafts for answer in answers),
         "draft_tokens": sum(answer.draft_tokens for answer in answers),

@@ -34,6 +34,7 @@ class Level:
     tokens_per_second: float
     seconds_per_token: float  # between the tokens of one answer, on average
     acceptance: Acceptance
+    seconds_to_first_token: float = 0.0  # at the median
 
 
 @dataclass(frozen=True)
@@ -88,7 +89,13 @@ def _level(prompts: list[Prompt], concurrency: int) -> dict[str, Any]:
 
 def _measured(event: dict[str, Any]) -> Level:
     acceptance = Acceptance(event["drafts"], event["draft_tokens"], event["accepted_tokens"])
-    return Level(event["concurrency"], event["tokens_per_second"], event["seconds_per_token"], acceptance)
+    return Level(
+        event["concurrency"],
+        event["tokens_per_second"],
+        event["seconds_per_token"],
+        acceptance,
+        event["seconds_to_first_token"],
+    )
 
 
 @contextmanager

@@ -53,7 +53,7 @@ class Plan(NamedTuple):
     decay: float  # of the weights' moving average, a step
 
 
-VAE = Plan("vae", steps=850, rate=2e-3, decay=0.98)
+VAE = Plan("vae", steps=680, rate=2e-3, decay=0.98)
 UNET = Plan("unet", steps=3000, rate=1e-3, decay=0.998)
 DECODER = Plan("decoder", steps=400, rate=1e-3, decay=0.98)
 

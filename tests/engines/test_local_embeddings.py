@@ -38,7 +38,7 @@ def embedder() -> Embedder:
 
 
 def vectors(embedder: Embedder, texts: list[str]) -> Any:
-    (found,) = embedder.embed([EmbeddingJob(texts)])
+    (found,) = embedder.embed([EmbeddingJob([*texts])])
     assert isinstance(found, Embedded)
     return np.array(found.vectors)
 

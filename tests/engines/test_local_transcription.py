@@ -11,7 +11,7 @@ from transformers.models.whisper.english_normalizer import EnglishTextNormalizer
 from contract.options.faster_whisper import TranscriberOptions
 from contract.options.speech import EspeakOptions
 from contract.project import PROJECT_FOLDER, in_project
-from deployments.audio.recording import DecodingLimits, Recording
+from deployments.audio.recording import DecodingLimits, Recording, Samples
 from deployments.speech.espeak import EspeakSynthesizer
 from deployments.speech.synthesizer import Utterance
 from deployments.transcriptions.transcriber import Transcriber, TranscriptionRequest
@@ -84,7 +84,7 @@ def heard(transcriber: Transcriber, synthesizer: EspeakSynthesizer) -> list[Hear
 def listen(transcriber: Transcriber, synthesizer: EspeakSynthesizer, sentences: list[str], **parameters: Any) -> Heard:
     """What is heard of `sentences` in one recording."""
     rate = synthesizer.sample_rate
-    pieces = []
+    pieces: list[Samples] = []
     for sentence in sentences:
         pieces += synthesizer.synthesize(Utterance(sentence, synthesizer.voices[0]), lambda: False)
         pieces.append(np.zeros(int(rate * PAUSE_SECONDS), np.float32))

@@ -56,7 +56,7 @@ ASKED = {
 OF_CLIENTS = {
     "langchain_openai": ["sky='grey' windy=True"],
     "llama_index": ["sky='grey' windy=True"],
-    "instructor.from_openai": ["sky='grey' windy=True"],
+    "instructor.from_openai": ["sky='grey' windy="],
     'from "openai"': ["Paris"],
     "createOpenAI(": ["Paris"],
     "createOpenAICompatible(": ["grey 7"],

@@ -115,11 +115,12 @@ def test_each_sentence_is_heard_within_its_recording(heard: list[Heard]) -> None
 
 def test_times_follow_the_text(transcriber: Transcriber, synthesizer: EspeakSynthesizer) -> None:
     """Those of segments and of words, each in order; and each sentence is where it was said."""
-    spoken = listen(transcriber, synthesizer, SENTENCES[:3], language="en", words=True, segments=True)
+    said = [SENTENCES[1], SENTENCES[6], SENTENCES[7]]  # about equally long
+    spoken = listen(transcriber, synthesizer, said, language="en", words=True, segments=True)
     words = [word for segment in spoken.segments for word in segment.words]
     for spans in (spoken.segments, words):
         times = [time for span in spans for time in (span.start, span.end)]
         assert times == sorted(times)
         assert times[-1] <= spoken.seconds
     at = {word.text.strip(" .,").lower(): word.start / spoken.seconds for word in words}
-    assert at["baker"] < 1 / 3 < at["chairs"] < 2 / 3 < at["piano"]
+    assert at["friday"] < 1 / 3 < at["drink"] < 2 / 3 < at["leaves"]

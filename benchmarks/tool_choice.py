@@ -112,7 +112,10 @@ def is_right(question: Question, calls: list[dict[str, Any]]) -> bool:
     """Whether these are the calls that fit: one of the right tool with the right arguments, or none."""
     if question.call is None or len(calls) != 1:
         return question.call is None and not calls
-    arguments = json.loads(calls[0]["arguments"])
+    try:
+        arguments = json.loads(calls[0]["arguments"])
+    except json.JSONDecodeError:  # the limit cut the call
+        return False
     return (
         calls[0]["name"] == question.call
         and arguments.keys() == question.arguments.keys()

@@ -1,6 +1,7 @@
-"""The running service, shared by every test that needs one: `python -m app serve` on a copy of tiny.yaml.
+"""The running services, each shared by every test that needs it: `python -m app serve` on a copy of a configuration.
 
-It has two more language models: one takes images, reasons before it answers, and cannot call tools; one speculates.
+`service` is tiny.yaml with two more language models: one takes images, reasons before it answers, and cannot call
+tools; one speculates. `local_service`, in tests/local, is local.yaml.
 """
 
 import copy
@@ -33,7 +34,8 @@ from tests.sample_images import IMAGE_BOUNDS, ImageServer
 
 START_SECONDS = 400
 STREAM_BUFFER_BYTES = 1024 * 1024  # small, so that a client that stops to read is soon too far behind
-UNTIL_UNUSED = pytest.StashKey[ExitStack]()
+SHARED_SERVICES = ("service", "local_service")  # fixtures
+UNTIL_UNUSED = pytest.StashKey[dict[str, ExitStack]]()
 
 # A cluster that Ray starts by itself requires a token; a driver that joins it by address sends one only in this mode,
 # and Ray reads this before its first use.
@@ -162,7 +164,7 @@ def launched(content: dict[str, Any], folder: Path, key_file: Path) -> Iterator[
     """`content` as `make serve` runs it, on a free port and a Ray cluster of its own; killed in the end."""
     port = free_port()
     content["http_options"]["port"] = port
-    config = folder / "tiny.yaml"
+    config = folder / "config.yaml"
     config.write_text(yaml.safe_dump(content))
     ray_folder = Path(tempfile.mkdtemp(prefix="portico-"))  # short: Ray puts sockets there, whose paths are bounded
     environment = {name: value for name, value in os.environ.items() if name != "RAY_ADDRESS"}
@@ -188,7 +190,9 @@ def launched(content: dict[str, Any], folder: Path, key_file: Path) -> Iterator[
 
 
 @pytest.fixture(scope="session")
-def service(image_server: ImageServer, tmp_path_factory: pytest.TempPathFactory, until_unused: ExitStack) -> Service:
+def service(
+    image_server: ImageServer, tmp_path_factory: pytest.TempPathFactory, until_unused: dict[str, ExitStack]
+) -> Service:
     """tiny.yaml, with models of the tests beside its own."""
     content = yaml.safe_load((PROJECT_FOLDER / "serve_configs" / "tiny.yaml").read_text())
     args = content["applications"][0]["args"]
@@ -206,6 +210,11 @@ def service(image_server: ImageServer, tmp_path_factory: pytest.TempPathFactory,
     key_file = folder / "keys.json"
     main(["keys", "create", "--file", str(key_file), "--name", "first"])
     args["key_file"] = str(key_file)
+    return shared(content, folder, key_file, until_unused["service"])
+
+
+def shared(content: dict[str, Any], folder: Path, key_file: Path, until_unused: ExitStack) -> Service:
+    """A service that runs until `until_unused` is closed, and then stops as it should."""
     running = until_unused.enter_context(launched(content, folder, key_file))
     until_unused.callback(assert_stops, running)
     return running
@@ -218,33 +227,38 @@ def assert_stops(service: Service) -> None:
 
 @pytest.fixture(autouse=True)
 def no_traceback(request: pytest.FixtureRequest) -> Iterator[None]:
-    """Whatever a test sends, the shared service logs no traceback. Ray forwards logs late: the next test may fail."""
-    uses = "service" in request.fixturenames
-    service = request.getfixturevalue("service") if uses else None
+    """Whatever a test sends, a shared service logs no traceback. Ray forwards logs late: the next test may fail."""
+    used = [request.getfixturevalue(name) for name in SHARED_SERVICES if name in request.fixturenames]
     yield
-    if service is not None:
+    for service in used:
         service.was_broken |= "faults" in request.node.path.parts
         service.assert_no_new_traceback()
 
 
 @pytest.fixture(scope="session")
-def until_unused(request: pytest.FixtureRequest) -> Iterator[ExitStack]:
-    """Is closed after the last test that needs the shared service: idle, it still takes much of a core."""
-    with ExitStack() as stack:
-        request.config.stash[UNTIL_UNUSED] = stack
-        yield stack
+def until_unused(request: pytest.FixtureRequest) -> Iterator[dict[str, ExitStack]]:
+    """For each shared service, what is closed after the last test that needs it: idle, it still takes much of a core.
+
+    The order of the tests (`testpaths`) has no test of one among those of another, so that no two run at once.
+    """
+    with ExitStack() as whole_run:
+        stacks = {name: whole_run.enter_context(ExitStack()) for name in SHARED_SERVICES}
+        request.config.stash[UNTIL_UNUSED] = stacks
+        yield stacks
 
 
 @pytest.hookimpl(trylast=True)
 def pytest_runtest_teardown(item: pytest.Item, nextitem: pytest.Item | None) -> None:
-    stack = item.config.stash.get(UNTIL_UNUSED, None)
-    if stack is not None and nextitem is not None and item is _last_user(item.session):
-        stack.close()
+    if nextitem is None:
+        return  # the fixtures end now
+    for name, stack in item.config.stash.get(UNTIL_UNUSED, {}).items():
+        if item is _last_user(item.session, name):
+            stack.close()
 
 
-def _last_user(session: pytest.Session) -> pytest.Item | None:
-    """The last test that needs the shared service."""
-    users = (item for item in reversed(session.items) if "service" in getattr(item, "fixturenames", ()))
+def _last_user(session: pytest.Session, service: str) -> pytest.Item | None:
+    """The last test that needs that shared service."""
+    users = (item for item in reversed(session.items) if service in getattr(item, "fixturenames", ()))
     return next(users, None)
 
 

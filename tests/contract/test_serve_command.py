@@ -27,7 +27,7 @@ def test_the_banner_has_all_one_needs_and_its_curl_line_works(service: Service) 
 
 
 def test_a_taken_port_is_reported_at_once(service: Service) -> None:
-    config = service.log.with_name("tiny.yaml")
+    config = service.log.with_name("config.yaml")
     command: list[Any] = [PROJECT_FOLDER / ".venv/bin/python", "-m", "app", "serve", config]
     result = subprocess.run(command, capture_output=True, text=True, cwd=PROJECT_FOLDER, timeout=60, check=False)
     assert result.returncode == 2

@@ -235,10 +235,10 @@ def test_calls_and_their_results_are_shown_as_the_examples_are(tokenizer: Any) -
         {"role": "tool", "tool_call_id": "2", "content": [{"type": "text", "text": "19 °C"}]},
         tools=[WEATHER],
     )
+    assert "<tools>" not in given, "after a result there is an answer to give"
     assert given.endswith(
         "<|im_start|>user\nOslo and Rome?<|im_end|>\n<|im_start|>assistant\n"
         '<tool_call>\n{"name": "get_weather", "arguments": {"city": "Oslo"}}\n</tool_call>\n'
         '<tool_call>\n{"name": "get_weather", "arguments": {"city": "Rome"}}\n</tool_call><|im_end|>\n'
-        '<|im_start|>user\n<tool_response>\n{"celsius": 3}\n</tool_response><|im_end|>\n'
-        "<|im_start|>user\n<tool_response>\n19 °C\n</tool_response><|im_end|>\n<|im_start|>assistant\n"
+        '<|im_start|>tool\n{"celsius": 3}<|im_end|>\n<|im_start|>tool\n19 °C<|im_end|>\n<|im_start|>assistant\n'
     )

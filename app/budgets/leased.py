@@ -98,8 +98,10 @@ class LeasedBudgets:
         finally:
             self._kept = False
 
-    async def tick(self, idle: int = IDLE) -> None:
-        """Report to the store; give back leases unused for `idle` nanoseconds. An unreachable store raises nothing."""
+    async def tick(self, idle: int | None = IDLE) -> None:
+        """Report to the store; give back leases unused for `idle` nanoseconds, or none. An unreachable store raises
+        nothing.
+        """
         async with self._reporting:
             try:
                 if self._unreachable_since is not None or not self._joins:
@@ -283,9 +285,9 @@ class LeasedBudgets:
                 if not self._shares.has_unreported():
                     return
 
-    async def _report(self, idle: int) -> None:
+    async def _report(self, idle: int | None) -> None:
         if self._ledger.sent is None:
-            self._ledger.close_settlement(self._give_up_leases(idle))
+            self._ledger.close_settlement({} if idle is None else self._give_up_leases(idle))
         for _ in range(2):
             joins = self._joins
             report = Report(self.replica, self._ledger.next_number(), self._ledger.slots(), self._ledger.sent)
@@ -326,7 +328,7 @@ class LeasedBudgets:
     async def _report_now(self) -> None:
         async with self._reporting:
             self._report_wanted = False
-        await self.tick()
+        await self.tick(idle=None)  # it may come many times a second, and there may be many leases
 
     def _became_unreachable(self) -> None:
         if self._unreachable_since is None:

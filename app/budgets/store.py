@@ -18,6 +18,8 @@ from app.budgets.messages import (
     Join,
     JoinReply,
     LocalAdmission,
+    Message,
+    Reply,
     Report,
     Settlement,
     Slots,
@@ -127,6 +129,16 @@ class BudgetStore:
             member.settled = report.settlement.number
             self._settle(report.replica, report.settlement, now)
         return True
+
+    def handle(self, message: Message, now: int) -> Reply:
+        """The reply to any message."""
+        match message:
+            case AdmissionRequest():
+                return self.admit(message, now)
+            case Report():
+                return self.report(message, now)
+            case Join():
+                return self.join(message, now)
 
     def sweep(self, now: int) -> None:
         """Forget replicas that are long dead and leases that have expired."""

@@ -23,7 +23,7 @@ WARM_UP, EXACT, STEADY, SPENT = range(4)  # sets of such keys: each begins with 
 FLOOD, QUIET = 4, 5  # of each one key, which may send what it wants
 GATEWAYS = 3
 SLOW_PLACES, SLOW_QUEUE = 6, 34  # of the model `slow`: in its replica, and in each of the three gateways
-STORE = "ray::BudgetStoreActor"
+STORE, STORES = "ray::BudgetStoreActor", 2
 START_SECONDS = 120
 SETTINGS = {
     "RAY_USAGE_STATS_ENABLED": "0",
@@ -66,6 +66,7 @@ CONFIG = {
         *(_entry(group, 0, 10**6) for group in (FLOOD, QUIET)),
     ],
     "limits": {"write_stall_timeout_s": 3, "stream_buffer_bytes": 2**20},
+    "budgets": {"shards": STORES},
     "ingress": {"replicas": GATEWAYS, "max_ongoing_requests": 500},
 }
 
@@ -81,10 +82,10 @@ class Gateways:
     def url(self) -> str:
         return f"http://127.0.0.1:{self.port}"
 
-    def store(self) -> psutil.Process:
+    def stores(self) -> list[psutil.Process]:
         found = [p for p in self.process.children(recursive=True) if " ".join(p.cmdline()).startswith(STORE)]
-        assert len(found) == 1
-        return found[0]
+        assert len(found) == STORES
+        return found
 
 
 @pytest.fixture(scope="package")

@@ -58,6 +58,7 @@ class LeasedBudgets:
         self._sleep = sleep
         self._patience = patience
         self._leases: dict[str, LocalLease] = {}
+        self._open: dict[str, LocalLease] = {}  # leases that may have to be given back
         self._ledger = Ledger()
         self._shares = LocalShares(replicas)
         self._under_way = 0  # admissions that are open
@@ -242,6 +243,7 @@ class LeasedBudgets:
                 now = self._clock()
                 if left is not None and reply.refusal is None:
                     lease.fill(number, reply.added, sent_at, now)
+                    self._open[key] = lease
                 lease.learn(reply, now)
                 return number, reply
             await self._join(joins)
@@ -307,10 +309,12 @@ class LeasedBudgets:
     def _give_up_leases(self, idle: int) -> dict[str, ReturnedLease]:
         now = self._clock()
         given_up = {}
-        for key, lease in self._leases.items():
+        for key, lease in list(self._open.items()):
             if lease.is_idle(now - idle, now):
                 lease.busy = True  # until the store knows it
                 given_up[key] = ReturnedLease(lease.number, lease.give_up(now))
+            if not lease.is_open(now):
+                del self._open[key]
         return given_up
 
     def _end_settlement(self) -> None:

@@ -4,6 +4,7 @@ A lease is debited when it is granted. All leases of a key together never exceed
 replicas do with them, and whenever, a window admits at most that much more than the account itself would.
 """
 
+from collections import deque
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
@@ -78,6 +79,7 @@ class BudgetStore:
         self._accounts: dict[str, Account] = {}
         self._overdrawn: set[str] = set()  # accounts that may be in debt
         self._leases: dict[str, GrantedLeases] = {}  # by key
+        self._expiring: deque[tuple[int, str]] = deque()  # when a lease expires, and of which key it is
         self._members: dict[str, Member] = {}  # by replica
         self._slot_holders: dict[str, set[str]] = {}  # key -> the replicas that hold slots of it
         self._replicas = 1
@@ -144,8 +146,10 @@ class BudgetStore:
         """Forget replicas that are long dead and leases that have expired."""
         for replica in [name for name, member in self._members.items() if now > member.seen + MEMORY]:
             self._follow_slots(replica, self._members.pop(replica).slots, {})
-        for key in [key for key, leases in self._leases.items() if not any(leases.left(now))]:
-            del self._leases[key]
+        while self._expiring and self._expiring[0][0] <= now:
+            _, key = self._expiring.popleft()
+            if key in self._leases and not any(self._leases[key].left(now)):
+                del self._leases[key]
 
     def debts(self, now: int) -> dict[str, Debt]:
         """Accounts that are overdrawn: all that a restart has to remember."""
@@ -275,6 +279,7 @@ class BudgetStore:
         total = Amount(left.requests + added.requests, left.tokens + added.tokens)
         if any(total):
             leases.put(request.replica, Lease(request.number, total, now + LEASE_TIME))
+            self._expiring.append((now + LEASE_TIME, request.key))
         return added
 
     def _grant(self, limit: int, left: int, others: int, available: int) -> int:

@@ -8,8 +8,8 @@ first measures what a call of a Ray actor costs, in benchmarks/budget_scale_call
 Assumptions:
 - Each gateway replica gets REQUESTS_PER_SECOND, as a Poisson process. The keys' shares of it are Zipf's, exponent 1.1.
   A request stays open for HOLD_SECONDS in the mean, reserves RESERVED tokens and uses USED.
-- Nine keys of ten send half of what they may, one of ten six times as much; no limit is below the default of 600 a
-  minute. One key of ten counts concurrent requests too, of which it never has too many.
+- Nine keys of ten send half of what they may, one of ten six times what it may, as does a key that is alone. No limit is
+  below the default of 600 a minute. One key of ten counts concurrent requests too, of which it never has too many.
 - A store takes the calls one after the other, each for `call_us` + messages * `message_us` of its core, from the table
   of calls; a message and its reply take TRIP_SECONDS on the way. `messages`: a call for each message, or batches.
 - `busy` is of one core, of the store with most calls: calls by the table, messages by the real CPU time of the real
@@ -65,10 +65,11 @@ REQUESTS_PER_SECOND = 20.0  # streams of 50 chunks that a gateway replica relays
 HOLD_SECONDS = 1.0
 RESERVED, USED = 600, 300
 UNDER, OVER, LEAST_LIMIT = 2.0, 1 / 6, 600  # limits as parts of what keys send
+OVER_AT = 3  # of each ten keys, the most used first
 ZIPF = 1.1
 TRIP_SECONDS = 0.001
 CALL_TIMEOUT_SECONDS = 2.0  # as that of the link over Ray
-REQUESTS, LEAST_SECONDS, MOST_SECONDS = 20_000, 3.0, 15.0  # of a row
+REQUESTS, LEAST_SECONDS, MOST_SECONDS = 20_000, 2.5, 15.0  # of a row
 
 
 class CallCosts(NamedTuple):
@@ -170,6 +171,7 @@ class Key:
         limit = max(LEAST_LIMIT, round(60 * rate * (OVER if over else UNDER)))
         places = max(10, round(4 * rate * HOLD_SECONDS)) if number % 10 == 5 else None
         self.id = f"key{number:09d}"
+        self.over = over
         self.limits = BudgetLimits(limit, limit * 10 * RESERVED, places)
         self.exact = Bucket(limit, 0)
         self.bound = Bucket(limit, 0, burst=burst_of(limit) + limit // 100)
@@ -184,7 +186,9 @@ class World:
         self._random = random.Random(f"{setting.replicas} {setting.keys}")  # noqa: S311 - the same load each time
         weights = [1 / rank**ZIPF for rank in range(1, setting.keys + 1)]
         rate = setting.replicas * REQUESTS_PER_SECOND / sum(weights)
-        self.keys = [Key(n, rate * weight, over=n % 10 == 0) for n, weight in enumerate(weights)]
+        self.keys = [
+            Key(n, rate * weight, over=n % 10 == OVER_AT or setting.keys == 1) for n, weight in enumerate(weights)
+        ]
         self._weights = list(accumulate(weights))
         self.stores = [SimulatedStore(costs) for _ in range(setting.stores)]
         self.waits: list[float] = []
@@ -247,7 +251,7 @@ def simulate(setting: Setting, costs: CallCosts) -> dict[str, float | int | str]
     busiest = max(world.stores, key=lambda store: store.calls)
     messages = max(1, sum(store.messages for store in world.stores))
     waits = sorted(world.waits)
-    under = [key for n, key in enumerate(world.keys) if n % 10]
+    under = [key for key in world.keys if not key.over]
     exactly, admitted = (sum(getattr(key, name) for key in world.keys) for name in ("exactly", "admitted"))
     busy = busiest.busy_seconds() / setting.seconds
     return {
@@ -271,13 +275,14 @@ def simulate(setting: Setting, costs: CallCosts) -> dict[str, float | int | str]
 
 
 def settings() -> Iterator[Setting]:
-    """One store without batches, one with, and as many as are the default where that is more."""
+    """One store without batches and one with, as far as they reach, and as many as are the default."""
     for replicas in REPLICAS:
         seconds = min(MOST_SECONDS, max(LEAST_SECONDS, REQUESTS / (replicas * REQUESTS_PER_SECOND)))
         for keys in KEYS:
             if replicas <= 200:
                 yield Setting(replicas, keys, 1, False, seconds)
-            for stores in sorted({1, len(shards(replicas, None))}):
+                yield Setting(replicas, keys, 1, True, seconds)
+            if (stores := len(shards(replicas, None))) > 1:
                 yield Setting(replicas, keys, stores, True, seconds)
 
 

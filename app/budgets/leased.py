@@ -26,6 +26,9 @@ logger = logging.getLogger("portico.budgets")
 PATIENCE = 10 * SECOND  # how long a request waits for a store that is unreachable or has restarted
 IDLE = 2 * SECOND  # a lease that was not used for so long is given back
 REPORT_SECONDS = 1.0
+# Many replicas report less often, so that a store has time for the rest; a store that restarted waits 3 s for each.
+REPORTS_PER_SECOND = 200
+LONGEST_REPORT_SECONDS = 2.5
 
 
 class Decision(NamedTuple):
@@ -57,6 +60,7 @@ class LeasedBudgets:
         self._clock = clock
         self._sleep = sleep
         self._patience = patience
+        self._report_seconds = REPORT_SECONDS * min(LONGEST_REPORT_SECONDS, max(1, replicas / REPORTS_PER_SECOND))
         self._leases: dict[str, LocalLease] = {}
         self._open: dict[str, LocalLease] = {}  # leases that may have to be given back
         self._ledger = Ledger()
@@ -86,7 +90,7 @@ class LeasedBudgets:
         return Account.open(limits, now).budget_status(now) if lease is None else lease.budget_status(limits, now)
 
     async def keep(self) -> None:
-        """Join now, so that no request waits for the store to start, and report every second.
+        """Join now, so that no request waits for the store to start, and report every second, or a little less often.
 
         Returns when these budgets are retired and all is given back. May be started again after an error.
         """
@@ -94,7 +98,7 @@ class LeasedBudgets:
         try:
             await self.tick()
             while not self._is_finished():
-                await self._sleep(REPORT_SECONDS)
+                await self._sleep(self._report_seconds)
                 await self.tick()
         finally:
             self._kept = False

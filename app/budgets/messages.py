@@ -66,7 +66,7 @@ class Settlement(NamedTuple):
 
 
 class Report(NamedTuple):
-    """A replica lives, and this is how it stands. Sent every second, and as soon as a slot is free."""
+    """A replica lives, and this is how it stands. Sent every second or two, and as soon as a slot is free."""
 
     replica: str
     number: int

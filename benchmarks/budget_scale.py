@@ -8,8 +8,8 @@ first measures what a call of a Ray actor costs, in benchmarks/budget_scale_call
 Assumptions:
 - Each gateway replica gets REQUESTS_PER_SECOND, as a Poisson process. The keys' shares of it are Zipf's, exponent 1.1.
   A request stays open for HOLD_SECONDS in the mean, reserves RESERVED tokens and uses USED.
-- Nine keys of ten send half of what they may, one of ten six times what it may, as does a key that is alone. No limit is
-  below the default of 600 a minute. One key of ten counts concurrent requests too, of which it never has too many.
+- Nine keys of ten send half of what they may, one of ten six times what it may, as does a key that is alone. Limits are
+  600 a minute (the default) or more. One key of ten counts concurrent requests too, of which it never has too many.
 - A store takes the calls one after the other, each for `call_us` + messages * `message_us` of its core, from the table
   of calls; a message and its reply take TRIP_SECONDS on the way. `messages`: a call for each message, or batches.
 - `busy` is of one core, of the store with most calls: calls by the table, messages by the real CPU time of the real

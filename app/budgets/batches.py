@@ -1,4 +1,4 @@
-"""Messages to a budget store, many in a call: a call costs about fifty times what the store does with a message."""
+"""Messages to a budget store, many in a call: a call costs far more than what the store does with a message."""
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence

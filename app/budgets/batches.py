@@ -41,8 +41,12 @@ class Batches:
     async def _send_batch(self, batch: list[tuple[Message, asyncio.Future[Any]]]) -> None:
         try:
             replies = await self._deliver([message for message, _ in batch])
-        except StoreUnreachableError:
-            replies = [None] * len(batch)
+        except Exception as error:  # who waits is told as well, and need not wait for another call to fail
+            batch, self._waiting = batch + self._waiting, []
+            for _, future in batch:
+                if not future.done():
+                    future.set_exception(error)
+            return
         for (_, future), reply in zip(batch, replies, strict=True):
             if future.done():  # who waited was cancelled
                 continue

@@ -220,19 +220,30 @@ class TestBatches:
         await batches.send(report(6))
         assert store.deliveries[2:] == [[report(6)]]
 
-    async def test_a_call_that_fails_fails_its_own_messages_only(self) -> None:
+    async def test_a_call_that_fails_fails_what_waits_for_it_too(self) -> None:
+        """They are decided without the store then, and need not wait until the next call has failed."""
         store = SlowStore()
         batches = Batches(store.deliver)
         store.fails = True
         first = asyncio.create_task(batches.send(report(1)))
         await turns()
         second = asyncio.create_task(batches.send(report(2)))
+        await turns()
         store.gate.release()
-        with pytest.raises(StoreUnreachableError):
-            await first
+        for one in (first, second):
+            with pytest.raises(StoreUnreachableError):
+                await one
+        assert store.deliveries == [[report(1)]]
         store.fails = False
         store.gate.release()
-        assert await second == JoinReply(True)
+        assert await batches.send(report(4)) == JoinReply(True)
+
+    async def test_an_error_of_any_kind_reaches_who_waits(self) -> None:
+        async def deliver(messages: Sequence[Message]) -> Sequence[Reply | None]:
+            raise AttributeError("deliver")
+
+        with pytest.raises(AttributeError):
+            await asyncio.wait_for(Batches(deliver).send(report(1)), 5)
 
     async def test_a_message_that_the_store_fails_at_fails_alone(self) -> None:
         store = SlowStore()

@@ -2,9 +2,9 @@
 
 import asyncio
 import os
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 import ray
@@ -17,6 +17,7 @@ from app.budgets.leased import LeasedBudgets
 from app.budgets.messages import Join, Slots
 from app.budgets.shards import ONLY, ShardedBudgets, shards
 from app.budgets.snapshot import read
+from app.budgets.store import BudgetStore
 
 KEYS = [f"key{number:09d}" for number in range(8)]
 LIMITS = BudgetLimits(6000, tokens=6000)
@@ -64,20 +65,24 @@ async def test_another_number_of_stores_forgets_no_debt(cluster: None, tmp_path:
     await after.close()
 
 
-class ForgottenStore(BudgetStoreActor):
+class Forgotten(BudgetStore):
     """As if ten minutes had passed without any replica."""
 
-    async def deliver(self, messages: Any) -> Any:
-        replies = await super().deliver(messages)
-        self._store.is_forgotten = lambda _: True  # type: ignore[method-assign,misc]
-        return replies
+    def is_forgotten(self, now: int) -> bool:
+        return True
+
+
+class ForgottenActor(BudgetStoreActor):
+    def __init__(self, url: str) -> None:
+        super().__init__(url)
+        self._store = Forgotten(time.monotonic_ns())
 
     async def answers(self) -> bool:
         return True
 
 
 async def test_a_store_that_nobody_needs_ends_and_stays_away(cluster: None, tmp_path: Path) -> None:
-    actor = ray.remote(ForgottenStore).options(num_cpus=0, max_restarts=-1).remote(f"{tmp_path}/budgets.json", ONLY)
+    actor = ray.remote(ForgottenActor).options(num_cpus=0, max_restarts=-1).remote(f"{tmp_path}/budgets.json")
     await actor.deliver.remote([Join("one", 1, 2, False, Slots({}, frozenset()), [], {})])
 
     async def until_it_ends() -> None:

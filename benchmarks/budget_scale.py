@@ -69,7 +69,7 @@ OVER_AT = 3  # of each ten keys, the most used first
 ZIPF = 1.1
 TRIP_SECONDS = 0.001
 CALL_TIMEOUT_SECONDS = 2.0  # as that of the link over Ray
-REQUESTS, LEAST_SECONDS, MOST_SECONDS = 20_000, 2.5, 15.0  # of a row
+REQUESTS, LEAST_SECONDS, MOST_SECONDS = 12_000, 2.0, 15.0  # of a row
 
 
 class CallCosts(NamedTuple):

@@ -14,7 +14,6 @@ from app.budgets.account import BudgetLimits
 from app.budgets.actor import NAME, NAMESPACE, ActorLink, BudgetStoreActor
 from app.budgets.admission import RateLimited
 from app.budgets.leased import LeasedBudgets
-from app.budgets.messages import Join, Slots
 from app.budgets.shards import ONLY, ShardedBudgets, shards
 from app.budgets.snapshot import read
 from app.budgets.store import BudgetStore
@@ -83,11 +82,13 @@ class ForgottenActor(BudgetStoreActor):
 
 async def test_a_store_that_nobody_needs_ends_and_stays_away(cluster: None, tmp_path: Path) -> None:
     actor = ray.remote(ForgottenActor).options(num_cpus=0, max_restarts=-1).remote(f"{tmp_path}/budgets.json")
-    await actor.deliver.remote([Join("one", 1, 2, False, Slots({}, frozenset()), [], {})])
 
     async def until_it_ends() -> None:
+        await actor.deliver.remote([])  # starts its loop
         while await actor.answers.remote():
             await asyncio.sleep(0.1)
 
     with pytest.raises(ActorDiedError):
         await asyncio.wait_for(until_it_ends(), SECONDS)
+    with pytest.raises(ActorDiedError):  # and is not restarted
+        await actor.answers.remote()

@@ -14,6 +14,8 @@ Assumptions:
   of calls; a message and its reply take TRIP_SECONDS on the way. `messages`: a call for each message, or batches.
 - `busy` is of one core, of the store with most calls: calls by the table, messages by the real CPU time of the real
   handlers and of pickling. Beyond 1 its queue only grows. No part of a call is taken to run beside another one.
+- `admitted_of_exact`: beside what one account of all would have admitted. Who still waits at the end is not counted as
+  admitted, so where a store is overloaded it is too low.
 """
 
 import argparse
@@ -61,6 +63,7 @@ PLOT = CSV.with_suffix(".png")
 
 REPLICAS = (1, 10, 50, 200, 500, 1000)
 KEYS = (1, 100, 10_000, 100_000)
+TWICE_AT = 10_000  # keys: rows with twice as many stores
 REQUESTS_PER_SECOND = 20.0  # streams of 50 chunks that a gateway replica relays with one core
 HOLD_SECONDS = 1.0
 RESERVED, USED = 600, 300
@@ -275,7 +278,7 @@ def simulate(setting: Setting, costs: CallCosts) -> dict[str, float | int | str]
 
 
 def settings() -> Iterator[Setting]:
-    """One store without batches and one with, as far as they reach, and as many as are the default."""
+    """One store without batches and one with, as far as they reach, as many as are the default, and twice as many."""
     for replicas in REPLICAS:
         seconds = min(MOST_SECONDS, max(LEAST_SECONDS, REQUESTS / (replicas * REQUESTS_PER_SECOND)))
         for keys in KEYS:
@@ -284,6 +287,8 @@ def settings() -> Iterator[Setting]:
                 yield Setting(replicas, keys, 1, True, seconds)
             if (stores := len(shards(replicas, None))) > 1:
                 yield Setting(replicas, keys, stores, True, seconds)
+                if keys == TWICE_AT:
+                    yield Setting(replicas, keys, 2 * stores, True, seconds)
 
 
 def store_row(keys: int, overdrawn: float) -> dict[str, float | int]:

@@ -1,1 +1,1 @@
-"""Budgets of keys: leaky buckets in one budget store, parts of which gateway replicas lease."""
+"""Budgets of keys: leaky buckets in budget stores, parts of which gateway replicas lease."""

@@ -123,6 +123,10 @@ class Account:
         if self.tokens is not None:
             self.tokens.defer(debt.tokens)
 
+    def is_overdrawn(self) -> bool:
+        """Whether it was in debt when it was last used."""
+        return self.requests.is_overdrawn() or (self.tokens is not None and self.tokens.is_overdrawn())
+
     def debt(self, now: int) -> Debt:
         return Debt(self.requests.wait(0, now), 0 if self.tokens is None else self.tokens.wait(0, now))
 

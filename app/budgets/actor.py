@@ -1,21 +1,20 @@
-"""The budget store as a named Ray actor that outlives deployments, and the way to it from an ingress replica."""
+"""The budget store as named Ray actors that outlive deployments, and the way to them from an ingress replica."""
 
 import asyncio
 import logging
 import os
 import time
 import warnings
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Sequence
 from typing import Any
 
-import fsspec
-import orjson
 import ray
 from ray.exceptions import ActorDiedError, RayError, RayTaskError
 
-from app import owner_only
-from app.budgets.account import Debt
-from app.budgets.messages import SECOND, AdmissionReply, AdmissionRequest, Join, JoinReply, Report
+from app.budgets import snapshot
+from app.budgets.batches import Batches
+from app.budgets.messages import AdmissionReply, AdmissionRequest, Join, JoinReply, Message, Reply, Report
+from app.budgets.shards import ONLY, Shard
 from app.budgets.store import BudgetStore
 from app.budgets.store_link import StoreUnreachableError
 from contract.private_folder import private_folder
@@ -24,33 +23,35 @@ logger = logging.getLogger("portico.budgets")
 
 NAME, NAMESPACE = "portico-budget-store", "portico"
 SNAPSHOT_SECONDS = 1.0
-SNAPSHOT_TIMEOUT_SECONDS = 10.0  # for a file system that hangs
 CALL_SECONDS = 2.0  # a call takes about a millisecond
-MAX_CALLS = 10_000  # at once; each is a few microseconds of work
-# A younger snapshot was written by a store whose grants still count: every bucket is full after a minute.
-SNAPSHOT_COUNTS_SECONDS = 60
+MAX_CALLS = 10_000  # at once: one of each gateway replica
 
 
 class BudgetStoreActor:
-    """A BudgetStore behind remote calls. It writes a snapshot of it every second, and starts from the last one."""
+    """A BudgetStore behind remote calls. It writes a snapshot of it every second, and starts from the last one.
 
-    def __init__(self, snapshot: str) -> None:
-        self._snapshot = snapshot
-        found = _read_in_time(snapshot)
+    One that no replica needs any more, since another number of shards is configured, ends itself.
+    """
+
+    def __init__(self, url: str, shard: Shard = ONLY) -> None:
+        self._url = shard.name(url)
+        found = snapshot.read_in_time(url, shard)
         fresh = found is None and not _was_restarted()
         self._store = BudgetStore(time.monotonic_ns(), fresh=fresh, debts=found)
         self._keeping: asyncio.Task[None] | None = None
 
-    async def join(self, join: Join) -> JoinReply:
+    async def deliver(self, messages: Sequence[Message]) -> list[Reply | None]:
+        """The replies in the order of the messages; None where the store failed at one."""
         if self._keeping is None:  # a constructor has no loop to start it on
             self._keeping = asyncio.create_task(self._keep())
-        return self._store.join(join, time.monotonic_ns())
+        return [self._handle(message) for message in messages]
 
-    async def admit(self, request: AdmissionRequest) -> AdmissionReply:
-        return self._store.admit(request, time.monotonic_ns())
-
-    async def report(self, report: Report) -> bool:
-        return self._store.report(report, time.monotonic_ns())
+    def _handle(self, message: Message) -> Reply | None:
+        try:
+            return self._store.handle(message, time.monotonic_ns())
+        except Exception:  # the other messages of the call are not to suffer
+            logger.exception("the budget store failed at a message of the kind %s", type(message).__name__)
+            return None
 
     async def _keep(self) -> None:
         """Sweep and write snapshots for as long as the actor lives. Whatever fails, the store goes on without."""
@@ -59,9 +60,11 @@ class BudgetStoreActor:
             try:
                 now = time.monotonic_ns()
                 self._store.sweep(now)
+                if self._store.is_forgotten(now):
+                    ray.kill(ray.get_runtime_context().current_actor)
                 if writing is None or writing.done():  # one that hangs holds one thread, and no more
-                    writing = asyncio.create_task(asyncio.to_thread(_write, self._snapshot, self._store.debts(now)))
-                async with asyncio.timeout(SNAPSHOT_TIMEOUT_SECONDS):
+                    writing = asyncio.create_task(asyncio.to_thread(snapshot.write, self._url, self._store.debts(now)))
+                async with asyncio.timeout(snapshot.TIMEOUT_SECONDS):
                     await asyncio.shield(writing)
                 failed = False
             except Exception:
@@ -74,34 +77,38 @@ class BudgetStoreActor:
 class ActorLink:
     """A StoreLink over Ray. It makes the actor where there is none."""
 
-    def __init__(self, snapshot: str | None) -> None:
-        self._snapshot = snapshot or default_snapshot()
+    def __init__(self, url: str | None, shard: Shard = ONLY) -> None:
+        """`url` is where snapshots are written."""
+        self._url = url or default_snapshot()
+        self._shard = shard
         self._actor: Any = None
         self._finding: asyncio.Task[Any] | None = None
+        self._batches = Batches(self._deliver)
 
     async def join(self, join: Join) -> JoinReply:
-        reply: JoinReply = await self._call("join", join)
+        reply: JoinReply = await self._batches.send(join)
         return reply
 
     async def admit(self, request: AdmissionRequest) -> AdmissionReply:
-        reply: AdmissionReply = await self._call("admit", request)
+        reply: AdmissionReply = await self._batches.send(request)
         return reply
 
     async def report(self, report: Report) -> bool:
-        known: bool = await self._call("report", report)
+        known: bool = await self._batches.send(report)
         return known
 
-    async def _call(self, method: str, message: tuple[Any, ...]) -> Any:
+    async def _deliver(self, messages: Sequence[Message]) -> Sequence[Reply | None]:
         try:
             async with asyncio.timeout(CALL_SECONDS):
                 if self._actor is None:
                     self._actor = await self._find()
-                return await getattr(self._actor, method).remote(message)
+                replies: list[Reply | None] = await self._actor.deliver.remote(messages)
+                return replies
         except ActorDiedError:
             self._actor = None  # it will not restart; the next call makes another
             raise StoreUnreachableError from None
         except RayTaskError as error:
-            logger.exception("the budget store failed at a call of %s", method)
+            logger.exception("the budget store failed at a call")
             raise StoreUnreachableError from error
         except (RayError, TimeoutError, ValueError):  # ValueError: the name is being given up
             raise StoreUnreachableError from None
@@ -109,7 +116,7 @@ class ActorLink:
     async def _find(self) -> Any:
         """The actor. Ray's call may hang in its thread: there is one at a time, however many wait for it."""
         if self._finding is None or self._finding.done():
-            self._finding = asyncio.create_task(asyncio.to_thread(_actor, self._snapshot))
+            self._finding = asyncio.create_task(asyncio.to_thread(_actor, self._url, self._shard))
         return await asyncio.shield(self._finding)
 
 
@@ -125,9 +132,9 @@ def _was_restarted() -> bool:
         return bool(ray.get_runtime_context().was_current_actor_reconstructed)
 
 
-def _actor(snapshot: str) -> Any:
+def _actor(url: str, shard: Shard) -> Any:
     options = {
-        "name": NAME,
+        "name": shard.name(NAME),
         "namespace": NAMESPACE,
         "lifetime": "detached",
         "get_if_exists": True,
@@ -136,39 +143,4 @@ def _actor(snapshot: str) -> Any:
         "max_task_retries": 0,  # a request that is sent twice would be charged twice
         "max_concurrency": MAX_CALLS,
     }
-    return ray.remote(BudgetStoreActor).options(**options).remote(snapshot)
-
-
-def _write(url: str, debts: dict[str, Debt]) -> None:
-    system, path = fsspec.url_to_fs(url)
-    owner_only.make_folder(system, system._parent(path))
-    content = {"time": time.time(), "debts": {key: list(debt) for key, debt in debts.items()}}
-    owner_only.write(system, path, orjson.dumps(content))
-
-
-def _read_in_time(url: str) -> dict[str, Debt] | None:
-    """As `_read`; None as well where the file system does not answer in time."""
-    reader = ThreadPoolExecutor(1)
-    try:
-        return reader.submit(_read, url).result(SNAPSHOT_TIMEOUT_SECONDS)
-    except TimeoutError:
-        logger.warning("the snapshot of the budgets cannot be read in time; nothing is known of debts")
-        return None
-    finally:
-        reader.shutdown(wait=False)
-
-
-def _read(url: str) -> dict[str, Debt] | None:
-    """The debts in a recent snapshot, as they are now; None where there is none that can be read."""
-    try:
-        system, path = fsspec.url_to_fs(url)
-        content = orjson.loads(system.cat_file(path))
-        age = abs(time.time() - content["time"])
-        if age >= SNAPSHOT_COUNTS_SECONDS:
-            return None
-        return {key: Debt(*debt).later(int(age * SECOND)).owed() for key, debt in content["debts"].items()}
-    except FileNotFoundError:
-        return None
-    except Exception:
-        logger.warning("the snapshot of the budgets cannot be read; nothing is known of debts", exc_info=True)
-        return None
+    return ray.remote(BudgetStoreActor).options(**options).remote(url, shard)

@@ -47,6 +47,10 @@ class Bucket:
         """Charge exactly what `time` nanoseconds gain."""
         self._level -= self.per_minute * time
 
+    def is_overdrawn(self) -> bool:
+        """Whether it was in debt when it was last used."""
+        return self._level < 0
+
     def whole(self, now: int) -> int:
         """Whole units that are there; below zero in debt."""
         self._gain(now)

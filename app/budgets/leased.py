@@ -26,6 +26,9 @@ logger = logging.getLogger("portico.budgets")
 PATIENCE = 10 * SECOND  # how long a request waits for a store that is unreachable or has restarted
 IDLE = 2 * SECOND  # a lease that was not used for so long is given back
 REPORT_SECONDS = 1.0
+# Many replicas report less often, so that a store has time for the rest; a store that restarted waits 3 s for each.
+REPORTS_PER_SECOND = 200
+LONGEST_REPORT_SECONDS = 2.5
 
 
 class Decision(NamedTuple):
@@ -57,7 +60,9 @@ class LeasedBudgets:
         self._clock = clock
         self._sleep = sleep
         self._patience = patience
+        self._report_seconds = REPORT_SECONDS * min(LONGEST_REPORT_SECONDS, max(1, replicas / REPORTS_PER_SECOND))
         self._leases: dict[str, LocalLease] = {}
+        self._open: dict[str, LocalLease] = {}  # leases that may have to be given back
         self._ledger = Ledger()
         self._shares = LocalShares(replicas)
         self._under_way = 0  # admissions that are open
@@ -85,7 +90,7 @@ class LeasedBudgets:
         return Account.open(limits, now).budget_status(now) if lease is None else lease.budget_status(limits, now)
 
     async def keep(self) -> None:
-        """Join now, so that no request waits for the store to start, and report every second.
+        """Join now, so that no request waits for the store to start, and report every second, or a little less often.
 
         Returns when these budgets are retired and all is given back. May be started again after an error.
         """
@@ -93,13 +98,15 @@ class LeasedBudgets:
         try:
             await self.tick()
             while not self._is_finished():
-                await self._sleep(REPORT_SECONDS)
+                await self._sleep(self._report_seconds)
                 await self.tick()
         finally:
             self._kept = False
 
-    async def tick(self, idle: int = IDLE) -> None:
-        """Report to the store; give back leases unused for `idle` nanoseconds. An unreachable store raises nothing."""
+    async def tick(self, idle: int | None = IDLE) -> None:
+        """Report to the store; give back leases unused for `idle` nanoseconds, or none. An unreachable store raises
+        nothing.
+        """
         async with self._reporting:
             try:
                 if self._unreachable_since is not None or not self._joins:
@@ -240,6 +247,7 @@ class LeasedBudgets:
                 now = self._clock()
                 if left is not None and reply.refusal is None:
                     lease.fill(number, reply.added, sent_at, now)
+                    self._open[key] = lease
                 lease.learn(reply, now)
                 return number, reply
             await self._join(joins)
@@ -283,9 +291,9 @@ class LeasedBudgets:
                 if not self._shares.has_unreported():
                     return
 
-    async def _report(self, idle: int) -> None:
+    async def _report(self, idle: int | None) -> None:
         if self._ledger.sent is None:
-            self._ledger.close_settlement(self._give_up_leases(idle))
+            self._ledger.close_settlement({} if idle is None else self._give_up_leases(idle))
         for _ in range(2):
             joins = self._joins
             report = Report(self.replica, self._ledger.next_number(), self._ledger.slots(), self._ledger.sent)
@@ -305,10 +313,12 @@ class LeasedBudgets:
     def _give_up_leases(self, idle: int) -> dict[str, ReturnedLease]:
         now = self._clock()
         given_up = {}
-        for key, lease in self._leases.items():
+        for key, lease in list(self._open.items()):
             if lease.is_idle(now - idle, now):
                 lease.busy = True  # until the store knows it
                 given_up[key] = ReturnedLease(lease.number, lease.give_up(now))
+            if not lease.is_open(now):
+                del self._open[key]
         return given_up
 
     def _end_settlement(self) -> None:
@@ -326,7 +336,7 @@ class LeasedBudgets:
     async def _report_now(self) -> None:
         async with self._reporting:
             self._report_wanted = False
-        await self.tick()
+        await self.tick(idle=None)  # it may come many times a second, and there may be many leases
 
     def _became_unreachable(self) -> None:
         if self._unreachable_since is None:

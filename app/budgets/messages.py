@@ -6,7 +6,7 @@ until the store has acknowledged it, and the store counts it once.
 """
 
 from collections.abc import Mapping, Sequence, Set
-from typing import NamedTuple
+from typing import NamedTuple, TypeAlias
 
 from app.budgets.account import BudgetLimits, BudgetStatus, Debt, Refusal
 
@@ -66,7 +66,7 @@ class Settlement(NamedTuple):
 
 
 class Report(NamedTuple):
-    """A replica lives, and this is how it stands. Sent every second, and as soon as a slot is free."""
+    """A replica lives, and this is how it stands. Sent every second or two, and as soon as a slot is free."""
 
     replica: str
     number: int
@@ -100,3 +100,7 @@ class JoinReply(NamedTuple):
     """The store's answer to a Join."""
 
     remembered: bool  # it had counted earlier settlements of this replica
+
+
+Message: TypeAlias = Join | AdmissionRequest | Report
+Reply: TypeAlias = JoinReply | AdmissionReply | bool

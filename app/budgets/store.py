@@ -4,11 +4,12 @@ A lease is debited when it is granted. All leases of a key together never exceed
 replicas do with them, and whenever, a window admits at most that much more than the account itself would.
 """
 
+from collections import deque
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import NamedTuple
 
 from app.budgets.account import Account, BudgetLimits, Debt, Refusal
+from app.budgets.granted import GrantedLeases, Lease
 from app.budgets.messages import (
     LEASE_TIME,
     SECOND,
@@ -18,6 +19,8 @@ from app.budgets.messages import (
     Join,
     JoinReply,
     LocalAdmission,
+    Message,
+    Reply,
     Report,
     Settlement,
     Slots,
@@ -31,14 +34,6 @@ LEASED_SHARE = 100  # a hundredth of a limit may be leased
 REJOIN_TIME = 3 * SECOND
 SHORT_TIME = 10 * SECOND
 REJOIN_POLL = SECOND // 4
-
-
-class Lease(NamedTuple):
-    """What a replica holds of an account, as far as the store knows, until `expires`."""
-
-    number: int  # of the admission request that filled it up
-    amount: Amount
-    expires: int
 
 
 @dataclass(slots=True)
@@ -82,8 +77,11 @@ class BudgetStore:
         self._debts: dict[str, Debt] = dict(debts or {})  # of accounts as this store began
         self._charges: dict[str, list[tuple[int, Amount]]] = {}  # key -> what, and when, to an account not open yet
         self._accounts: dict[str, Account] = {}
-        self._leases: dict[str, dict[str, Lease]] = {}  # key -> replica -> lease
+        self._overdrawn: set[str] = set()  # accounts that may be in debt
+        self._leases: dict[str, GrantedLeases] = {}  # by key
+        self._expiring: deque[tuple[int, str]] = deque()  # when a lease expires, and of which key it is
         self._members: dict[str, Member] = {}  # by replica
+        self._slot_holders: dict[str, set[str]] = {}  # key -> the replicas that hold slots of it
         self._replicas = 1
         self._rejoined = fresh
 
@@ -96,7 +94,7 @@ class BudgetStore:
         if member is None:
             member = self._members[join.replica] = Member(now, serves=True)
         member.seen = now
-        if member.hear(join.number, join.slots):
+        if self._hear(join.replica, member, join.number, join.slots):
             member.serves = not join.retires
             self._replicas = self._replicas if join.retires else join.replicas
         if not remembered:  # else this store knows the debts itself
@@ -128,26 +126,40 @@ class BudgetStore:
         if member is None or not member.alive(now):
             return False
         member.seen = now
-        member.hear(report.number, report.slots)
+        self._hear(report.replica, member, report.number, report.slots)
         if report.settlement is not None and report.settlement.number > member.settled:
             member.settled = report.settlement.number
             self._settle(report.replica, report.settlement, now)
         return True
 
+    def handle(self, message: Message, now: int) -> Reply:
+        """The reply to any message."""
+        match message:
+            case AdmissionRequest():
+                return self.admit(message, now)
+            case Report():
+                return self.report(message, now)
+            case Join():
+                return self.join(message, now)
+
     def sweep(self, now: int) -> None:
         """Forget replicas that are long dead and leases that have expired."""
         for replica in [name for name, member in self._members.items() if now > member.seen + MEMORY]:
-            del self._members[replica]
-        for key, leases in list(self._leases.items()):
-            self._leases[key] = {name: lease for name, lease in leases.items() if now < lease.expires}
-            if not self._leases[key]:
+            self._follow_slots(replica, self._members.pop(replica).slots, {})
+        while self._expiring and self._expiring[0][0] <= now:
+            _, key = self._expiring.popleft()
+            if key in self._leases and not any(self._leases[key].left(now)):
                 del self._leases[key]
 
     def debts(self, now: int) -> dict[str, Debt]:
         """Accounts that are overdrawn: all that a restart has to remember."""
-        unopened = {key: debt.later(now - self.began).owed() for key, debt in self._debts.items()}
-        found = unopened | {key: account.debt(now) for key, account in self._accounts.items()}
-        return {key: debt for key, debt in found.items() if any(debt)}
+        unopened = {
+            key: debt.later(now - self.began).owed() for key, debt in self._debts.items() if key not in self._accounts
+        }
+        found = unopened | {key: self._accounts[key].debt(now) for key in self._overdrawn}
+        owed = {key: debt for key, debt in found.items() if any(debt)}
+        self._overdrawn &= owed.keys()
+        return owed
 
     def slots_held(self, now: int) -> int:
         """Concurrency slots that are taken, of all keys."""
@@ -155,8 +167,27 @@ class BudgetStore:
 
     def leased(self, key: str, now: int) -> Amount:
         """What replicas may still spend of their leases."""
-        amounts = [lease.amount for lease in self._leases.get(key, {}).values() if now < lease.expires]
-        return Amount(sum(one.requests for one in amounts), sum(one.tokens for one in amounts))
+        return self._leases[key].left(now) if key in self._leases else Amount()
+
+    def is_forgotten(self, now: int) -> bool:
+        """Whether no replica was heard for so long that a new store would know as much."""
+        return not self._members and now > self.began + MEMORY and not self.debts(now)
+
+    def _hear(self, replica: str, member: Member, number: int, slots: Slots) -> bool:
+        before = member.slots
+        if not member.hear(number, slots):
+            return False
+        self._follow_slots(replica, before, member.slots)
+        return True
+
+    def _follow_slots(self, replica: str, before: Mapping[str, set[int]], after: Mapping[str, set[int]]) -> None:
+        for key in before.keys() - after.keys():
+            holders = self._slot_holders[key]
+            holders.discard(replica)
+            if not holders:
+                del self._slot_holders[key]
+        for key in after.keys() - before.keys():
+            self._slot_holders.setdefault(key, set()).add(replica)
 
     def _has_rejoined(self, now: int) -> bool:
         if not self._rejoined:
@@ -171,6 +202,7 @@ class BudgetStore:
             account.defer(self._debts.get(key, Debt()))
             for at, amount in self._charges.pop(key, ()):
                 account.give(-amount.requests, -amount.tokens, at)
+            self._note_debt(key, account)
         account.change(limits, now)
         return account
 
@@ -184,6 +216,11 @@ class BudgetStore:
         self._debts[key] = Debt(before.requests + more.requests, before.tokens + more.tokens)
         if key in self._accounts:
             self._accounts[key].defer(more)
+            self._note_debt(key, self._accounts[key])
+
+    def _note_debt(self, key: str, account: Account) -> None:
+        if account.is_overdrawn():
+            self._overdrawn.add(key)
 
     def _charge_local(self, local: LocalAdmission, replicas: int, now: int) -> None:
         before = self.began - (now - local.ago)  # how long before this store
@@ -195,6 +232,7 @@ class BudgetStore:
     def _charge(self, key: str, amount: Amount, now: int) -> None:
         if key in self._accounts:
             self._accounts[key].give(-amount.requests, -amount.tokens, now)
+            self._note_debt(key, self._accounts[key])
         else:
             self._charges.setdefault(key, []).append((now, amount))
 
@@ -202,25 +240,32 @@ class BudgetStore:
         for key, unused in settlement.unused_tokens.items():
             self._charge(key, Amount(0, -unused), now)
         for key, returned in settlement.leases.items():
-            lease = self._leases.get(key, {}).get(replica)
-            if lease is not None and lease.number == returned.number:
-                del self._leases[key][replica]
+            leases = self._leases.get(key)
+            lease = None if leases is None else leases.get(replica)
+            if leases is not None and lease is not None and lease.number == returned.number:
+                leases.drop(replica)
                 if now < lease.expires:
                     self._charge(key, Amount(-returned.left.requests, -returned.left.tokens), now)
 
     def _admit(self, account: Account, request: AdmissionRequest, member: Member, now: int) -> Refusal | None:
-        account.slots_taken = sum(
-            len(one.slots.get(request.key, ())) for one in self._members.values() if one.alive(now)
-        )
+        if account.limits.slots is not None:
+            account.slots_taken = self._slots_taken(request.key, now)
         refusal = account.admit(request.tokens, now)
-        if refusal is None and account.limits.slots is not None:
-            member.slots.setdefault(request.key, set()).add(request.number)
+        if refusal is None:
+            self._note_debt(request.key, account)
+            if account.limits.slots is not None:
+                member.slots.setdefault(request.key, set()).add(request.number)
+                self._slot_holders.setdefault(request.key, set()).add(request.replica)
         return refusal
+
+    def _slots_taken(self, key: str, now: int) -> int:
+        holders = (self._members[replica] for replica in self._slot_holders.get(key, ()))
+        return sum(len(one.slots[key]) for one in holders if one.alive(now))
 
     def _fill(self, account: Account, request: AdmissionRequest, left: Amount, now: int) -> Amount:
         """Grant what the replica's lease lacks and the account has, and remember the lease."""
-        leases = self._leases.setdefault(request.key, {})
-        leases.pop(request.replica, None)
+        leases = self._leases.setdefault(request.key, GrantedLeases())
+        leases.drop(request.replica)
         others = self.leased(request.key, now)
         requests, tokens = account.requests, account.tokens
         added = Amount(
@@ -233,7 +278,8 @@ class BudgetStore:
             account.give(-added.requests, -added.tokens, now)
         total = Amount(left.requests + added.requests, left.tokens + added.tokens)
         if any(total):
-            leases[request.replica] = Lease(request.number, total, now + LEASE_TIME)
+            leases.put(request.replica, Lease(request.number, total, now + LEASE_TIME))
+            self._expiring.append((now + LEASE_TIME, request.key))
         return added
 
     def _grant(self, limit: int, left: int, others: int, available: int) -> int:

@@ -137,6 +137,12 @@ class BudgetSettings(Strict):
         description="where the shared account is written each second, as a path or a URL that fsspec knows; left out: "
         "a file in the folder for temporary files",
     )
+    shards: int | None = Field(
+        None,
+        ge=1,
+        le=100,
+        description="actors over which the accounts are spread; left out: one for every 50 ingress replicas or fewer",
+    )
 
 
 class Ingress(Strict):

@@ -17,6 +17,7 @@ from app.budgets.admission import Budgets
 from app.budgets.estimate import Estimator
 from app.budgets.exact import ExactBudgets
 from app.budgets.leased import LeasedBudgets
+from app.budgets.shards import ShardedBudgets, shards
 from app.config.service import Config
 from app.gateway.application import Gateway
 from app.gateway.image_store import ImageStore
@@ -189,7 +190,8 @@ class IngressReplica:
             self._budgets.retire()  # its loop goes on until what it admitted has ended
         if number == 1:
             return ExactBudgets()
-        budgets = LeasedBudgets(ActorLink(config.budgets.snapshot), number)
+        links = [ActorLink(config.budgets.snapshot, shard) for shard in shards(number, config.budgets.shards)]
+        budgets = ShardedBudgets([LeasedBudgets(link, number) for link in links])
         self._supervisor.keep(Loop.BUDGETS, budgets.keep, of=budgets.replica)
         return budgets
 

@@ -24,7 +24,7 @@ WARM_UP, EXACT, STEADY, SPENT = range(4)  # sets of such keys: each begins with 
 FLOOD, QUIET = 4, 5  # of each one key, which may send what it wants
 GATEWAYS = 3
 SLOW_PLACES, SLOW_QUEUE = 6, 34  # of the model `slow`: in its replica, and in each of the three gateways
-STORE = "ray::BudgetStoreActor"
+STORE, STORES = "ray::BudgetStoreActor", 2
 START_SECONDS = 120
 STORE_SECONDS = 30
 SETTINGS = {
@@ -68,6 +68,7 @@ CONFIG = {
         *(_entry(group, 0, 10**6) for group in (FLOOD, QUIET)),
     ],
     "limits": {"write_stall_timeout_s": 3, "stream_buffer_bytes": 2**20},
+    "budgets": {"shards": STORES},
     "ingress": {"replicas": GATEWAYS, "max_ongoing_requests": 500},
 }
 
@@ -83,13 +84,13 @@ class Gateways:
     def url(self) -> str:
         return f"http://127.0.0.1:{self.port}"
 
-    async def store(self) -> psutil.Process:
-        """The process of the budget store; one that was killed comes back by itself."""
+    async def stores(self) -> list[psutil.Process]:
+        """The processes of the budget stores; one that was killed comes back by itself."""
         async with asyncio.timeout(STORE_SECONDS):
             while True:
                 found = [p for p in self.process.children(recursive=True) if _command_of(p).startswith(STORE)]
-                if len(found) == 1:
-                    return found[0]
+                if len(found) == STORES:
+                    return found
                 await asyncio.sleep(0.2)
 
 

@@ -1,4 +1,7 @@
-"""Budgets over three ingress replicas on real Ray: what keys get is what one exact bucket would give, whoever dies."""
+"""Budgets over three ingress replicas and two budget stores on real Ray: keys get what one exact bucket would give.
+
+Whoever dies.
+"""
 
 import asyncio
 import time
@@ -91,15 +94,16 @@ async def test_each_key_gets_what_one_exact_bucket_would_give(gateways: Gateways
 @pytest.fixture(scope="module")
 async def while_the_store_dies(gateways: Gateways) -> dict[int, list[Outcome]]:
     """What became of keys that stay under their limits and of keys that do not, while the store was killed twice."""
-    before = await gateways.store()
+    before = {one.pid for one in await gateways.stores()}
     loads = asyncio.gather(
         load_all(gateways, STEADY, share=0.5, seconds=14), load_all(gateways, SPENT, 1.5, seconds=14)
     )
     for _ in range(2):
         await asyncio.sleep(4)
-        (await gateways.store()).kill()
+        for store in await gateways.stores():
+            store.kill()
     outcomes = await loads
-    assert (await gateways.store()).pid != before.pid
+    assert before.isdisjoint(one.pid for one in await gateways.stores())
     return dict(zip((STEADY, SPENT), outcomes, strict=True))
 
 

@@ -5,7 +5,8 @@ from pathlib import Path
 import pytest
 
 from app.budgets.account import Debt
-from app.budgets.actor import _read, _write
+from app.budgets.shards import ONLY
+from app.budgets.snapshot import read, write
 from contract.private_folder import private_folder
 from tests.unit.budget_world import SECOND
 
@@ -13,9 +14,9 @@ from tests.unit.budget_world import SECOND
 @pytest.mark.parametrize("scheme", ["", "file://"])
 def test_debts_are_written_and_read(tmp_path: Path, scheme: str) -> None:
     url = f"{scheme}{tmp_path}/made/for/it/budgets.json"
-    _write(url, {})
-    _write(url, {"key000000000": Debt(0, 120 * SECOND), "key000000001": Debt(1, 0)})
-    found = _read(url)
+    write(url, {})
+    write(url, {"key000000000": Debt(0, 120 * SECOND), "key000000001": Debt(1, 0)})
+    found = read(url, ONLY)
     assert found is not None
     assert 60 * SECOND < found["key000000000"].tokens < 120 * SECOND, "some of it was paid meanwhile"
     assert found["key000000001"] == (0, 0)
@@ -27,7 +28,7 @@ def test_without_a_good_snapshot_nothing_is_known(tmp_path: Path, content: bytes
     path = tmp_path / "budgets.json"
     if content is not None:
         path.write_bytes(content)
-    assert _read(str(path)) is None
+    assert read(str(path), ONLY) is None
 
 
 def test_the_default_folder_is_this_user_s_alone(tmp_path: Path) -> None:

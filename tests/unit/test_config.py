@@ -97,6 +97,8 @@ def xtts(**options: Any) -> dict[str, Any]:
         (config_args(keys=[]), "keys: there are none, and no `key_file` is named"),
         (config_args(key_file="keys.json"), "key_file: 'keys.json' is neither an absolute path nor one in the project"),
         (config_args(limits={"max_body_bytes": 0}), "limits.max_body_bytes: Input should be greater than"),
+        (config_args(budgets={"shards": 0}), "budgets.shards: Input should be greater than or equal to 1"),
+        (config_args(budgets={"shards": 101}), "budgets.shards: Input should be less than or equal to 100"),
     ],
 )
 def test_a_wrong_config_names_the_field_and_the_fault(args: dict[str, Any], reported: str) -> None:

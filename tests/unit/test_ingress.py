@@ -84,7 +84,7 @@ async def test_another_number_of_replicas_leaves_the_budgets_before_their_keeper
 ) -> None:
     """They report until the last request that they admitted has ended; then their keeper ends by itself."""
     world = World()
-    monkeypatch.setattr("app.serving.ingress.ActorLink", lambda _: world)
+    monkeypatch.setattr("app.serving.ingress.ActorLink", lambda *_: world)
     monkeypatch.setattr("app.budgets.leased.REPORT_SECONDS", 0)
     replica = IngressReplica({})
     replica._config = parse_config(config_args(ingress={"replicas": 2}))

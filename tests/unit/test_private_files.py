@@ -12,8 +12,8 @@ import orjson
 import pytest
 
 from app.__main__ import main
+from app.budgets import snapshot
 from app.budgets.account import Debt
-from app.budgets.actor import _write
 from app.commands import serve
 from app.config.service import KeptImages
 from app.gateway.image_store import SECRET_NAME, ImageStore
@@ -39,7 +39,7 @@ def modes(folder: Path) -> dict[str, int]:
 async def test_every_file_and_folder_is_the_owner_s_alone(temporary: Path) -> None:
     images = ImageStore(KeptImages())
     await images.publish(ANSWER, "127.0.0.1")
-    _write(f"{private_folder()}/budgets-127.0.0.1-6379.json", {"key000000000": Debt(0, 1)})
+    snapshot.write(f"{private_folder()}/budgets-127.0.0.1-6379.json", {"key000000000": Debt(0, 1)})
     keys = temporary / "keys"
     keys.mkdir(mode=0o700)
     main(["keys", "create", "--file", str(keys / "keys.json")])

@@ -19,7 +19,7 @@ def usage(seconds: float) -> dict[str, Any]:
 
 def body(transcript: Transcript, response_format: str, granularities: list[str]) -> Body:
     """`transcript` in one of the values of `response_format`."""
-    transcript = transcript._replace(segments=in_time_order(transcript.segments))
+    transcript = transcript._replace(segments=in_time_order(transcript.segments, transcript.seconds))
     if response_format == "verbose_json":
         return "application/json", orjson.dumps(_verbose(transcript, granularities))
     return WRITERS[response_format](transcript)
@@ -72,7 +72,7 @@ def _verbose(transcript: Transcript, granularities: list[str]) -> dict[str, Any]
         "usage": usage(transcript.seconds),
     }
     if "word" in granularities:
-        words = in_time_order([word for segment in transcript.segments for word in segment.words])
+        words = in_time_order([word for one in transcript.segments for word in one.words], transcript.seconds)
         content["words"] = [{"word": word.text.strip(), "start": word.start, "end": word.end} for word in words]
     if "segment" in granularities or not granularities:
         content["segments"] = [

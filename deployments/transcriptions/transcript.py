@@ -42,15 +42,15 @@ class Transcript(NamedTuple):
 Timed = TypeVar("Timed", Word, Segment)
 
 
-def in_time_order(spans: list[Timed]) -> list[Timed]:
+def in_time_order(spans: list[Timed], seconds: float) -> list[Timed]:
     """`spans` in the order of the text, none of which begins before the one before it, or ends after the next begins.
 
-    A model may write its times in any order.
+    A model may write its times in any order, and beyond the end of the recording, which is `seconds` long.
     """
     starts: list[float] = []
     for span in spans:
-        starts.append(max(span.start, starts[-1]) if starts else span.start)
+        starts.append(min(max(span.start, starts[-1] if starts else 0.0), seconds))
     return [
         span._replace(start=start, end=min(max(start, span.end), limit))
-        for span, (start, limit) in zip(spans, pairwise([*starts, float("inf")]), strict=True)
+        for span, (start, limit) in zip(spans, pairwise([*starts, seconds]), strict=True)
     ]

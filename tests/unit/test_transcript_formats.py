@@ -128,5 +128,10 @@ def test_cues_are_in_time_order_whatever_the_model_says(form: str) -> None:
 
 
 def test_times_that_are_in_order_are_not_changed() -> None:
-    assert in_time_order(FOX.segments) == FOX.segments
-    assert in_time_order([]) == []
+    assert in_time_order(FOX.segments, FOX.seconds) == FOX.segments
+    assert in_time_order([], 2) == []
+
+
+def test_no_time_is_beyond_the_recording() -> None:
+    late = [segment(" a", 0, 31), segment(" b", 30.5, 32)]
+    assert [(one.start, one.end) for one in in_time_order(late, 30)] == [(0, 30), (30, 30)]

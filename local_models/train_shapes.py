@@ -54,8 +54,8 @@ class Plan(NamedTuple):
 
 
 VAE = Plan("vae", steps=680, rate=2e-3, decay=0.98)
-UNET = Plan("unet", steps=12000, rate=1e-3, decay=0.998)
-DECODER = Plan("decoder", steps=2500, rate=1e-3, decay=0.98)
+UNET = Plan("unet", steps=9_000, rate=1e-3, decay=0.998)
+DECODER = Plan("decoder", steps=1_600, rate=1e-3, decay=0.98)
 
 
 def train(folder: Path, plan: Plan, parts: list[Any], loss: Loss) -> None:

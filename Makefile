@@ -53,7 +53,7 @@ lint: $(VENV)/dev
 
 check: lint test
 
-# The packages for GPUs and engines of their own, installed in a folder that is removed again: 9 GB, no GPU needed.
+# The packages for GPUs and engines of their own, installed in a folder that is removed again: 12 GB, no GPU needed.
 gpu-lock-check: $(VENV)/service
 	$(BIN)/python -m cluster.check_gpu_lock
 

@@ -80,7 +80,7 @@ def main() -> None:
         rows.append(row(*way))
         print(rows[-1], flush=True)
     with CSV.open("w", newline="") as file:
-        writer = csv.DictWriter(file, COLUMNS)
+        writer = csv.DictWriter(file, COLUMNS, lineterminator="\n")
         writer.writeheader()
         writer.writerows(rows)
 

@@ -66,7 +66,10 @@ class Download:
         """Ask for what is missing of `part` until it is whole. Raises Unavailable."""
         import httpx2
 
-        for tried in range(1, TRIES + 1):
+        tried = 0  # in a row, without a byte more
+        while tried < TRIES:
+            before = _length(part)
+            tried += 1
             try:
                 self._ask(part)
             except httpx2.HTTPError as error:
@@ -76,6 +79,8 @@ class Download:
                 time.sleep(PAUSE_SECONDS)
             if _length(part) == self.size:
                 return
+            if _length(part) > before:
+                tried = 0
         raise Unavailable(f"the connection ended {TRIES} times, after {_length(part)} of {self.size} bytes")
 
     def _ask(self, part: Path) -> None:
@@ -86,7 +91,7 @@ class Download:
         # Bytes as they are stored: the offsets in a compressed answer would be others.
         headers = {**self.headers, "Accept-Encoding": "identity"} | ({"Range": f"bytes={there}-"} if there else {})
         with self.client.stream("GET", self.url, headers=headers, **self.options) as answer:
-            if answer.status_code == 416:  # nothing comes after `part`: it is of another file
+            if answer.status_code == 416 and there:  # nothing comes after `part`: it is of another file
                 part.unlink()
                 return
             if answer.status_code not in {200, 206}:

@@ -1,6 +1,6 @@
 """Reads GGUF files, the format of llama.cpp: https://github.com/ggml-org/ggml/blob/master/docs/gguf.md
 
-The package `gguf` reads every kind of tensor there is; these are the few kinds that SmolLM2's file has, on numpy alone.
+The package `gguf` reads every kind of tensor there is; these are a few kinds, on numpy alone, among them those of SmolLM2's file.
 """
 
 import math

@@ -29,6 +29,7 @@ from contract.private_folder import claim, private_folder
 
 POLL_SECONDS = 0.5
 STOP_SECONDS = 40  # for Serve to drain and Ray to stop; what is left then is killed
+QUIET_SECONDS = 60  # of a start that does not get further; then what the service prints may say why
 FAILED = " failed: "  # in what the readiness probe says of a model
 DEFAULT_HOST, DEFAULT_PORT = "0.0.0.0", 8000  # noqa: S104 - Serve's, where a config file names none
 FIRST_QUESTION = "What is the capital of France?"  # without a quote: it stands in a line for a shell
@@ -54,12 +55,19 @@ def serve(path: Path) -> int:
     piped = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT} if sys.stdout.isatty() else {}
     child = start(command, **piped)
     output = HeldOutput(child.stdout) if child.stdout else None
+    started = False
     try:
         if _wait_until_ready(child, host, port, output):
             print(banner(config, host, port), flush=True)
-        return child.wait()
+            started = True
+        status = child.wait()
+        if output:
+            output.join(POLL_SECONDS)
+        return status
     except KeyboardInterrupt:
         if output:
+            if not started:
+                output.release()  # it may say why the start took so long
             output.hold()
         print("\nStopping ...", flush=True)
         _stop(child)
@@ -113,9 +121,9 @@ def _raise_interrupt(_: int, __: FrameType | None) -> None:
 def _wait_until_ready(child: subprocess.Popen[bytes], host: str, port: int, output: HeldOutput | None) -> bool:
     """Poll the readiness probe until it succeeds; false where the service ended first. Prints what it waits for.
 
-    What the service prints meanwhile is shown where it ends, or as soon as a model fails.
+    What the service prints meanwhile is shown where it ends, or as soon as a model fails or nothing has changed for long.
     """
-    message = ""
+    message, since = "", time.monotonic()
     while child.poll() is None:
         state = _probe(host, port)
         if state is None:
@@ -123,9 +131,9 @@ def _wait_until_ready(child: subprocess.Popen[bytes], host: str, port: int, outp
                 output.discard()
             return True
         if state != message:
-            message = state
+            message, since = state, time.monotonic()
             print(f"Waiting: {state}", flush=True)
-        if output and FAILED in state:
+        if output and (FAILED in state or time.monotonic() - since > QUIET_SECONDS):
             output.release()
         time.sleep(POLL_SECONDS)
     if output:

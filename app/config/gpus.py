@@ -1,5 +1,7 @@
 """How much memory GPUs have, by the names that Ray gives their types."""
 
+import math
+
 # GiB that CUDA hands out: the least that torch's "has a total capacity of ..." says in public reports. On the box is
 # more, of which error correction and the driver take a part. A100 is that with 40 GB.
 MEMORY_GIB = {
@@ -24,4 +26,4 @@ def memory_gib(gpu: str) -> float | None:
         given = float(gpu)
     except ValueError:
         return None
-    return given if given > 0 else None
+    return given if 0 < given < math.inf else None

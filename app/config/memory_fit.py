@@ -18,6 +18,7 @@ VLLM_UTILIZATION = 0.92
 # GiB for the CUDA context, activations and CUDA graphs, where an entry does not say.
 WORKING_GIB = {"vllm": 2.0, "diffusers": 3.0}
 USUAL_WORKING_GIB = 1.5
+ONE_OF_SEVERAL_FILES = {"kokoro", "piper"}  # each loads one precision, or the voices that an entry names
 FLOAT_BYTES = {"float32": 4, "float": 4, "float16": 2, "half": 2, "bfloat16": 2}
 READABLE = re.compile(r"(\d+(?:\.\d+)?)([kKmMgGtT]?)")  # of vLLM: 25.6k is 25,600, 1K is 1,024
 
@@ -100,6 +101,8 @@ def verdict(model: ModelEntry, needed: Demand, gpu_gib: float) -> Verdict:
 
 def _folder(model: ModelEntry) -> Path:
     options = model.engine_kwargs
+    if model.engine in ONE_OF_SEVERAL_FILES:
+        raise Unknown(f"the folder of a {model.engine} model has more than what is loaded")
     changed = [name for name in ("quantization", "load_format") if options.get(name)]
     changed += ["offload"] if options.get("offload", "none") != "none" else []
     changed += ["compute_type"] if options.get("compute_type", "default") not in ("default", "auto") else []

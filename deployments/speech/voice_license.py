@@ -9,7 +9,7 @@ UNKNOWN = "unknown"
 NAMED = re.compile(r"^\W*licen[cs]e\W*:[^\S\n]*(\S.*?)\s*$", re.IGNORECASE | re.MULTILINE)
 # Those that permit any use. Compared without case, blanks and punctuation.
 FREE = re.compile(
-    r"(creativecommons)?(cc0|publicdomain|mit|apache|bsd|unlicense|cc?by(sa)?\d|ccattribution|attribution)"
+    r"(creativecommons)?(cc0|publicdomain|mit|apache|bsd|unlicense|ccby(sa)?\d|ccattribution|attribution)"
     r"(v|version|\d|license|licence|clause|international|universal|unported|generic|publicdomaindedication)*"
 )
 
@@ -22,8 +22,9 @@ def license_of(voice: Path, *, alone: bool) -> str:
     """What the card beside the file `voice` names; UNKNOWN without one. `alone`: no other voice is in its folder."""
     cards = [voice.with_name(f"{voice.stem}.{CARD}"), *([voice.with_name(CARD)] if alone else [])]
     card = next((card for card in cards if card.is_file()), None)
-    named = NAMED.search(card.read_text(encoding="utf-8", errors="replace")) if card else None
-    return named[1] if named else UNKNOWN
+    named = NAMED.findall(card.read_text(encoding="utf-8", errors="replace")) if card else []
+    # A card may name several, such as that of the recordings: the first that is not free decides.
+    return next((one for one in named if not is_free(one)), named[0] if named else UNKNOWN)
 
 
 def is_free(license: str) -> bool:

@@ -121,8 +121,10 @@ def test_the_examples_of_model_entries_are_right() -> None:
 
 
 def test_the_local_key_is_the_same_everywhere() -> None:
-    for path in ("README.md", "docs/clients.md", "serve_configs/local.yaml", "serve_configs/tiny.yaml"):
-        keys = re.findall(r"sk-portico-local\w+-\w+", (PROJECT_FOLDER / path).read_text())
+    configs = ["local", "tiny", "small", "one-gpu-chat"]
+    pages = ["README.md", "docs/clients.md", *(f"serve_configs/{name}.yaml" for name in configs)]
+    for path in [PROJECT_FOLDER / page for page in pages] + NOTEBOOKS:
+        keys = re.findall(r"sk-portico-local\w+-\w+", path.read_text())
         assert set(keys) == {LOCAL_KEY}, path
 
 

@@ -60,6 +60,9 @@ class Engine(Protocol):
         """Free what the engine holds. It may be closed again."""
 
 
+FIRST_TRIAL = 4  # times `stall_timeout_s`: it may compile, and not every engine counts its steps
+
+
 class Starter(Protocol):
     """What `load` of an engine's spec names: the engine's own class, or one that an engine is made around."""
 
@@ -79,8 +82,16 @@ class Replica:
         self.engine = await starter.start(model, spec.parsed(model.engine_kwargs))
         self._health = Health(self.engine.trial)
         self._under_way = 0
-        self._watchdog = _watchdog(self.engine, self._health, model.stall_timeout_s) if model.stall_timeout_s else None
-        await self._health.first()
+        stall = model.stall_timeout_s
+        self._watchdog = _watchdog(self.engine, self._health, FIRST_TRIAL * stall) if stall else None
+        try:
+            await self._health.first()
+        except BaseException:
+            self.close()  # else its watchdog would look on
+            raise
+        if self._watchdog and stall:
+            self._watchdog.close()
+            self._watchdog = _watchdog(self.engine, self._health, stall)
 
     @classmethod
     async def started(cls, spec: EngineSpec, model: ServedModel) -> Self:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 CONNECT_SECONDS = 10.0  # a host that cannot be reached must not hold up the next source
-TRIES = 5  # of a connection that breaks
+TRIES = 5  # in a row that bring nothing new
 PAUSE_SECONDS = 1.0
 
 Report = Callable[[int], None]  # of the bytes that are there
@@ -66,22 +66,21 @@ class Download:
         """Ask for what is missing of `part` until it is whole. Raises Unavailable."""
         import httpx2
 
-        tried = 0  # in a row, without a byte more
+        tried, most = 0, _length(part)
         while tried < TRIES:
-            before = _length(part)
-            tried += 1
             try:
                 self._ask(part)
             except httpx2.HTTPError as error:
                 # A host that is not there is not there a second later.
-                if isinstance(error, httpx2.ConnectError | httpx2.ConnectTimeout) or tried == TRIES:
+                if isinstance(error, httpx2.ConnectError | httpx2.ConnectTimeout):
                     raise Unavailable(str(error) or type(error).__name__) from error
                 time.sleep(PAUSE_SECONDS)
-            if _length(part) == self.size:
+            there = _length(part)
+            if there == self.size:
                 return
-            if _length(part) > before:
-                tried = 0
-        raise Unavailable(f"the connection ended {TRIES} times, after {_length(part)} of {self.size} bytes")
+            tried = 0 if there > most else tried + 1
+            most = max(most, there)
+        raise Unavailable(f"the connection broke {TRIES} times in a row, after {there} of {self.size} bytes")
 
     def _ask(self, part: Path) -> None:
         """One request for the bytes from the end of `part`. Raises httpx2.HTTPError and Unavailable."""

@@ -22,6 +22,7 @@ class PackageServer:
     knows_ranges: bool = True
     stops_after: int | None = None  # bytes; then it sends no more and keeps the connection
     breaks_after: int | None = None  # bytes; then it closes the connection, once
+    breaks_each_after: int | None = None  # the same, of every connection
     stopped: threading.Event = field(default_factory=threading.Event)
     go_on: threading.Event = field(default_factory=threading.Event)
 
@@ -90,6 +91,10 @@ def package_server() -> Iterator[PackageServer]:
             if is_file and state.breaks_after is not None:
                 self.wfile.write(content[: state.breaks_after])
                 state.breaks_after = None
+                self.close_connection = True
+                return
+            if is_file and state.breaks_each_after is not None:
+                self.wfile.write(content[: state.breaks_each_after])
                 self.close_connection = True
                 return
             if is_file and state.stops_after is not None:

@@ -164,6 +164,13 @@ def test_a_connection_that_breaks_is_made_again_for_the_rest(world: World) -> No
     assert world.server.asked_for("weights.bin") == [0, 1_000_000]
 
 
+def test_a_download_goes_on_as_long_as_each_connection_brings_more(world: World) -> None:
+    world.server.files[ON_HUB] = WEIGHTS
+    world.server.breaks_each_after = len(WEIGHTS) // 8
+    assert (world.fetch(a_model(FROM_HUB)) / "weights.bin").read_bytes() == WEIGHTS
+    assert len(world.server.asked_for("weights.bin")) >= 8
+
+
 def test_a_server_without_ranges_is_asked_for_the_whole_file(world: World) -> None:
     world.server.files[ON_HUB] = WEIGHTS
     world.server.knows_ranges = False

@@ -173,6 +173,12 @@ def test_an_option_that_changes_what_is_loaded_makes_files_useless(
     assert f"engine_kwargs.{next(iter(options))} changes what is loaded" in needed.unknown
 
 
+def test_an_engine_that_loads_one_file_of_several_is_asked_for_its_size(folder: Path) -> None:
+    needed = demand(entry(engine="kokoro", task="speech", source=str(folder), engine_kwargs={}))
+    assert needed.weights is None
+    assert needed.unknown == "the folder of a kokoro model has more than what is loaded, or give memory.weights_gib"
+
+
 DECLARED = {"weights_gib": 8, "kv_cache_bytes_per_token": 2**17, "working_gib": 2}
 
 
@@ -252,6 +258,7 @@ def test_check_fails_by_name_where_the_given_gpu_is_too_small(capsys: pytest.Cap
 
 
 def test_check_refuses_a_gpu_that_it_does_not_know(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["check", str(SMALL), "--gpu", "inf"]) == 2
     assert main(["check", str(SMALL), "--gpu", "Voodoo2"]) == 2
     assert "--gpu: Voodoo2 is not known; give one of T4, L4" in capsys.readouterr().err
 

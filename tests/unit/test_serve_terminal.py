@@ -19,7 +19,8 @@ import http.server, json, signal, sys
 print("INFO a replica is added", flush=True)
 if sys.argv[2] == "ends":
     sys.exit("ERROR it has no weights")
-states = ["alpha is starting", "alpha failed: it has no weights" if sys.argv[2] == "fails" else ""]
+ends_in = {"fails": "alpha failed: it has no weights", "waits": "alpha is starting", "starts": ""}
+states = ["alpha is starting", ends_in[sys.argv[2]]]
 class Ready(http.server.BaseHTTPRequestHandler):
     def do_GET(self):
         state = states.pop(0) if len(states) > 1 else states[0]
@@ -51,6 +52,7 @@ from app.commands import serve
 def start(command, **options):
     return subprocess.Popen([sys.executable, "-c", *sys.argv[2:]], start_new_session=True, **options)
 serve.start = start
+serve.QUIET_SECONDS = 2
 sys.exit(serve.serve(Path(sys.argv[1])))
 """
 
@@ -115,6 +117,16 @@ def test_a_model_that_fails_shows_what_was_held_back(config: tuple[Path, int]) -
     terminal.read_until("the end")
     assert terminal.status() == 0
     assert "Waiting: alpha failed: it has no weights" in terminal.text
+    assert "INFO a replica is added" in terminal.text
+
+
+def test_a_start_that_gets_no_further_shows_what_was_held_back(config: tuple[Path, int]) -> None:
+    terminal = Terminal(*config, "waits")
+    terminal.read_until("INFO a replica is added")
+    terminal.press_ctrl_c()
+    terminal.read_until("the end")
+    assert terminal.status() == 0
+    assert "Waiting: alpha is starting" in terminal.text
     assert "INFO a replica is added" in terminal.text
 
 

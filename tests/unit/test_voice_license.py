@@ -43,6 +43,7 @@ class TestCard:
             ("* license: see https://example.org/license.txt", "see https://example.org/license.txt"),
             ("# Model card\n\n* Language: en_US", UNKNOWN),
             ("* License:\n* Speakers: 1", UNKNOWN),
+            ("* License: MIT\n* License: research only", "research only"),
             ("", UNKNOWN),
         ],
     )

@@ -1,6 +1,7 @@
 """Reads GGUF files, the format of llama.cpp: https://github.com/ggml-org/ggml/blob/master/docs/gguf.md
 
-The package `gguf` reads every kind of tensor there is; these are a few kinds, on numpy alone, among them those of SmolLM2's file.
+The package `gguf` reads every kind of tensor there is; these are a few, on numpy alone, among them those of SmolLM2's
+file.
 """
 
 import math

@@ -61,9 +61,6 @@ def serve(path: Path) -> int:
             print(banner(config, host, port), flush=True)
             started = True
         status = child.wait()
-        if output:
-            output.join(POLL_SECONDS)
-        return status
     except KeyboardInterrupt:
         if output:
             if not started:
@@ -72,6 +69,9 @@ def serve(path: Path) -> int:
         print("\nStopping ...", flush=True)
         _stop(child)
         return 0
+    if output:
+        output.join(POLL_SECONDS)
+    return status
 
 
 def check_local_key(config: Config, host: str) -> None:
@@ -121,7 +121,7 @@ def _raise_interrupt(_: int, __: FrameType | None) -> None:
 def _wait_until_ready(child: subprocess.Popen[bytes], host: str, port: int, output: HeldOutput | None) -> bool:
     """Poll the readiness probe until it succeeds; false where the service ended first. Prints what it waits for.
 
-    What the service prints meanwhile is shown where it ends, or as soon as a model fails or nothing has changed for long.
+    What the service prints meanwhile is shown where it ends, where a model fails, and where nothing changes for long.
     """
     message, since = "", time.monotonic()
     while child.poll() is None:

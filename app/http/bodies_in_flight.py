@@ -8,13 +8,13 @@ from typing import Any
 from app.http.body import Receive
 from contract.errors import ApiError
 
-NEARLY_FULL = 0.8  # of all bytes; the rest is for keys that have less than their part of that
+NEARLY_FULL = 0.8  # of all bytes; the rest is for keys that have less than their part of that, or no other body
 
 
 class BodiesInFlight:
     """What all bodies take together. They are counted as they come: a slow client takes no more than it has sent.
 
-    Where nearly all is taken, a key that has its part of it, by weight, gets no more.
+    Where nearly all is taken, a key that has its part of it, by weight, gets no more than one body.
     """
 
     def __init__(self) -> None:
@@ -40,9 +40,12 @@ class BodiesInFlight:
                 del self._by_key[key_id]
                 self._weights.pop(key_id, None)
 
-    def need(self, size: int, key_id: str, weight: int) -> None:
-        """Raises ApiError `overloaded` where there is no room for so many more bytes of this key."""
-        if self._by_key[key_id] + size > min(self._max_bytes_per_key, self._part(size, key_id, weight)):
+    def need(self, size: int, key_id: str, weight: int, come: int = 0) -> None:
+        """Raises ApiError `overloaded` where there is no room for so many more bytes of a body of which `come` came."""
+        most: float = self._max_bytes_per_key
+        if self._by_key[key_id] > come:  # beside other bodies: a part may be less than one legal body
+            most = min(most, self._part(size, key_id, weight))
+        if self._by_key[key_id] + size > most:
             whose = "The requests with this API key that are under way"
         elif self._bytes + size > self._max_bytes:
             whose = "The requests that are under way"
@@ -58,7 +61,7 @@ class BodiesInFlight:
     def _part(self, size: int, key_id: str, weight: int) -> float:
         """How many bytes this key may have where all have `size` more of them."""
         shared = NEARLY_FULL * self._max_bytes
-        if self._bytes + size <= shared:
+        if self._bytes + size <= shared or self._bytes == self._by_key[key_id]:  # or no other key has any
             return self._max_bytes
         return shared * weight / sum((self._weights | {key_id: weight}).values())
 
@@ -76,10 +79,10 @@ class HeldBody:
 
         async def receiving() -> Any:
             if not self.size:
-                self._bodies.need(announced, *self._key)
+                self._bodies.need(announced, *self._key, self.size)
             message = await receive()
             size = len(message.get("body", b""))
-            self._bodies.need(size, *self._key)
+            self._bodies.need(size, *self._key, self.size)
             self._bodies.add(size, *self._key)
             self.size += size
             return message

@@ -27,7 +27,8 @@ MAX_OPTIONAL = 200  # properties of one object; an engine's grammar needs second
 DATA = frozenset({"const", "default", "enum", "examples"})
 NAMED = frozenset({"properties", "patternProperties", "$defs", "definitions", "dependentSchemas", "dependencies"})
 REFERENCES = ("$ref", "$dynamicRef", "$recursiveRef")
-# References that lead to schemas whatever the names are. Any other may lead into data, which then is a schema as well.
+# References that lead to schemas whatever the names are. Any other may lead into data, which then is a schema as well:
+# that of every schema of the request, since engines put the definitions of all tools into one document.
 TO_DEFINITIONS = re.compile(r"#(/(\$defs|definitions)/[^/%~]+)?")
 
 CHECK_SECONDS = 5.0  # a schema within the bounds needs milliseconds
@@ -46,11 +47,18 @@ class Role(enum.Enum):
     DATA = enum.auto()
 
 
+class SchemaFault(ValueError):
+    """Why a schema cannot be used."""
+
+
 class Size(NamedTuple):
     """What a schema adds to the totals of its request."""
 
     nodes: int  # objects, arrays, and the items of arrays
     patterns: int  # characters, with repetitions written out
+    patterns_with_data: int  # the same, where a reference may lead into its data
+    data_fault: str | None  # why it cannot be used there
+    refers_anywhere: bool  # it has such a reference, which may lead into the other schemas of the request as well
 
 
 def placed_schema(schema: Any, name: str) -> PlacedSchema:
@@ -66,7 +74,8 @@ class SchemaChecker:
     def __init__(self, measure: Callable[[list[PlacedSchema]], list[Size]] | None = None) -> None:
         self._measure = measure or sizes_of
         self._threads = ThreadCalls("the check of JSON schemas", CHECK_SECONDS)
-        self._known: OrderedDict[bytes, Size] = OrderedDict()  # good schemas, the longest unused first
+        # Schemas that are good while no reference leads into their data; the longest unused first.
+        self._known: OrderedDict[bytes, Size] = OrderedDict()
 
     async def check(self, schemas: Sequence[PlacedSchema]) -> None:
         """Raises ApiError `invalid_json_schema` where one cannot guide the output, or all together are too large."""
@@ -76,10 +85,18 @@ class SchemaChecker:
         if new:
             sizes |= zip(new, await self._sizes(list(new.values())), strict=True)
         self._remember(sizes)
+        with_data = any(size.refers_anywhere for size in sizes.values())
         nodes = patterns = 0
         for digest, (name, _) in zip(digests, schemas, strict=True):
-            nodes, patterns = nodes + sizes[digest].nodes, patterns + sizes[digest].patterns
-            _check_totals(nodes, patterns, name)
+            size = sizes[digest]
+            if with_data and size.data_fault:
+                raise _unusable(name, size.data_fault)
+            nodes += size.nodes
+            patterns += size.patterns_with_data if with_data else size.patterns
+            try:
+                _check_totals(nodes, patterns)
+            except SchemaFault as fault:
+                raise _unusable(name, str(fault)) from None
 
     async def _sizes(self, schemas: list[PlacedSchema]) -> list[Size]:
         try:
@@ -100,8 +117,11 @@ def sizes_of(schemas: list[PlacedSchema]) -> list[Size]:
     """The size of each. Raises ApiError `invalid_json_schema` for the first that cannot be used."""
     sizes = []
     for name, schema in schemas:
-        sizes.append(_size(schema, name))  # first, so that what is validated is bounded
-        _validate(schema, name)
+        try:
+            sizes.append(_size(schema))  # first, so that what is validated is bounded
+            _validate(schema)
+        except SchemaFault as fault:
+            raise _unusable(name, str(fault)) from None
     return sizes
 
 
@@ -116,7 +136,7 @@ def _digests(schemas: Sequence[PlacedSchema]) -> list[bytes]:
     return digests
 
 
-def _size(schema: dict[str, Any], name: str) -> Size:
+def _size(schema: dict[str, Any]) -> Size:
     nodes, patterns = 1, 0
     level: list[tuple[Any, Role]] = [(schema, Role.SCHEMA)]
     no_schemas: list[dict[str, Any]] = []  # unless a reference leads to one of them
@@ -127,21 +147,25 @@ def _size(schema: dict[str, Any], name: str) -> Size:
             parts = list(_parts(container, role))
             nodes += len(container) if isinstance(container, list) else len(parts)
             if isinstance(container, dict) and role is Role.SCHEMA:
-                patterns += _check_object(container, name)
+                patterns += _check_object(container)
                 refers_anywhere = refers_anywhere or _refers_anywhere(container)
             elif isinstance(container, dict):
                 no_schemas.append(container)
-            _check_totals(nodes, patterns, name)
+            _check_totals(nodes, patterns)
             deeper += parts
         if not deeper:
             break
         level = deeper
     else:
-        raise _unusable(name, f"it is nested deeper than {MAX_DEPTH} levels")
-    for one in no_schemas if refers_anywhere else ():
-        patterns += _check_object(one, name)
-        _check_totals(nodes, patterns, name)
-    return Size(nodes, patterns)
+        raise SchemaFault(f"it is nested deeper than {MAX_DEPTH} levels")
+    patterns_with_data, data_fault = patterns, None
+    try:
+        for one in no_schemas:
+            patterns_with_data += _check_object(one)
+            _check_totals(nodes, patterns_with_data)
+    except SchemaFault as fault:
+        data_fault = str(fault)
+    return Size(nodes, patterns, patterns_with_data, data_fault, refers_anywhere)
 
 
 def _parts(container: Any, role: Role) -> Iterator[tuple[Any, Role]]:
@@ -166,45 +190,47 @@ def _refers_anywhere(node: dict[str, Any]) -> bool:
     return any(isinstance(one, str) and not TO_DEFINITIONS.fullmatch(one) for one in references)
 
 
-def _check_totals(nodes: int, patterns: int, name: str) -> None:
+def _check_totals(nodes: int, patterns: int) -> None:
     if nodes > MAX_NODES:
-        fault = f"the schemas of a request have more than {MAX_NODES} objects, arrays and items of arrays together"
-        raise _unusable(name, fault)
+        raise SchemaFault(
+            f"the schemas of a request have more than {MAX_NODES} objects, arrays and items of arrays together"
+        )
     if patterns > MAX_PATTERN_SIZE:
         fault = (
             f"the patterns of a request are longer than {MAX_PATTERN_SIZE} characters together, with their repetitions"
         )
-        raise _unusable(name, f"{fault} written out; use `maxLength` for the length of a text")
+        raise SchemaFault(f"{fault} written out; use `maxLength` for the length of a text")
 
 
-def _check_object(node: dict[str, Any], name: str) -> int:
+def _check_object(node: dict[str, Any]) -> int:
     """The size of the patterns in one object of a schema, after the checks of what else may be in it."""
-    reference = node.get("$ref")
-    if isinstance(reference, str) and not reference.startswith("#"):
-        raise _unusable(name, "a `$ref` points out of it; only references that begin with # are followed")
+    for keyword in REFERENCES:
+        reference = node.get(keyword)
+        if isinstance(reference, str) and not reference.startswith("#"):
+            raise SchemaFault(f"a `{keyword}` points out of it; only references that begin with # are followed")
     properties, required = node.get("properties"), node.get("required")
     if isinstance(properties, dict) and len(properties) > MAX_OPTIONAL:
         needed = {one for one in required if isinstance(one, str)} if isinstance(required, list) else set()
         if len(properties.keys() - needed) > MAX_OPTIONAL:
-            raise _unusable(name, f"an object has more than {MAX_OPTIONAL} properties that are not in `required`")
+            raise SchemaFault(f"an object has more than {MAX_OPTIONAL} properties that are not in `required`")
     pattern_properties = node.get("patternProperties")
     found = [node.get("pattern"), *(pattern_properties if isinstance(pattern_properties, dict) else ())]
     patterns = [pattern for pattern in found if isinstance(pattern, str)]
     length = sum(map(len, patterns))
-    _check_totals(0, length, name)  # before they are read
+    _check_totals(0, length)  # before they are read
     try:
         return max(length, sum(map(pattern_size, patterns)))
     except PatternFault as fault:
-        raise _unusable(name, str(fault)) from None
+        raise SchemaFault(str(fault)) from None
 
 
-def _validate(schema: dict[str, Any], name: str) -> None:
+def _validate(schema: dict[str, Any]) -> None:
     try:
         META_SCHEMA.validate(schema)
     except jsonschema_rs.ValidationError as error:
         place = ".".join(map(str, error.instance_path))
         where = f" at `{place[:200]}`" if place else ""
-        raise _unusable(name, f"it is not a JSON Schema{where}: the keyword's value has the wrong form") from None
+        raise SchemaFault(f"it is not a JSON Schema{where}: the keyword's value has the wrong form") from None
 
 
 def _unusable(name: str, fault: str) -> ApiError:

@@ -5,7 +5,8 @@ import base64
 import io
 import json
 import os
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator, Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from typing import Any
 
@@ -71,6 +72,15 @@ class Upload:
     async def leave(self) -> None:
         self._response.cancel()
         await asyncio.gather(self._response, return_exceptions=True)
+
+
+@contextmanager
+def holding(bodies: BodiesInFlight, key_id: str, weight: int, size: int) -> Iterator[None]:
+    """A body of which so much has come."""
+    with bodies.hold(key_id, weight) as held:
+        bodies.add(size, key_id, weight)
+        held.size = size
+        yield
 
 
 @pytest.fixture
@@ -178,6 +188,50 @@ class TestBudget:
                 bodies.need(11, "heavy", 3)
             with pytest.raises(ApiError, match="this API key"):
                 bodies.need(1, "quiet", 1)
+
+    async def test_the_largest_legal_body_is_served_where_it_may_take_all(self, make_gateway: Any) -> None:
+        limits = dict.fromkeys(BUDGET, 1000)
+        gateway = make_gateway(parse_config(config_args(limits=limits)))
+        assert (await post(gateway, LOCAL_KEY, 1000)).status_code == 200
+        upload = await Upload(gateway, LOCAL_KEY, 999).came()
+        assert (await upload.end()).status_code == 200
+
+    def test_a_key_that_is_alone_has_its_own_limit_and_no_less(self) -> None:
+        bodies = BodiesInFlight()
+        bodies.resize(1000, 950)
+        with holding(bodies, "only", 1, 600):
+            bodies.need(350, "only", 1)
+            with pytest.raises(ApiError, match="this API key"):
+                bodies.need(351, "only", 1)
+            with holding(bodies, "other", 1, 1), pytest.raises(ApiError, match="this API key"):
+                bodies.need(300, "only", 1)
+
+    @pytest.mark.parametrize(("others", "weight"), [(1, 1000), (200, 1)], ids=["one that is heavy", "many"])
+    def test_a_key_that_holds_nothing_begins_a_body_whatever_its_part_is(self, others: int, weight: int) -> None:
+        bodies = BodiesInFlight()
+        bodies.resize(1500, 1000)
+        with ExitStack() as held:
+            for index in range(others):
+                held.enter_context(holding(bodies, f"other {index}", weight, 800 // others))
+            with bodies.hold("light", 1) as body:
+                for _ in range(7):
+                    bodies.need(100, "light", 1, body.size)
+                    bodies.add(100, "light", 1)
+                    body.size += 100
+                with pytest.raises(ApiError, match=r"requests that are under way"):
+                    bodies.need(1, "light", 1, body.size)  # no room in all
+            with holding(bodies, "light", 1, 650), pytest.raises(ApiError, match="this API key"):
+                bodies.need(10, "light", 1)  # of another body
+
+    async def test_a_light_key_is_served_beside_a_heavy_one(self, make_gateway: Any) -> None:
+        args = config_args(limits=BUDGET)
+        bodies = BodiesInFlight()
+        gateway = make_gateway(parse_config(args), bodies=bodies)
+        with holding(bodies, "heavy", 1000, 900):
+            assert (await post(gateway, SCOPED_KEY, 500)).status_code == 200
+            first = await Upload(gateway, SCOPED_KEY, 400).came()
+            assert_error(await post(gateway, SCOPED_KEY, 100), *OVERLOADED)
+            assert (await first.end()).status_code == 200
 
     async def test_a_changed_configuration_does_not_begin_anew(self, make_gateway: Any) -> None:
         bodies = BodiesInFlight()

@@ -78,6 +78,8 @@ async def test_a_schema_passes(schema: dict[str, Any]) -> None:
         ({"patternProperties": {"(": {}}}, "not a regular expression"),
         ({"$ref": "https://example.com/schema.json"}, "points out of it"),
         ({"$ref": "file:///etc/passwd"}, "points out of it"),
+        ({"$dynamicRef": "https://example.com/schema.json"}, "`$dynamicRef` points out of it"),
+        ({"items": {"$recursiveRef": "other.json#"}}, "`$recursiveRef` points out of it"),
         (nested(MAX_DEPTH + 1), "deeper than 32"),
         ({"description": "x" * MAX_BYTES}, f"larger than {MAX_BYTES}"),
         ({"anyOf": [{}] * 2500}, "more than 2000"),
@@ -125,6 +127,65 @@ async def test_what_only_looks_like_data_is_checked(schema: dict[str, Any]) -> N
     """A property that is named as a keyword, and values that a reference makes a schema of."""
     with pytest.raises(ApiError, match="repetitions"):
         await SchemaChecker().check(placed(schema))
+
+
+INTO_DATA: dict[str, Any] = {"properties": {"q": {"$ref": "#/$defs/x/default"}}}
+TO_SCHEMA: dict[str, Any] = {"properties": {"q": {"$ref": "#/$defs/x"}}}
+
+
+class TestReferencesOfOtherSchemas:
+    """An engine may put the `$defs` of all tools into one document: a reference of one then leads into another."""
+
+    @pytest.mark.parametrize("seen", [False, True])
+    @pytest.mark.parametrize("first", [False, True])
+    @pytest.mark.parametrize(
+        ("data", "reported"),
+        [
+            ({"pattern": "a{999999999}"}, "repetitions"),
+            ({"pattern": "a{9999}"}, "repetitions"),
+            ({"pattern": "["}, "not a regular expression"),
+            ({"$ref": "https://example.com"}, "points out of it"),
+            (properties(MAX_OPTIONAL + 1), "more than 200 properties"),
+        ],
+        ids=lambda value: value if isinstance(value, str) else "",
+    )
+    async def test_data_of_one_is_checked_where_another_may_refer_to_it(
+        self, data: dict[str, Any], reported: str, first: bool, seen: bool
+    ) -> None:
+        checker = SchemaChecker()
+        holder: dict[str, Any] = {"$defs": {"x": {"default": data}}}
+        if seen:
+            await checker.check(placed(holder))
+            await checker.check(placed(INTO_DATA))
+        tools = [INTO_DATA, holder] if first else [holder, INTO_DATA]
+        for _ in range(2):
+            with pytest.raises(ApiError, match=reported) as caught:
+                await checker.check(placed(*tools))
+            assert caught.value.code == "invalid_json_schema"
+            assert caught.value.param == f"tools.{tools.index(holder)}"
+        await checker.check(placed(holder, TO_SCHEMA))
+
+    async def test_patterns_in_the_data_of_all_count_together(self) -> None:
+        checker = SchemaChecker()
+        holders = [{"$defs": {f"x{index}": {"default": {"pattern": "a{5000}"}}}} for index in range(2)]
+        await checker.check(placed(holders[0], INTO_DATA))
+        await checker.check(placed(*holders, TO_SCHEMA))
+        with pytest.raises(ApiError, match="repetitions"):
+            await checker.check(placed(*holders, INTO_DATA))
+
+    async def test_in_tools(self, client: Any, relay: Any) -> None:
+        holder = {"$defs": {"x": {"default": {"pattern": "a{999999999}"}}}}
+
+        async def call(other: dict[str, Any]) -> Any:
+            functions = [{"name": "a", "parameters": other}, {"name": "b", "parameters": holder}]
+            tools = [{"type": "function", "function": function} for function in functions]
+            return await client.post("/v1/chat/completions", json=chat(tools=tools))
+
+        refused = await call(INTO_DATA)
+        assert refused.status_code == 422
+        assert refused.json()["error"]["code"] == "invalid_json_schema"
+        assert relay.sent == []
+        assert (await call(TO_SCHEMA)).status_code == 200
 
 
 def test_what_is_no_object_is_a_400() -> None:

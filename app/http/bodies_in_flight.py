@@ -82,9 +82,10 @@ class HeldBody:
                 self._bodies.need(announced, *self._key, self.size)
             message = await receive()
             size = len(message.get("body", b""))
-            self._bodies.need(size, *self._key, self.size)
-            self._bodies.add(size, *self._key)
-            self.size += size
+            if size:  # the last message of a body that is whole may be empty
+                self._bodies.need(size, *self._key, self.size)
+                self._bodies.add(size, *self._key)
+                self.size += size
             return message
 
         return receiving

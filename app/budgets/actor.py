@@ -21,7 +21,8 @@ from contract.private_folder import private_folder
 
 logger = logging.getLogger("portico.budgets")
 
-NAME, NAMESPACE = "portico-budget-store", "portico"
+PROTOCOL = 2  # counts up with every change of what an actor is called for: one of an older version may still live
+NAME, NAMESPACE = f"portico-budget-store-{PROTOCOL}", "portico"
 SNAPSHOT_SECONDS = 1.0
 CALL_SECONDS = 2.0  # a call takes about a millisecond
 MAX_CALLS = 10_000  # at once: one of each gateway replica
@@ -112,6 +113,14 @@ class ActorLink:
             raise StoreUnreachableError from error
         except (RayError, TimeoutError, ValueError):  # ValueError: the name is being given up
             raise StoreUnreachableError from None
+        except asyncio.CancelledError:
+            task = asyncio.current_task()
+            if task is None or task.cancelling():
+                raise
+            raise StoreUnreachableError from None  # Ray raises it for a call that it has lost, too
+        except Exception as error:  # a request is not to fail because the store does
+            logger.exception("the budget store could not be called")
+            raise StoreUnreachableError from error
 
     async def _find(self) -> Any:
         """The actor. Ray's call may hang in its thread: there is one at a time, however many wait for it."""
@@ -123,7 +132,7 @@ class ActorLink:
 def default_snapshot() -> str:
     """A file of this cluster in a folder of this user's among the system's temporary files. Raises PermissionError."""
     cluster = ray.get_runtime_context().gcs_address.replace(":", "-")
-    return os.path.join(private_folder(), f"budgets-{cluster}.json")
+    return os.path.join(private_folder(), f"budgets-{cluster}-{PROTOCOL}.json")
 
 
 def _was_restarted() -> bool:

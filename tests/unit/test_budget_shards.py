@@ -192,13 +192,13 @@ class SlowStore:
     def __init__(self) -> None:
         self.deliveries: list[list[Message]] = []
         self.gate = asyncio.Semaphore(0)
-        self.fails = False
+        self.error: BaseException | None = None
 
     async def deliver(self, messages: Sequence[Message]) -> Sequence[Reply | None]:
         self.deliveries.append(list(messages))
         await self.gate.acquire()
-        if self.fails:
-            raise StoreUnreachableError
+        if self.error is not None:
+            raise self.error
         return [None if message.number < 0 else JoinReply(message.number % 2 == 0) for message in messages]
 
 
@@ -224,7 +224,7 @@ class TestBatches:
         """They are decided without the store then, and need not wait until the next call has failed."""
         store = SlowStore()
         batches = Batches(store.deliver)
-        store.fails = True
+        store.error = StoreUnreachableError()
         first = asyncio.create_task(batches.send(report(1)))
         await turns()
         second = asyncio.create_task(batches.send(report(2)))
@@ -234,7 +234,7 @@ class TestBatches:
             with pytest.raises(StoreUnreachableError):
                 await one
         assert store.deliveries == [[report(1)]]
-        store.fails = False
+        store.error = None
         store.gate.release()
         assert await batches.send(report(4)) == JoinReply(True)
 
@@ -244,6 +244,23 @@ class TestBatches:
 
         with pytest.raises(AttributeError):
             await asyncio.wait_for(Batches(deliver).send(report(1)), 5)
+
+    async def test_a_call_that_is_lost_leaves_nobody_waiting(self) -> None:
+        """Ray raises CancelledError for one, though nobody has cancelled it."""
+        store = SlowStore()
+        batches = Batches(store.deliver)
+        store.error = asyncio.CancelledError()
+        first = asyncio.create_task(batches.send(report(1)))
+        await turns()
+        second = asyncio.create_task(batches.send(report(2)))
+        await turns()
+        store.gate.release()
+        for one in (first, second):
+            with pytest.raises(StoreUnreachableError):
+                await asyncio.wait_for(one, 5)
+        store.error = None
+        store.gate.release()
+        assert await asyncio.wait_for(batches.send(report(4)), 5) == JoinReply(True)
 
     async def test_a_message_that_the_store_fails_at_fails_alone(self) -> None:
         store = SlowStore()

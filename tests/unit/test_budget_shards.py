@@ -156,6 +156,24 @@ class TestAnotherNumberOfShards:
         Path(Shard(1, 2).name(url)).write_bytes(b"{")
         assert (read(url, ONLY) or {}).keys() == {KEYS[0]}
 
+    def test_one_that_others_may_write_is_not_believed(self, tmp_path: Path) -> None:
+        url = f"{tmp_path}/budgets.json"
+        write(Shard(0, 2).name(url), {KEYS[0]: Debt(0, 120 * SECOND)})
+        Path(Shard(0, 2).name(url)).chmod(0o666)
+        assert read(url, ONLY) == {}, "what it would have said is unknown"
+
+    def test_a_store_reads_its_own_where_the_others_cannot_be_listed(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        def ls(*_: Any, **__: Any) -> Any:
+            raise PermissionError
+
+        monkeypatch.setattr("fsspec.implementations.local.LocalFileSystem.ls", ls)
+        url = f"{tmp_path}/budgets.json"
+        assert read(url, ONLY) == {}, "others may be there"
+        write(url, {KEYS[0]: Debt(0, 120 * SECOND)})
+        assert (read(url, ONLY) or {}).keys() == {KEYS[0]}
+
     def test_old_ones_are_not_used(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         url = f"{tmp_path}/budgets.json"
         write(Shard(0, 2).name(url), {KEYS[0]: Debt(0, 120 * SECOND)})

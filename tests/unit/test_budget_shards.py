@@ -112,19 +112,19 @@ class TestShardedBudgets:
         await budgets.close()
         assert not any(any(store.leased(key, 0)) for key in KEYS[:20] for store in stores)
 
-    async def test_their_keeper_ends_when_they_are_retired_and_all_is_given_back(self) -> None:
+    async def test_their_keepers_end_when_they_are_retired_and_all_is_given_back(self) -> None:
         worlds = Worlds(3)
         budgets, limits = worlds.replica(), BudgetLimits(6000, slots=1)
         admissions = [budgets.admit(key, limits, 0) for key in KEYS[:10]]
         for admission in admissions:
             await admission.__aenter__()
         budgets.retire()
-        keeper = asyncio.create_task(budgets.keep())
+        keepers = [asyncio.create_task(part.keep()) for part in budgets.parts]
         await turns(40)
-        assert not keeper.done()
+        assert not all(keeper.done() for keeper in keepers)
         for admission in admissions:
             await admission.__aexit__(None, None, None)
-        await asyncio.wait_for(keeper, 1)
+        await asyncio.wait_for(asyncio.gather(*keepers), 1)
         assert sum(world.store.slots_held(worlds.now) for world in worlds.worlds if world.store) == 0
 
 

@@ -11,7 +11,7 @@ import pytest
 from app.budgets.account import BudgetLimits, Debt
 from app.budgets.batches import Batches
 from app.budgets.leased import LeasedBudgets
-from app.budgets.messages import JoinReply, Message, Reply, Report, Slots
+from app.budgets.messages import Join, JoinReply, Message, Reply, Report, Slots
 from app.budgets.shards import ONLY, Shard, ShardedBudgets, shards
 from app.budgets.snapshot import COUNTS_SECONDS, read, write
 from app.budgets.store import MEMORY, BudgetStore
@@ -198,6 +198,27 @@ class TestAnotherNumberOfShards:
         for now, forgotten in ((MEMORY + SECOND, False), (1300 * SECOND, True)):
             world.store.sweep(now)
             assert world.store.is_forgotten(now) == forgotten
+
+    async def test_a_store_knows_that_its_replicas_went_elsewhere_while_they_still_report(self) -> None:
+        world, limits = World(), BudgetLimits(600, slots=1)
+        new = Join("new", 1, 2, False, Slots({}, frozenset()), [], {})
+        one, other = world.replica(2), world.replica(2)
+        async with one.admit(KEY, limits, 0):  # a long stream
+            await other.tick()
+            assert world.store is not None
+            for budgets in (one, other):
+                assert not world.store.was_left(new, world.now)
+                budgets.retire()
+                await budgets.tick()
+            assert world.store.was_left(new, world.now)
+            world.store.join(new, world.now)
+            assert not world.store.was_left(new._replace(replica="another"), world.now)
+
+    async def test_replicas_that_are_only_silent_did_not_go_elsewhere(self) -> None:
+        world = World()
+        await world.replica().tick()
+        assert world.store is not None
+        assert not world.store.was_left(Join("new", 1, 1, False, Slots({}, frozenset()), [], {}), 60 * SECOND)
 
 
 def report(number: int) -> Report:

@@ -223,7 +223,9 @@ class World:
 
     async def _keep(self, replica: ShardedBudgets) -> None:
         await asyncio.sleep(self._random.random() * 0.9)
-        await replica.keep()
+        async with asyncio.TaskGroup() as group:
+            for part in replica.parts:
+                group.create_task(part.keep())
 
     async def _request(self, replica: ShardedBudgets, key: Key) -> None:
         came = virtual_ns()

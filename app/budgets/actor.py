@@ -3,6 +3,7 @@
 import asyncio
 import logging
 import os
+import threading
 import time
 import warnings
 from collections.abc import Sequence
@@ -12,17 +13,20 @@ import ray
 from ray.exceptions import ActorDiedError, RayError, RayTaskError
 
 from app.budgets import snapshot
+from app.budgets.account import Debt
 from app.budgets.batches import Batches
-from app.budgets.messages import AdmissionReply, AdmissionRequest, Join, JoinReply, Message, Reply, Report
+from app.budgets.messages import SECOND, AdmissionReply, AdmissionRequest, Join, JoinReply, Message, Reply, Report
 from app.budgets.shards import ONLY, Shard
-from app.budgets.store import BudgetStore
+from app.budgets.store import MEMORY, BudgetStore
 from app.budgets.store_link import StoreUnreachableError
 from contract.private_folder import private_folder
 
 logger = logging.getLogger("portico.budgets")
 
-NAME, NAMESPACE = "portico-budget-store", "portico"
+PROTOCOL = 2  # counts up with every change of what an actor is called for: one of an older version may still live
+NAME, NAMESPACE = f"portico-budget-store-{PROTOCOL}", "portico"
 SNAPSHOT_SECONDS = 1.0
+UNCALLED_SECONDS = MEMORY / SECOND  # Ray restarts an actor whether or not anybody calls it any more
 CALL_SECONDS = 2.0  # a call takes about a millisecond
 MAX_CALLS = 10_000  # at once: one of each gateway replica
 
@@ -34,17 +38,38 @@ class BudgetStoreActor:
     """
 
     def __init__(self, url: str, shard: Shard = ONLY) -> None:
-        self._url = shard.name(url)
+        self._url, self._shard = url, shard
         found = snapshot.read_in_time(url, shard)
         fresh = found is None and not _was_restarted()
         self._store = BudgetStore(time.monotonic_ns(), fresh=fresh, debts=found)
         self._keeping: asyncio.Task[None] | None = None
+        self._beginning = asyncio.Lock()
+        uncalled = threading.Timer(UNCALLED_SECONDS, self._end_uncalled)  # a constructor has no loop
+        uncalled.daemon = True
+        uncalled.start()
 
     async def deliver(self, messages: Sequence[Message]) -> list[Reply | None]:
         """The replies in the order of the messages; None where the store failed at one."""
-        if self._keeping is None:  # a constructor has no loop to start it on
+        if self._keeping is None:
             self._keeping = asyncio.create_task(self._keep())
+        if any(isinstance(message, Join) for message in messages):
+            async with self._beginning:
+                if any(isinstance(one, Join) and self._store.was_left(one, time.monotonic_ns()) for one in messages):
+                    await self._begin_again()
         return [self._handle(message) for message in messages]
+
+    async def _begin_again(self) -> None:
+        """As after a restart: the replicas were at stores of another number, whose debts are in their snapshots."""
+        found = await asyncio.to_thread(snapshot.read_in_time, self._url, self._shard) or {}
+        now = time.monotonic_ns()
+        for key, debt in self._store.debts(now).items():
+            before = found.get(key, Debt())
+            found[key] = Debt(max(before.requests, debt.requests), max(before.tokens, debt.tokens))
+        self._store = BudgetStore(now, fresh=False, debts=found)
+
+    def _end_uncalled(self) -> None:
+        if self._keeping is None:
+            _end()
 
     def _handle(self, message: Message) -> Reply | None:
         try:
@@ -61,9 +86,10 @@ class BudgetStoreActor:
                 now = time.monotonic_ns()
                 self._store.sweep(now)
                 if self._store.is_forgotten(now):
-                    ray.kill(ray.get_runtime_context().current_actor)
+                    _end()
                 if writing is None or writing.done():  # one that hangs holds one thread, and no more
-                    writing = asyncio.create_task(asyncio.to_thread(snapshot.write, self._url, self._store.debts(now)))
+                    name, debts = self._shard.name(self._url), self._store.debts(now)
+                    writing = asyncio.create_task(asyncio.to_thread(snapshot.write, name, debts))
                 async with asyncio.timeout(snapshot.TIMEOUT_SECONDS):
                     await asyncio.shield(writing)
                 failed = False
@@ -112,6 +138,14 @@ class ActorLink:
             raise StoreUnreachableError from error
         except (RayError, TimeoutError, ValueError):  # ValueError: the name is being given up
             raise StoreUnreachableError from None
+        except asyncio.CancelledError:
+            task = asyncio.current_task()
+            if task is None or task.cancelling():
+                raise
+            raise StoreUnreachableError from None  # Ray raises it for a call that it has lost, too
+        except Exception as error:  # a request is not to fail because the store does
+            logger.exception("the budget store could not be called")
+            raise StoreUnreachableError from error
 
     async def _find(self) -> Any:
         """The actor. Ray's call may hang in its thread: there is one at a time, however many wait for it."""
@@ -123,7 +157,12 @@ class ActorLink:
 def default_snapshot() -> str:
     """A file of this cluster in a folder of this user's among the system's temporary files. Raises PermissionError."""
     cluster = ray.get_runtime_context().gcs_address.replace(":", "-")
-    return os.path.join(private_folder(), f"budgets-{cluster}.json")
+    return os.path.join(private_folder(), f"budgets-{cluster}-{PROTOCOL}.json")
+
+
+def _end() -> None:
+    """End this actor; Ray does not restart it."""
+    ray.kill(ray.get_runtime_context().current_actor)
 
 
 def _was_restarted() -> bool:

@@ -35,22 +35,30 @@ class Batches:
             while self._waiting:
                 batch, self._waiting = self._waiting[:MAX_MESSAGES], self._waiting[MAX_MESSAGES:]
                 await self._send_batch(batch)
-        finally:
+        finally:  # also where Ray raises CancelledError for a lost call, though nobody has cancelled this
             self._sending = None
+            waiting, self._waiting = self._waiting, []
+            _fail(waiting, StoreUnreachableError())
 
     async def _send_batch(self, batch: list[tuple[Message, asyncio.Future[Any]]]) -> None:
         try:
             replies = await self._deliver([message for message, _ in batch])
+            for (_, future), reply in zip(batch, replies, strict=True):
+                if future.done():  # who waited was cancelled
+                    continue
+                if reply is None:
+                    future.set_exception(StoreUnreachableError())
+                else:
+                    future.set_result(reply)
         except Exception as error:  # who waits is told as well, and need not wait for another call to fail
-            batch, self._waiting = batch + self._waiting, []
-            for _, future in batch:
-                if not future.done():
-                    future.set_exception(error)
-            return
-        for (_, future), reply in zip(batch, replies, strict=True):
-            if future.done():  # who waited was cancelled
-                continue
-            if reply is None:
-                future.set_exception(StoreUnreachableError())
-            else:
-                future.set_result(reply)
+            waiting, self._waiting = self._waiting, []
+            _fail(batch + waiting, error)
+        finally:
+            _fail(batch, StoreUnreachableError())
+
+
+def _fail(batch: list[tuple[Message, asyncio.Future[Any]]], error: Exception) -> None:
+    """Tell all who still wait for a reply."""
+    for _, future in batch:
+        if not future.done():
+            future.set_exception(error)

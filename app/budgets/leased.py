@@ -73,6 +73,7 @@ class LeasedBudgets:
         self._reporting = asyncio.Lock()
         self._report_wanted = False
         self._retired = False
+        self._retirement_told = False  # or tried to: a store that does not hear of it misses these reports soon
         self._kept = False
         self._tasks: set[asyncio.Task[Any]] = set()
 
@@ -109,7 +110,8 @@ class LeasedBudgets:
         """
         async with self._reporting:
             try:
-                if self._unreachable_since is not None or not self._joins:
+                told, self._retirement_told = self._retirement_told, self._retired
+                if self._unreachable_since is not None or not self._joins or told != self._retired:
                     await self._join(self._joins)
                 await self._report(-1 if self._retired else idle)
             except StoreUnreachableError:
@@ -346,6 +348,7 @@ class LeasedBudgets:
     def _is_finished(self) -> bool:
         return (
             self._retired
+            and self._retirement_told
             and not self._under_way
             and not any(lease.busy or lease.is_open(self._clock()) for lease in self._leases.values())
             and not self._shares.has_unreported()

@@ -2,7 +2,6 @@
 
 import asyncio
 import re
-import uuid
 import zlib
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -46,9 +45,10 @@ class ShardedBudgets:
     """One replica's view of all budgets: each shard is joined, leased from, and unreachable by itself."""
 
     def __init__(self, parts: Sequence[LeasedBudgets]) -> None:
-        """`parts` are in the order of their shards."""
-        self.replica = uuid.uuid4().hex
-        self._parts = parts
+        """`parts` are in the order of their shards. Each has to be kept by itself: one that fails is no other's
+        trouble.
+        """
+        self.parts = parts
 
     def admit(self, key: str, limits: BudgetLimits, tokens: int) -> LeasedAdmission:
         return self._part(key).admit(key, limits, tokens)
@@ -59,23 +59,17 @@ class ShardedBudgets:
     @property
     def store_unreachable(self) -> bool:
         """Whether the last call of any shard did not reach it."""
-        return any(part.store_unreachable for part in self._parts)
+        return any(part.store_unreachable for part in self.parts)
 
     def retire(self) -> None:
-        for part in self._parts:
+        for part in self.parts:
             part.retire()
 
-    async def keep(self) -> None:
-        """As that of LeasedBudgets, for all. May be started again after an error."""
-        async with asyncio.TaskGroup() as group:
-            for part in self._parts:
-                group.create_task(part.keep())
-
     async def close(self) -> None:
-        await asyncio.gather(*(part.close() for part in self._parts))
+        await asyncio.gather(*(part.close() for part in self.parts))
 
     def _part(self, key: str) -> LeasedBudgets:
-        return self._parts[_place(key, len(self._parts))]
+        return self.parts[_place(key, len(self.parts))]
 
 
 def _place(key: str, number: int) -> int:

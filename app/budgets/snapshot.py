@@ -2,7 +2,6 @@
 
 import logging
 import time
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -29,50 +28,57 @@ def write(url: str, debts: dict[str, Debt]) -> None:
 
 
 def read_in_time(url: str, shard: Shard) -> dict[str, Debt] | None:
-    """As `read`; None as well where the file system does not answer in time."""
+    """As `read`; nothing is known where the file system does not answer in time."""
     reader = ThreadPoolExecutor(1)
     try:
         return reader.submit(read, url, shard).result(TIMEOUT_SECONDS)
     except TimeoutError:
         logger.warning("the snapshot of the budgets cannot be read in time; nothing is known of debts")
-        return None
+        return {}
     finally:
         reader.shutdown(wait=False)
 
 
 def read(url: str, shard: Shard) -> dict[str, Debt] | None:
-    """The shard's debts in recent snapshots, as they are now; None where there is none that can be read.
+    """The shard's debts in recent snapshots, as they are now; None where there surely is none.
 
-    Another number of shards may have written them, so those of all numbers are read.
+    Another number of shards may have written them, so those of all numbers are read. One that cannot be read may have
+    been recent: its store's grants may still count, though nothing is known of them.
     """
     try:
         system, path = fsspec.url_to_fs(url)
-        paths = list(_of_all_numbers(system, path))
     except Exception:
-        logger.warning("the snapshots of the budgets cannot be listed; nothing is known of debts", exc_info=True)
-        return None
-    recent = [content for one in paths if (content := _recent(system, one)) is not None]
+        logger.warning("there is no place for snapshots of the budgets; nothing is known of debts", exc_info=True)
+        return {}
+    paths, recent = {shard.name(path)}, False  # its own is read even where the others cannot be listed
+    try:
+        paths.update(_of_all_numbers(system, path))
+    except Exception:
+        logger.warning("the other snapshots of the budgets cannot be listed", exc_info=True)
+        recent = True
     debts: dict[str, Debt] = {}
-    for content in recent:
-        for key, debt in content.items():
+    for one in sorted(paths):
+        content = _recent(system, one)
+        recent = recent or content is not None
+        for key, debt in (content or {}).items():
             if shard.has(key):
                 before = debts.get(key, Debt())
                 debts[key] = Debt(max(before.requests, debt.requests), max(before.tokens, debt.tokens))
     return debts if recent else None
 
 
-def _of_all_numbers(system: Any, path: str) -> Iterator[str]:
-    folder = system._parent(path)
-    if system.exists(folder):
-        for one in system.ls(folder, detail=False):
-            if one == path or Shard.is_name(one, path):
-                yield one
+def _of_all_numbers(system: Any, path: str) -> list[str]:
+    try:
+        found = system.ls(system._parent(path), detail=False)
+    except FileNotFoundError:  # the folder is made with the first snapshot
+        return []
+    return [one for one in found if one == path or Shard.is_name(one, path)]
 
 
 def _recent(system: Any, path: str) -> dict[str, Debt] | None:
-    """The debts in one snapshot; None where it is no more, too old, or cannot be read."""
+    """The debts in one snapshot; None where it is no more, or too old. Nothing where it cannot be read."""
     try:
-        content = orjson.loads(system.cat_file(path))
+        content = orjson.loads(owner_only.read(system, path))
         age = abs(time.time() - content["time"])
         if age >= COUNTS_SECONDS:
             return None
@@ -81,4 +87,4 @@ def _recent(system: Any, path: str) -> dict[str, Debt] | None:
         return None
     except Exception:
         logger.warning("a snapshot of the budgets cannot be read; what it knew of debts is lost", exc_info=True)
-        return None
+        return {}

@@ -84,6 +84,7 @@ class BudgetStore:
         self._slot_holders: dict[str, set[str]] = {}  # key -> the replicas that hold slots of it
         self._replicas = 1
         self._rejoined = fresh
+        self._retires = False  # whether any replica has retired
 
     def join(self, join: Join, now: int) -> JoinReply:
         """Take a replica in. What it admitted before this store began was no part of what this store gives out, so
@@ -96,6 +97,7 @@ class BudgetStore:
         member.seen = now
         if self._hear(join.replica, member, join.number, join.slots):
             member.serves = not join.retires
+            self._retires = self._retires or join.retires
             self._replicas = self._replicas if join.retires else join.replicas
         if not remembered:  # else this store knows the debts itself
             for key, debt in join.debts.items():
@@ -172,6 +174,14 @@ class BudgetStore:
     def is_forgotten(self, now: int) -> bool:
         """Whether no replica was heard for so long that a new store would know as much."""
         return not self._members and now > self.began + MEMORY and not self.debts(now)
+
+    def was_left(self, join: Join, now: int) -> bool:
+        """Whether this new replica finds none that serves here, as they went elsewhere: to another number of stores,
+        which know what this one does not.
+        """
+        if join.retires or not self._retires or join.replica in self._members:
+            return False
+        return not any(member.serves and member.alive(now) for member in self._members.values())
 
     def _hear(self, replica: str, member: Member, number: int, slots: Slots) -> bool:
         before = member.slots

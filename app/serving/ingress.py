@@ -170,7 +170,8 @@ class IngressReplica:
             acceptance=self._acceptance.of,
             http_host=await self._steps.call(http_host),
         )
-        self._config, self._registry, self._budgets = config, registry, budgets
+        self._config, self._registry = config, registry
+        self._use(budgets)
         self._supervisor.keep(Loop.BUDGET_STORE_GAUGE, partial(self._metrics.follow_store, budgets))
         self._supervisor.keep(Loop.READINESS_WATCH, watch.run)
         self._supervisor.keep(Loop.KEY_FILE, keys.follow)
@@ -186,14 +187,21 @@ class IngressReplica:
         same = before is not None and (before.ingress.replicas, before.budgets) == (number, config.budgets)
         if same and self._budgets is not None:
             return self._budgets  # with all that was granted
-        if self._budgets is not None:
-            self._budgets.retire()  # its loop goes on until what it admitted has ended
         if number == 1:
             return ExactBudgets()
         links = [ActorLink(config.budgets.snapshot, shard) for shard in shards(number, config.budgets.shards)]
-        budgets = ShardedBudgets([LeasedBudgets(link, number) for link in links])
-        self._supervisor.keep(Loop.BUDGETS, budgets.keep, of=budgets.replica)
-        return budgets
+        return ShardedBudgets([LeasedBudgets(link, number) for link in links])
+
+    def _use(self, budgets: Budgets) -> None:
+        """Have these in place of those before. Only once the gateway has them: until then the change may fail."""
+        if budgets is self._budgets:
+            return
+        if self._budgets is not None:
+            self._budgets.retire()  # its loops go on until what it admitted has ended
+        self._budgets = budgets
+        if isinstance(budgets, ShardedBudgets):
+            for part in budgets.parts:
+                self._supervisor.keep(Loop.BUDGETS, part.keep, of=part.replica)
 
     def _load_tokenizers(self, config: Config) -> None:
         known = {(entry.id, entry.location()) for entry in (self._config.models if self._config else [])}

@@ -11,7 +11,7 @@ import pytest
 from app.budgets.account import BudgetLimits, Debt
 from app.budgets.batches import Batches
 from app.budgets.leased import LeasedBudgets
-from app.budgets.messages import JoinReply, Message, Reply, Report, Slots
+from app.budgets.messages import Join, JoinReply, Message, Reply, Report, Slots
 from app.budgets.shards import ONLY, Shard, ShardedBudgets, shards
 from app.budgets.snapshot import COUNTS_SECONDS, read, write
 from app.budgets.store import MEMORY, BudgetStore
@@ -112,19 +112,19 @@ class TestShardedBudgets:
         await budgets.close()
         assert not any(any(store.leased(key, 0)) for key in KEYS[:20] for store in stores)
 
-    async def test_their_keeper_ends_when_they_are_retired_and_all_is_given_back(self) -> None:
+    async def test_their_keepers_end_when_they_are_retired_and_all_is_given_back(self) -> None:
         worlds = Worlds(3)
         budgets, limits = worlds.replica(), BudgetLimits(6000, slots=1)
         admissions = [budgets.admit(key, limits, 0) for key in KEYS[:10]]
         for admission in admissions:
             await admission.__aenter__()
         budgets.retire()
-        keeper = asyncio.create_task(budgets.keep())
+        keepers = [asyncio.create_task(part.keep()) for part in budgets.parts]
         await turns(40)
-        assert not keeper.done()
+        assert not all(keeper.done() for keeper in keepers)
         for admission in admissions:
             await admission.__aexit__(None, None, None)
-        await asyncio.wait_for(keeper, 1)
+        await asyncio.wait_for(asyncio.gather(*keepers), 1)
         assert sum(world.store.slots_held(worlds.now) for world in worlds.worlds if world.store) == 0
 
 
@@ -156,6 +156,24 @@ class TestAnotherNumberOfShards:
         Path(Shard(1, 2).name(url)).write_bytes(b"{")
         assert (read(url, ONLY) or {}).keys() == {KEYS[0]}
 
+    def test_one_that_others_may_write_is_not_believed(self, tmp_path: Path) -> None:
+        url = f"{tmp_path}/budgets.json"
+        write(Shard(0, 2).name(url), {KEYS[0]: Debt(0, 120 * SECOND)})
+        Path(Shard(0, 2).name(url)).chmod(0o666)
+        assert read(url, ONLY) == {}, "what it would have said is unknown"
+
+    def test_a_store_reads_its_own_where_the_others_cannot_be_listed(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        def ls(*_: Any, **__: Any) -> Any:
+            raise PermissionError
+
+        monkeypatch.setattr("fsspec.implementations.local.LocalFileSystem.ls", ls)
+        url = f"{tmp_path}/budgets.json"
+        assert read(url, ONLY) == {}, "others may be there"
+        write(url, {KEYS[0]: Debt(0, 120 * SECOND)})
+        assert (read(url, ONLY) or {}).keys() == {KEYS[0]}
+
     def test_old_ones_are_not_used(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         url = f"{tmp_path}/budgets.json"
         write(Shard(0, 2).name(url), {KEYS[0]: Debt(0, 120 * SECOND)})
@@ -181,6 +199,27 @@ class TestAnotherNumberOfShards:
             world.store.sweep(now)
             assert world.store.is_forgotten(now) == forgotten
 
+    async def test_a_store_knows_that_its_replicas_went_elsewhere_while_they_still_report(self) -> None:
+        world, limits = World(), BudgetLimits(600, slots=1)
+        new = Join("new", 1, 2, False, Slots({}, frozenset()), [], {})
+        one, other = world.replica(2), world.replica(2)
+        async with one.admit(KEY, limits, 0):  # a long stream
+            await other.tick()
+            assert world.store is not None
+            for budgets in (one, other):
+                assert not world.store.was_left(new, world.now)
+                budgets.retire()
+                await budgets.tick()
+            assert world.store.was_left(new, world.now)
+            world.store.join(new, world.now)
+            assert not world.store.was_left(new._replace(replica="another"), world.now)
+
+    async def test_replicas_that_are_only_silent_did_not_go_elsewhere(self) -> None:
+        world = World()
+        await world.replica().tick()
+        assert world.store is not None
+        assert not world.store.was_left(Join("new", 1, 1, False, Slots({}, frozenset()), [], {}), 60 * SECOND)
+
 
 def report(number: int) -> Report:
     return Report("one", number, Slots({}, frozenset()), None)
@@ -192,13 +231,13 @@ class SlowStore:
     def __init__(self) -> None:
         self.deliveries: list[list[Message]] = []
         self.gate = asyncio.Semaphore(0)
-        self.fails = False
+        self.error: BaseException | None = None
 
     async def deliver(self, messages: Sequence[Message]) -> Sequence[Reply | None]:
         self.deliveries.append(list(messages))
         await self.gate.acquire()
-        if self.fails:
-            raise StoreUnreachableError
+        if self.error is not None:
+            raise self.error
         return [None if message.number < 0 else JoinReply(message.number % 2 == 0) for message in messages]
 
 
@@ -224,7 +263,7 @@ class TestBatches:
         """They are decided without the store then, and need not wait until the next call has failed."""
         store = SlowStore()
         batches = Batches(store.deliver)
-        store.fails = True
+        store.error = StoreUnreachableError()
         first = asyncio.create_task(batches.send(report(1)))
         await turns()
         second = asyncio.create_task(batches.send(report(2)))
@@ -234,7 +273,7 @@ class TestBatches:
             with pytest.raises(StoreUnreachableError):
                 await one
         assert store.deliveries == [[report(1)]]
-        store.fails = False
+        store.error = None
         store.gate.release()
         assert await batches.send(report(4)) == JoinReply(True)
 
@@ -244,6 +283,23 @@ class TestBatches:
 
         with pytest.raises(AttributeError):
             await asyncio.wait_for(Batches(deliver).send(report(1)), 5)
+
+    async def test_a_call_that_is_lost_leaves_nobody_waiting(self) -> None:
+        """Ray raises CancelledError for one, though nobody has cancelled it."""
+        store = SlowStore()
+        batches = Batches(store.deliver)
+        store.error = asyncio.CancelledError()
+        first = asyncio.create_task(batches.send(report(1)))
+        await turns()
+        second = asyncio.create_task(batches.send(report(2)))
+        await turns()
+        store.gate.release()
+        for one in (first, second):
+            with pytest.raises(StoreUnreachableError):
+                await asyncio.wait_for(one, 5)
+        store.error = None
+        store.gate.release()
+        assert await asyncio.wait_for(batches.send(report(4)), 5) == JoinReply(True)
 
     async def test_a_message_that_the_store_fails_at_fails_alone(self) -> None:
         store = SlowStore()

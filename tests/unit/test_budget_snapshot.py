@@ -1,12 +1,13 @@
 """What the budgets' actor writes every second, and reads when it starts."""
 
+import time
 from pathlib import Path
 
 import pytest
 
 from app.budgets.account import Debt
 from app.budgets.shards import ONLY
-from app.budgets.snapshot import read, write
+from app.budgets.snapshot import read, read_in_time, write
 from contract.private_folder import private_folder
 from tests.unit.budget_world import SECOND
 
@@ -23,12 +24,22 @@ def test_debts_are_written_and_read(tmp_path: Path, scheme: str) -> None:
     assert len(list((tmp_path / "made" / "for" / "it").iterdir())) == 1, "a scratch file was left behind"
 
 
-@pytest.mark.parametrize("content", [None, b"", b"{", b"[]", b'{"time": 1}'])
-def test_without_a_good_snapshot_nothing_is_known(tmp_path: Path, content: bytes | None) -> None:
+def test_where_there_is_no_snapshot_there_was_no_store(tmp_path: Path) -> None:
+    assert read(f"{tmp_path}/budgets.json", ONLY) is None
+    assert read(f"{tmp_path}/no/folder/budgets.json", ONLY) is None
+
+
+@pytest.mark.parametrize("content", [b"", b"{", b"[]", b'{"debts": {}}'])
+def test_without_a_good_snapshot_nothing_is_known_of_the_store_before(tmp_path: Path, content: bytes) -> None:
     path = tmp_path / "budgets.json"
-    if content is not None:
-        path.write_bytes(content)
-    assert read(str(path), ONLY) is None
+    path.write_bytes(content)
+    assert read(str(path), ONLY) == {}
+
+
+def test_one_that_cannot_be_read_in_time_may_be_there(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("app.budgets.snapshot.TIMEOUT_SECONDS", 0.01)
+    monkeypatch.setattr("app.budgets.snapshot.read", lambda *_: time.sleep(0.2))
+    assert read_in_time("budgets.json", ONLY) == {}
 
 
 def test_the_default_folder_is_this_user_s_alone(tmp_path: Path) -> None:

@@ -1,12 +1,14 @@
 """The gateway's replica follows its configuration, and keeps the one before where it cannot."""
 
-from typing import Any
+import asyncio
+from typing import Any, ClassVar
 
 import pytest
 from ray.exceptions import TaskCancelledError
 
-from app.background.supervisor import Loop
+from app.background.supervisor import Loop, Supervisor
 from app.budgets.account import BudgetLimits
+from app.budgets.messages import Join, JoinReply
 from app.config.service import parse_config
 from app.serving.ingress import IngressReplica
 from contract.fields import ConfigError
@@ -65,35 +67,38 @@ async def test_a_change_to_what_cannot_be_used_leaves_the_gateway_as_it_is(tmp_p
 
 @pytest.mark.parametrize(("replicas", "changed"), [(2, False), (1, True)], ids=["the same number", "another number"])
 async def test_budgets_stay_or_retire(replicas: int, changed: bool) -> None:
-    class Budgets:
-        retired = False
-
-        def retire(self) -> None:
-            self.retired = True
-
     replica = IngressReplica({})
-    before: Any = Budgets()
+    before: Any = Retiring()
     replica._config, replica._budgets = parse_config(config_args(ingress={"replicas": 2})), before
     after = replica._budgets_of(parse_config(config_args(ingress={"replicas": replicas})))
-    assert (after is not before, before.retired) == (changed, changed)
+    assert (after is not before, before.retired) == (changed, False), "the change may still fail"
+    replica._use(after)
+    assert (replica._budgets, before.retired) == (after, changed)
+
+
+class Retiring:
+    retired = False
+
+    def retire(self) -> None:
+        self.retired = True
 
 
 @pytest.mark.parametrize("number", [1, 3])
-async def test_another_number_of_replicas_leaves_the_budgets_before_their_keeper(
+async def test_another_number_of_replicas_leaves_the_budgets_before_their_keepers(
     number: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """They report until the last request that they admitted has ended; then their keeper ends by itself."""
+    """They report until the last request that they admitted has ended; then their keepers end by themselves."""
     world = World()
     monkeypatch.setattr("app.serving.ingress.ActorLink", lambda *_: world)
     monkeypatch.setattr("app.budgets.leased.REPORT_SECONDS", 0)
     replica = IngressReplica({})
     replica._config = parse_config(config_args(ingress={"replicas": 2}))
     before: Any = replica._budgets_of(replica._config)
-    replica._budgets = before
+    replica._use(before)
     limits = BudgetLimits(6000, tokens=6000, slots=1)
     async with before.admit(KEY, limits, 600) as admission:
         config = parse_config(config_args(ingress={"replicas": number}))
-        replica._budgets, replica._config = replica._budgets_of(config), config
+        replica._use(replica._budgets_of(config))
         assert world.store is not None
         await turns()
         assert world.store.slots_held(world.now) == 1
@@ -102,5 +107,31 @@ async def test_another_number_of_replicas_leaves_the_budgets_before_their_keeper
     assert world.store.slots_held(world.now) == 0
     assert world.store._accounts[KEY].budget_status(world.now).tokens == 500
     loops = replica._supervisor._tasks
-    assert [task.done() for (loop, of), task in loops.items() if (loop, of) == (Loop.BUDGETS, before.replica)] == [True]
+    (part,) = before.parts
+    assert [task.done() for (loop, of), task in loops.items() if (loop, of) == (Loop.BUDGETS, part.replica)] == [True]
+    replica._supervisor.stop()
+
+
+async def test_a_store_whose_reports_fail_leaves_those_to_the_others_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Bad(World):
+        errors: ClassVar[list[BaseException]] = [RuntimeError(), asyncio.CancelledError()]
+
+        async def join(self, join: Join) -> JoinReply:
+            if self.errors:
+                raise self.errors.pop(0)
+            return await super().join(join)
+
+    worlds = [Bad(), World()]
+    monkeypatch.setattr("app.serving.ingress.ActorLink", lambda _, shard: worlds[shard.place])
+    monkeypatch.setattr("app.budgets.leased.REPORT_SECONDS", 0)
+    replica = IngressReplica({})
+    replica._supervisor = Supervisor(lambda _: None, first_pause_s=0.001)
+    config = parse_config(config_args(ingress={"replicas": 2}, budgets={"shards": 2}))
+    replica._use(replica._budgets_of(config))
+    await turns()
+    good = worlds[1].calls
+    assert good > 2
+    await asyncio.sleep(0.05)
+    assert worlds[1].calls > good
+    assert worlds[0].calls > 2, "it was begun again"
     replica._supervisor.stop()

@@ -1,0 +1,142 @@
+"""The budget store's actor and the way to it, without Ray."""
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from app.budgets import actor
+from app.budgets.account import BudgetLimits, Debt
+from app.budgets.actor import ActorLink, BudgetStoreActor
+from app.budgets.messages import AdmissionReply, AdmissionRequest, Join, JoinReply, Message, Report, Slots
+from app.budgets.snapshot import write
+from app.budgets.store_link import StoreUnreachableError
+from tests.unit.budget_world import KEY, SECOND
+
+NOTHING = Slots({}, frozenset())
+
+
+class Handle:
+    """An actor's handle."""
+
+    def __init__(self, deliver: Callable[[Any], Awaitable[Any]]) -> None:
+        self.deliver = self
+        self.remote = deliver
+
+
+class OldHandle:
+    """That of an actor without such a method."""
+
+
+def report(replica: str = "one", number: int = 1) -> Report:
+    return Report(replica, number, NOTHING, None)
+
+
+def join(replica: str, number: int = 1, retires: bool = False) -> Join:
+    return Join(replica, number, 1, retires, NOTHING, [], {})
+
+
+class TestLink:
+    @pytest.mark.parametrize("error", [asyncio.CancelledError(), AttributeError(), TypeError()], ids=repr)
+    async def test_whatever_a_call_raises_the_store_is_unreachable(self, error: BaseException) -> None:
+        """Ray raises CancelledError for a call that it has lost."""
+        errors = [error]
+
+        async def deliver(messages: Any) -> Any:
+            if errors:
+                raise errors.pop()
+            return [True for _ in messages]
+
+        link = ActorLink("budgets.json")
+        link._actor = Handle(deliver)
+        with pytest.raises(StoreUnreachableError):
+            await asyncio.wait_for(link.report(report()), 5)
+        assert await asyncio.wait_for(link.report(report()), 5)
+
+    async def test_an_actor_of_another_kind_is_unreachable(self) -> None:
+        link = ActorLink("budgets.json")
+        link._actor = OldHandle()
+        with pytest.raises(StoreUnreachableError):
+            await asyncio.wait_for(link.report(report()), 5)
+
+    async def test_who_is_cancelled_stays_cancelled(self) -> None:
+        async def deliver(_: Any) -> Any:
+            await asyncio.Event().wait()
+
+        link = ActorLink("budgets.json")
+        link._actor = Handle(deliver)
+        task = asyncio.create_task(link._deliver([report()]))
+        await asyncio.sleep(0)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+
+
+@pytest.fixture
+def ends(monkeypatch: pytest.MonkeyPatch) -> list[None]:
+    """One for each time that an actor ended itself."""
+    found: list[None] = []
+    monkeypatch.setattr(actor, "_end", lambda: found.append(None))
+    monkeypatch.setattr(actor, "_was_restarted", lambda: False)
+    return found
+
+
+async def delivered(store: BudgetStoreActor, *messages: Message) -> list[Any]:
+    replies = await store.deliver(messages)
+    assert store._keeping is not None
+    return replies
+
+
+class TestUncalled:
+    """Ray restarts an actor whether anybody needs it or not."""
+
+    async def test_one_that_nobody_calls_ends(
+        self, ends: list[None], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(actor, "UNCALLED_SECONDS", 0.01)
+        BudgetStoreActor(f"{tmp_path}/budgets.json")
+        await asyncio.sleep(0.1)
+        assert ends == [None]
+
+    async def test_one_that_was_called_goes_on(
+        self, ends: list[None], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(actor, "UNCALLED_SECONDS", 0.05)
+        store = BudgetStoreActor(f"{tmp_path}/budgets.json")
+        await delivered(store)
+        await asyncio.sleep(0.15)
+        assert ends == []
+        assert store._keeping is not None
+        store._keeping.cancel()
+
+
+async def test_a_store_that_was_left_and_is_joined_again_begins_again(ends: list[None], tmp_path: Path) -> None:
+    """Its replicas went to another number of stores, and came back: what they did there is in those stores' files."""
+    url, limits = f"{tmp_path}/budgets.json", BudgetLimits(60, tokens=60)
+
+    async def reply(replica: str, number: int) -> AdmissionReply:
+        request = AdmissionRequest(replica, number, KEY, limits, True, 1, None)
+        (answer,) = await store.deliver([request])
+        assert isinstance(answer, AdmissionReply)
+        return answer
+
+    store = BudgetStoreActor(url)
+    await delivered(store, join("old"))
+    assert (await reply("old", 2)).refusal is None
+    assert await delivered(store, join("new")) == [JoinReply(False)]
+    assert (await reply("new", 2)).refusal is None, "one more is no reason"
+    await delivered(store, join("old", 3, retires=True), join("new", 3, retires=True))
+    write(f"{url}.0-of-3", {KEY: Debt(0, 120 * SECOND)})
+    assert await delivered(store, join("newest")) == [JoinReply(False)]
+    assert store._store.debts(time.monotonic_ns())[KEY].tokens > 100 * SECOND
+    assert (await reply("newest", 2)).refusal is not None
+    assert await delivered(store, report("old", 4)) == [False], "who retires joins again"
+    assert await delivered(store, join("old", 5, retires=True), report("old", 6)) == [JoinReply(False), True]
+    before = store._store
+    await delivered(store, join("another"))
+    assert store._store is before, "once is enough"
+    assert store._keeping is not None
+    store._keeping.cancel()

@@ -45,7 +45,7 @@ async def wait_for(replica: Any, busy: bool, seconds: float) -> float:
 # Two thousand tokens, or steps, take these models several seconds, and each request is for more than one of that.
 CHAT = {"model": MODEL, "messages": MESSAGES, "max_tokens": 1900, "n": 8, "logit_bias": NO_END}
 IMAGE = {"model": IMAGE_MODEL, "prompt": "a boat", "quality": "high"}
-TEXTS = {"model": EMBEDDING_MODEL, "input": ["fox " * 120] * 2048}
+TEXTS = {"model": EMBEDDING_MODEL, "input": ["a " * 120] * 2048}  # a letter is one token of any tokenizer
 RECORDING = {"model": TRANSCRIPTION_MODEL, "file": repeated(encoded(voice(60), "opus", bits_per_second=24_000), 40)}
 
 

@@ -4,6 +4,7 @@
 the models are ready, and a second Ctrl-C during its clean-up leaves Ray's processes behind; both are mended here.
 """
 
+import http.client
 import os
 import signal
 import socket
@@ -149,7 +150,7 @@ def _probe(host: str, port: int) -> str | None:
             return None
     except urllib.error.HTTPError as error:
         return _message(error.read())
-    except OSError:
+    except (OSError, http.client.HTTPException):  # nobody there yet, or another program that is on its way out
         return "the service is starting."
 
 

@@ -5,12 +5,14 @@ import pty
 import signal
 import socket
 import sys
+import threading
 import time
 from pathlib import Path
 
 import pytest
 import yaml
 
+from app.commands.serve import _probe
 from contract.project import PROJECT_FOLDER
 
 # Starts in the place of `serve run`.
@@ -137,3 +139,19 @@ def test_a_service_that_ends_shows_why(config: tuple[Path, int]) -> None:
     assert terminal.status() == 1
     assert "INFO a replica is added" in terminal.text
     assert "Portico is ready." not in terminal.text
+
+
+def test_what_is_no_http_at_its_port_is_no_answer_yet() -> None:
+    """Such as another program's gRPC, where the port was free a moment ago."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+
+        def answer() -> None:
+            connection, _ = server.accept()
+            with connection:
+                connection.recv(1024)
+                connection.sendall(b"\x00\x00\x12\x04\x00\n")
+
+        other = threading.Thread(target=answer)
+        other.start()
+        assert _probe("127.0.0.1", server.getsockname()[1]) == "the service is starting."
+        other.join()

@@ -57,12 +57,12 @@ class _Application:
 
 
 def _is_no_client_s_doing(record: logging.LogRecord) -> bool:
-    """False where a client stopped to read, or left as its request got a replica. Serve logs a traceback of both, and
-    goes on; the access log has them.
+    """False where a client stopped to read, or left as its request got a replica or as Serve asked one for its queue.
+    There are tracebacks of these, and all goes on; the access log has them.
     """
     error = record.exc_info[1] if record.exc_info else None
     left = isinstance(error, asyncio.InvalidStateError) and "_fulfill_pending_requests" in record.getMessage()
-    return not (left or isinstance(error, ReaderStalled))
+    return not (left or isinstance(error, ReaderStalled | TaskCancelledError))
 
 
 async def _or_disconnect(receive: Callable[[], Awaitable[Any]]) -> Any:
@@ -101,7 +101,8 @@ class IngressReplica:
     async def __serve_build_asgi_app__(self) -> Callable[..., Awaitable[None]]:
         """Called by Serve once, on the loop that will serve the requests."""
         access_log.configure()
-        logging.getLogger("ray.serve").addFilter(_is_no_client_s_doing)
+        for name in ("ray.serve", "asyncio"):
+            logging.getLogger(name).addFilter(_is_no_client_s_doing)
         return _Application(self.serve)
 
     async def serve(self, scope: dict[str, Any], receive: Any, send: Any) -> None:

@@ -1,6 +1,7 @@
 """The gateway's replica follows its configuration, and keeps the one before where it cannot."""
 
 import asyncio
+import logging
 from typing import Any, ClassVar
 
 import pytest
@@ -10,7 +11,7 @@ from app.background.supervisor import Loop, Supervisor
 from app.budgets.account import BudgetLimits
 from app.budgets.messages import Join, JoinReply
 from app.config.service import parse_config
-from app.serving.ingress import IngressReplica
+from app.serving.ingress import IngressReplica, _is_no_client_s_doing
 from contract.fields import ConfigError
 from tests.unit.budget_world import KEY, World, turns
 from tests.unit.conftest import config_args
@@ -135,3 +136,17 @@ async def test_a_store_whose_reports_fail_leaves_those_to_the_others_alone(monke
     assert worlds[1].calls > good
     assert worlds[0].calls > 2, "it was begun again"
     replica._supervisor.stop()
+
+
+async def test_a_call_of_serve_that_ends_with_its_request_is_no_line_of_the_log(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """asyncio logs a traceback of a task that failed and that nobody waits for any more."""
+    monitor = logging.getLogger("asyncio")
+    monitor.addFilter(_is_no_client_s_doing)
+    try:
+        for error in (TaskCancelledError(), RuntimeError("ours")):
+            asyncio.get_running_loop().call_exception_handler({"message": "never retrieved", "exception": error})
+    finally:
+        monitor.removeFilter(_is_no_client_s_doing)
+    assert [str(record.exc_info[1]) for record in caplog.records if record.exc_info] == ["ours"]

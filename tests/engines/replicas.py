@@ -2,7 +2,7 @@
 
 import asyncio
 from contextlib import aclosing
-from typing import Any
+from typing import Any, NamedTuple
 
 import orjson
 
@@ -10,6 +10,15 @@ from contract.options.catalog import CATALOG, ServedModel, Task
 from contract.protocol import RequestHead
 from deployments.health import EngineBrokenError
 from deployments.replica import Replica
+
+
+class Case(NamedTuple):
+    """A small model, and the engine that a test starts with it."""
+
+    engine: str
+    task: Task
+    model: str  # of local_models
+    engine_kwargs: dict[str, Any]
 
 
 def served(engine: str, source: str, **more: Any) -> ServedModel:

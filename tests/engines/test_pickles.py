@@ -3,25 +3,16 @@
 import json
 import shutil
 from pathlib import Path
-from typing import Any, NamedTuple
 
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from contract.options.catalog import Task
 from contract.project import PROJECT_FOLDER
 from deployments.weights import PickleError, loading
-from tests.engines.replicas import served, started
+from tests.engines.replicas import Case, served, started
 
 MODELS = PROJECT_FOLDER / "local_models"
-
-
-class Case(NamedTuple):
-    engine: str
-    task: Task
-    model: str
-    engine_kwargs: dict[str, Any]
 
 
 CASES = [

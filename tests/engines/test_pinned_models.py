@@ -2,23 +2,15 @@
 
 import shutil
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import pytest
 
-from contract.options.catalog import Task
 from contract.project import PROJECT_FOLDER
 from deployments.weights import fetched
-from tests.engines.replicas import served, started
+from tests.engines.replicas import Case, served, started
 
 NAME, COMMIT, NEWEST = "hub/name", "1" * 40, "2" * 40
-
-
-class Case(NamedTuple):
-    engine: str
-    task: Task
-    model: str
-    engine_kwargs: dict[str, Any]
 
 
 CASES = [

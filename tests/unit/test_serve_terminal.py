@@ -17,7 +17,7 @@ from contract.project import PROJECT_FOLDER
 
 # Starts in the place of `serve run`.
 STAND_IN = """
-import http.server, json, signal, sys
+import http.server, json, signal, sys, time
 print("INFO a replica is added", flush=True)
 if sys.argv[2] == "ends":
     sys.exit("ERROR it has no weights")
@@ -44,7 +44,7 @@ while True:
     server.handle_request()
     if server.ready:
         server.ready = False
-        import time; time.sleep(1)
+        time.sleep(1)
         print("a request was answered", flush=True)
 """
 SERVE = """

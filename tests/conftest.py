@@ -9,7 +9,6 @@ import os
 import re
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import tempfile
@@ -30,6 +29,7 @@ from app.commands.serve import ON_LOOPBACK
 from app.keys import LOCAL_KEY
 from contract.project import PROJECT_FOLDER
 from local_models import checker
+from tests.own_ports import free_port
 from tests.sample_images import IMAGE_BOUNDS, ImageServer
 
 START_SECONDS = 400
@@ -103,12 +103,6 @@ def wait_ready(port: int, process: subprocess.Popen[bytes] | psutil.Popen, log: 
             pass
         time.sleep(0.5)
     raise TimeoutError(f"the service is not ready after {seconds} s:\n{log.read_text()[-5000:]}")
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 def vision_entry(chat_entry: dict[str, Any]) -> dict[str, Any]:

@@ -1,11 +1,15 @@
 """One end of a connection between a gateway and a replica: frames in, frames out, many of them in one write."""
 
 import asyncio
+import logging
 import socket
+import struct
 from abc import abstractmethod
 from typing import cast
 
 from contract.frames import FRAME, MAX_PAYLOAD_BYTES, PART_BYTES, FrameError, FrameSplitter, Kind
+
+logger = logging.getLogger("portico.connections")
 
 JOIN_SECONDS = 0.010  # that what may wait does wait at the most, where the last write was less than that ago
 # A machine that is gone without a word is noticed after half a minute at the latest.
@@ -93,7 +97,8 @@ class FrameConnection(asyncio.Protocol):
         try:
             for kind, slot, payload in self._splitter.feed(data):
                 self.frame_received(kind, slot, payload)
-        except FrameError:
+        except (FrameError, struct.error, ValueError, TypeError) as error:  # lengths, numbers, JSON that are none
+            logger.warning("a connection between a gateway and a replica was cut: %s", error)
             self._transport.abort()
 
     def pause_writing(self) -> None:

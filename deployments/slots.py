@@ -44,23 +44,26 @@ class Slots:
         self.secret = secrets.token_bytes(NONCE_BYTES)
         self._held: dict[int, HeldSlot] = {}
         self._last = 0
-        self._server: asyncio.Task[asyncio.Server] | None = None
+        self._server: asyncio.Server | None = None
+        self._listening: asyncio.Task[tuple[str, int]] | None = None
         self._connections: set[GatewayConnection] = set()
 
     async def hold(self) -> AsyncGenerator[Slot]:
         """One slot, until the gateway gives it back; closing this generator takes it away. The work there has ended."""
-        host, port = await self._listening()
+        host, port = await self._address()
         self._last = number = self._last + 1
         self._held[number] = slot = HeldSlot(number)
         try:
             yield Slot(host, port, self.secret, number)
             await slot.over.wait()
         finally:
-            del self._held[number]
             await slot.stop()
+            del self._held[number]
 
     def find(self, number: int) -> "HeldSlot | None":
-        return self._held.get(number)
+        """The slot of that number, where a gateway still has it."""
+        slot = self._held.get(number)
+        return None if slot is None or slot.over.is_set() else slot
 
     def joined(self, connection: "GatewayConnection") -> None:
         self._connections.add(connection)
@@ -74,19 +77,22 @@ class Slots:
 
     def close(self) -> None:
         """Listen no more, and let no connection go on."""
-        if self._server is not None and self._server.done() and not self._server.cancelled():
+        if self._server is not None:
             with suppress(RuntimeError):  # its event loop is closed
-                self._server.result().close()
+                self._server.close()
         for connection in list(self._connections):
             connection.close()
 
-    async def _listening(self) -> tuple[str, int]:
-        if self._server is None:
-            loop = asyncio.get_running_loop()
-            listening = loop.create_server(lambda: GatewayConnection(self), node_address(), 0)
-            self._server = asyncio.create_task(listening)
-        server = await asyncio.shield(self._server)
-        host, port, *_ = server.sockets[0].getsockname()
+    async def _address(self) -> tuple[str, int]:
+        """Where this listens, from the first call on."""
+        if self._listening is None:
+            self._listening = asyncio.create_task(self._listen())
+        return await asyncio.shield(self._listening)
+
+    async def _listen(self) -> tuple[str, int]:
+        loop = asyncio.get_running_loop()
+        self._server = await loop.create_server(lambda: GatewayConnection(self), node_address(), 0)
+        host, port, *_ = self._server.sockets[0].getsockname()
         return host, port
 
 
@@ -134,8 +140,8 @@ class HeldSlot:
             self._has_credit.set()
 
     def end(self) -> None:
-        """The gateway gives the slot back. What is under way there is cancelled."""
-        if self._work is not None:
+        """The gateway gives the slot back. What is under way there is cancelled, once: an engine may take its time."""
+        if not self.over.is_set() and self._work is not None:
             self._work.cancel()
         self.over.set()
 

@@ -154,12 +154,16 @@ class HeldSlot:
             await asyncio.wait([self._work])
 
     async def _answer(self, items: AsyncGenerator[ResponseItem], connection: "GatewayConnection") -> None:
+        is_whole = False
         try:
             async with aclosing(items):
                 async for item in items:
                     await self._send(item, connection)
-        except Exception:  # the connection goes on for others; this answer lacks its end, which says enough
+                    head = isinstance(item, ResponseHead) and (item.body is not None or item.error is not None)
+                    is_whole = head or isinstance(item, ResponseTail)
+        except Exception:  # the connection goes on for others
             logger.exception("an answer could not be sent")
+        if not is_whole:
             connection.send(Kind.GONE, self.number)
             self.over.set()
 

@@ -1,6 +1,7 @@
 """A gateway's end and a replica's end of connections, in one process, with a stand-in for Serve between them."""
 
 import asyncio
+import copy
 from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
 from typing import Any
@@ -44,21 +45,28 @@ class Call:
 
 
 class Handle:
-    """Serve's handle of a model with one replica."""
+    """Serve's handle of a model with one replica, for the methods `handle` and `slot` of that."""
 
     def __init__(self, slots: Slots) -> None:
         self.slots = slots
+        self.method = ""
         self.requests: list[SlotRequest] = []  # one for each slot that was asked for
         self.given_options: list[dict[str, Any]] = []
         self.calls: list[Call] = []
 
     def options(self, **options: Any) -> "Handle":
+        """The lists are shared by all that are made of one."""
         self.given_options.append(options)
-        return self
+        made = copy.copy(self)
+        made.method = options.get("method_name", self.method)
+        return made
 
-    def remote(self, request: SlotRequest) -> Call:
-        self.requests.append(request)
-        self.calls.append(Call(self.slots.hold()))
+    def remote(self, request: Any, body: bytes = b"") -> Call:
+        if self.method == "slot":
+            self.requests.append(request)
+            self.calls.append(Call(self.slots.hold()))
+        else:
+            self.calls.append(Call(self.slots.answer(request, body)))
         return self.calls[-1]
 
 

@@ -224,7 +224,7 @@ class TestAReaderThatStalls:
         await asyncio.sleep(0.05)
         assert made <= WINDOW_BYTES + 2_000
         answer.take()
-        for _ in range(3):
+        for _turn in range(3):
             while answer.take():
                 pass
             await answer.wait()

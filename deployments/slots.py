@@ -111,8 +111,8 @@ class HeldSlot:
         self._has_credit = asyncio.Event()
 
     def begin(self, connection: "GatewayConnection", payload: bytes) -> None:
-        """A request comes. Raises FrameError where another is under way."""
-        if self._missing or (self._work is not None and not self._work.done()):
+        """A request comes. Raises FrameError where another is coming already."""
+        if self._missing:
             raise FrameError("a slot takes one request after the other")
         self.connection = connection
         self._head_bytes, body_bytes, self._credit = REQUEST.unpack(payload)
@@ -131,7 +131,7 @@ class HeldSlot:
             self._parts.clear()
             head = parse_request_head(memoryview(content)[: self._head_bytes])
             items = answer(head, content[self._head_bytes :])
-            self._work = asyncio.create_task(self._answer(items, self.connection))
+            self._work = asyncio.create_task(self._answer(items, self.connection, after=self._work))
 
     def grant(self, size: int) -> None:
         """The gateway has taken `size` bytes."""
@@ -153,7 +153,12 @@ class HeldSlot:
         if self._work is not None:
             await asyncio.wait([self._work])
 
-    async def _answer(self, items: AsyncGenerator[ResponseItem], connection: "GatewayConnection") -> None:
+    async def _answer(
+        self, items: AsyncGenerator[ResponseItem], connection: "GatewayConnection", after: "asyncio.Task[None] | None"
+    ) -> None:
+        """Send all `items`. The gateway has the last of the request before, whose work may take a moment to end."""
+        if after is not None and not after.done():
+            await _ended(after)
         is_whole = False
         try:
             async with aclosing(items):
@@ -243,6 +248,16 @@ class GatewayConnection(FrameConnection):
         self._is_proven = True
         self.allow(MAX_PAYLOAD_BYTES)
         self.send(Kind.PROOF, 0, proof(self._slots.secret, "replica", nonce))
+
+
+async def _ended(work: "asyncio.Task[None]") -> None:
+    """Wait until `work` has ended; it is cancelled with who waits for it."""
+    try:
+        await asyncio.wait([work])
+    except asyncio.CancelledError:
+        work.cancel()
+        await asyncio.wait([work])
+        raise
 
 
 def _bounded(payload: bytes) -> bytes:

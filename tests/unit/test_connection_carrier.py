@@ -164,6 +164,23 @@ class TestSlots:
         ended.set()
         await until(lambda: not replica.slots._held)
 
+    async def test_a_request_waits_for_the_end_of_the_work_before_it_on_its_slot(self) -> None:
+        ended = asyncio.Event()
+
+        async def engine(_: RequestHead, body: bytes) -> AsyncGenerator[ResponseItem]:
+            yield ResponseHead(200, body=body)
+            if body == b"first":
+                await ended.wait()  # after the answer
+
+        replica = Replica(engine)
+        await replica.answer(b"first")
+        second = asyncio.create_task(replica.answer(b"second"))
+        await asyncio.sleep(0.02)
+        assert not second.done()
+        ended.set()
+        assert (await asyncio.wait_for(second, 5)).head.body == b"second"
+        assert len(replica.handle.requests) == 1
+
     async def test_one_that_serve_takes_away_is_lost(self) -> None:
         engine = Held(begins=False)
         replica = Replica(engine)

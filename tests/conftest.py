@@ -33,6 +33,7 @@ from tests.own_ports import free_port
 from tests.sample_images import IMAGE_BOUNDS, ImageServer
 
 START_SECONDS = 400
+CARRIER = os.environ.get("PORTICO_TEST_CARRIER", "connections")  # `ingress.carrier` of `service`
 STREAM_BUFFER_BYTES = 1024 * 1024  # small, so that a client that stops to read is soon too far behind
 SHARED_SERVICES = ("service", "local_service")  # fixtures
 UNTIL_UNUSED = pytest.StashKey[dict[str, ExitStack]]()
@@ -200,6 +201,7 @@ def service(
     image_entry["engine_kwargs"]["quality"]["high"] = 2000  # so that a client can disconnect while it works
     args["input_images"] = {"allowed_domains": [image_server.host], "allowed_networks": ["127.0.0.0/8"]} | IMAGE_BOUNDS
     args["limits"] = args.get("limits", {}) | {"stream_buffer_bytes": STREAM_BUFFER_BYTES}
+    args["ingress"] = args.get("ingress", {}) | {"carrier": CARRIER}
     folder = tmp_path_factory.mktemp("service")
     key_file = folder / "keys.json"
     main(["keys", "create", "--file", str(key_file), "--name", "first"])

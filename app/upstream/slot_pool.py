@@ -128,6 +128,8 @@ class SlotPool:
         try:
             slot = await call.slot()
             connection = await self._connections.to(slot)
+            if not connection.is_open:  # it was lost in this very moment
+                raise ConnectionError("the replica closed the connection")  # noqa: TRY301
         except (OSError, TimeoutError) as error:
             call.cancel()
             logger.warning("a replica's port cannot be reached from here: %s", error)

@@ -6,6 +6,7 @@ from collections.abc import AsyncGenerator
 
 import pytest
 
+from app.upstream.replica_connections import ReplicaConnections
 from contract.frames import (
     FRAME,
     MAX_PAYLOAD_BYTES,
@@ -200,3 +201,20 @@ async def test_what_is_no_request_cuts_the_connection_and_nothing_else(
     await other.reader.readexactly(FRAME.size)
     assert service.asked == [b"body"]
     assert "Traceback" not in caplog.text
+
+
+async def test_a_gateway_talks_to_no_stranger() -> None:
+    """One that has taken over the port of a replica, and waits for a request to read."""
+    heard: list[bytes] = []
+
+    async def stranger(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(frame(Kind.NONCE, 0, bytes(NONCE_BYTES)))
+        heard.append(await reader.readexactly(FRAME.size + PROOF_BYTES + NONCE_BYTES))
+        writer.write(frame(Kind.PROOF, 0, bytes(PROOF_BYTES)))
+        heard.append(await reader.read())
+
+    async with await asyncio.start_server(stranger, "127.0.0.1") as server:
+        host, port, *_ = server.sockets[0].getsockname()
+        with pytest.raises(ConnectionError):
+            await ReplicaConnections().to(Slot(host, port, secrets.token_bytes(NONCE_BYTES), 1))
+    assert [FRAME.unpack(heard[0][: FRAME.size])[1], heard[1]] == [Kind.PROOF, b""]

@@ -1,5 +1,6 @@
 # make serve, make test, make lint and make check are for everybody; make test-long is for whoever changes what finds
-# hung engines, speculation or `tune`, make lock for whoever changes a dependency.
+# hung engines, speculation or `tune`, make test-handle for whoever changes what carries requests to replicas, make lock for
+# whoever changes a dependency.
 
 PYTHON ?= python3
 VENV := .venv
@@ -13,7 +14,7 @@ ONLY_ONE = test ! -e $(VENV)/$(1) || { echo "$(VENV) has the packages for $(2), 
 	first (rm -r $(VENV)), or keep both: make $(3) VENV=$(4)"; exit 1; }
 INSTALL_TORCH = $(BIN)/pip install --disable-pip-version-check --no-deps --require-hashes -r locks/torch-cpu.txt
 
-.PHONY: serve gpu gpu-lock-check test test-long lint check format lock clean xtts qwen-tts
+.PHONY: serve gpu gpu-lock-check test test-handle test-long lint check format lock clean xtts qwen-tts
 .DELETE_ON_ERROR:
 
 # The models that `make serve` serves: `local`, small real ones that are fetched, or `tiny`, those of the tests.
@@ -43,6 +44,10 @@ test: $(TESTED)
 # voice of 90 MB.
 test-long: $(TESTED) $(VENV)/kokoro-ja
 	$(BIN)/python -m pytest -m long
+
+# The contract once more, with the requests' bytes over Serve's handle, which the connections are held to.
+test-handle: $(TESTED)
+	PORTICO_TEST_CARRIER=handle $(BIN)/python -m pytest tests/contract
 
 # The form of the code, its faults, its types, and which module may import which.
 lint: $(VENV)/dev

@@ -35,6 +35,21 @@ class RequestHead(NamedTuple):
     prefix: tuple[int, ...] = ()  # digests of the conversation's beginning, see `app/upstream/affinity.py`
 
 
+class SlotRequest(NamedTuple):
+    """What a gateway asks a replica's slot with: what its router chooses by."""
+
+    prefix: tuple[int, ...] = ()  # as in RequestHead
+
+
+class Slot(NamedTuple):
+    """A slot of a replica, which Serve counts as one ongoing request: where it is, and how to be let in."""
+
+    host: str
+    port: int
+    secret: bytes  # of the replica; only Serve's own connection carries it
+    number: int
+
+
 class ResponseHead(NamedTuple):
     """The first item of every answer. With `error` set nothing else counts and nothing follows."""
 

@@ -1,12 +1,23 @@
-"""The port between replicas, which Ray Serve opens on all interfaces: the adapter to that name of Serve's."""
+"""The ports between replicas: that of Ray Serve, which it opens on all interfaces, and the address for our own."""
 
 import sys
 from ipaddress import ip_address
 from typing import Any
 
+LOOPBACK = "127.0.0.1"
+
+
+def node_address() -> str:
+    """Where other nodes reach this one, as Ray knows it; loopback without Ray."""
+    ray = sys.modules.get("ray")
+    if ray is None or not ray.is_initialized():
+        return LOOPBACK
+    return str(ray.util.get_node_ip_address())
+
 
 def keep_on_loopback() -> None:
-    """Where this node is reached on loopback only, let the port be there too. No effect without Serve.
+    """Where this node is reached on loopback only, let Serve's port be there too: the adapter to that name of Serve's.
+    No effect without Serve.
 
     For the constructor of a replica's class: Serve opens the port once that has ended.
     """

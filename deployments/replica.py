@@ -13,9 +13,10 @@ from typing import Any, Protocol, Self
 from contract.errors import ApiError, upstream_error
 from contract.options.catalog import EngineSpec, ServedModel
 from contract.profile import Profile
-from contract.protocol import RequestHead, ResponseHead, ResponseItem, ResponseTail
+from contract.protocol import RequestHead, ResponseHead, ResponseItem, ResponseTail, Slot, SlotRequest
 from contract.replica_port import keep_on_loopback
 from deployments.health import Health
+from deployments.slots import Slots
 from deployments.watchdog import Watchdog
 
 logger = logging.getLogger("portico.replica")
@@ -82,6 +83,7 @@ class Replica:
         self.engine = await starter.start(model, spec.parsed(model.engine_kwargs))
         self._health = Health(self.engine.trial)
         self._under_way = 0
+        self._slots = Slots(self.handle)
         stall = model.stall_timeout_s
         self._watchdog = _watchdog(self.engine, self._health, FIRST_TRIAL * stall) if stall else None
         try:
@@ -129,6 +131,12 @@ class Replica:
         finally:
             self._under_way -= 1
 
+    async def slot(self, _: SlotRequest) -> AsyncGenerator[Slot]:
+        """One slot of this replica, for as long as a gateway holds it: see `deployments/slots.py`."""
+        async with aclosing(self._slots.hold()) as slots:
+            async for slot in slots:
+                yield slot
+
     async def describe(self) -> dict[str, Any]:
         """What the model can do: a `Profile` as plain data."""
         return self.engine.profile().to_wire()
@@ -150,6 +158,8 @@ class Replica:
         """Free the engine."""
         if watchdog := getattr(self, "_watchdog", None):
             watchdog.close()
+        if slots := getattr(self, "_slots", None):
+            slots.close()
         if engine := getattr(self, "engine", None):  # it is not there where its start failed
             engine.close()
 

@@ -9,7 +9,6 @@ import os
 import re
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import tempfile
@@ -30,9 +29,11 @@ from app.commands.serve import ON_LOOPBACK
 from app.keys import LOCAL_KEY
 from contract.project import PROJECT_FOLDER
 from local_models import checker
+from tests.own_ports import free_port
 from tests.sample_images import IMAGE_BOUNDS, ImageServer
 
 START_SECONDS = 400
+CARRIER = os.environ.get("PORTICO_TEST_CARRIER", "connections")  # `ingress.carrier` of `service`
 STREAM_BUFFER_BYTES = 1024 * 1024  # small, so that a client that stops to read is soon too far behind
 SHARED_SERVICES = ("service", "local_service")  # fixtures
 UNTIL_UNUSED = pytest.StashKey[dict[str, ExitStack]]()
@@ -103,12 +104,6 @@ def wait_ready(port: int, process: subprocess.Popen[bytes] | psutil.Popen, log: 
             pass
         time.sleep(0.5)
     raise TimeoutError(f"the service is not ready after {seconds} s:\n{log.read_text()[-5000:]}")
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 def vision_entry(chat_entry: dict[str, Any]) -> dict[str, Any]:
@@ -206,6 +201,7 @@ def service(
     image_entry["engine_kwargs"]["quality"]["high"] = 2000  # so that a client can disconnect while it works
     args["input_images"] = {"allowed_domains": [image_server.host], "allowed_networks": ["127.0.0.0/8"]} | IMAGE_BOUNDS
     args["limits"] = args.get("limits", {}) | {"stream_buffer_bytes": STREAM_BUFFER_BYTES}
+    args["ingress"] = args.get("ingress", {}) | {"carrier": CARRIER}
     folder = tmp_path_factory.mktemp("service")
     key_file = folder / "keys.json"
     main(["keys", "create", "--file", str(key_file), "--name", "first"])

@@ -4,7 +4,7 @@ A wrong file fails at once; the error names the field, what is wrong there and w
 """
 
 from pathlib import Path
-from typing import Annotated, Any, Self
+from typing import Annotated, Any, Literal, Self
 
 import pydantic
 import yaml
@@ -152,6 +152,12 @@ class Ingress(Strict):
     num_cpus: float = Field(0.1, ge=0, description="what Ray reserves for each")
     label_selector: dict[str, str] = Field(
         {}, description="labels of the nodes where they may run; empty: any node that has room"
+    )
+    carrier: Literal["connections", "handle"] = Field(
+        "connections",
+        description="what carries requests to the models' replicas and their answers back: connections of its own, for "
+        "which each replica opens a port on its node's address, or Serve's handle, at several times the CPU. Where Ray "
+        "encrypts its connections (RAY_USE_TLS=1) it is the handle",
     )
     max_ongoing_requests: PositiveInt = Field(
         1000, description="open requests and streams per replica; of these one key gets 80 % at the most"

@@ -4,10 +4,9 @@ import asyncio
 from collections.abc import Callable
 
 from app.config.service import Limits
-from app.gateway.stream_buffer import StreamBuffer
 from app.http.response import EVENT_STREAM_HEADERS, ResponseWriter
 from app.telemetry.record import RequestRecord
-from app.upstream.relay import Answer
+from app.upstream.answer import Answer, Pieces
 from contract.errors import ApiError, upstream_error
 from contract.sse import EVENT_END, PING
 
@@ -57,16 +56,14 @@ async def _relay(
     """Write all pieces and record how it ended. Returns what failed, if anything did."""
     record.streamed = True
     failure: ApiError | None = None
-    buffer = StreamBuffer(limits.stream_buffer_bytes, None if answer.slows_down else response.give_up)
-    filling = asyncio.create_task(buffer.fill(answer.pieces(), note))
-    try:
-        await _write_all(response, buffer, limits, ping)
-        await filling  # raises what ended it
-    except ApiError as error:
-        failure = error
-    finally:
-        filling.cancel()
-        await asyncio.gather(filling, return_exceptions=True)
+    async with answer.reading(response.give_up) as pieces:
+        try:
+            await _write_all(response, pieces, limits, note, ping)
+        except ApiError as error:
+            failure = error
+        finally:
+            while rest := pieces.take():
+                note(rest)  # the engine made it, though the client has not read it
     if answer.tail is None:
         failure = failure or upstream_error()
     else:
@@ -77,38 +74,44 @@ async def _relay(
     return failure
 
 
-async def _write_all(response: ResponseWriter, buffer: StreamBuffer, limits: Limits, ping: bytes) -> None:
-    """Write what comes into `buffer` until it has ended, and `ping` where nothing comes for a while.
+async def _write_all(
+    response: ResponseWriter, pieces: Pieces, limits: Limits, note: Callable[[bytes], None], ping: bytes
+) -> None:
+    """Write and `note` all `pieces` until they have ended, and `ping` where nothing comes for a while.
 
     Raises ApiError `timeout` where the engine is silent for too long.
     """
     loop = asyncio.get_running_loop()
     silent_since = written = loop.time()
+    is_between_events = True
     timer: asyncio.TimerHandle | None = None  # one for many waits; where it rings too early it is set again
 
     def ring() -> None:
         nonlocal timer
         timer = None
-        buffer.wake()
+        pieces.wake()
 
     try:
         while True:
             ends = silent_since + limits.stream_idle_timeout_s
             ping_at = written + limits.ping_interval_s if ping else ends
-            if piece := buffer.take():
+            if piece := pieces.take():
+                note(piece)
                 await response.write(piece)
+                is_between_events = piece.endswith(EVENT_END)
                 silent_since = written = loop.time()
-            elif buffer.ended:
+            elif pieces.ended:
                 return
             elif loop.time() >= ends:
                 message = f"The model sent nothing for {limits.stream_idle_timeout_s:g} s. Send the request again."
                 raise ApiError("timeout", message)
             elif loop.time() >= ping_at:
-                await response.write(ping)
+                if is_between_events:
+                    await response.write(ping)
                 written = loop.time()
             else:
                 timer = timer or loop.call_at(min(ends, ping_at), ring)
-                await buffer.wait()
+                await pieces.wait()
     finally:
         if timer is not None:
             timer.cancel()

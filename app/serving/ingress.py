@@ -31,12 +31,16 @@ from app.telemetry import access_log
 from app.telemetry.acceptance import KnownAcceptance
 from app.telemetry.metrics import RayMetrics
 from app.telemetry.metrics_page import MetricsAgents
+from app.upstream.carrier import Carrier
+from app.upstream.connection_carrier import ConnectionCarrier
 from app.upstream.fair_relay import FairRelay
+from app.upstream.handle_carrier import HandleCarrier
 from app.upstream.model_queues import ModelQueues
 from app.upstream.profile_store import ClusterProfiles
 from app.upstream.readiness import ReadinessWatch
 from app.upstream.registry import Registry
-from app.upstream.relay import HandleRelay
+from app.upstream.relay import Relay
+from app.upstream.replica_connections import ReplicaConnections
 from contract.replica_port import keep_on_loopback
 
 logger = logging.getLogger("portico.ingress")
@@ -93,6 +97,7 @@ class IngressReplica:
         self._estimator = Estimator()
         self._metrics = RayMetrics()
         self._queues = ModelQueues(self._report_waiting, self._metrics.count_queue_refusal, INGRESS_NAME)
+        self._connections = ReplicaConnections()
         self._agents = MetricsAgents()
         self._acceptance = KnownAcceptance(self._agents.acceptance)
         self._steps = ThreadCalls("a step of the configuration", STEP_SECONDS, STEPS_AT_ONCE)
@@ -152,9 +157,7 @@ class IngressReplica:
         self._queues.follow(config)
         profiles = ClusterProfiles(app_name)
         watch = ReadinessWatch(registry, app_name, handles, profiles, report_running=self._queues.resize)
-        relay = HandleRelay(
-            handles, watch, config.wake_timeouts_s(), slows_down=serve_settings.read().grpc_between_replicas
-        )
+        relay = Relay(self._carrier(config, handles), handles, watch, config.wake_timeouts_s())
         budgets = self._budgets_of(config)
         self._load_tokenizers(config)
         self._gateway = Gateway(
@@ -177,6 +180,12 @@ class IngressReplica:
         self._supervisor.keep(Loop.READINESS_WATCH, watch.run)
         self._supervisor.keep(Loop.KEY_FILE, keys.follow)
         self._supervisor.keep(Loop.KEPT_IMAGES, image_store.keep_swept)
+
+    def _carrier(self, config: Config, handles: dict[str, Any]) -> Carrier:
+        buffer_bytes = config.limits.stream_buffer_bytes
+        if config.ingress.carrier == "connections" and not serve_settings.ray_encrypts():
+            return ConnectionCarrier(handles, self._connections, buffer_bytes)
+        return HandleCarrier(handles, buffer_bytes, slows_down=serve_settings.read().grpc_between_replicas)
 
     def _report_waiting(self, model_id: str, number: int) -> None:
         self._metrics.set_waiting(model_id, number)

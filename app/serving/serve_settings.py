@@ -6,6 +6,7 @@ are not noticed. So a gateway replica looks before it serves. The right ones sta
 """
 
 import logging
+import os
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 
@@ -74,6 +75,11 @@ def read() -> ServeSettings:
         retry_on=constants.RAY_SERVE_HAPROXY_RETRY_ON,
         http_callback=constants.RAY_SERVE_HTTP_PROXY_CALLBACK_IMPORT_PATH,
     )
+
+
+def ray_encrypts() -> bool:
+    """Whether Ray's own connections are encrypted. Ray reads the variable in the same way."""
+    return os.environ.get("RAY_USE_TLS", "0").lower() in ("1", "true")
 
 
 def require_fit(config: Config) -> None:

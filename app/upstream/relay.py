@@ -1,48 +1,15 @@
-"""Carries a request to a model's deployment and the answer back. The carrier here is Serve's streaming handle."""
+"""Sends a request to a model and waits for its answer to begin: tried again, woken for, and not for ever."""
 
 import asyncio
-from collections.abc import AsyncGenerator
 from typing import Any, Protocol
 
-from ray.exceptions import RayActorError, RayError
-from ray.serve.exceptions import BackPressureError, DeploymentUnavailableError
-
+from app.upstream.carrier import Attempt, Carrier
+from app.upstream.serve_failure import ReplicaLost
 from app.upstream.waking import Waker
 from contract.errors import ApiError, upstream_error
-from contract.protocol import RequestHead, ResponseHead, ResponseTail
+from contract.protocol import RequestHead
 
 ATTEMPTS = 2  # a replica that dies before its first byte gets the request tried once more, on another
-
-
-class Answer(Protocol):
-    """One answer under way. `close` is called on every path and cancels the work where it is not done."""
-
-    head: ResponseHead
-    slows_down: bool  # whether the replica waits where its pieces are not read
-
-    @property
-    def tail(self) -> ResponseTail | None:
-        """There once the stream has ended as the protocol says."""
-        ...
-
-    def pieces(self) -> AsyncGenerator[bytes]:
-        """The body of a streamed answer, each piece whole events. Raises ApiError where the replica is lost."""
-        ...
-
-    def close(self) -> None: ...
-
-
-class Relay(Protocol):
-    """A way to the model deployments."""
-
-    async def send(
-        self, model_id: str, request: RequestHead, body: bytes, timeout_s: float, waited_s: float = 0.0
-    ) -> Answer:
-        """Send one request and wait for the head of its answer. Of every limit `waited_s` is over already.
-
-        Raises ApiError: what the engine reported, `overloaded`, `timeout`, or `upstream_error`.
-        """
-        ...
 
 
 class Replicas(Protocol):
@@ -55,39 +22,32 @@ class Replicas(Protocol):
     async def check_whether_up(self, model_id: str) -> bool: ...
 
 
-class HandleRelay:
-    """The relay over Ray Serve's deployment handles.
+class Relay:
+    """The way to the models.
 
     `wake_timeouts_s` says how long a request waits where no replica runs, for each model that may be scaled to zero.
-    `slows_down` says whether the handles do: over gRPC a replica waits where its pieces are not read.
     """
 
     def __init__(
-        self,
-        handles: dict[str, Any],
-        replicas: Replicas,
-        wake_timeouts_s: dict[str, float],
-        *,
-        slows_down: bool = True,
+        self, carrier: Carrier, handles: dict[str, Any], replicas: Replicas, wake_timeouts_s: dict[str, float]
     ) -> None:
-        self._slows_down = slows_down
-        self._handles = {
-            model_id: handle.options(method_name="handle", stream=True) for model_id, handle in handles.items()
-        }
+        """`handles` are Serve's, of the models."""
+        self._carrier = carrier
         self._replicas = replicas
         self._wake_timeouts_s = wake_timeouts_s
         self._waker = Waker(handles)
 
     async def send(
         self, model_id: str, request: RequestHead, body: bytes, timeout_s: float, waited_s: float = 0.0
-    ) -> "HandleAnswer":
+    ) -> Attempt:
+        """Send one request and wait for the head of its answer. Of every limit `waited_s` is over already.
+
+        Raises ApiError: what the engine reported, `overloaded`, `timeout`, or `upstream_error`.
+        """
         began = _now() - waited_s
         deadline = began + timeout_s
-        handle = self._handles[model_id]
-        if request.session:
-            handle = handle.options(session_id=request.session)
         for attempt in range(1, ATTEMPTS + 1):
-            answer = HandleAnswer(handle.remote(request, body), slows_down=self._slows_down)
+            answer = self._carrier.attempt(model_id, request, body)
             starting = asyncio.create_task(answer.start())
             try:
                 deadline = await self._wait(model_id, starting, began, deadline, timeout_s)
@@ -166,54 +126,3 @@ def _forget(task: "asyncio.Task[None]") -> None:
 async def _first_of(*tasks: "asyncio.Task[Any]", until: float) -> None:
     """Wait for one of `tasks`, none of which is cancelled."""
     await asyncio.wait(tasks, timeout=max(0.0, until - _now()), return_when=asyncio.FIRST_COMPLETED)
-
-
-class ReplicaLost(Exception):
-    """The replica died, or became unreachable, before its first byte."""
-
-
-class HandleAnswer:
-    """An answer over a streaming handle."""
-
-    head: ResponseHead
-
-    def __init__(self, stream: Any, *, slows_down: bool) -> None:
-        self.tail: ResponseTail | None = None
-        self.slows_down = slows_down
-        self._stream = stream
-        self._ended = False
-
-    async def start(self) -> None:
-        """Wait for the head. Raises ApiError where it is an error, ReplicaLost where the replica is gone."""
-        try:
-            self.head = await anext(self._stream)
-        except (RayError, BackPressureError, DeploymentUnavailableError, StopAsyncIteration) as error:
-            self._ended = True  # nothing is left to cancel, and cancelling would raise the same once more
-            raise _api_error(error) from None
-        if self.head.error:
-            self._ended = True
-            raise ApiError.from_wire(self.head.error)
-        self._ended = self.head.body is not None
-
-    async def pieces(self) -> AsyncGenerator[bytes]:
-        try:
-            async for item in self._stream:
-                if isinstance(item, ResponseTail):
-                    self.tail, self._ended = item, True
-                else:
-                    yield item
-        except RayError:
-            self._ended = True
-            raise upstream_error() from None
-
-    def close(self) -> None:
-        if not self._ended:
-            self._ended = True
-            self._stream.cancel()
-
-
-def _api_error(error: Exception) -> ApiError | ReplicaLost:
-    """Ray's failure before the first byte, as the rest of the gateway knows it."""
-    if isinstance(error, BackPressureError):
-        return ApiError("overloaded", "Every replica of this model is busy and its queue is full.")
-    return ReplicaLost() if isinstance(error, RayActorError) else upstream_error()

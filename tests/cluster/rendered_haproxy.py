@@ -15,7 +15,7 @@ from ray.serve._private.haproxy import BackendConfig, HAProxyApi, HAProxyConfig,
 from ray.serve.config import HTTPOptions
 
 from contract.project import PROJECT_FOLDER
-from tests.conftest import free_port
+from tests.own_ports import free_port
 
 
 def render(folder: Path, port: int, servers: list[int]) -> None:

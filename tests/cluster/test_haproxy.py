@@ -26,8 +26,8 @@ from ray.serve.config import HTTPOptions
 from app.edge import Edge
 from contract.errors import ApiError
 from contract.project import PROJECT_FOLDER
-from tests.conftest import free_port
 from tests.malformed_http import REQUESTS, send
+from tests.own_ports import free_port
 
 CLUSTER = PROJECT_FOLDER / "cluster"
 ENVELOPE = {"message", "type", "code", "param"}

@@ -20,7 +20,7 @@ from ray._private import ray_constants
 
 from contract.project import PROJECT_FOLDER
 from tests.cluster.test_image import instructions
-from tests.conftest import free_port
+from tests.own_ports import free_port
 
 START_SECONDS = 90
 AGENT_PORT = ray_constants.DEFAULT_DASHBOARD_AGENT_LISTEN_PORT

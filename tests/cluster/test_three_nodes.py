@@ -30,7 +30,8 @@ from app.keys import LOCAL_KEY
 from contract.project import PROJECT_FOLDER
 from tests import malformed_http
 from tests.cluster.three_nodes import GATEWAY_LABEL
-from tests.conftest import entry_of, free_port
+from tests.conftest import entry_of
+from tests.own_ports import free_port
 
 START_SECONDS = 200
 BACK_SECONDS = 90

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from ray.cluster_utils import Cluster
 
-from tests.conftest import free_port
+from tests.own_ports import free_port, haproxy_variables
 
 WORKER_CPUS = 1
 GATEWAY_LABEL = {"portico.io/role": "gateway"}
@@ -26,16 +26,7 @@ class Machine:
         folder.mkdir()
         self.cpus, self.labels = cpus, labels
         self.http_port = http_port
-        self.variables = {
-            "RAY_SERVE_WORKER_PROXY_HTTP_PORT": str(http_port),
-            "RAY_SERVE_HAPROXY_STATS_PORT": str(free_port()),
-            "RAY_SERVE_HAPROXY_METRICS_PORT": str(free_port()),
-            "RAY_SERVE_HAPROXY_CONFIG_FILE_LOC": str(folder / "haproxy.cfg"),
-            "RAY_SERVE_HAPROXY_SOCKET_PATH": str(folder / "admin.sock"),
-            "RAY_SERVE_HAPROXY_METRICS_SOCKET_PATH": str(folder / "metrics.sock"),
-            "RAY_SERVE_HAPROXY_SERVER_STATE_BASE": str(folder),
-            "RAY_SERVE_HAPROXY_SERVER_STATE_FILE": str(folder / "server-state"),
-        }
+        self.variables = haproxy_variables(folder) | {"RAY_SERVE_WORKER_PROXY_HTTP_PORT": str(http_port)}
 
     def join(self, cluster: Cluster) -> None:
         node = cluster.add_node(

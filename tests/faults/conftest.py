@@ -17,7 +17,8 @@ import pytest
 
 from app.keys import hash_key
 from contract.project import PROJECT_FOLDER
-from tests.conftest import free_port, wait_ready
+from tests.conftest import wait_ready
+from tests.own_ports import free_port
 
 LIMITS = (12, 20, 30, 30, 40, 60, 60, 90, 120, 300)  # requests a minute, of ten keys
 WARM_UP, EXACT, STEADY, SPENT = range(4)  # sets of such keys: each begins with its whole burst

@@ -17,7 +17,8 @@ import pytest
 
 from app.keys import LOCAL_KEY, hash_key, public_id
 from contract.project import PROJECT_FOLDER
-from tests.conftest import free_port, wait_ready
+from tests.conftest import wait_ready
+from tests.own_ports import free_port
 
 START_SECONDS = 120
 REPLICAS = 3

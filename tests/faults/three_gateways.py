@@ -7,7 +7,7 @@ import asyncio
 import json
 import os
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from typing import Any
 
 import ray
@@ -16,7 +16,8 @@ from ray import serve
 from app.builder import ingress_deployment, model_deployment
 from app.config.service import parse_config
 from contract.profile import Profile
-from contract.protocol import EVENT_STREAM, RequestHead, ResponseHead, ResponseItem
+from contract.protocol import EVENT_STREAM, RequestHead, ResponseHead, ResponseItem, Slot, SlotRequest
+from deployments.slots import Slots
 
 USAGE = {"prompt_tokens": 1, "completion_tokens": 1, "total_tokens": 2}
 SLOW_SECONDS = 0.5
@@ -29,8 +30,13 @@ class Model:
     def __init__(self, name: str) -> None:
         self._seconds = 0 if name == "alpha" else SLOW_SECONDS
         self._streams = 0
+        self._slots = Slots(self.handle)
 
-    async def handle(self, request: RequestHead, body: bytes) -> AsyncIterator[ResponseItem]:
+    async def slot(self, _: SlotRequest) -> AsyncGenerator[Slot]:
+        async for slot in self._slots.hold():
+            yield slot
+
+    async def handle(self, request: RequestHead, body: bytes) -> AsyncGenerator[ResponseItem]:
         if json.loads(body).get("stream"):
             async for item in self._stream():
                 yield item
@@ -39,7 +45,7 @@ class Model:
         answer = {"usage": USAGE, "open": self._streams, "process": os.getpid()}
         yield ResponseHead(200, "application/json", json.dumps(answer).encode(), USAGE)
 
-    async def _stream(self) -> AsyncIterator[ResponseItem]:
+    async def _stream(self) -> AsyncGenerator[ResponseItem]:
         """More than fits between it and a reader that reads nothing, and no end."""
         self._streams += 1
         try:

@@ -1,6 +1,7 @@
 """A gateway without Ray and without an engine: a stand-in relay answers with what a test gives it."""
 
 from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
+from contextlib import AbstractAsyncContextManager, aclosing
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +10,7 @@ import pytest
 
 from app.budgets.estimate import Estimator
 from app.budgets.exact import ExactBudgets
-from app.config.service import Config, KeptImages, parse_config
+from app.config.service import Config, KeptImages, Limits, parse_config
 from app.endpoints.catalog import ENDPOINTS
 from app.endpoints.endpoint import Endpoint
 from app.gateway.application import Gateway
@@ -19,9 +20,11 @@ from app.keys import LOCAL_KEY, KeyRing, hash_key, public_id
 from app.telemetry.acceptance import Acceptance
 from app.telemetry.metrics import Metrics
 from app.telemetry.record import RequestRecord
+from app.upstream.answer import Ending, Pieces
 from app.upstream.fair_relay import FairRelay
 from app.upstream.model_queues import ModelQueues
 from app.upstream.registry import Readiness, Registry
+from app.upstream.stream_buffer import filled
 from contract.errors import ApiError
 from contract.profile import Profile
 from contract.protocol import RequestHead, ResponseHead, ResponseItem, ResponseTail
@@ -60,7 +63,23 @@ class StandInAnswer:
         self.slows_down = True
         self.tail: ResponseTail | None = None
         self.closed = False
+        self.buffer_bytes = Limits().stream_buffer_bytes
         self._items = items[1:]
+        self._ending = Ending()
+        if self.head.body is not None:
+            self._ending.comes()
+
+    def reading(self, give_up: Callable[[], None]) -> AbstractAsyncContextManager[Pieces]:
+        return filled(self._ended(), self.buffer_bytes, None if self.slows_down else give_up)
+
+    def when_ended(self, callback: Callable[[], None]) -> None:
+        self._ending.call(callback)
+
+    async def _ended(self) -> AsyncGenerator[bytes]:
+        async with aclosing(self.pieces()) as pieces:
+            async for piece in pieces:
+                yield piece
+        self._ending.comes()
 
     async def pieces(self) -> AsyncGenerator[bytes]:
         for item in self._items:
@@ -73,6 +92,7 @@ class StandInAnswer:
 
     def close(self) -> None:
         self.closed = True
+        self._ending.comes()
 
 
 class StandInRelay:

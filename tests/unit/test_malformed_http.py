@@ -10,8 +10,8 @@ from ray.serve.config import HTTPOptions
 
 from app.edge import Edge
 from app.gateway.application import Gateway
-from tests.conftest import free_port
 from tests.malformed_http import GET, REQUESTS, send
+from tests.own_ports import free_port
 
 
 @pytest.fixture

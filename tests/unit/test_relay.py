@@ -7,7 +7,8 @@ import pytest
 from ray.exceptions import ActorDiedError, RayTaskError
 from ray.serve.exceptions import BackPressureError
 
-from app.upstream.relay import HandleRelay
+from app.upstream.handle_carrier import HandleCarrier
+from app.upstream.relay import Relay
 from contract.errors import ApiError
 from contract.protocol import RequestHead, ResponseHead, ResponseTail
 
@@ -72,10 +73,14 @@ class Replicas:
         return self.now
 
 
+def relay_over(handles: dict[str, Any], replicas: Replicas, wake_timeouts_s: dict[str, float]) -> Relay:
+    return Relay(HandleCarrier(handles, 10_000), handles, replicas, wake_timeouts_s)
+
+
 async def send(
     handle: Handle, timeout_s: float = 5, wake_s: float = 5, replicas: Replicas | None = None, head: RequestHead = HEAD
 ) -> Any:
-    relay = HandleRelay({"alpha": handle}, replicas or Replicas(), {"alpha": wake_s})
+    relay = relay_over({"alpha": handle}, replicas or Replicas(), {"alpha": wake_s})
     return await relay.send("alpha", head, b"{}", timeout_s)
 
 
@@ -143,7 +148,7 @@ async def test_no_first_byte_in_time_is_a_504_and_cancels_the_work() -> None:
 
 
 async def test_the_time_in_a_queue_before_is_part_of_the_limit() -> None:
-    relay = HandleRelay({"alpha": Handle([5.0, ResponseHead(200)])}, Replicas(), {})
+    relay = relay_over({"alpha": Handle([5.0, ResponseHead(200)])}, Replicas(), {})
     with pytest.raises(ApiError) as caught:
         await relay.send("alpha", HEAD, b"{}", 60, waited_s=59.95)
     assert caught.value.code == "timeout"
@@ -200,14 +205,14 @@ class TestWaking:
         assert handle.describes == 1, "nothing is left that wakes the model"
 
     async def test_the_time_in_a_queue_before_is_part_of_that_limit(self) -> None:
-        relay = HandleRelay({"alpha": SleepingHandle([5.0, ResponseHead(200)])}, ASLEEP, {"alpha": 60})
+        relay = relay_over({"alpha": SleepingHandle([5.0, ResponseHead(200)])}, ASLEEP, {"alpha": 60})
         with pytest.raises(ApiError) as caught:
             await relay.send("alpha", HEAD, b"", 600, waited_s=59.95)
         assert caught.value.code == "model_starting"
 
     async def test_many_waiting_requests_wake_a_model_by_one_call(self) -> None:
         handle = SleepingHandle([0.05, ResponseHead(200)], [0.05, ResponseHead(200)], [0.05, ResponseHead(200)])
-        relay = HandleRelay({"alpha": handle}, ASLEEP, {"alpha": 5})
+        relay = relay_over({"alpha": handle}, ASLEEP, {"alpha": 5})
         await asyncio.gather(*(relay.send("alpha", HEAD, b"", 5) for _ in range(3)))
         assert handle.describes == 1
 
@@ -243,7 +248,7 @@ class TestWaking:
             raise DIED
 
         handle._describe = failed  # type: ignore[method-assign]
-        relay = HandleRelay({"alpha": handle}, ASLEEP, {"alpha": 5})
+        relay = relay_over({"alpha": handle}, ASLEEP, {"alpha": 5})
         for _ in range(2):
             await relay.send("alpha", HEAD, b"", 5)
             await asyncio.sleep(0)
@@ -251,7 +256,7 @@ class TestWaking:
 
     async def test_a_model_that_never_sleeps_has_no_limit_of_waking(self) -> None:
         handle = Handle([0.05, ResponseHead(200, body=b"ok")])
-        relay = HandleRelay({"alpha": handle}, ASLEEP, {})
+        relay = relay_over({"alpha": handle}, ASLEEP, {})
         assert (await relay.send("alpha", HEAD, b"", 5)).head.body == b"ok"
 
 

@@ -122,6 +122,7 @@ class Endless(StandInAnswer):
 
     def __init__(self) -> None:
         super().__init__([ResponseHead(200)])
+        self.buffer_bytes = 10_000
         self.made = 0
         self.cancelled = False
 
@@ -160,7 +161,7 @@ async def settled(engine: Endless) -> int:
 @pytest.mark.parametrize("events", [True, False], ids=["events", "bytes"])
 class TestAReaderThatStalls:
     def start(self, events: bool, engine: Endless, reader: Reader, **limits: Any) -> "asyncio.Task[None]":
-        bounds = Limits(stream_buffer_bytes=10_000, **limits)
+        bounds = Limits(**limits)
         response = ResponseWriter(reader.send, lambda _: (), bounds.write_stall_timeout_s)
         if events:
             relaying = relay_events(response, RequestRecord(""), engine, bounds, failure_event)
@@ -197,7 +198,7 @@ class TestAnEngineThatNothingSlowsDown:
     async def test_a_stream_that_its_reader_leaves_far_behind_ends(self) -> None:
         engine = Endless()
         engine.slows_down = False
-        bounds = Limits(stream_buffer_bytes=10_000)
+        bounds = Limits()
         response = ResponseWriter(Reader().send, lambda _: (), bounds.write_stall_timeout_s)
         with pytest.raises(ReaderStalled):
             await asyncio.wait_for(relay_bytes(response, RequestRecord(""), engine, bounds), 5)

@@ -2,8 +2,10 @@
 
 import asyncio
 from collections import deque
-from collections.abc import AsyncGenerator, Callable
-from contextlib import aclosing
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
+from contextlib import aclosing, asynccontextmanager
+
+from contract.errors import ApiError
 
 UNSLOWED_FACTOR = 4  # an engine that nothing slows down may be further ahead: it is often faster than any client
 WRITE_BYTES = 64 * 1024  # that pieces are joined to at the most, where the client lags
@@ -27,12 +29,11 @@ class StreamBuffer:
         self._has_room.set()
         self.ended = False
 
-    async def fill(self, pieces: AsyncGenerator[bytes], note: Callable[[bytes], None]) -> None:
-        """Take all `pieces` in, and `note` each. Raises what they raise."""
+    async def fill(self, pieces: AsyncGenerator[bytes]) -> None:
+        """Take all `pieces` in. Raises what they raise."""
         try:
             async with aclosing(pieces):
                 async for piece in pieces:
-                    note(piece)
                     self._pieces.append(piece)
                     self._bytes += len(piece)
                     self._came.set()
@@ -55,14 +56,38 @@ class StreamBuffer:
 
     def take(self) -> bytes:
         """The next pieces, as many as one write should hold, each whole; empty where there is none now."""
-        taken: list[bytes] = []
-        size = 0
-        while self._pieces and (not taken or size + len(self._pieces[0]) <= WRITE_BYTES):
-            taken.append(self._pieces.popleft())
-            size += len(taken[-1])
-        self._bytes -= size
+        taken = joined(self._pieces)
+        self._bytes -= len(taken)
         if self._bytes < self._limit_bytes:
             self._has_room.set()
         if not self._pieces and not self.ended:
             self._came.clear()
-        return b"".join(taken)
+        return taken
+
+
+def joined(pieces: deque[bytes]) -> bytes:
+    """The first of `pieces`, as many as one write should hold, each whole. They are removed."""
+    if len(pieces) == 1:  # nearly always
+        return pieces.popleft()
+    taken: list[bytes] = []
+    size = 0
+    while pieces and (not taken or size + len(pieces[0]) <= WRITE_BYTES):
+        taken.append(pieces.popleft())
+        size += len(taken[-1])
+    return b"".join(taken)
+
+
+@asynccontextmanager
+async def filled(
+    pieces: AsyncGenerator[bytes], limit_bytes: int, overflow: Callable[[], None] | None
+) -> AsyncIterator[StreamBuffer]:
+    """A buffer that is filled with `pieces` until the end of the block; an ApiError that they raise only ends them."""
+    buffer = StreamBuffer(limit_bytes, overflow)
+    filling = asyncio.create_task(buffer.fill(pieces))
+    try:
+        yield buffer
+    finally:
+        filling.cancel()
+        (failure,) = await asyncio.gather(filling, return_exceptions=True)
+    if isinstance(failure, Exception) and not isinstance(failure, ApiError):
+        raise failure

@@ -1,0 +1,233 @@
+"""The systems that are compared: how each is started, and where it is then."""
+
+import os
+import secrets
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import yaml
+
+from app.commands.serve import ON_LOOPBACK
+from app.keys import LOCAL_KEY
+from benchmarks.gateway.environments import programs_of
+from benchmarks.gateway.processes import ProcessTree, kind_in_serve, kind_of_a_peer
+from benchmarks.gateway.scenarios import Scenario
+from benchmarks.service import LOCAL_CONFIG, TINY_CONFIG, config_entry
+from contract.project import PROJECT_FOLDER
+from tests.own_ports import free_port, haproxy_variables
+
+START_SECONDS = 120
+HOST = "127.0.0.1"
+MODEL = "echo"
+BARE_ECHO = "bare echo"
+TOKENIZER_OF = "smollm2-135m-instruct"  # the gateway counts the tokens of a prompt that is not long
+SETTINGS = PROJECT_FOLDER / "cluster" / "with-profile"
+SERVE = Path(sys.executable).with_name("serve")
+# Of cluster/serve.env, what makes Serve fast; the rest is for this gateway.
+FAST_SERVE = {
+    "RAY_SERVE_ENABLE_HA_PROXY": "1",
+    "RAY_SERVE_THROUGHPUT_OPTIMIZED": "1",
+    "RAY_SERVE_REPLICA_GRPC_MAX_MESSAGE_LENGTH": "134217728",
+}
+
+
+class System(NamedTuple):
+    """One that runs."""
+
+    port: int
+    processes: ProcessTree
+    key: str = LOCAL_KEY
+
+    def headers(self) -> dict[str, str]:
+        return {"authorization": f"Bearer {self.key}"}
+
+    def get(self, path: str) -> bytes:
+        """Raises urllib.error.URLError."""
+        with urllib.request.urlopen(f"http://{HOST}:{self.port}{path}", timeout=30) as answer:
+            return bytes(answer.read())
+
+    def post(self, scenario: Scenario) -> bytes:
+        """Raises urllib.error.URLError."""
+        headers = self.headers() | {"content-type": "application/json"}
+        url = f"http://{HOST}:{self.port}/v1/chat/completions"
+        request = urllib.request.Request(url, scenario.body(MODEL), headers)
+        with urllib.request.urlopen(request, timeout=30) as answer:  # noqa: S310 - ours
+            return bytes(answer.read())
+
+
+@contextmanager
+def started(
+    command: list[str | Path], port: int, folder: Path, kind_of: Callable[[str], str], environment: dict[str, str]
+) -> Iterator[System]:
+    """A command that serves at `port`, and ends with the block. Its output is in `folder`, in `log`."""
+    inherited = {name: value for name, value in os.environ.items() if not name.startswith("RAY_")}
+    with (folder / "log").open("wb") as log:
+        process = subprocess.Popen(  # noqa: S603 - our own commands
+            command,
+            cwd=PROJECT_FOLDER,
+            env=inherited | {"PYTHONPATH": str(PROJECT_FOLDER)} | environment,
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )
+    tree = ProcessTree(process, kind_of, str(folder))
+    try:
+        yield System(port, tree)
+    finally:
+        tree.stop()
+
+
+@contextmanager
+def own_folder() -> Iterator[Path]:
+    """Short: Ray puts sockets there, whose paths are bounded."""
+    folder = Path(tempfile.mkdtemp(prefix="bench-"))
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def wait_until(ask: Callable[[], Any], system: System, folder: Path) -> None:
+    """Wait until `ask` is answered. Raises RuntimeError with the end of the log."""
+    deadline = time.monotonic() + START_SECONDS
+    while time.monotonic() < deadline and system.processes.root.poll() is None:
+        try:
+            ask()
+        except OSError:
+            time.sleep(0.3)
+        else:
+            return
+    raise RuntimeError("it did not start:\n" + (folder / "log").read_text(errors="replace")[-4000:])
+
+
+def content_of(application: str, args: dict[str, Any], port: int) -> dict[str, Any]:
+    """A Serve config file in the form of tiny.yaml."""
+    content: dict[str, Any] = yaml.safe_load(TINY_CONFIG.read_text())
+    content["http_options"]["port"] = port
+    content["applications"] = [{"name": "benchmark", "route_prefix": "/", "import_path": application, "args": args}]
+    return content
+
+
+def gateway_args() -> dict[str, Any]:
+    """This gateway with one ingress replica and one model, whose key's budget no load uses up."""
+    args: dict[str, Any] = yaml.safe_load(TINY_CONFIG.read_text())["applications"][0]["args"]
+    args["keys"][0]["budget"] = {"requests_per_minute": 100_000_000}
+    local = config_entry(LOCAL_CONFIG, TOKENIZER_OF)
+    entry = {"id": MODEL, "task": "chat", "engine": "vllm", "source": local["source"]}
+    entry |= {"scaling": {"max_ongoing_requests": 512}, "resources": {"num_cpus": 0.1}}
+    return args | {"models": [entry]}
+
+
+@contextmanager
+def gateway(*, production: bool) -> Iterator[System]:
+    """This gateway, as `python -m app serve` runs it; in production under cluster/with-profile."""
+    with own_folder() as folder:
+        port = free_port()
+        content = content_of("benchmarks.gateway.engine:build", gateway_args(), port)
+        if production:
+            content["proxy_location"] = "EveryNode"
+        config = folder / "serve.yaml"
+        config.write_text(yaml.safe_dump(content))
+        command = [sys.executable, "-m", "app", "serve", config]
+        environment = ray_variables(folder)
+        with started(
+            [SETTINGS, *command] if production else command, port, folder, kind_in_serve, environment
+        ) as system:
+            wait_until(lambda: system.get("/ready"), system, folder)
+            yield system
+
+
+@contextmanager
+def stock_serve(*, production: bool) -> Iterator[System]:
+    """Serve's own ingress; in production with HAProxy and gRPC."""
+    with own_folder() as folder:
+        port = free_port()
+        content = content_of("benchmarks.gateway.stock:build", {}, port)
+        del content["controller_options"]
+        config = folder / "serve.yaml"
+        config.write_text(yaml.safe_dump(content))
+        environment = ray_variables(folder) | ON_LOOPBACK | (FAST_SERVE if production else {})
+        with started([SERVE, "run", config], port, folder, kind_in_serve, environment) as system:
+            wait_until(lambda: system.post(PROBE), system, folder)
+            yield system
+
+
+def ray_variables(folder: Path) -> dict[str, str]:
+    """What a Ray of its own needs beside others on this machine."""
+    return {
+        "RAY_TMPDIR": str(folder),
+        "RAY_AUTH_TOKEN": secrets.token_hex(32),
+        "RAY_USAGE_STATS_ENABLED": "0",
+        "RAY_SERVE_FALLBACK_PROXY_HTTP_PORT": str(free_port()),
+    } | haproxy_variables(folder)
+
+
+@contextmanager
+def bare_echo() -> Iterator[System]:
+    with own_folder() as folder:
+        port = free_port()
+        command = [sys.executable, "-m", "uvicorn", "benchmarks.gateway.echo:application", "--lifespan=off"]
+        command += ["--no-access-log", f"--port={port}", "--interface=asgi3"]
+        with started([*command], port, folder, kind_of_a_peer, {}) as system:
+            wait_until(lambda: system.post(PROBE), system, folder)
+            yield system
+
+
+@contextmanager
+def litellm() -> Iterator[System]:
+    """LiteLLM's proxy with one worker and a master key, before the bare echo."""
+    programs = programs_of("litellm")
+    with own_folder() as folder, bare_echo() as echo:
+        port = free_port()
+        upstream = {"model": f"openai/{MODEL}", "api_base": f"http://{HOST}:{echo.port}/v1", "api_key": "none"}
+        content = {
+            "model_list": [{"model_name": MODEL, "litellm_params": upstream}],
+            "general_settings": {"master_key": LOCAL_KEY},
+            "litellm_settings": {"telemetry": False},
+        }
+        config = folder / "litellm.yaml"
+        config.write_text(yaml.safe_dump(content))
+        command = [programs / "litellm", "--config", config, "--host", HOST, "--port", str(port), "--num_workers", "1"]
+        environment = {"LITELLM_LOCAL_MODEL_COST_MAP": "True", "LITELLM_LOG": "ERROR", "PYTHONPATH": ""}
+        with started([*command], port, folder, kind_of_a_peer, environment) as system:
+            wait_until(lambda: system.post(PROBE), system, folder)
+            yield system
+
+
+@contextmanager
+def vllm_router() -> Iterator[System]:
+    """vLLM's router, in Rust, before the bare echo. It checks no key and parses as little as it can."""
+    programs = programs_of("vllm-router")
+    with own_folder() as folder, bare_echo() as echo:
+        port = free_port()
+        command = [programs / "vllm-router", "--worker-urls", f"http://{HOST}:{echo.port}", "--policy", "round_robin"]
+        command += ["--host", HOST, "--port", str(port), "--log-level", "warning"]
+        command += ["--prometheus-host", HOST, "--prometheus-port", str(free_port())]
+        with started([*command], port, folder, kind_of_a_peer, {"PYTHONPATH": ""}) as system:
+            wait_until(lambda: system.post(PROBE), system, folder)
+            yield system
+
+
+PROBE = Scenario("probe", clients=1)
+GATEWAY = "this gateway"
+LOCAL_GATEWAY = "this gateway, local profile"
+SYSTEMS: dict[str, Callable[[], Any]] = {
+    BARE_ECHO: bare_echo,
+    GATEWAY: lambda: gateway(production=True),
+    LOCAL_GATEWAY: lambda: gateway(production=False),
+    "vllm-router": vllm_router,
+    "litellm": litellm,
+    "Serve with FastAPI": lambda: stock_serve(production=True),
+    "Serve with FastAPI, default profile": lambda: stock_serve(production=False),
+}
+OURS = (GATEWAY, LOCAL_GATEWAY)

@@ -1,0 +1,101 @@
+"""A gateway's end and a replica's end of connections, in one process, with a stand-in for Serve between them."""
+
+import asyncio
+import copy
+from collections.abc import AsyncGenerator, Callable
+from contextlib import aclosing
+from typing import Any
+
+from app.upstream.connection_carrier import ConnectionAnswer, ConnectionCarrier
+from app.upstream.replica_connections import ReplicaConnections
+from contract.protocol import RequestHead, ResponseItem, SlotRequest
+from deployments.slots import Slots
+
+HEAD = RequestHead("/v1/chat/completions", "id", include_usage=False, echo={})
+WINDOW_BYTES = 200_000
+Engine = Callable[[RequestHead, bytes], AsyncGenerator[ResponseItem]]
+
+
+class Call:
+    """A streaming call of a handle. A task of its own runs the generator, as at Serve's replica."""
+
+    def __init__(self, items: AsyncGenerator[Any]) -> None:
+        self._items = items
+        self._came: asyncio.Queue[Any] = asyncio.Queue()
+        self._task = asyncio.create_task(self._run())
+
+    def __aiter__(self) -> "Call":
+        return self
+
+    async def __anext__(self) -> Any:
+        if (item := await self._came.get()) is None:
+            raise StopAsyncIteration
+        return item
+
+    def cancel(self) -> None:
+        self._task.cancel()
+
+    async def _run(self) -> None:
+        try:
+            async with aclosing(self._items) as items:
+                async for item in items:
+                    self._came.put_nowait(item)
+        finally:
+            self._came.put_nowait(None)
+
+
+class Handle:
+    """Serve's handle of a model with one replica, for the methods `handle` and `slot` of that."""
+
+    def __init__(self, slots: Slots) -> None:
+        self.slots = slots
+        self.method = ""
+        self.requests: list[SlotRequest] = []  # one for each slot that was asked for
+        self.given_options: list[dict[str, Any]] = []
+        self.calls: list[Call] = []
+
+    def options(self, **options: Any) -> "Handle":
+        """The lists are shared by all that are made of one."""
+        self.given_options.append(options)
+        made = copy.copy(self)
+        made.method = options.get("method_name", self.method)
+        return made
+
+    def remote(self, request: Any, body: bytes = b"") -> Call:
+        if self.method == "slot":
+            self.requests.append(request)
+            self.calls.append(Call(self.slots.hold()))
+        else:
+            self.calls.append(Call(self.slots.answer(request, body)))
+        return self.calls[-1]
+
+
+class Replica:
+    """A replica whose engine is a function, and the way to it."""
+
+    def __init__(self, engine: Engine, window_bytes: int = WINDOW_BYTES) -> None:
+        self.slots = Slots(engine)
+        self.handle = Handle(self.slots)
+        self.connections = ReplicaConnections()
+        self.carrier = ConnectionCarrier({"alpha": self.handle}, self.connections, window_bytes)
+
+    def attempt(self, body: bytes = b"{}", head: RequestHead = HEAD) -> ConnectionAnswer:
+        return self.carrier.attempt("alpha", head, body)
+
+    async def answer(self, body: bytes = b"{}", head: RequestHead = HEAD) -> ConnectionAnswer:
+        answer = self.attempt(body, head)
+        await answer.start()
+        return answer
+
+
+async def read(answer: ConnectionAnswer) -> bytes:
+    """All of a stream."""
+    taken = []
+    async with answer.reading(lambda: None) as pieces:
+        while True:
+            if piece := pieces.take():
+                taken.append(piece)
+            elif pieces.ended:
+                return b"".join(taken)
+            else:
+                await pieces.wait()

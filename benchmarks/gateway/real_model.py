@@ -1,0 +1,74 @@
+"""A real model behind this gateway and behind vLLM's own server, with the same arguments of the engine.
+
+The local chat model, as local.yaml has it, and 32 clients that each ask two questions, as in `benchmarks.local_chat`.
+The systems are measured in turn, and the median of their rounds counts. Writes benchmarks/gateway_model.csv.
+"""
+
+import asyncio
+import csv
+import statistics
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from functools import partial
+
+from benchmarks.gateway.processes import kind_of_a_peer
+from benchmarks.gateway.systems import (
+    HOST,
+    System,
+    gateway,
+    gateway_args,
+    own_folder,
+    started,
+    wait_until,
+)
+from benchmarks.local_chat import MODEL, level
+from benchmarks.service import LOCAL_CONFIG, config_entry
+from benchmarks.time_to_first_token import vllm_command
+from contract.project import PROJECT_FOLDER
+from tests.own_ports import free_port
+
+CSV = PROJECT_FOLDER / "benchmarks" / "gateway_model.csv"
+HEAD = ["server", "clients", "tokens_per_second", "of_vllm", "ms_to_first_token"]
+CLIENTS = 32
+ROUNDS = 3
+
+
+@contextmanager
+def vllm_server() -> Iterator[System]:
+    with own_folder() as folder:
+        port = free_port()
+        with started([*vllm_command(LOCAL_CONFIG, port)], port, folder, kind_of_a_peer, {}) as system:
+            wait_until(lambda: system.get("/health"), system, folder)
+            yield system
+
+
+def real_gateway(*, production: bool) -> AbstractContextManager[System]:
+    args = gateway_args(config_entry(LOCAL_CONFIG, MODEL))
+    return gateway("app.builder:build", args, production=production)
+
+
+VLLM = "vllm"
+SERVERS: dict[str, Callable[[], AbstractContextManager[System]]] = {
+    VLLM: vllm_server,
+    "portico": partial(real_gateway, production=True),
+    "portico-local": partial(real_gateway, production=False),
+}
+
+
+def measure() -> None:
+    """Measure all of them, one after the other, and write the figures."""
+    found: dict[str, list[list[float]]] = {name: [] for name in SERVERS}
+    for name, start in SERVERS.items():
+        with start() as system:
+            url = f"http://{HOST}:{system.port}"
+            asyncio.run(level(url, CLIENTS))  # the first answers find nothing warm
+            for _ in range(ROUNDS):
+                found[name].append([float(value) for value in asyncio.run(level(url, CLIENTS))])
+                print(name, *found[name][-1], sep=", ", flush=True)
+    medians = {name: list(map(statistics.median, zip(*rounds, strict=True))) for name, rounds in found.items()}
+    base = medians[VLLM][0]
+    with CSV.open("w", newline="") as file:
+        table = csv.writer(file, lineterminator="\n")
+        table.writerow(HEAD)
+        for name, (rate, first) in medians.items():
+            table.writerow([name, CLIENTS, f"{rate:.1f}", f"{rate / base:.3f}", f"{first:.0f}"])

@@ -134,7 +134,7 @@ def plot(rows: Rows) -> None:
         colours = ["tab:blue" if SYSTEMS[name].is_ours else "0.7" for name in names]
         bars = panel.barh([SYSTEMS[name].title.strip("*") for name in names], values, color=colours)
         panel.bar_label(bars, [shown[name] for name in names], padding=3, fontsize=8)
-        panel.set(title=title, xscale="log")
+        panel.set(title=title, xscale="log" if values else "linear")
         panel.title.set_fontsize(9)
         panel.margins(x=0.25)
     figure.tight_layout()

@@ -127,11 +127,11 @@ class Connection(asyncio.Protocol):
         if not found:
             return
         tally = self._tally
-        if not self._marks and self._plan.chunks and tally.counts:
-            tally.first_s.append(self._clock() - self._sent_at)
-        self._marks += found
-        if tally.counts:
+        if self._plan.chunks and tally.counts:
+            if not self._marks:
+                tally.first_s.append(self._clock() - self._sent_at)
             tally.chunks += found
+        self._marks += found
 
     def on_message_complete(self) -> None:
         whole = self._marks == self._plan.chunks if self._plan.chunks else self._marks > 0

@@ -17,7 +17,8 @@ from benchmarks.gateway.scenarios import WARM_UP_SECONDS, Scenario
 from benchmarks.gateway.systems import HOST, MODEL, System
 from contract.project import PROJECT_FOLDER
 
-SETTLE_SECONDS = 6.0  # Ray starts workers in advance
+SETTLE_SECONDS, MOST_SETTLING = 3.0, 12  # spans of time; a system that was just started is busy with itself
+SETTLED = 0.9  # of the span before
 IDLE_SECONDS = 6.0
 COUNT_SECONDS = 60.0  # in which Ray's metrics reach the page
 LOAD_COMMAND = [sys.executable, "-m", "benchmarks.gateway.load"]
@@ -54,10 +55,22 @@ class Running:
         self.name = name
         self._system = system
         self._good = self._failed = 0
-        time.sleep(SETTLE_SECONDS)
-        before = system.processes.usage()
-        time.sleep(IDLE_SECONDS)
-        self._idle = system.processes.usage().since(before)
+        self._settle()
+        self._idle = self._used_in(IDLE_SECONDS)
+
+    def _settle(self) -> None:
+        """Wait until a span of time takes as much as the one before it."""
+        last = self._used_in(SETTLE_SECONDS).total()
+        for _ in range(MOST_SETTLING):
+            now = self._used_in(SETTLE_SECONDS).total()
+            if now >= SETTLED * last:
+                return
+            last = now
+
+    def _used_in(self, seconds: float) -> Usage:
+        before = self._system.processes.usage()
+        time.sleep(seconds)
+        return self._system.processes.usage().since(before)
 
     def idle(self) -> Measured:
         """With nothing to do."""

@@ -35,6 +35,9 @@ class Usage(NamedTuple):
         """What came after `before`; `at` is then the seconds between."""
         return Usage(self.at - before.at, {kind: self.cpu[kind] - before.cpu[kind] for kind in KINDS})
 
+    def total(self) -> float:
+        return sum(self.cpu.values())
+
     def less(self, idle: "Usage") -> "Usage":
         """Without what would have been used with nothing to do. Both are of a span of time."""
         return Usage(self.at, {kind: self.cpu[kind] - idle.cpu[kind] * self.at / idle.at for kind in KINDS})

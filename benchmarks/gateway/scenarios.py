@@ -4,7 +4,7 @@ from typing import Any, NamedTuple
 
 import orjson
 
-WARM_UP_SECONDS = 3.0
+WARM_UP_SECONDS = 2.0
 KB = 1000
 SENTENCE = "The lighthouse keeper wrote down the weather of every day in a book that nobody had asked him to write. "
 
@@ -18,7 +18,7 @@ class Scenario(NamedTuple):
     body_bytes: int = KB  # at least
     chunks: int = 0  # of each streamed answer; 0: an answer that comes whole
     chunks_per_second: int = 50
-    seconds: float = 8.0  # that are measured, after the warm-up
+    seconds: float = 6.0  # that are measured, after the warm-up
 
     @property
     def stream_seconds(self) -> float:
@@ -45,10 +45,10 @@ SCENARIOS = {
         Scenario("10kb-16", clients=16, body_bytes=10 * KB),
         Scenario("220kb-16", clients=16, body_bytes=220 * KB),
         Scenario("1mb-8", clients=8, body_bytes=1000 * KB),
-        Scenario("50-chunks-1", clients=1, chunks=50, seconds=20),
+        Scenario("50-chunks-1", clients=1, chunks=50, seconds=12),
         Scenario("50-chunks-8", clients=8, chunks=50),
         Scenario("50-chunks-64", clients=64, chunks=50, chunks_per_second=10),
-        Scenario("50-chunks-256", clients=256, chunks=50, chunks_per_second=2),
+        Scenario("50-chunks-256", clients=256, chunks=50, chunks_per_second=4),
         Scenario("50-chunks-open", per_second=8, chunks=50),
         Scenario("200-chunks-8", clients=8, chunks=200),
         Scenario("200-chunks-32", clients=32, chunks=200),

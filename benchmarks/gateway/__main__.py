@@ -29,6 +29,8 @@ counted, or the run fails.
 """
 
 import argparse
+import signal
+import sys
 
 from benchmarks.gateway import figures, real_model
 from benchmarks.gateway.measuring import Measured, Running
@@ -48,6 +50,7 @@ def main() -> None:
         "--real-model", nargs="*", choices=[*real_model.SERVERS], metavar="SERVER", help=str(real_model.__doc__)
     )
     options = parser.parse_args()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that what was started ends, too
     if options.real_model is not None:
         real_model.measure(options.real_model or [*real_model.SERVERS])
         return

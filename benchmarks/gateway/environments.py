@@ -1,6 +1,7 @@
 """What each peer needs, made from its lock: locks/bench-NAME.txt."""
 
 import hashlib
+import re
 import shutil
 import subprocess
 import sys
@@ -28,9 +29,21 @@ def packages_of(peer: str) -> Path:
     return _made(peer, lambda folder, lock: _install(lock, "--target", str(folder)))
 
 
+def version_of(peer: str) -> str:
+    """Of the package that has the peer's name, as its lock pins it."""
+    found = re.search(rf"^{peer}==(\S+)", _lock(peer).read_text(), re.MULTILINE)
+    if found is None:
+        raise ValueError(f"the lock of {peer} does not pin it")
+    return found[1]
+
+
+def _lock(peer: str) -> Path:
+    return PROJECT_FOLDER / "locks" / f"bench-{peer}.txt"
+
+
 def _made(peer: str, make: Callable[[Path, Path], None]) -> Path:
     """The folder that `make` fills; it is made again where it is of another lock."""
-    lock = PROJECT_FOLDER / "locks" / f"bench-{peer}.txt"
+    lock = _lock(peer)
     digest = hashlib.sha256(lock.read_bytes()).hexdigest()
     folder = FOLDER / peer
     stamp = folder / "lock.sha256"

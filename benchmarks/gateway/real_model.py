@@ -29,8 +29,8 @@ from tests.own_ports import free_port
 
 CSV = PROJECT_FOLDER / "benchmarks" / "gateway_model.csv"
 HEAD = ["server", "clients", "tokens_per_second", "ms_to_first_token"]
-CLIENTS = 32
-ROUNDS = 3
+CLIENTS, WARM_UP_CLIENTS = 32, 4
+ROUNDS = 2
 
 
 @contextmanager
@@ -61,7 +61,7 @@ def measure(names: list[str]) -> None:
         rounds = []
         with SERVERS[name]() as system:
             url = f"http://{HOST}:{system.port}"
-            asyncio.run(level(url, CLIENTS))  # the first answers find nothing warm
+            asyncio.run(level(url, WARM_UP_CLIENTS))  # the first answers find nothing warm
             for _ in range(ROUNDS):
                 rounds.append([float(value) for value in asyncio.run(level(url, CLIENTS))])
                 print(name, *rounds[-1], sep=", ", flush=True)

@@ -19,7 +19,7 @@ import yaml
 
 from app.commands.serve import ON_LOOPBACK
 from app.keys import LOCAL_KEY
-from benchmarks.gateway.environments import packages_of, programs_of
+from benchmarks.gateway.environments import packages_of, programs_of, version_of
 from benchmarks.gateway.processes import ProcessTree, kind_in_serve, kind_of_a_peer
 from benchmarks.gateway.scenarios import Scenario
 from benchmarks.service import LOCAL_CONFIG, TINY_CONFIG, config_entry
@@ -262,11 +262,11 @@ class Entry(NamedTuple):
 BARE_ECHO = "echo"
 SYSTEMS = {
     BARE_ECHO: Entry("bare echo on uvicorn", bare_echo),
-    "vllm-router": Entry("vllm-router 0.1.17, in Rust", vllm_router),
+    "vllm-router": Entry(f"vllm-router {version_of('vllm-router')}, in Rust", vllm_router),
     "portico": Entry("**this gateway**", partial(echo_gateway, production=True), is_ours=True),
     "portico-local": Entry("this gateway, local profile", partial(echo_gateway, production=False), is_ours=True),
     "serve-llm": Entry("ray.serve.llm, direct streaming", direct_streaming),
     "serve-fastapi": Entry("Ray Serve with FastAPI, HAProxy and gRPC", partial(serve_run, STOCK, FAST_SERVE)),
     "serve-fastapi-local": Entry("Ray Serve with FastAPI, as it is", partial(serve_run, STOCK, {})),
-    "litellm": Entry("LiteLLM 1.108.7, one worker", litellm),
+    "litellm": Entry(f"LiteLLM {version_of('litellm')}, one worker", litellm),
 }

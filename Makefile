@@ -14,7 +14,7 @@ ONLY_ONE = test ! -e $(VENV)/$(1) || { echo "$(VENV) has the packages for $(2), 
 	first (rm -r $(VENV)), or keep both: make $(3) VENV=$(4)"; exit 1; }
 INSTALL_TORCH = $(BIN)/pip install --disable-pip-version-check --no-deps --require-hashes -r locks/torch-cpu.txt
 
-.PHONY: serve gpu gpu-lock-check test test-handle test-long lint check format lock clean xtts qwen-tts
+.PHONY: serve gpu gpu-lock-check test test-handle test-long bench-gateway lint check format lock clean xtts qwen-tts
 .DELETE_ON_ERROR:
 
 # The models that `make serve` serves: `local`, small real ones that are fetched, or `tiny`, those of the tests.
@@ -57,6 +57,11 @@ lint: $(VENV)/dev
 	$(BIN)/python -m pytest --quiet tests/unit/test_imports.py
 
 check: lint test
+
+# The table and the plot of the README on what the gateway costs: 35 minutes of a machine with nothing else to do.
+bench-gateway: $(VENV)/models $(VENV)/dev
+	$(BIN)/python -m benchmarks.gateway
+	$(BIN)/python -m benchmarks.gateway --real-model
 
 # The packages for GPUs and engines of their own, installed in a folder that is removed again: 12 GB, no GPU needed.
 gpu-lock-check: $(VENV)/service
@@ -157,6 +162,9 @@ lock: $(VENV)/torch
 	$(COMPILE) --no-deps locks/qwen-tts.in -o locks/qwen-tts.txt
 	$(COMPILE) --no-deps locks/onnxruntime-gpu.in -o locks/onnxruntime-gpu.txt
 	$(COMPILE) locks/clients.in -o locks/clients.txt
+	$(COMPILE) locks/bench-litellm.in -o locks/bench-litellm.txt
+	$(COMPILE) locks/bench-ray-llm.in -o locks/bench-ray-llm.txt
+	$(COMPILE) locks/bench-vllm-router.in -o locks/bench-vllm-router.txt
 	$(COMPILE) locks/dev.in -o locks/dev.txt
 	$(COMPILE) locks/uv.in -o locks/uv.txt
 

@@ -14,6 +14,7 @@ import asyncio
 import csv
 import shlex
 import statistics
+import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -31,27 +32,18 @@ BODY = {"messages": [{"role": "user", "content": "Hello!"}], "max_tokens": 16, "
 WARM_UP = 10
 
 
-def vllm_command(port: int = 8100) -> str:
-    """The command of vLLM's own server, with the environment and the arguments of the first local model."""
-    model = read_serve_config(TINY_CONFIG)[1].models[0]
-    words = ["env", *(f"{name}={value}" for name, value in model.env.items()), ".venv/bin/python", "-m"]
-    words += [
-        "vllm.entrypoints.openai.api_server",
-        "--model",
-        model.location(),
-        "--served-model-name",
-        model.id,
-        "--host",
-        "127.0.0.1",
-        "--port",
-        str(port),
-    ]
+def vllm_command(config: Path = TINY_CONFIG, port: int = 8100) -> list[str]:
+    """The command of vLLM's own server, with the environment and the arguments of the first model of `config`."""
+    model = read_serve_config(config)[1].models[0]
+    words = ["env", *(f"{name}={value}" for name, value in model.env.items()), sys.executable, "-m"]
+    words += ["vllm.entrypoints.openai.api_server", "--model", model.location(), "--served-model-name", model.id]
+    words += ["--host", "127.0.0.1", "--port", str(port)]
     for name, value in model.engine_kwargs.items():
         flag = "--" + name.replace("_", "-")
         words += (
             [flag] if value is True else [flag, orjson.dumps(value).decode() if isinstance(value, dict) else str(value)]
         )
-    return shlex.join(words)
+    return words
 
 
 async def first_token(client: httpx.AsyncClient, url: str, model: str) -> float:
@@ -91,7 +83,7 @@ def main() -> None:
     parser.add_argument("--append", action="store_true", help="add to the CSV of an earlier run")
     options = parser.parse_args()
     if options.vllm_command:
-        print(vllm_command())
+        print(shlex.join(vllm_command()))
         return
     servers = dict(server.split("=", 1) for server in options.servers)
     rows: list[list[Any]] = []

@@ -10,7 +10,8 @@ from typing import Any
 
 import orjson
 
-WORD = "lorem "  # each token of an answer
+MARK = "lorem"  # stands once in each chunk
+WORDS = [f"{MARK}{number} " for number in range(10)]  # LiteLLM ends a stream that repeats one chunk
 USAGE = {"prompt_tokens": 1, "completion_tokens": 1, "total_tokens": 2}
 DONE = b"data: [DONE]\n\n"
 _SAME = {"id": "chatcmpl-echo", "created": 1_700_000_000, "model": "echo"}
@@ -18,7 +19,7 @@ _SAME = {"id": "chatcmpl-echo", "created": 1_700_000_000, "model": "echo"}
 
 def completion() -> bytes:
     """A whole answer, 400 bytes of JSON."""
-    message = {"role": "assistant", "content": WORD * 24}
+    message = {"role": "assistant", "content": "".join(WORDS * 2)}
     choice = {"index": 0, "message": message, "finish_reason": "stop"}
     return orjson.dumps({**_SAME, "object": "chat.completion", "choices": [choice], "usage": USAGE})
 
@@ -30,8 +31,8 @@ def chunk(delta: dict[str, Any], finish_reason: str | None = None) -> bytes:
 
 
 COMPLETION = completion()
-FIRST = chunk({"role": "assistant", "content": WORD})
-NEXT = chunk({"content": WORD})
+FIRST = chunk({"role": "assistant", "content": WORDS[0]})
+NEXT = [chunk({"content": word}) for word in WORDS]
 LAST = chunk({}, "stop")
 
 
@@ -42,6 +43,6 @@ async def events(request: dict[str, Any]) -> AsyncIterator[bytes]:
     for at in range(number):
         if rate and (early := start + at / rate - time.monotonic()) > 0:
             await asyncio.sleep(early)
-        yield NEXT if at else FIRST
+        yield NEXT[at % len(NEXT)] if at else FIRST
     yield LAST
     yield DONE

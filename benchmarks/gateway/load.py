@@ -10,13 +10,14 @@ import gc
 import random
 import sys
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Coroutine
 from typing import Any, NamedTuple
 
 import httptools
 import orjson
 import uvloop
 
+BEGIN, END = "begin", "end"
 ANSWER_SECONDS = 120.0  # beyond those of a stream; then the request has failed
 
 
@@ -126,11 +127,11 @@ class Connection(asyncio.Protocol):
         if not found:
             return
         tally = self._tally
-        if not self._marks and self._plan.chunks and tally.counts:
-            tally.first_s.append(self._clock() - self._sent_at)
-        self._marks += found
-        if tally.counts:
+        if self._plan.chunks and tally.counts:
+            if not self._marks:
+                tally.first_s.append(self._clock() - self._sent_at)
             tally.chunks += found
+        self._marks += found
 
     def on_message_complete(self) -> None:
         whole = self._marks == self._plan.chunks if self._plan.chunks else self._marks > 0
@@ -153,14 +154,14 @@ class Load:
     async def run(self) -> Result:
         """Raises OSError where no connection can be made."""
         plan, tally = self._plan, self.tally
-        running = [asyncio.create_task(client()) for client in self._clients()]
+        running = [asyncio.create_task(client) for client in self._clients()]
         clock = time.perf_counter
         await self._pause(plan.warm_up, running)
-        _say("begin")
+        _say(BEGIN)
         tally.counts, begin = True, clock()
         await self._pause(plan.seconds, running)
         tally.counts, end = False, clock()
-        _say("end")
+        _say(END)
         self._stopping.set()
         await asyncio.gather(*running)
         return Result(
@@ -173,10 +174,8 @@ class Load:
         for one in ended:
             one.result()
 
-    def _clients(self) -> list[Callable[[], Awaitable[None]]]:
-        if self._plan.clients:
-            return [lambda at=at: self._client(at) for at in range(self._plan.clients)]  # type: ignore[misc]
-        return [self._crowd]
+    def _clients(self) -> list[Coroutine[Any, Any, None]]:
+        return [self._client(at) for at in range(self._plan.clients)] or [self._crowd()]
 
     async def _client(self, number: int) -> None:
         """One of a closed loop. They begin one after the other, so that their streams do not end all at once."""
@@ -186,7 +185,7 @@ class Load:
             await self._ask(time.perf_counter())
 
     async def _crowd(self) -> None:
-        """An open loop: requests come whether or not the others are answered, each by chance, always the same chance."""
+        """An open loop: requests come whether or not others are answered, by chance, and by the same in every run."""
         chance = random.Random(0)  # noqa: S311 - no secret
         asked: set[asyncio.Task[None]] = set()
         clock = time.perf_counter

@@ -5,27 +5,30 @@ import subprocess
 import sys
 import time
 from collections import Counter
-from collections.abc import Iterator
-from typing import NamedTuple
+from typing import IO, NamedTuple
 
 import orjson
 from prometheus_client.parser import text_string_to_metric_families
 
-from benchmarks.gateway.answers import WORD
-from benchmarks.gateway.load import Plan, Result
+from benchmarks.gateway.answers import MARK
+from benchmarks.gateway.load import BEGIN, END, Plan, Result
 from benchmarks.gateway.processes import KINDS, Usage
 from benchmarks.gateway.scenarios import WARM_UP_SECONDS, Scenario
 from benchmarks.gateway.systems import HOST, MODEL, System
 from contract.project import PROJECT_FOLDER
 
+SETTLE_SECONDS, MOST_SETTLING = 3.0, 12  # spans of time; a system that was just started is busy with itself
+SETTLED = 0.9  # of the span before
 IDLE_SECONDS = 6.0
-SETTLE_SECONDS = 2.0
 COUNT_SECONDS = 60.0  # in which Ray's metrics reach the page
 LOAD_COMMAND = [sys.executable, "-m", "benchmarks.gateway.load"]
 
 
 class Measured(NamedTuple):
-    """One row. Times in milliseconds; CPU time of a request or of a chunk, idle subtracted."""
+    """One row. CPU time is that of a request, or of a chunk where there are any, what idling takes subtracted.
+
+    Of the scenario `idle`: of a second, nothing subtracted.
+    """
 
     system: str
     scenario: str
@@ -52,32 +55,53 @@ class Running:
         self.name = name
         self._system = system
         self._good = self._failed = 0
-        time.sleep(SETTLE_SECONDS)
-        before = system.processes.usage()
-        time.sleep(IDLE_SECONDS)
-        self.idle = system.processes.usage().since(before)
-        self.idle_memory_mb = system.processes.memory_mb()
+        self._settle()
+        self._idle = self._used_in(IDLE_SECONDS)
 
-    def measured(self, scenario: Scenario) -> Measured:
-        """Raises RuntimeError where the load cannot be sent."""
+    def _settle(self) -> None:
+        """Wait until a span of time takes as much as the one before it."""
+        last = self._used_in(SETTLE_SECONDS).total()
+        for _ in range(MOST_SETTLING):
+            now = self._used_in(SETTLE_SECONDS).total()
+            if now >= SETTLED * last:
+                return
+            last = now
+
+    def _used_in(self, seconds: float) -> Usage:
+        before = self._system.processes.usage()
+        time.sleep(seconds)
+        return self._system.processes.usage().since(before)
+
+    def idle(self) -> Measured:
+        """With nothing to do."""
+        return self._row("idle", Result(self._idle.at, 0, 0, [], [], 0, 0), self._idle, self._idle.at)
+
+    def under(self, scenario: Scenario) -> Measured:
+        """Under a load. Raises RuntimeError where it cannot be sent."""
         result, usage = self._loaded(scenario)
         self._good += result.good
         self._failed += result.failed
-        units = max(1, result.chunks if scenario.chunks else result.requests)
-        cpu = {kind: 1000 * (usage.cpu[kind] - self.idle.cpu[kind] * usage.at / self.idle.at) / units for kind in KINDS}
+        units = result.chunks if scenario.chunks else result.requests
+        return self._row(scenario.name, result, usage.less(self._idle), units)
+
+    def _row(self, scenario: str, result: Result, usage: Usage, units: float) -> Measured:
+        cpu = {kind: 1000 * usage.cpu[kind] / max(1, units) for kind in KINDS}
         return Measured(
             self.name,
-            scenario.name,
+            scenario,
             result.requests,
             result.failed,
             result.requests / result.seconds,
-            result.chunks / result.seconds if scenario.chunks else 0.0,
+            result.chunks / result.seconds,
             percentile(result.answer_s, 50),
             percentile(result.answer_s, 99),
             percentile(result.first_s, 50),
             percentile(result.first_s, 99),
             sum(cpu.values()),
-            *(cpu[kind] for kind in KINDS),
+            cpu["gateway"],
+            cpu["replica"],
+            cpu["proxy"],
+            cpu["other"],
             self._system.processes.memory_mb(),
         )
 
@@ -88,7 +112,7 @@ class Running:
             self._system.port,
             self._system.headers(),
             scenario.body(MODEL).decode(),
-            WORD.strip(),
+            MARK,
             scenario.chunks,
             scenario.clients,
             scenario.per_second,
@@ -99,34 +123,30 @@ class Running:
         with subprocess.Popen(  # noqa: S603 - our own command
             LOAD_COMMAND, cwd=PROJECT_FOLDER, stdin=subprocess.PIPE, stdout=subprocess.PIPE
         ) as load:
-            assert load.stdin is not None
-            load.stdin.write(orjson.dumps(plan._asdict()))
-            load.stdin.close()
-            lines = _lines(load)
-            _expect(lines, b"begin")
+            told, heard = load.stdin, load.stdout
+            if told is None or heard is None:
+                raise RuntimeError("it has no pipes")
+            told.write(orjson.dumps(plan._asdict()))
+            told.close()
+            _expect(heard, BEGIN)
             before = self._system.processes.usage()
-            _expect(lines, b"end")
+            _expect(heard, END)
             usage = self._system.processes.usage().since(before)
-            return Result(**orjson.loads(next(lines))), usage
+            return Result(**orjson.loads(heard.read())), usage
 
     def check_counts(self) -> None:
-        """Raises AssertionError where this gateway has counted other requests than the load has."""
+        """Raises RuntimeError where this gateway has counted other requests than the load has."""
         sent = Counter(ok=self._good, failed=self._failed)
         deadline = time.monotonic() + COUNT_SECONDS
         while (counted := requests_counted(self._system)) != sent:
-            assert time.monotonic() < deadline, f"{self.name}: sent and counted by the load {sent}, by it {counted}"
+            if time.monotonic() > deadline:
+                raise RuntimeError(f"{self.name}: the load has counted {dict(sent)}, the gateway {dict(counted)}")
             time.sleep(1)
 
 
-def _lines(load: subprocess.Popen[bytes]) -> Iterator[bytes]:
-    assert load.stdout is not None
-    yield from load.stdout
-    raise RuntimeError("the load ended too early")
-
-
-def _expect(lines: Iterator[bytes], word: bytes) -> None:
-    line = next(lines).strip()
-    assert line == word, line
+def _expect(heard: IO[bytes], line: str) -> None:
+    if (word := heard.readline().decode().strip()) != line:
+        raise RuntimeError(f"the load ended before {line}: {word}")
 
 
 def requests_counted(system: System) -> Counter[str]:

@@ -4,7 +4,6 @@ import contextlib
 import signal
 import subprocess
 import time
-from collections import Counter
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -17,7 +16,7 @@ STOP_SECONDS = 10
 def kind_in_serve(command: str) -> str:
     """Of a process of Ray: an ingress replica, a model's replica, HAProxy or Serve's own proxy, or Ray itself."""
     if "ServeReplica:" in command:
-        return "gateway" if ":gateway" in command else "replica"
+        return "gateway" if ":gateway" in command or ":LLMRouter" in command else "replica"
     return "proxy" if "haproxy" in command.partition(" ")[0] or "ProxyActor" in command else "other"
 
 
@@ -29,19 +28,26 @@ def kind_of_a_peer(_: str) -> str:
 class Usage(NamedTuple):
     """CPU seconds by kind, up to a moment."""
 
-    at: float
-    cpu: Counter[str]
+    at: float  # seconds
+    cpu: dict[str, float]
 
     def since(self, before: "Usage") -> "Usage":
         """What came after `before`; `at` is then the seconds between."""
-        return Usage(self.at - before.at, Counter({kind: self.cpu[kind] - before.cpu[kind] for kind in KINDS}))
+        return Usage(self.at - before.at, {kind: self.cpu[kind] - before.cpu[kind] for kind in KINDS})
+
+    def total(self) -> float:
+        return sum(self.cpu.values())
+
+    def less(self, idle: "Usage") -> "Usage":
+        """Without what would have been used with nothing to do. Both are of a span of time."""
+        return Usage(self.at, {kind: self.cpu[kind] - idle.cpu[kind] * self.at / idle.at for kind in KINDS})
 
 
 class ProcessTree:
     """A command, and everything that it has started."""
 
     def __init__(self, root: subprocess.Popen[bytes], kind_of: Callable[[str], str], mark: str) -> None:
-        """`mark` stands in the command lines of those that have lost their parent, such as a HAProxy that was replaced."""
+        """`mark` stands in the command lines of those that have lost their parent, such as a replaced HAProxy."""
         self.root = root
         self._kind_of = kind_of
         self._mark = mark
@@ -54,9 +60,9 @@ class ProcessTree:
             with contextlib.suppress(psutil.Error):  # it has just ended
                 times = process.cpu_times()
                 self._seen[process] = (self._kind(process), times.user + times.system)
-        cpu: Counter[str] = Counter()
+        cpu = dict.fromkeys(KINDS, 0.0)
         for kind, seconds in self._seen.values():
-            cpu[kind] += seconds  # type: ignore[assignment]
+            cpu[kind] += seconds
         return Usage(now, cpu)
 
     def memory_mb(self) -> float:
@@ -70,17 +76,17 @@ class ProcessTree:
         with contextlib.suppress(ProcessLookupError, subprocess.TimeoutExpired):
             self.root.send_signal(signal.SIGTERM)
             self.root.wait(STOP_SECONDS)
-        for process in {*started, *self._running()}:
+        for process in started | self._running():
             with contextlib.suppress(psutil.Error):
                 process.kill()
         self.root.wait()
 
-    def _running(self) -> list[psutil.Process]:
-        try:
+    def _running(self) -> set[psutil.Process]:
+        found = {one for one in psutil.process_iter() if self._mark in _command(one)}
+        with contextlib.suppress(psutil.NoSuchProcess):
             root = psutil.Process(self.root.pid)
-            return [root, *root.children(recursive=True)]
-        except psutil.NoSuchProcess:
-            return [one for one in psutil.process_iter() if self._mark in _command(one)]
+            found |= {root, *root.children(recursive=True)}
+        return found
 
     def _kind(self, process: psutil.Process) -> str:
         return self._kind_of(_command(process))

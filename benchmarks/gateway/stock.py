@@ -15,7 +15,6 @@ AT_ONCE = 1000  # as many as this gateway takes; Serve's default is 5
 web = FastAPI()
 
 
-@serve.deployment(name="echo", max_ongoing_requests=AT_ONCE)
 class Echo:
     """Gets the request, parsed, and gives the answer's bytes."""
 
@@ -27,8 +26,6 @@ class Echo:
             yield event
 
 
-@serve.deployment(name="gateway", max_ongoing_requests=AT_ONCE)
-@serve.ingress(web)
 class Ingress:
     """Parses the request and relays the answer."""
 
@@ -45,5 +42,6 @@ class Ingress:
 
 
 def build(_: dict[str, Any]) -> Application:
-    application: Application = Ingress.bind(Echo.bind())
-    return application
+    echo = serve.deployment(Echo, name="echo", max_ongoing_requests=AT_ONCE)
+    ingress = serve.deployment(serve.ingress(web)(Ingress), name="gateway", max_ongoing_requests=AT_ONCE)
+    return ingress.bind(echo.bind())

@@ -9,8 +9,9 @@ import tempfile
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -18,19 +19,20 @@ import yaml
 
 from app.commands.serve import ON_LOOPBACK
 from app.keys import LOCAL_KEY
-from benchmarks.gateway.environments import programs_of
+from benchmarks.gateway.environments import packages_of, programs_of, version_of
 from benchmarks.gateway.processes import ProcessTree, kind_in_serve, kind_of_a_peer
 from benchmarks.gateway.scenarios import Scenario
 from benchmarks.service import LOCAL_CONFIG, TINY_CONFIG, config_entry
 from contract.project import PROJECT_FOLDER
 from tests.own_ports import free_port, haproxy_variables
 
-START_SECONDS = 120
+START_SECONDS = 180
 HOST = "127.0.0.1"
 MODEL = "echo"
-BARE_ECHO = "bare echo"
+ECHOES = "benchmarks.gateway.engine:build"
+STOCK = "benchmarks.gateway.stock:build"
 TOKENIZER_OF = "smollm2-135m-instruct"  # the gateway counts the tokens of a prompt that is not long
-SETTINGS = PROJECT_FOLDER / "cluster" / "with-profile"
+PROFILE = PROJECT_FOLDER / "cluster" / "with-profile"
 SERVE = Path(sys.executable).with_name("serve")
 # Of cluster/serve.env, what makes Serve fast; the rest is for this gateway.
 FAST_SERVE = {
@@ -38,6 +40,9 @@ FAST_SERVE = {
     "RAY_SERVE_THROUGHPUT_OPTIMIZED": "1",
     "RAY_SERVE_REPLICA_GRPC_MAX_MESSAGE_LENGTH": "134217728",
 }
+
+
+PROBE = Scenario("probe", clients=1)
 
 
 class System(NamedTuple):
@@ -66,7 +71,7 @@ class System(NamedTuple):
 
 @contextmanager
 def started(
-    command: list[str | Path], port: int, folder: Path, kind_of: Callable[[str], str], environment: dict[str, str]
+    command: Sequence[str | Path], port: int, folder: Path, kind_of: Callable[[str], str], environment: dict[str, str]
 ) -> Iterator[System]:
     """A command that serves at `port`, and ends with the block. Its output is in `folder`, in `log`."""
     inherited = {name: value for name, value in os.environ.items() if not name.startswith("RAY_")}
@@ -118,45 +123,46 @@ def content_of(application: str, args: dict[str, Any], port: int) -> dict[str, A
     return content
 
 
-def gateway_args() -> dict[str, Any]:
-    """This gateway with one ingress replica and one model, whose key's budget no load uses up."""
+def gateway_args(*models: dict[str, Any]) -> dict[str, Any]:
+    """This gateway's configuration with one ingress replica, and a key whose budget no load uses up."""
     args: dict[str, Any] = yaml.safe_load(TINY_CONFIG.read_text())["applications"][0]["args"]
     args["keys"][0]["budget"] = {"requests_per_minute": 100_000_000}
-    local = config_entry(LOCAL_CONFIG, TOKENIZER_OF)
-    entry = {"id": MODEL, "task": "chat", "engine": "vllm", "source": local["source"]}
-    entry |= {"scaling": {"max_ongoing_requests": 512}, "resources": {"num_cpus": 0.1}}
-    return args | {"models": [entry]}
+    return args | {"models": [*models]}
+
+
+def echo_entry() -> dict[str, Any]:
+    """An entry of a chat model whose prompts are counted by a real tokenizer."""
+    source = config_entry(LOCAL_CONFIG, TOKENIZER_OF)["source"]
+    entry = {"id": MODEL, "task": "chat", "engine": "vllm", "source": source}
+    return entry | {"scaling": {"max_ongoing_requests": 512}, "resources": {"num_cpus": 0.1}}
 
 
 @contextmanager
-def gateway(*, production: bool) -> Iterator[System]:
+def gateway(application: str, args: dict[str, Any], *, production: bool) -> Iterator[System]:
     """This gateway, as `python -m app serve` runs it; in production under cluster/with-profile."""
     with own_folder() as folder:
         port = free_port()
-        content = content_of("benchmarks.gateway.engine:build", gateway_args(), port)
+        content = content_of(application, args, port)
         if production:
             content["proxy_location"] = "EveryNode"
         config = folder / "serve.yaml"
         config.write_text(yaml.safe_dump(content))
-        command = [sys.executable, "-m", "app", "serve", config]
-        environment = ray_variables(folder)
-        with started(
-            [SETTINGS, *command] if production else command, port, folder, kind_in_serve, environment
-        ) as system:
+        command: list[str | Path] = [*((PROFILE,) if production else ()), sys.executable, "-m", "app", "serve", config]
+        with started(command, port, folder, kind_in_serve, ray_variables(folder)) as system:
             wait_until(lambda: system.get("/ready"), system, folder)
             yield system
 
 
 @contextmanager
-def stock_serve(*, production: bool) -> Iterator[System]:
-    """Serve's own ingress; in production with HAProxy and gRPC."""
+def serve_run(application: str, variables: dict[str, str]) -> Iterator[System]:
+    """An application of Serve's without anything of this gateway's, as `serve run` runs it."""
     with own_folder() as folder:
         port = free_port()
-        content = content_of("benchmarks.gateway.stock:build", {}, port)
+        content = content_of(application, {}, port)
         del content["controller_options"]
         config = folder / "serve.yaml"
         config.write_text(yaml.safe_dump(content))
-        environment = ray_variables(folder) | ON_LOOPBACK | (FAST_SERVE if production else {})
+        environment = ray_variables(folder) | ON_LOOPBACK | variables
         with started([SERVE, "run", config], port, folder, kind_in_serve, environment) as system:
             wait_until(lambda: system.post(PROBE), system, folder)
             yield system
@@ -178,7 +184,7 @@ def bare_echo() -> Iterator[System]:
         port = free_port()
         command = [sys.executable, "-m", "uvicorn", "benchmarks.gateway.echo:application", "--lifespan=off"]
         command += ["--no-access-log", f"--port={port}", "--interface=asgi3"]
-        with started([*command], port, folder, kind_of_a_peer, {}) as system:
+        with started(command, port, folder, kind_of_a_peer, {}) as system:
             wait_until(lambda: system.post(PROBE), system, folder)
             yield system
 
@@ -197,9 +203,19 @@ def litellm() -> Iterator[System]:
         }
         config = folder / "litellm.yaml"
         config.write_text(yaml.safe_dump(content))
-        command = [programs / "litellm", "--config", config, "--host", HOST, "--port", str(port), "--num_workers", "1"]
+        command: list[str | Path] = [
+            programs / "litellm",
+            "--config",
+            config,
+            "--host",
+            HOST,
+            "--port",
+            str(port),
+            "--num_workers",
+            "1",
+        ]
         environment = {"LITELLM_LOCAL_MODEL_COST_MAP": "True", "LITELLM_LOG": "ERROR", "PYTHONPATH": ""}
-        with started([*command], port, folder, kind_of_a_peer, environment) as system:
+        with started(command, port, folder, kind_of_a_peer, environment) as system:
             wait_until(lambda: system.post(PROBE), system, folder)
             yield system
 
@@ -210,24 +226,47 @@ def vllm_router() -> Iterator[System]:
     programs = programs_of("vllm-router")
     with own_folder() as folder, bare_echo() as echo:
         port = free_port()
-        command = [programs / "vllm-router", "--worker-urls", f"http://{HOST}:{echo.port}", "--policy", "round_robin"]
+        command: list[str | Path] = [
+            programs / "vllm-router",
+            "--worker-urls",
+            f"http://{HOST}:{echo.port}",
+            "--policy",
+            "round_robin",
+        ]
         command += ["--host", HOST, "--port", str(port), "--log-level", "warning"]
         command += ["--prometheus-host", HOST, "--prometheus-port", str(free_port())]
-        with started([*command], port, folder, kind_of_a_peer, {"PYTHONPATH": ""}) as system:
+        with started(command, port, folder, kind_of_a_peer, {"PYTHONPATH": ""}) as system:
             wait_until(lambda: system.post(PROBE), system, folder)
             yield system
 
 
-PROBE = Scenario("probe", clients=1)
-GATEWAY = "this gateway"
-LOCAL_GATEWAY = "this gateway, local profile"
-SYSTEMS: dict[str, Callable[[], Any]] = {
-    BARE_ECHO: bare_echo,
-    GATEWAY: lambda: gateway(production=True),
-    LOCAL_GATEWAY: lambda: gateway(production=False),
-    "vllm-router": vllm_router,
-    "litellm": litellm,
-    "Serve with FastAPI": lambda: stock_serve(production=True),
-    "Serve with FastAPI, default profile": lambda: stock_serve(production=False),
+def echo_gateway(*, production: bool) -> AbstractContextManager[System]:
+    return gateway(ECHOES, gateway_args(echo_entry()), production=production)
+
+
+def direct_streaming() -> AbstractContextManager[System]:
+    """ray.serve.llm, whose HAProxy asks a router of its own for a replica, and then talks to that."""
+    paths = {"PYTHONPATH": os.pathsep.join([str(PROJECT_FOLDER), str(packages_of("ray-llm"))])}
+    variables = FAST_SERVE | paths | {"RAY_SERVE_LLM_ENABLE_DIRECT_STREAMING": "1"}
+    return serve_run("benchmarks.gateway.direct_streaming:build", variables)
+
+
+class Entry(NamedTuple):
+    """A system that can be measured."""
+
+    title: str
+    start: Callable[[], AbstractContextManager[System]]
+    is_ours: bool = False
+
+
+BARE_ECHO = "echo"
+SYSTEMS = {
+    BARE_ECHO: Entry("bare echo on uvicorn", bare_echo),
+    "vllm-router": Entry(f"vllm-router {version_of('vllm-router')}, in Rust", vllm_router),
+    "portico": Entry("**this gateway**", partial(echo_gateway, production=True), is_ours=True),
+    "portico-local": Entry("this gateway, local profile", partial(echo_gateway, production=False), is_ours=True),
+    "serve-llm": Entry("ray.serve.llm, direct streaming", direct_streaming),
+    "serve-fastapi": Entry("Ray Serve with FastAPI, HAProxy and gRPC", partial(serve_run, STOCK, FAST_SERVE)),
+    "serve-fastapi-local": Entry("Ray Serve with FastAPI, as it is", partial(serve_run, STOCK, {})),
+    "litellm": Entry(f"LiteLLM {version_of('litellm')}, one worker", litellm),
 }
-OURS = (GATEWAY, LOCAL_GATEWAY)

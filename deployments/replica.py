@@ -83,7 +83,7 @@ class Replica:
         self.engine = await starter.start(model, spec.parsed(model.engine_kwargs))
         self._health = Health(self.engine.trial)
         self._under_way = 0
-        self._slots = Slots(self.handle)
+        self._slots = Slots()
         stall = model.stall_timeout_s
         self._watchdog = _watchdog(self.engine, self._health, FIRST_TRIAL * stall) if stall else None
         try:
@@ -133,7 +133,7 @@ class Replica:
 
     async def slot(self, _: SlotRequest) -> AsyncGenerator[Slot]:
         """One slot of this replica, for as long as a gateway holds it: see `deployments/slots.py`."""
-        async with aclosing(self._slots.hold()) as slots:
+        async with aclosing(self._slots.hold(self.handle)) as slots:
             async for slot in slots:
                 yield slot
 

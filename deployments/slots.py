@@ -38,9 +38,7 @@ PROOF_SECONDS = 10.0  # for who connects to show that it is a gateway
 class Slots:
     """All slots of one replica that gateways hold now. It listens once the first is asked for."""
 
-    def __init__(self, answer: Answer) -> None:
-        """`answer` is the replica's."""
-        self.answer = answer
+    def __init__(self) -> None:
         self.secret = secrets.token_bytes(NONCE_BYTES)
         self._held: dict[int, HeldSlot] = {}
         self._last = 0
@@ -48,11 +46,14 @@ class Slots:
         self._listening: asyncio.Task[tuple[str, int]] | None = None
         self._connections: set[GatewayConnection] = set()
 
-    async def hold(self) -> AsyncGenerator[Slot]:
-        """One slot, until the gateway gives it back; closing this generator takes it away. The work there has ended."""
+    async def hold(self, answer: Answer) -> AsyncGenerator[Slot]:
+        """One slot, until the gateway gives it back; closing this generator takes it away. The work there has ended.
+
+        `answer` is the replica's. Nothing keeps it beside the slots.
+        """
         host, port = await self._address()
         self._last = number = self._last + 1
-        self._held[number] = slot = HeldSlot(number)
+        self._held[number] = slot = HeldSlot(number, answer)
         try:
             yield Slot(host, port, self.secret, number)
             await slot.over.wait()
@@ -99,8 +100,9 @@ class Slots:
 class HeldSlot:
     """One slot and the request that is under way there, if one is."""
 
-    def __init__(self, number: int) -> None:
+    def __init__(self, number: int, answer: Answer) -> None:
         self.number = number
+        self._answer = answer
         self.over = asyncio.Event()
         self.connection: GatewayConnection | None = None
         self._work: asyncio.Task[None] | None = None
@@ -120,7 +122,7 @@ class HeldSlot:
         self._parts.clear()
         self._has_credit.set()
 
-    def take(self, part: bytes, answer: Answer) -> None:
+    def take(self, part: bytes) -> None:
         """A part of the request; with the last one the work begins. Raises FrameError."""
         self._missing -= len(part)
         if self._missing < 0 or self.connection is None:
@@ -130,8 +132,8 @@ class HeldSlot:
             content = b"".join(self._parts)
             self._parts.clear()
             head = parse_request_head(memoryview(content)[: self._head_bytes])
-            items = answer(head, content[self._head_bytes :])
-            self._work = asyncio.create_task(self._answer(items, self.connection, after=self._work))
+            items = self._answer(head, content[self._head_bytes :])
+            self._work = asyncio.create_task(self._work_on(items, self.connection, after=self._work))
 
     def grant(self, size: int) -> None:
         """The gateway has taken `size` bytes."""
@@ -153,7 +155,7 @@ class HeldSlot:
         if self._work is not None:
             await asyncio.wait([self._work])
 
-    async def _answer(
+    async def _work_on(
         self, items: AsyncGenerator[ResponseItem], connection: "GatewayConnection", after: "asyncio.Task[None] | None"
     ) -> None:
         """Send all `items`. The gateway has the last of the request before, whose work may take a moment to end."""
@@ -223,7 +225,7 @@ class GatewayConnection(FrameConnection):
             if kind == Kind.REQUEST:
                 self.send(Kind.GONE, slot)  # taken away meanwhile; what follows of the request is dropped
         elif kind == Kind.BODY:
-            held.take(payload, self._slots.answer)
+            held.take(payload)
         elif kind == Kind.REQUEST:
             held.begin(self, payload)
         elif kind == Kind.CREDIT:

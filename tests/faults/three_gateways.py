@@ -30,10 +30,10 @@ class Model:
     def __init__(self, name: str) -> None:
         self._seconds = 0 if name == "alpha" else SLOW_SECONDS
         self._streams = 0
-        self._slots = Slots(self.handle)
+        self._slots = Slots()
 
     async def slot(self, _: SlotRequest) -> AsyncGenerator[Slot]:
-        async for slot in self._slots.hold():
+        async for slot in self._slots.hold(self.handle):
             yield slot
 
     async def handle(self, request: RequestHead, body: bytes) -> AsyncGenerator[ResponseItem]:

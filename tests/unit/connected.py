@@ -47,8 +47,8 @@ class Call:
 class Handle:
     """Serve's handle of a model with one replica, for the methods `handle` and `slot` of that."""
 
-    def __init__(self, slots: Slots) -> None:
-        self.slots = slots
+    def __init__(self, slots: Slots, engine: Engine) -> None:
+        self.slots, self.engine = slots, engine
         self.method = ""
         self.requests: list[SlotRequest] = []  # one for each slot that was asked for
         self.given_options: list[dict[str, Any]] = []
@@ -64,9 +64,9 @@ class Handle:
     def remote(self, request: Any, body: bytes = b"") -> Call:
         if self.method == "slot":
             self.requests.append(request)
-            self.calls.append(Call(self.slots.hold()))
+            self.calls.append(Call(self.slots.hold(self.engine)))
         else:
-            self.calls.append(Call(self.slots.answer(request, body)))
+            self.calls.append(Call(self.engine(request, body)))
         return self.calls[-1]
 
 
@@ -74,8 +74,8 @@ class Replica:
     """A replica whose engine is a function, and the way to it."""
 
     def __init__(self, engine: Engine, window_bytes: int = WINDOW_BYTES) -> None:
-        self.slots = Slots(engine)
-        self.handle = Handle(self.slots)
+        self.slots = Slots()
+        self.handle = Handle(self.slots, engine)
         self.connections = ReplicaConnections()
         self.carrier = ConnectionCarrier({"alpha": self.handle}, self.connections, window_bytes)
 

@@ -101,8 +101,8 @@ def test_both_carriers_give_the_same_answer(items: list[ResponseItem], body: byt
             await asyncio.sleep(0)
 
     async def both() -> list[Any]:
-        slots = Slots(engine)
-        handle = Handle(slots)
+        slots = Slots()
+        handle = Handle(slots, engine)
         connections = ReplicaConnections()
         carriers: list[Carrier] = [
             HandleCarrier({"alpha": handle}, WINDOW_BYTES),

@@ -49,6 +49,6 @@ def test_the_builder_imports_no_engine() -> None:
         cwd=PROJECT_FOLDER, capture_output=True, text=True, timeout=60, check=True,
     ).stdout.split()  # fmt: skip
     ours = {name for name in names if name.startswith("deployments.")}
-    assert ours == {"deployments.health", "deployments.replica", "deployments.watchdog"}
+    assert ours == {"deployments.health", "deployments.replica", "deployments.slots", "deployments.watchdog"}
     libraries = {"torch", "vllm", "transformers", "diffusers", "faster_whisper", "sentence_transformers", "av"}
     assert not libraries.intersection(names)

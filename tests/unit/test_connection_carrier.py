@@ -251,7 +251,7 @@ class TestAReaderThatStalls:
     async def test_others_on_the_same_connection_go_on(self) -> None:
         async def engine(_: RequestHead, body: bytes) -> AsyncGenerator[ResponseItem]:
             yield ResponseHead(200, "text/event-stream")
-            for _ in range(1_000):
+            for _turn in range(1_000):
                 yield body
             yield ResponseTail()
 

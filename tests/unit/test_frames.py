@@ -102,7 +102,7 @@ class Service:
 
     def __init__(self) -> None:
         self.asked: list[bytes] = []
-        self.slots = Slots(self._answer)
+        self.slots = Slots()
         self.held: list[AsyncGenerator[Slot]] = []
 
     async def _answer(self, _: RequestHead, body: bytes) -> AsyncGenerator[ResponseItem]:
@@ -110,7 +110,7 @@ class Service:
         yield ResponseHead(200, body=b"")
 
     async def slot(self) -> Slot:
-        self.held.append(self.slots.hold())
+        self.held.append(self.slots.hold(self._answer))
         return await anext(self.held[-1])
 
 

@@ -121,7 +121,15 @@ def registry() -> Registry:
 
 
 @pytest.fixture
-def make_gateway(relay: StandInRelay, registry: Registry, tmp_path: Path) -> Callable[..., Gateway]:
+def log_lines() -> list[bytes]:
+    """What the gateway has written to the access log."""
+    return []
+
+
+@pytest.fixture
+def make_gateway(
+    relay: StandInRelay, registry: Registry, log_lines: list[bytes], tmp_path: Path
+) -> Callable[..., Gateway]:
     async def no_page(_: str | None) -> bytes:
         return b"# nothing\n"
 
@@ -150,6 +158,7 @@ def make_gateway(relay: StandInRelay, registry: Registry, tmp_path: Path) -> Cal
             metrics_page=metrics_page,
             http_host=http_host,
             acceptance=acceptance,
+            log_line=log_lines.append,
             endpoints=endpoints,
         )
 

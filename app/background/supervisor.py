@@ -21,6 +21,7 @@ class Loop(StrEnum):
     KEPT_IMAGES = "kept_images"
     BUDGETS = "budgets"
     BUDGET_STORE_GAUGE = "budget_store_gauge"
+    METRICS = "metrics"
     TOKENIZERS = "tokenizers"
 
 

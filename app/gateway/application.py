@@ -40,8 +40,8 @@ from app.keys import KeyEntry, KeyRing
 from app.keys.local import refuse_elsewhere
 from app.parameters.adjust import STRICT, adjust
 from app.parameters.schemas import SchemaChecker
-from app.telemetry import access_log
 from app.telemetry.acceptance import Acceptance
+from app.telemetry.access_log import line_of
 from app.telemetry.metrics import Metrics
 from app.telemetry.record import CLIENT_GONE, OK, READER_STALLED
 from app.upstream.affinity import affinity
@@ -74,6 +74,7 @@ class Gateway:
         metrics: Metrics,
         metrics_page: Callable[[str | None], Awaitable[bytes]],
         acceptance: Callable[[str], Awaitable[Acceptance]],
+        log_line: Callable[[bytes], None],
         http_host: str | None,
         endpoints: Sequence[Endpoint] = ENDPOINTS,
     ) -> None:
@@ -93,6 +94,7 @@ class Gateway:
         self._metrics = metrics
         self._metrics_page = metrics_page
         self._acceptance = acceptance
+        self._log_line = log_line
         self._http_host = http_host
         self._handlers: dict[str, Handler] = {
             **{one.path: partial(self._generate, one) for one in endpoints},
@@ -138,7 +140,7 @@ class Gateway:
             record.total_s = call.clock.total()
             self._metrics.record(record)
             if not record.is_probe:
-                access_log.write(record)
+                self._log_line(line_of(record))
 
     async def _handle(self, scope: dict[str, Any], call: Call) -> None:
         path = scope["path"]

@@ -96,6 +96,7 @@ class IngressReplica:
         self._demand = QueuedDemand()
         self._estimator = Estimator()
         self._metrics = RayMetrics()
+        self._log = access_log.line_writer()
         self._queues = ModelQueues(self._report_waiting, self._metrics.count_queue_refusal, INGRESS_NAME)
         self._connections = ReplicaConnections()
         self._agents = MetricsAgents()
@@ -105,7 +106,8 @@ class IngressReplica:
 
     async def __serve_build_asgi_app__(self) -> Callable[..., Awaitable[None]]:
         """Called by Serve once, on the loop that will serve the requests."""
-        access_log.configure()
+        self._log.start()
+        self._supervisor.keep(Loop.METRICS, self._metrics.keep_exported)
         for name in ("ray.serve", "asyncio"):
             logging.getLogger(name).addFilter(_is_no_client_s_doing)
         return _Application(self.serve)
@@ -123,12 +125,18 @@ class IngressReplica:
             message = await receive()
             stopping = message["type"] == "lifespan.shutdown"
             if stopping:
-                if self._budgets is not None:
-                    await self._budgets.close()
-                self._supervisor.stop()
+                await self._stop()
             await send({"type": f"{message['type']}.complete"})
             if stopping:
                 return
+
+    async def _stop(self) -> None:
+        """Give back and hand on what is still here; no request follows."""
+        if self._budgets is not None:
+            await self._budgets.close()
+        self._supervisor.stop()
+        await self._metrics.export()
+        await asyncio.to_thread(self._log.close)
 
     async def reconfigure(self, config: dict[str, Any]) -> None:
         """Called by Serve with the configuration: at the start, and at each change of it.
@@ -172,6 +180,7 @@ class IngressReplica:
             metrics=self._metrics,
             metrics_page=self._agents.page,
             acceptance=self._acceptance.of,
+            log_line=self._log.write,
             http_host=await self._steps.call(http_host),
         )
         self._config, self._registry = config, registry

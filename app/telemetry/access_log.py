@@ -3,32 +3,28 @@
 Probes (liveness, readiness, metrics) are counted in the metrics and leave no line.
 """
 
-import logging
 import sys
 import time
 from typing import Any
 
 import orjson
 
+from app.telemetry.line_writer import LineWriter
 from app.telemetry.record import RequestRecord
 
 # Parameters that name a user; they go into the log and nowhere else.
 AUDITED = ("user", "safety_identifier", "metadata")
 MAX_TEXT_LENGTH = 512  # of one that is a text; metadata is bounded where it is checked
-
-logger = logging.getLogger("portico.access")
-
-
-def configure() -> None:
-    """Write the lines to the process's own standard output; Serve may have put its logger in place of sys.stdout."""
-    handler = logging.StreamHandler(sys.__stdout__)
-    handler.setFormatter(logging.Formatter("%(message)s"))
-    logger.handlers = [handler]
-    logger.setLevel(logging.INFO)
-    logger.propagate = False
+STANDARD_OUTPUT = 1
 
 
-def write(record: RequestRecord) -> None:
+def line_writer() -> LineWriter:
+    """Of the process's own standard output; Serve may have put its logger in place of sys.stdout."""
+    return LineWriter(STANDARD_OUTPUT if sys.__stdout__ is None else sys.__stdout__.fileno())
+
+
+def line_of(record: RequestRecord) -> bytes:
+    tokens = record.tokens()
     line = {
         "time": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
         "request_id": record.request_id,
@@ -42,11 +38,12 @@ def write(record: RequestRecord) -> None:
         "duration_ms": _milliseconds(record.total_s),
         "first_byte_ms": _milliseconds(record.first_byte_s),
         "overhead_ms": _milliseconds(record.overhead_s),
-        "prompt_tokens": record.tokens().get("prompt"),
-        "completion_tokens": record.tokens().get("completion"),
+        "prompt_tokens": tokens.get("prompt"),
+        "completion_tokens": tokens.get("completion"),
     }
-    line |= {name: _cut(record.accepted[name]) for name in AUDITED if name in record.accepted}
-    logger.info(orjson.dumps(line).decode())
+    if record.accepted:
+        line |= {name: _cut(record.accepted[name]) for name in AUDITED if name in record.accepted}
+    return orjson.dumps(line, option=orjson.OPT_APPEND_NEWLINE)
 
 
 def _cut(value: Any) -> Any:

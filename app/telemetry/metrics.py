@@ -1,14 +1,16 @@
 """What the gateway counts. Labels come from closed sets: routes, configured models, statuses, reasons."""
 
 import asyncio
+from collections.abc import Iterator
 from typing import Protocol
 
-from ray.util.metrics import Counter, Gauge, Histogram
-
 from app.background.supervisor import Loop
+from app.telemetry.instruments import BatchedCounter, BatchedGauge, BatchedHistogram, Instrument
 from app.telemetry.record import RequestRecord
 
 STORE_CHECK_SECONDS = 5.0  # between two looks at whether the budget store answers
+EXPORT_SECONDS = 1.0  # between two exports to Ray
+CALLS_AT_ONCE = 100  # of an export, about half a millisecond; then the requests have their turn
 SECONDS = [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300, 600]
 
 
@@ -26,86 +28,117 @@ class Metrics(Protocol):
 
 
 class RayMetrics:
-    """Exports through Ray's metrics agent, which every node has and which outlives any replica."""
+    """Exports through Ray's metrics agent, which every node has and which outlives any replica.
+
+    What is recorded waits here until `export`.
+    """
 
     def __init__(self) -> None:
         labels = ("route", "model")
-        self._requests = Counter(
-            "portico_requests", "Requests by status and reason (ok, an error's code, client_gone, reader_stalled).",
+        self._instruments: list[Instrument] = []
+        self._requests = self._counter(
+            "portico_requests",
+            "Requests by status and reason (ok, an error's code, client_gone, reader_stalled).",
             (*labels, "status", "reason"),
-        )  # fmt: skip
-        self._seconds = Histogram("portico_request_seconds", "Whole time of a request.", SECONDS, labels)
-        self._first_byte = Histogram("portico_first_byte_seconds", "Time to the first byte.", SECONDS, labels)
-        self._overhead = Histogram(
-            "portico_overhead_seconds", "The gateway's own time up to the first byte.", SECONDS, labels
         )
-        self._first_token = Histogram(
-            "portico_time_to_first_token_seconds", "Time to the first token of a stream of text.", SECONDS, labels
+        self._seconds = self._histogram("portico_request_seconds", "Whole time of a request.")
+        self._first_byte = self._histogram("portico_first_byte_seconds", "Time to the first byte.")
+        self._overhead = self._histogram("portico_overhead_seconds", "The gateway's own time up to the first byte.")
+        self._first_token = self._histogram(
+            "portico_time_to_first_token_seconds", "Time to the first token of a stream of text."
         )
-        self._inter_token = Histogram(
-            "portico_inter_token_seconds",
-            "Mean time between the tokens of a stream of text, once for each stream.",
-            SECONDS,
-            labels,
+        self._inter_token = self._histogram(
+            "portico_inter_token_seconds", "Mean time between the tokens of a stream of text, once for each stream."
         )
-        self._store_unreachable = Gauge(
-            "portico_budget_store_unreachable", "1 where this gateway replica does not reach the budget store, else 0."
+        self._store_unreachable = self._gauge(
+            "portico_budget_store_unreachable",
+            "1 where this gateway replica does not reach the budget store, else 0.",
+            (),
         )
-        self._refused = Counter(
+        self._refused = self._counter(
             "portico_budget_refusals",
             "Requests refused because a budget was spent, by what of it.",
             ("key", "resource"),
         )
-        self._key_requests = Counter("portico_key_requests", "Requests by the key's public id.", ("key",))
-        self._key_tokens = Counter("portico_key_tokens", "Tokens by the key's public id.", ("key", "kind"))
-        self._loop_failures = Counter(
-            "portico_background_loop_failures", "Failures of the gateway's background loops; each begins again.",
+        self._key_requests = self._counter("portico_key_requests", "Requests by the key's public id.", ("key",))
+        self._key_tokens = self._counter("portico_key_tokens", "Tokens by the key's public id.", ("key", "kind"))
+        self._loop_failures = self._counter(
+            "portico_background_loop_failures",
+            "Failures of the gateway's background loops; each begins again.",
             ("loop",),
-        )  # fmt: skip
-        self._waiting = Gauge(
+        )
+        self._waiting = self._gauge(
             "portico_waiting_requests", "Requests that wait in this gateway replica for a place at a model.", ("model",)
         )
-        self._queue_refusals = Counter(
+        self._queue_refusals = self._counter(
             "portico_queue_refusals", "Requests refused because a model's queue was full.", ("model",)
         )
-        self._tokens = Counter("portico_tokens", "Tokens by kind (prompt, completion).", (*labels, "kind"))
+        self._tokens = self._counter("portico_tokens", "Tokens by kind (prompt, completion).", (*labels, "kind"))
 
     def record(self, request: RequestRecord) -> None:
-        labels = {"route": request.route, "model": request.model_id or ""}
-        self._requests.inc(1, {**labels, "status": str(request.status or 0), "reason": request.reason})
-        self._seconds.observe(request.total_s, labels)
+        route, model, key = request.route, request.model_id or "", request.key_id
+        tokens = request.tokens()
+        self._requests.add(1, route, model, str(request.status or 0), request.reason)
+        self._seconds.observe(request.total_s, route, model)
         if request.first_byte_s is not None:
-            self._first_byte.observe(request.first_byte_s, labels)
-            self._overhead.observe(request.overhead_s, labels)
+            self._first_byte.observe(request.first_byte_s, route, model)
+            self._overhead.observe(request.overhead_s, route, model)
         if (seconds := request.first_token_s()) is not None:
-            self._first_token.observe(seconds, labels)
+            self._first_token.observe(seconds, route, model)
         if (seconds := request.inter_token_s()) is not None:
-            self._inter_token.observe(seconds, labels)
-        for kind, tokens in request.tokens().items():
-            if tokens:
-                self._tokens.inc(tokens, {**labels, "kind": kind})
-        if request.key_id is not None:
-            self._record_key(request, request.key_id)
-
-    def _record_key(self, request: RequestRecord, key: str) -> None:
-        self._key_requests.inc(1, {"key": key})
-        if request.refused_resource is not None:
-            self._refused.inc(1, {"key": key, "resource": request.refused_resource})
-        for kind, tokens in request.tokens().items():
-            if tokens:
-                self._key_tokens.inc(tokens, {"key": key, "kind": kind})
+            self._inter_token.observe(seconds, route, model)
+        for kind, number in tokens.items():
+            if number:
+                self._tokens.add(number, route, model, kind)
+                if key is not None:
+                    self._key_tokens.add(number, key, kind)
+        if key is not None:
+            self._key_requests.add(1, key)
+            if request.refused_resource is not None:
+                self._refused.add(1, key, request.refused_resource)
 
     def set_waiting(self, model_id: str, number: int) -> None:
-        self._waiting.set(number, {"model": model_id})
+        self._waiting.set(number, model_id)
 
     def count_queue_refusal(self, model_id: str) -> None:
-        self._queue_refusals.inc(1, {"model": model_id})
+        self._queue_refusals.add(1, model_id)
 
     def count_loop_failure(self, loop: Loop) -> None:
-        self._loop_failures.inc(1, {"loop": loop.value})
+        self._loop_failures.add(1, loop.value)
 
     async def follow_store(self, budgets: StoreUser) -> None:
         """Show for as long as this process lives whether `budgets` reach the budget store."""
         while True:
             self._store_unreachable.set(float(budgets.store_unreachable))
             await asyncio.sleep(STORE_CHECK_SECONDS)
+
+    async def keep_exported(self) -> None:
+        """Export every second for as long as this process lives."""
+        while True:
+            await asyncio.sleep(EXPORT_SECONDS)
+            await self.export()
+
+    async def export(self) -> None:
+        """Hand everything that was recorded to Ray, between other work of the event loop."""
+        for number, _ in enumerate(self._calls(), start=1):
+            if number % CALLS_AT_ONCE == 0:
+                await asyncio.sleep(0)
+
+    def _calls(self) -> Iterator[None]:
+        for instrument in self._instruments:
+            yield from instrument.export()
+
+    def _counter(self, name: str, description: str, label_names: tuple[str, ...]) -> BatchedCounter:
+        counter = BatchedCounter(name, description, label_names)
+        self._instruments.append(counter)
+        return counter
+
+    def _histogram(self, name: str, description: str) -> BatchedHistogram:
+        histogram = BatchedHistogram(name, description, SECONDS, ("route", "model"))
+        self._instruments.append(histogram)
+        return histogram
+
+    def _gauge(self, name: str, description: str, label_names: tuple[str, ...]) -> BatchedGauge:
+        gauge = BatchedGauge(name, description, label_names)
+        self._instruments.append(gauge)
+        return gauge

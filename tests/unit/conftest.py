@@ -141,7 +141,15 @@ def registry() -> Registry:
 
 
 @pytest.fixture
-def make_gateway(relay: StandInRelay, registry: Registry, tmp_path: Path) -> Callable[..., Gateway]:
+def log_lines() -> list[bytes]:
+    """What the gateway has written to the access log."""
+    return []
+
+
+@pytest.fixture
+def make_gateway(
+    relay: StandInRelay, registry: Registry, log_lines: list[bytes], tmp_path: Path
+) -> Callable[..., Gateway]:
     async def no_page(_: str | None) -> bytes:
         return b"# nothing\n"
 
@@ -170,6 +178,7 @@ def make_gateway(relay: StandInRelay, registry: Registry, tmp_path: Path) -> Cal
             metrics_page=metrics_page,
             http_host=http_host,
             acceptance=acceptance,
+            log_line=log_lines.append,
             endpoints=endpoints,
         )
 

@@ -2,16 +2,19 @@
 
 import asyncio
 import logging
+import os
 from typing import Any, ClassVar
 
 import pytest
 from ray.exceptions import TaskCancelledError
+from ray.util.metrics import Metric
 
 from app.background.supervisor import Loop, Supervisor
 from app.budgets.account import BudgetLimits
 from app.budgets.messages import Join, JoinReply
 from app.config.service import parse_config
 from app.serving.ingress import IngressReplica, _is_no_client_s_doing
+from app.telemetry.line_writer import LineWriter
 from contract.fields import ConfigError
 from tests.unit.budget_world import KEY, World, turns
 from tests.unit.conftest import config_args
@@ -32,10 +35,35 @@ async def sent_by(replica: IngressReplica, scope: dict[str, Any]) -> list[dict[s
     return sent
 
 
-async def test_its_server_starts_and_stops_before_there_is_a_configuration(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("app.serving.ingress.access_log.configure", lambda: None)  # it is of the whole process
+async def test_its_server_starts_and_stops_before_there_is_a_configuration() -> None:
     sent = await sent_by(IngressReplica({}), {"type": "lifespan"})
     assert [message["type"] for message in sent] == ["lifespan.startup.complete", "lifespan.shutdown.complete"]
+
+
+async def test_a_stop_hands_on_what_was_counted_and_logged(monkeypatch: pytest.MonkeyPatch) -> None:
+    exported: list[tuple[str, float]] = []
+    monkeypatch.setattr(Metric, "_record", lambda metric, value, **_: exported.append((metric._name, value)))
+    replica = IngressReplica({})
+    reader, descriptor = os.pipe()
+    replica._log = LineWriter(descriptor)
+    replica._metrics.count_queue_refusal("alpha")
+    replica._log.write(b"a line\n")
+    await sent_by(replica, {"type": "lifespan"})
+    os.close(descriptor)
+    assert os.read(reader, 100) == b"a line\n"
+    os.close(reader)
+    assert exported == [("portico_queue_refusals", 1)]
+
+
+async def test_while_it_serves_what_was_counted_is_exported(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("app.telemetry.metrics.EXPORT_SECONDS", 0)
+    exported = asyncio.Event()
+    monkeypatch.setattr(Metric, "_record", lambda *_, **__: exported.set())
+    replica = IngressReplica({})
+    await replica.__serve_build_asgi_app__()
+    replica._metrics.count_queue_refusal("alpha")
+    await asyncio.wait_for(exported.wait(), 5)
+    await replica._stop()
 
 
 async def test_a_client_that_leaves_disconnects_the_request_whatever_serve_raises() -> None:

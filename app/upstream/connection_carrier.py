@@ -52,6 +52,7 @@ class ConnectionAnswer:
         self._window_bytes = window_bytes
         self._slot: OpenSlot | None = None
         self._begun = asyncio.get_running_loop().create_future()  # the head has come, with its body where it has one
+        self._has_head = False
         self._pieces: deque[bytes] = deque()
         self._missing = 0  # bytes of a whole body
         self._taken = 0  # bytes that the replica was not yet granted again
@@ -98,12 +99,12 @@ class ConnectionAnswer:
 
     def frame_received(self, kind: int, payload: bytes) -> None:
         """A frame of the slot. Raises FrameError."""
-        if kind == Kind.DATA:
+        if kind == Kind.DATA and self._has_head:
             self._receive_data(payload)
         elif kind == Kind.TAIL and self._begun.done():
             self.tail = parse_response_tail(payload)
             self._end_well()
-        elif kind == Kind.HEAD and not self._begun.done():
+        elif kind == Kind.HEAD and not self._has_head:
             self._receive_head(payload)
         else:
             raise FrameError(f"a frame of the kind {kind} does not belong here")
@@ -125,6 +126,7 @@ class ConnectionAnswer:
 
     def _receive_head(self, payload: bytes) -> None:
         length, self.head = parse_response_head(payload)
+        self._has_head = True
         if self.head.error:
             self._begun.set_exception(ApiError.from_wire(self.head.error))
             self._begun.exception()

@@ -42,6 +42,6 @@ class PrefixRouter(RequestRouter):  # type: ignore[misc]
 
 
 def _prefix(pending_request: PendingRequest) -> tuple[int, ...]:
-    """The prefix in the RequestHead of a call; calls of other methods have none."""
-    head = pending_request.args[0] if pending_request.args else None
-    return getattr(head, "prefix", ())
+    """The prefix in the RequestHead or SlotRequest of a call; calls of other methods have none."""
+    request = pending_request.args[0] if pending_request.args else None
+    return getattr(request, "prefix", ())

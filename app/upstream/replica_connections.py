@@ -2,6 +2,7 @@
 
 import asyncio
 import secrets
+from collections.abc import Callable
 from typing import Protocol
 
 from contract.frame_connection import FrameConnection
@@ -24,8 +25,9 @@ class SlotUser(Protocol):
 class ReplicaConnection(FrameConnection):
     """One connection to a replica: the frames of all slots that are held there."""
 
-    def __init__(self, secret: bytes) -> None:
+    def __init__(self, secret: bytes, when_lost: Callable[[], None]) -> None:
         super().__init__()
+        self._when_lost = when_lost
         self.ready: asyncio.Future[None] = self._loop.create_future()  # once the replica has proven itself
         self._secret = secret
         self._nonce = secrets.token_bytes(NONCE_BYTES)
@@ -46,6 +48,7 @@ class ReplicaConnection(FrameConnection):
             user.frame_received(kind, payload)
 
     def lost(self) -> None:
+        self._when_lost()
         if not self.ready.done():
             self.ready.set_exception(ConnectionError("the replica closed the connection"))
             self.ready.exception()  # it may be that nobody waits for it any more
@@ -71,49 +74,35 @@ class ReplicaConnections:
     async def to(self, slot: Slot) -> ReplicaConnection:
         """The connection to the replica of `slot`. Raises OSError, TimeoutError."""
         task = self._connecting.get(slot.secret)
-        if task is None or (task.done() and not _is_good(task)):
-            task = self._connecting[slot.secret] = asyncio.create_task(_connect(slot))
-            task.add_done_callback(lambda done: self._watch(slot.secret, done))
+        if task is None:
+            task = self._connecting[slot.secret] = asyncio.create_task(self._connect(slot))
+            task.add_done_callback(_retrieve)
         return await asyncio.shield(task)
 
-    def _watch(self, secret: bytes, task: "asyncio.Task[ReplicaConnection]") -> None:
-        """Forget what fails, and what ends."""
-        if _is_good(task):
-            task.result().join(0, _Forgetting(self._connecting, secret, task))
-        elif self._connecting.get(secret) is task:
-            del self._connecting[secret]
+    async def _connect(self, slot: Slot) -> ReplicaConnection:
+        task, loop = asyncio.current_task(), asyncio.get_running_loop()
 
+        def forget() -> None:
+            if self._connecting.get(slot.secret) is task:
+                del self._connecting[slot.secret]
 
-class _Forgetting:
-    """Forgets a connection when it is lost. It sits at the slot 0, which is nobody's."""
-
-    def __init__(
-        self,
-        connecting: dict[bytes, "asyncio.Task[ReplicaConnection]"],
-        secret: bytes,
-        task: "asyncio.Task[ReplicaConnection]",
-    ) -> None:
-        self._connecting, self._secret, self._task = connecting, secret, task
-
-    def frame_received(self, kind: int, _: bytes) -> None:
-        raise FrameError(f"a replica does not send frames of the kind {kind}")
-
-    def lost(self) -> None:
-        if self._connecting.get(self._secret) is self._task:
-            del self._connecting[self._secret]
-
-
-def _is_good(task: "asyncio.Task[ReplicaConnection]") -> bool:
-    return not task.cancelled() and task.exception() is None and task.result().is_open
-
-
-async def _connect(slot: Slot) -> ReplicaConnection:
-    loop = asyncio.get_running_loop()
-    async with asyncio.timeout(CONNECT_SECONDS):
-        _, connection = await loop.create_connection(lambda: ReplicaConnection(slot.secret), slot.host, slot.port)
         try:
-            await connection.ready
+            async with asyncio.timeout(CONNECT_SECONDS):
+                _, connection = await loop.create_connection(
+                    lambda: ReplicaConnection(slot.secret, forget), slot.host, slot.port
+                )
+                try:
+                    await connection.ready
+                except BaseException:
+                    connection.close()
+                    raise
         except BaseException:
-            connection.close()
+            forget()
             raise
-    return connection
+        return connection
+
+
+def _retrieve(task: "asyncio.Task[ReplicaConnection]") -> None:
+    """Who waited for it may have left; then asyncio would log its exception."""
+    if not task.cancelled():
+        task.exception()

@@ -1,8 +1,8 @@
 """The slots of one model that a gateway replica holds: each for one request after the other.
 
 To hold a slot costs a call over Serve's handle, which is far more than a request over a connection. So a slot whose
-request has ended is kept for a moment, for the next request. It is as long kept as clients that wait for each other
-need, and no longer: Serve counts it as an ongoing request all the while. And it is given back once it is old, so that
+request has ended is kept for a moment, for the next request: long enough for a client that sends one request after the
+other, and no longer, for Serve counts it as an ongoing request all the while. Once it is old it is given back, so that
 what Serve decides anew, such as which replica is the least busy or which one ends, is followed soon.
 """
 
@@ -13,6 +13,7 @@ from typing import Any
 
 from app.upstream.replica_connections import ReplicaConnection, ReplicaConnections, SlotUser
 from app.upstream.serve_failure import ReplicaLost, failure_of
+from contract.errors import ApiError
 from contract.frames import Kind
 from contract.protocol import Slot, SlotRequest
 
@@ -98,7 +99,7 @@ class SlotCall:
             raise
         except Exception as error:
             if not self._slot.done():
-                self._slot.set_exception(failure_of(error))
+                self._slot.set_exception(_failure_of(error))
 
 
 class SlotPool:
@@ -160,3 +161,11 @@ class SlotPool:
         self._idle = kept
         oldest = min((slot.idle_since for slot in kept), default=None)
         self._sweep = None if oldest is None else loop.call_at(oldest + IDLE_SECONDS, self._give_back_idle)
+
+
+def _failure_of(error: Exception) -> ApiError | ReplicaLost:
+    """What `error`, for which Serve gave no slot, means. What no client can learn of it is logged."""
+    failure = failure_of(error)
+    if isinstance(failure, ApiError) and failure.code == "upstream_error":
+        logger.warning("Serve gave no slot of a replica: %r", error)
+    return failure

@@ -18,8 +18,8 @@ model's replica; that is counted, with the echo in it. `portico` is the producti
 server is the echo, where vLLM's would be, and is counted.
 
 Scenarios. `1kb-16`: bodies of 1 KB, 16 clients, each of which sends its next request when its last is answered.
-`200-chunks-8`: 8 such clients, whose answers are streams of 200 chunks, 50 a second. `open`: requests come by chance at
-a rate, whether or not others are answered, and their times count from when they were due. `idle`: nothing to do.
+`200-chunks-8`: 8 such clients, whose answers are streams of 200 chunks, 50 a second. `open`: requests arrive at random
+at a mean rate, whether or not others are answered; their times count from when they were due. `idle`: nothing to do.
 
 Columns. CPU time is user and system time of all processes of a system, by kind: gateway (or peer), model's replica,
 HAProxy or Serve's proxy, and Ray's others; what idling takes is subtracted. Times are the client's. The load runs in a

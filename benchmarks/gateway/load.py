@@ -185,7 +185,7 @@ class Load:
             await self._ask(time.perf_counter())
 
     async def _crowd(self) -> None:
-        """An open loop: requests come whether or not others are answered, by chance, and by the same in every run."""
+        """An open loop: requests arrive at random, the same in every run, whether or not others are answered."""
         chance = random.Random(0)  # noqa: S311 - no secret
         asked: set[asyncio.Task[None]] = set()
         clock = time.perf_counter

@@ -123,16 +123,16 @@ class Running:
         with subprocess.Popen(  # noqa: S603 - our own command
             LOAD_COMMAND, cwd=PROJECT_FOLDER, stdin=subprocess.PIPE, stdout=subprocess.PIPE
         ) as load:
-            told, heard = load.stdin, load.stdout
-            if told is None or heard is None:
+            plans, reports = load.stdin, load.stdout
+            if plans is None or reports is None:
                 raise RuntimeError("it has no pipes")
-            told.write(orjson.dumps(plan._asdict()))
-            told.close()
-            _expect(heard, BEGIN)
+            plans.write(orjson.dumps(plan._asdict()))
+            plans.close()
+            _expect(reports, BEGIN)
             before = self._system.processes.usage()
-            _expect(heard, END)
+            _expect(reports, END)
             usage = self._system.processes.usage().since(before)
-            return Result(**orjson.loads(heard.read())), usage
+            return Result(**orjson.loads(reports.read())), usage
 
     def check_counts(self) -> None:
         """Raises RuntimeError where this gateway has counted other requests than the load has."""
@@ -144,8 +144,8 @@ class Running:
             time.sleep(1)
 
 
-def _expect(heard: IO[bytes], line: str) -> None:
-    if (word := heard.readline().decode().strip()) != line:
+def _expect(reports: IO[bytes], line: str) -> None:
+    if (word := reports.readline().decode().strip()) != line:
         raise RuntimeError(f"the load ended before {line}: {word}")
 
 

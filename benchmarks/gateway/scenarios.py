@@ -10,7 +10,7 @@ SENTENCE = "The lighthouse keeper wrote down the weather of every day in a book 
 
 
 class Scenario(NamedTuple):
-    """A load. In a closed loop a client sends its next request when its last is answered; else they come by chance."""
+    """A load. In a closed loop a client sends its next request when its last is answered; else they come at random."""
 
     name: str
     clients: int = 0  # of a closed loop

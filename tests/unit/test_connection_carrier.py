@@ -34,7 +34,7 @@ class Echo:
 
 
 class Held:
-    """An engine that sends a head and a piece where it is told to, then waits until it is let go on, or cancelled."""
+    """An engine that waits for `go_on` or to be cancelled: after a head and a first piece, or before (`begins`)."""
 
     def __init__(self, *, begins: bool = True) -> None:
         self.begins = begins

@@ -7,9 +7,11 @@ from typing import Any
 import httpx
 import pytest
 
+from app.upstream.slot_pool import IDLE_SECONDS
 from tests.scaling.conftest import CHAT, ScaledService
 
 CONVERSATIONS, TURNS = 6, 4
+ROUTED_ANEW_SECONDS = 4 * IDLE_SECONDS  # else requests one after the other stay with the slot that the gateway holds
 WORDS = "a gateway reads the request, finds the model, asks the budget and relays the answer as it is made. "
 NO_END = {"3": -100}  # the end-of-turn token, never chosen: an answer as long as its limit
 
@@ -22,6 +24,7 @@ def cached_tokens(client: httpx.Client, label: str, *, sessions: bool = False) -
     cached = 0
     for turn in range(TURNS):
         for number, messages in enumerate(conversations):
+            time.sleep(ROUTED_ANEW_SECONDS)
             headers = {"x-session-id": f"{label} {number}"} if sessions else {}
             body = {"model": CHAT, "messages": messages, "max_tokens": 4, "seed": 1}
             answer = client.post("/chat/completions", json=body, headers=headers)

@@ -120,8 +120,8 @@ class ConnectionAnswer:
     async def _find_slot(self) -> OpenSlot:
         """Raises ApiError, ReplicaLost."""
         request = self._request
-        if not request.session and not request.prefix and (slot := self._pool.idle()) is not None:
-            return slot
+        if not request.session and not request.prefix:
+            return await self._pool.take()
         return await self._pool.hold(SlotRequest(request.prefix), request.session)
 
     def _receive_head(self, payload: bytes) -> None:

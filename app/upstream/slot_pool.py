@@ -9,6 +9,9 @@ what Serve decides anew, such as which replica is the least busy or which one en
 import asyncio
 import contextvars
 import logging
+import random
+from collections import deque
+from contextlib import suppress
 from typing import Any
 
 from app.upstream.replica_connections import ReplicaConnection, ReplicaConnections, SlotUser
@@ -20,7 +23,7 @@ from contract.protocol import Slot, SlotRequest
 logger = logging.getLogger("portico.slots")
 
 IDLE_SECONDS = 0.025  # that a slot without a request is kept
-MOST_SECONDS = 1.0  # that one is held before it is given back after its request
+MOST_SECONDS = 2.0  # that one is held before it is given back after its request; half of it at the least
 
 
 class OpenSlot:
@@ -29,12 +32,19 @@ class OpenSlot:
     def __init__(self, number: int, connection: ReplicaConnection, call: "SlotCall") -> None:
         self.connection = connection
         self.number = number
-        self.idle_since = self.held_since = asyncio.get_running_loop().time()
+        self._loop = asyncio.get_running_loop()
+        self.idle_since = self._loop.time()
+        # Not all that were taken together are given back together: Serve is slow to give many at once.
+        self._old_at = self.idle_since + MOST_SECONDS * random.uniform(0.5, 1)  # noqa: S311 - no secret
         self.is_open = True
         self._call = call
         self._user: SlotUser | None = None
         connection.join(number, self)
         call.when_over(self.lost)
+
+    def is_old(self) -> bool:
+        """Whether it is for no further request."""
+        return not self.is_open or self._loop.time() >= self._old_at
 
     def use(self, user: SlotUser) -> None:
         """From now on what comes is for `user`."""
@@ -103,27 +113,33 @@ class SlotCall:
 
 
 class SlotPool:
-    """The slots of one model."""
+    """The slots of one model.
+
+    A request that finds none waits for whichever comes first: one that another request has left, or one of Serve's.
+    There is one call to Serve for each that waits, not for each that comes: one that waits no longer leaves its call to
+    the next.
+    """
 
     def __init__(self, handle: Any, connections: ReplicaConnections) -> None:
         """`handle` is Serve's, of the model."""
         self._handle = handle.options(method_name="slot", stream=True)
         self._connections = connections
+        self._loop = asyncio.get_running_loop()
         self._idle: list[OpenSlot] = []  # the last one was used last
+        self._waiting: deque[asyncio.Future[OpenSlot]] = deque()
+        self._calls: dict[asyncio.Task[None], None] = {}  # the oldest first
+        self._calls_soon = False
         self._sweep: asyncio.TimerHandle | None = None
 
-    def idle(self) -> OpenSlot | None:
-        """A slot that is held and has no request."""
-        now = asyncio.get_running_loop().time()
-        while self._idle:
-            slot = self._idle.pop()
-            if slot.is_open and now - slot.held_since < MOST_SECONDS:
+    async def take(self) -> OpenSlot:
+        """Wait for a slot of any replica. Raises ApiError, ReplicaLost."""
+        while True:
+            slot = self._take_idle() or await self._wait()
+            if slot.is_open:  # else it was lost on its way
                 return slot
-            slot.give_back()
-        return None
 
     async def hold(self, request: SlotRequest, session: str = "") -> OpenSlot:
-        """Wait until Serve gives a slot. Raises ApiError, ReplicaLost."""
+        """Wait until Serve gives a slot for just this request. Raises ApiError, ReplicaLost."""
         handle = self._handle.options(session_id=session) if session else self._handle
         call = SlotCall(handle, request)
         try:
@@ -142,25 +158,91 @@ class SlotPool:
 
     def keep(self, slot: OpenSlot) -> None:
         """Its request has ended well; another may have it."""
-        loop = asyncio.get_running_loop()
-        now = slot.idle_since = loop.time()
-        if not slot.is_open or now - slot.held_since >= MOST_SECONDS:
+        if slot.is_old():
             slot.give_back()
-            return
-        self._idle.append(slot)
+        else:
+            self._offer(slot)
+
+    def _take_idle(self) -> OpenSlot | None:
+        while self._idle:
+            slot = self._idle.pop()
+            if not slot.is_old():
+                return slot
+            slot.give_back()
+        return None
+
+    async def _wait(self) -> OpenSlot:
+        waiting: asyncio.Future[OpenSlot] = self._loop.create_future()
+        self._waiting.append(waiting)
+        self._call_soon()
+        try:
+            return await waiting
+        except asyncio.CancelledError:
+            if waiting.cancelled():
+                with suppress(ValueError):  # it was passed over already
+                    self._waiting.remove(waiting)
+                self._cancel_calls()
+            elif waiting.exception() is None:  # the slot came as the request left
+                self.keep(waiting.result())
+            raise
+
+    def _offer(self, slot: OpenSlot) -> None:
+        """Give `slot` to who has waited longest, or keep it for a moment."""
+        while self._waiting:
+            waiting = self._waiting.popleft()
+            if not waiting.done():
+                waiting.set_result(slot)
+                break
+        else:
+            slot.idle_since = self._loop.time()
+            self._idle.append(slot)
         if self._sweep is None:
-            self._sweep = loop.call_later(IDLE_SECONDS, self._give_back_idle)
+            self._sweep = self._loop.call_later(IDLE_SECONDS, self._give_back_idle)
+
+    def _call_soon(self) -> None:
+        """Ask Serve after what has come in this turn of the event loop is seen: a slot may be left among that."""
+        if not self._calls_soon:
+            self._calls_soon = True
+            self._loop.call_soon(self._loop.call_soon, self._call_where_needed)
+
+    def _call_where_needed(self) -> None:
+        """Make one call; the next one in another turn, so that answers that come meanwhile leave their slots."""
+        self._calls_soon = False
+        if len(self._calls) < len(self._waiting):
+            # In no request's context: Serve cancels what was called there when the client leaves.
+            call = asyncio.create_task(self._call(), context=contextvars.Context())
+            self._calls[call] = None
+            call.add_done_callback(self._calls.pop)
+            self._call_soon()
+
+    async def _call(self) -> None:
+        try:
+            self._offer(await self.hold(SlotRequest()))
+        except Exception as error:
+            self._fail(error)
+
+    def _fail(self, error: Exception) -> None:
+        """Tell who came last, as Serve refuses who comes last."""
+        while self._waiting:
+            waiting = self._waiting.pop()
+            if not waiting.done():
+                waiting.set_exception(error)
+                return
+
+    def _cancel_calls(self) -> None:
+        """Cancel those that nobody waits for: Serve counts each as a request."""
+        for call in list(self._calls)[len(self._waiting) :]:
+            call.cancel()
 
     def _give_back_idle(self) -> None:
-        loop = asyncio.get_running_loop()
-        limit = loop.time() - IDLE_SECONDS
+        limit = self._loop.time() - IDLE_SECONDS
         kept = [slot for slot in self._idle if slot.idle_since > limit and slot.is_open]
         for slot in self._idle:
             if slot not in kept:
                 slot.give_back()
         self._idle = kept
-        oldest = min((slot.idle_since for slot in kept), default=None)
-        self._sweep = None if oldest is None else loop.call_at(oldest + IDLE_SECONDS, self._give_back_idle)
+        self._cancel_calls()
+        self._sweep = self._loop.call_at(kept[0].idle_since + IDLE_SECONDS, self._give_back_idle) if kept else None
 
 
 def _failure_of(error: Exception) -> ApiError | ReplicaLost:

@@ -8,7 +8,7 @@ from typing import Any
 
 from app.upstream.connection_carrier import ConnectionAnswer, ConnectionCarrier
 from app.upstream.replica_connections import ReplicaConnections
-from contract.protocol import RequestHead, ResponseItem, SlotRequest
+from contract.protocol import RequestHead, ResponseItem, Slot, SlotRequest
 from deployments.slots import Slots
 
 HEAD = RequestHead("/v1/chat/completions", "id", include_usage=False, echo={})
@@ -28,9 +28,12 @@ class Call:
         return self
 
     async def __anext__(self) -> Any:
-        if (item := await self._came.get()) is None:
-            raise StopAsyncIteration
+        if isinstance(item := await self._came.get(), Exception):
+            raise item
         return item
+
+    def is_over(self) -> bool:
+        return self._task.done()
 
     def cancel(self) -> None:
         self._task.cancel()
@@ -40,8 +43,10 @@ class Call:
             async with aclosing(self._items) as items:
                 async for item in items:
                     self._came.put_nowait(item)
+        except Exception as error:
+            self._came.put_nowait(error)
         finally:
-            self._came.put_nowait(None)
+            self._came.put_nowait(StopAsyncIteration())
 
 
 class Handle:
@@ -53,6 +58,9 @@ class Handle:
         self.requests: list[SlotRequest] = []  # one for each slot that was asked for
         self.given_options: list[dict[str, Any]] = []
         self.calls: list[Call] = []
+        self.gives_slots = asyncio.Event()
+        self.gives_slots.set()
+        self.refusals: list[Exception] = []  # for the next slots that are asked for
 
     def options(self, **options: Any) -> "Handle":
         """The lists are shared by all that are made of one."""
@@ -64,10 +72,18 @@ class Handle:
     def remote(self, request: Any, body: bytes = b"") -> Call:
         if self.method == "slot":
             self.requests.append(request)
-            self.calls.append(Call(self.slots.hold(self.engine)))
+            self.calls.append(Call(self._slot()))
         else:
             self.calls.append(Call(self.engine(request, body)))
         return self.calls[-1]
+
+    async def _slot(self) -> AsyncGenerator[Slot]:
+        await self.gives_slots.wait()
+        if self.refusals:
+            raise self.refusals.pop()
+        async with aclosing(self.slots.hold(self.engine)) as slots:
+            async for slot in slots:
+                yield slot
 
 
 class Replica:

@@ -5,6 +5,7 @@ from collections.abc import AsyncGenerator
 from typing import Any
 
 import pytest
+from ray.serve.exceptions import BackPressureError
 
 from app.upstream import slot_pool
 from app.upstream.serve_failure import ReplicaLost
@@ -126,6 +127,68 @@ class TestSlots:
         replica = Replica(Echo())
         await asyncio.gather(*(replica.answer() for _ in range(5)))
         assert len(replica.slots._connections) == 1
+
+    async def test_a_request_that_waits_for_serve_takes_the_slot_that_another_leaves(self) -> None:
+        engine = Held(begins=False)
+        replica = Replica(engine)
+        first = asyncio.create_task(replica.answer())
+        await engine.entered.wait()
+        replica.handle.gives_slots.clear()
+        second = asyncio.create_task(replica.answer())
+        await until(lambda: len(replica.handle.calls) == 2)
+        engine.go_on.set()
+        await asyncio.wait_for(asyncio.gather(first, second), 5)
+
+    async def test_who_has_waited_longest_comes_first(self) -> None:
+        order: list[bytes] = []
+
+        async def engine(_: RequestHead, body: bytes) -> AsyncGenerator[ResponseItem]:
+            order.append(body)
+            yield ResponseHead(200, body=body)
+
+        replica = Replica(engine)
+        replica.handle.gives_slots.clear()
+        waiting = [asyncio.create_task(replica.answer(b"%d" % number)) for number in range(9)]
+        await until(lambda: len(replica.handle.calls) == 9)
+        replica.handle.gives_slots.set()
+        await asyncio.gather(*waiting)
+        assert order == [b"%d" % number for number in range(9)]
+
+    async def test_a_call_to_serve_that_nobody_waits_for_is_cancelled(self) -> None:
+        replica = Replica(Echo())
+        replica.handle.gives_slots.clear()
+        attempts = [replica.attempt() for _ in range(5)]
+        starting = [asyncio.create_task(attempt.start()) for attempt in attempts]
+        await until(lambda: len(replica.handle.calls) == 5)
+        for task in starting[:3]:
+            task.cancel()
+        await until(lambda: sum(call.is_over() for call in replica.handle.calls) == 3)
+        replica.handle.gives_slots.set()
+        await asyncio.wait_for(asyncio.gather(*starting[3:]), 5)
+
+    async def test_one_that_is_left_over_is_cancelled_too(self) -> None:
+        engine = Held(begins=False)
+        replica = Replica(engine)
+        first = asyncio.create_task(replica.answer())
+        await engine.entered.wait()
+        replica.handle.gives_slots.clear()
+        second = asyncio.create_task(replica.answer())
+        await until(lambda: len(replica.handle.calls) == 2)
+        engine.go_on.set()
+        await asyncio.wait_for(asyncio.gather(first, second), 5)
+        await until(replica.handle.calls[1].is_over)
+
+    async def test_serve_that_refuses_fails_one_request_and_no_other(self) -> None:
+        engine = Held(begins=False)
+        replica = Replica(engine)
+        first = asyncio.create_task(replica.answer())
+        await engine.entered.wait()
+        replica.handle.refusals.append(BackPressureError(num_queued_requests=1, max_queued_requests=1))
+        with pytest.raises(ApiError) as caught:
+            await asyncio.wait_for(replica.answer(), 5)
+        assert caught.value.code == "overloaded"
+        engine.go_on.set()
+        await asyncio.wait_for(first, 5)
 
     async def test_a_slot_that_is_not_used_for_a_while_is_given_back(self) -> None:
         replica = Replica(Echo())

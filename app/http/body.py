@@ -2,7 +2,7 @@
 
 import asyncio
 import string
-from collections.abc import AsyncGenerator, Awaitable, Callable
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 import orjson
@@ -45,29 +45,40 @@ def announced_bytes(headers: dict[str, str]) -> int:
     return int(announced[:20]) if announced.isdecimal() else 0
 
 
-async def body_pieces(receive: Receive, headers: dict[str, str], max_bytes: int) -> AsyncGenerator[bytes]:
+class BodyReader:
     """The body as it comes. Refused once it is known to exceed `max_bytes`, by its announced or its counted length."""
-    if headers.get("content-encoding", "identity").lower() != "identity":
-        raise ApiError("unsupported_content_encoding", "Send the body without a content encoding.")
-    if announced_bytes(headers) > max_bytes:
-        raise _too_large(max_bytes)
-    size = 0
-    while True:
-        message = await receive()
+
+    def __init__(self, receive: Receive, headers: dict[str, str], max_bytes: int) -> None:
+        """Raises ApiError."""
+        if headers.get("content-encoding", "identity").lower() != "identity":
+            raise ApiError("unsupported_content_encoding", "Send the body without a content encoding.")
+        if announced_bytes(headers) > max_bytes:
+            raise _too_large(max_bytes)
+        self.ended = False
+        self._receive = receive
+        self._max_bytes = max_bytes
+        self._size = 0
+
+    async def piece(self) -> bytes:
+        """The next piece of a body that has not ended. Raises ApiError, ClientGone."""
+        message = await self._receive()
         if message["type"] == "http.disconnect":
             raise ClientGone
-        piece = message.get("body", b"")
-        size += len(piece)
-        if size > max_bytes:
-            raise _too_large(max_bytes)
-        yield piece
-        if not message.get("more_body", False):
-            return
+        piece: bytes = message.get("body", b"")
+        self._size += len(piece)
+        if self._size > self._max_bytes:
+            raise _too_large(self._max_bytes)
+        self.ended = not message.get("more_body", False)
+        return piece
 
 
 async def read_body(receive: Receive, headers: dict[str, str], max_bytes: int) -> bytes:
-    """The whole body, under the limit of `body_pieces`."""
-    return b"".join([piece async for piece in body_pieces(receive, headers, max_bytes)])
+    """The whole body, under the limit of `BodyReader`."""
+    reader = BodyReader(receive, headers, max_bytes)
+    pieces: list[bytes] = []
+    while not reader.ended:
+        pieces.append(await reader.piece())
+    return b"".join(pieces)
 
 
 async def read_json(

@@ -5,7 +5,7 @@ from typing import NamedTuple
 from python_multipart.exceptions import FormParserError
 from python_multipart.multipart import MultipartParser, parse_options_header
 
-from app.http.body import Receive, body_pieces
+from app.http.body import BodyReader, Receive
 from contract.errors import ApiError
 
 MAX_FIELDS = 64
@@ -29,7 +29,9 @@ async def read_form(receive: Receive, headers: dict[str, str], file_name: str, m
     Raises ApiError: `request_too_large` while it still comes, `invalid_form`, `missing_required_parameter`.
     """
     reader = _Reader(_boundary(headers), file_name, max_file_bytes)
-    async for piece in body_pieces(receive, headers, max_file_bytes + MAX_OTHER_BYTES):
+    body = BodyReader(receive, headers, max_file_bytes + MAX_OTHER_BYTES)
+    while not body.ended:
+        piece = await body.piece()
         for start in range(0, len(piece), PIECE_BYTES):
             reader.feed(piece[start : start + PIECE_BYTES])
     return reader.form()

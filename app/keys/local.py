@@ -1,5 +1,6 @@
 """The local key, which everybody knows: good where the service listens on loopback, and its client is there too."""
 
+from functools import lru_cache
 from ipaddress import IPv6Address, ip_address
 
 from app.keys.entry import KeyEntry
@@ -13,6 +14,7 @@ def is_local(key: KeyEntry) -> bool:
     return key.sha256 == LOCAL_HASH
 
 
+@lru_cache(256)  # a key's clients are few, and this is asked for each request
 def is_loopback(host: str | None) -> bool:
     """Whether only this machine reaches a server on `host`, or is at that address."""
     if host == "localhost":

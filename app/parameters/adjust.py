@@ -67,9 +67,9 @@ def adjust(table: Table, request: dict[str, Any], profile: Profile) -> Adjusted:
             changes[name] = [
                 Adjustment(_short(f"{name}.{inner}"), "drop", reason=why) for inner, why in reading.dropped
             ]
-    for row in table.rows:
-        if row.required and row.name not in legal:
-            raise missing(row.name)
+    for name in table.required:
+        if name not in legal:
+            raise missing(name)
     _apply_rules(table, profile, legal, changes)
     adjustments = tuple(one for name in request for one in changes.get(name, ()))
     if strict:

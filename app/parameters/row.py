@@ -63,17 +63,16 @@ class Table:
     rows: tuple[Parameter, ...]
     rules: tuple[Rule, ...] = ()
     by_name: dict[str, Parameter] = field(init=False)
+    required: tuple[str, ...] = field(init=False)
+    file: str | None = field(init=False)  # the parameter that is a file; a request with one is a multipart form
 
     def __post_init__(self) -> None:
         by_name = {row.name: row for row in self.rows}
         if len(by_name) != len(self.rows):
             raise ValueError("a parameter stands in the table twice")
         object.__setattr__(self, "by_name", by_name)
-
-    @property
-    def file(self) -> str | None:
-        """The parameter that is a file; a request with one is a multipart form."""
-        return next((row.name for row in self.rows if isinstance(row.kind, File)), None)
+        object.__setattr__(self, "required", tuple(row.name for row in self.rows if row.required))
+        object.__setattr__(self, "file", next((row.name for row in self.rows if isinstance(row.kind, File)), None))
 
 
 def missing(name: str) -> ApiError:

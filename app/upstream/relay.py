@@ -48,43 +48,48 @@ class Relay:
         deadline = began + timeout_s
         for attempt in range(1, ATTEMPTS + 1):
             answer = self._carrier.attempt(model_id, request, body)
-            starting = asyncio.create_task(answer.start())
             try:
-                deadline = await self._wait(model_id, starting, began, deadline, timeout_s)
-                await starting
+                if model_id in self._wake_timeouts_s:
+                    deadline = await self._start_or_wake(model_id, answer, began, deadline, timeout_s)
+                else:  # it never sleeps: where no replica runs, one is being replaced
+                    await _start(answer, deadline)
             except ReplicaLost:
                 answer.close()
                 if attempt == ATTEMPTS:
                     raise upstream_error() from None
                 continue
+            except TimeoutError:
+                answer.close()
+                raise ApiError(
+                    "timeout", f"The model did not begin to answer within {timeout_s:g} s. Try a smaller request."
+                ) from None
             except BaseException:
-                starting.add_done_callback(_forget)  # that it ends in an error now is no news
-                starting.cancel()
                 answer.close()
                 raise
             return answer
         raise AssertionError("unreachable")
 
-    async def _wait(
-        self, model_id: str, starting: "asyncio.Task[None]", began: float, deadline: float, timeout_s: float
+    async def _start_or_wake(
+        self, model_id: str, answer: Attempt, began: float, deadline: float, timeout_s: float
     ) -> float:
-        """Wait until `starting` is done. Returns the deadline, which counts from the moment when the model is up.
+        """Start `answer` of a model that may be asleep. Returns the deadline, which counts from when the model is up.
 
-        Raises ApiError `timeout` where a model that is up lets it pass, `model_starting` where none is up in time.
+        Raises TimeoutError where a model that is up lets it pass, ApiError `model_starting` where none is up in time.
         """
-        wake_timeout_s = self._wake_timeouts_s.get(model_id)
-        if wake_timeout_s is None:
-            pass  # such a model never sleeps: where no replica runs, one is being replaced
-        elif self._replicas.is_up(model_id):
-            await self._watch_over(model_id, starting, wake_timeout_s, deadline)
-        else:
-            await self._wake(model_id, starting, began + wake_timeout_s)
-            deadline = _now() + timeout_s
-        await _first_of(starting, until=deadline)
-        if not starting.done():
-            raise ApiError(
-                "timeout", f"The model did not begin to answer within {timeout_s:g} s. Try a smaller request."
-            )
+        wake_timeout_s = self._wake_timeouts_s[model_id]
+        starting = asyncio.create_task(answer.start())
+        try:
+            if self._replicas.is_up(model_id):
+                await self._watch_over(model_id, starting, wake_timeout_s, deadline)
+            else:
+                await self._wake(model_id, starting, began + wake_timeout_s)
+                deadline = _now() + timeout_s
+            async with asyncio.timeout_at(deadline):
+                await starting
+        except BaseException:
+            starting.add_done_callback(_forget)  # that it ends in an error now is no news
+            starting.cancel()
+            raise
         return deadline
 
     async def _wake(self, model_id: str, starting: "asyncio.Task[None]", wake_deadline: float) -> None:
@@ -112,6 +117,12 @@ class Relay:
 
 def _now() -> float:
     return asyncio.get_running_loop().time()
+
+
+async def _start(answer: Attempt, deadline: float) -> None:
+    """Raises TimeoutError."""
+    async with asyncio.timeout_at(deadline):
+        await answer.start()
 
 
 def _still_starting() -> ApiError:

@@ -14,6 +14,7 @@ from starlette.middleware import Middleware
 
 from app.http.backlog import HEADER, TakenReports
 from app.http.body import Receive
+from app.http.joined_head import join_head
 from app.http.request_id import client_request_id_from, request_id_from
 from app.http.response import Send
 from contract.errors import ApiError, internal_error, nothing_here, service_starting, service_timeout
@@ -77,6 +78,7 @@ class Edge:
                     request_id = [(name, value) for name, value in message["headers"] if name.lower() == REQUEST_ID]
                     await _send_error(send, _serve_error(message["status"]), request_id)
                     return
+                join_head(send)
             if replaced:
                 return
             if reports is None:

@@ -60,6 +60,10 @@ class FrameConnection(asyncio.Protocol):
 
     async def send_parts(self, kind: Kind, slot: int, content: bytes | memoryview) -> None:
         """Send `content` as frames of that kind, no faster than the other end takes them."""
+        if len(content) <= PART_BYTES:  # it leaves with what others send in this turn of the event loop
+            self.send(kind, slot, bytes(content))
+            await self._has_room.wait()
+            return
         view = memoryview(content)
         for start in range(0, len(view), PART_BYTES):
             self.send(kind, slot, bytes(view[start : start + PART_BYTES]))

@@ -1,11 +1,15 @@
 """The middleware around Serve's own HTTP servers."""
 
+import asyncio
 import uuid
 from typing import Any, cast
 
 import httpx
 import pytest
+import uvicorn
 from ray.serve._private.http_util import RequestIdMiddleware  # what Serve wraps every server in
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+from uvicorn.server import ServerState
 
 from app.edge import Edge
 from tests.unit.conftest import assert_error
@@ -86,3 +90,83 @@ async def test_a_path_without_a_slash_is_no_service_that_starts() -> None:
     scope = {"type": "http", "method": "OPTIONS", "path": "*", "headers": []}
     await Edge(server)(scope, cast(Any, None), send)
     assert (sent[0]["status"], b"unknown_url" in sent[1]["body"]) == (404, True)
+
+
+class TestUnderUvicorn:
+    """Responses as uvicorn writes them, in how many writes."""
+
+    @pytest.mark.parametrize(
+        ("bodies", "method", "number"),
+        [([b"whole"], "GET", 1), ([b"first ", b"second"], "GET", 2), ([b""], "GET", 1), ([b"whole"], "HEAD", 1)],
+    )
+    @pytest.mark.parametrize("connection", ["keep-alive", "close"])
+    async def test_the_head_is_written_with_what_follows_at_once(
+        self, bodies: list[bytes], method: str, number: int, connection: str
+    ) -> None:
+        async def answer(_: Any, __: Any, send: Any) -> None:
+            size = sum(map(len, bodies))
+            await send(_start([(b"content-length", str(size).encode())]))
+            for body in bodies[:-1]:
+                await send({"type": "http.response.body", "body": body, "more_body": True})
+            await send({"type": "http.response.body", "body": bodies[-1]})
+
+        writes = await _written(answer, f"{method} / HTTP/1.1\r\nHost: a\r\nConnection: {connection}\r\n\r\n")
+        head, _, body = b"".join(writes).partition(b"\r\n\r\n")
+        assert head.startswith(b"HTTP/1.1 200")
+        assert body == (b"".join(bodies) if method == "GET" else b"")
+        assert len([piece for piece in writes if piece]) == number
+
+    async def test_a_head_that_nothing_follows_is_written_soon(self) -> None:
+        ended = asyncio.Event()
+
+        async def answer(_: Any, __: Any, send: Any) -> None:
+            await send(_start([]))
+            await ended.wait()
+            await send({"type": "http.response.body", "body": b"late"})
+
+        writes = await _written(answer, "GET / HTTP/1.1\r\nHost: a\r\n\r\n", ended)
+        assert writes[0].endswith(b"\r\n\r\n")
+        assert b"late" in writes[1]
+
+
+def _start(headers: list[tuple[bytes, bytes]]) -> dict[str, Any]:
+    return {"type": "http.response.start", "status": 200, "headers": headers}
+
+
+async def _written(app: Any, request: str, after_the_head: asyncio.Event | None = None) -> list[bytes]:
+    """What uvicorn writes for `request`, of which the first write is waited for before `after_the_head` is set."""
+    config = uvicorn.Config(cast(Any, Edge(app)), lifespan="off", log_config=None)
+    config.load()
+    protocol = HttpToolsProtocol(config, ServerState(), {})
+    transport = Transport()
+    protocol.connection_made(cast(Any, transport))
+    protocol.data_received(request.encode())
+    async with asyncio.timeout(5):
+        if after_the_head is not None:
+            while not transport.writes:
+                await asyncio.sleep(0)
+            after_the_head.set()
+        while not protocol.cycle.response_complete:
+            await asyncio.sleep(0)
+        await asyncio.sleep(0)
+    protocol.connection_lost(None)
+    return transport.writes
+
+
+class Transport(asyncio.Transport):
+    """Keeps what is written. Nothing may be once it is closed."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.writes: list[bytes] = []
+        self.closed = False
+
+    def write(self, data: Any) -> None:
+        assert not self.closed
+        self.writes.append(bytes(data))
+
+    def close(self) -> None:
+        self.closed = True
+
+    def is_closing(self) -> bool:
+        return self.closed

@@ -5,6 +5,7 @@ import json
 import uuid
 from typing import Any
 
+import orjson
 import pytest
 
 from app.config.service import parse_config
@@ -28,6 +29,22 @@ async def test_a_chat_request_reaches_its_model_with_its_request_id(client: Any,
     assert json.loads(body) == chat(temperature=0.5)
     assert float(response.headers["x-gateway-overhead-ms"]) < 1000
     assert relay.answers[0].closed
+
+
+@pytest.mark.parametrize("path", [CHAT, "/v1/alpha/chat/completions"])
+async def test_a_large_body_is_parsed_once_and_written_once(
+    client: Any, monkeypatch: pytest.MonkeyPatch, path: str
+) -> None:
+    parsed: list[Any] = []
+    written: list[Any] = []
+    loads, dumps = orjson.loads, orjson.dumps
+    monkeypatch.setattr(orjson, "loads", lambda text: parsed.append(text) or loads(text))
+    monkeypatch.setattr(orjson, "dumps", lambda value, **options: written.append(value) or dumps(value, **options))
+    text = "The lighthouse keeper wrote down the weather. " * 5_000
+    response = await client.post(path, json=chat(messages=[{"role": "user", "content": text}]))
+    assert response.status_code == 200
+    assert [len(one) > len(text) for one in parsed] == [True]
+    assert sum(len(dumps(one)) > len(text) for one in written) == 1
 
 
 async def test_null_means_absent_and_engine_private_fields_never_reach_the_engine(client: Any, relay: Any) -> None:

@@ -1,9 +1,10 @@
 """The slots of one model that a gateway replica holds: each for one request after the other.
 
 To hold a slot costs a call over Serve's handle, which is far more than a request over a connection. So a slot whose
-request has ended goes to one that waits for a slot, or is kept for a moment for the next one: long enough for a client that sends one request after the
-other, and no longer, for Serve counts it as an ongoing request all the while. Once it is old it is given back, so that
-what Serve decides anew, such as which replica is the least busy or which one ends, is followed soon.
+request has ended goes to one that waits for a slot, or is kept for a moment for the next one: long enough for a client
+that sends one request after the other, and no longer, for Serve counts it as an ongoing request all the while. Once it
+is old it is given back, so that what Serve decides anew, such as which replica is the least busy or which one ends, is
+followed soon.
 """
 
 import asyncio

@@ -38,8 +38,17 @@ async def test_a_large_body_is_parsed_once_and_written_once(
     parsed: list[Any] = []
     written: list[Any] = []
     loads, dumps = orjson.loads, orjson.dumps
-    monkeypatch.setattr(orjson, "loads", lambda text: parsed.append(text) or loads(text))
-    monkeypatch.setattr(orjson, "dumps", lambda value, **options: written.append(value) or dumps(value, **options))
+
+    def noted_loads(text: Any) -> Any:
+        parsed.append(text)
+        return loads(text)
+
+    def noted_dumps(value: Any, **options: Any) -> bytes:
+        written.append(value)
+        return dumps(value, **options)
+
+    monkeypatch.setattr(orjson, "loads", noted_loads)
+    monkeypatch.setattr(orjson, "dumps", noted_dumps)
     text = "The lighthouse keeper wrote down the weather. " * 5_000
     response = await client.post(path, json=chat(messages=[{"role": "user", "content": text}]))
     assert response.status_code == 200

@@ -75,6 +75,7 @@ def xtts(**options: Any) -> dict[str, Any]:
         (config_args(models=[]), "models: List should have at least 1 item"),
         (config_args(models=[entry(), entry()]), "'alpha' stands there twice"),
         (config_args(models=[entry(id="chat")]), "models[0].id: 'chat' is a part of the routes"),
+        (config_args(models=[entry(id="v1")], keys=[]), "models[0].id: 'v1' is a part of the routes"),
         (config_args(models=[entry(id="a/b")]), "models[0].id: String should match"),
         (config_args(models=[entry(task="dance")]), "models[0].task: Input should be 'chat'"),
         (config_args(models=[entry(engine="diffusers")]), "diffusers does not do the task chat; vllm does"),

@@ -216,7 +216,7 @@ class Gateway:
         payload = endpoint.engine_body(adjusted.engine, model.entry.id)
         call.clock.pause()
         timeout_s = self._limits.first_byte_timeout_s
-        answer = await self._relay.send(call.key, model.entry.id, head, payload, timeout_s, record)
+        answer = await self._relay.send(call.key, model.entry.id, head, payload, timeout_s, times=record)
         call.clock.resume()
         try:
             call.note(adjusted.clamped_further(answer.head.clamped, request))

@@ -37,7 +37,7 @@ class FairRelay:
         return self._queues.open_requests.one_more(key.id, key.weight)
 
     async def send(
-        self, key: KeyEntry, model_id: str, request: RequestHead, body: bytes, timeout_s: float, times: Times
+        self, key: KeyEntry, model_id: str, request: RequestHead, body: bytes, timeout_s: float, *, times: Times
     ) -> Answer:
         """As Relay.send for a request of `key`; `timeout_s` includes the time in the queue."""
         began = time.perf_counter()

@@ -81,8 +81,8 @@ def xtts(**options: Any) -> dict[str, Any]:
         (config_args(models=[entry(engine="diffusers")]), "diffusers does not do the task chat; vllm does"),
         (
             embedder(batch=8),
-            "models[0].engine_kwargs: batch: there is no such field; check its spelling and its place. "
-            "Legal are device, batch_size, matryoshka",
+            "models[0].engine_kwargs: batch: there is no such field (did you mean batch_size?); check its spelling and "
+            "its place. Legal are device, batch_size, matryoshka",
         ),
         (embedder(batch_size=0), "models[0].engine_kwargs: batch_size: Input should be greater than or equal to 1"),
         (xtts(), "Coqui Public Model License, which permits non-commercial use only; read it at https://coqui.ai/cpml"),

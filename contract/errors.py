@@ -45,6 +45,7 @@ RETRY_AFTER_SECONDS = {429: 1, 503: 5}
 # Of every error: some repeat a name that the client chose.
 MAX_MESSAGE_LENGTH = 2000
 MAX_PARAM_LENGTH = 256
+MAX_SHOWN_LENGTH = 100  # of what a client wrote
 
 INTERNAL_MESSAGE = "The server failed to handle this request. Retry it; if it fails again, report the X-Request-Id."
 
@@ -96,6 +97,11 @@ class ApiError(Exception):
     @classmethod
     def from_wire(cls, data: dict[str, Any]) -> "ApiError":
         return cls(data["code"], data["message"], param=data["param"], retry_after=data["retry_after"])
+
+
+def shown(text: str) -> str:
+    """What a client wrote, such as a path, as an error may repeat it: short and printable."""
+    return "".join(c if c.isascii() and c.isprintable() else "?" for c in text[:MAX_SHOWN_LENGTH])
 
 
 def internal_error() -> ApiError:

@@ -2,7 +2,8 @@
 
 import re
 from collections.abc import Iterable
-from typing import Annotated, Any
+from difflib import get_close_matches
+from typing import Annotated, Any, get_args
 
 import pydantic
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
@@ -38,15 +39,41 @@ def refuse_twice(ids: Iterable[str]) -> None:
         seen.add(one)
 
 
-def explain(error: pydantic.ValidationError, whole: str) -> ConfigError:
-    """`error` in our words; `whole` is the name of all that was checked, for faults of no single field."""
-    return ConfigError("\n".join(_fault(one, whole) for one in error.errors(include_input=False)))
+def explain(error: pydantic.ValidationError, whole: str, model: type[BaseModel] | None = None) -> ConfigError:
+    """`error` in our words; `whole` is the name of all that was checked, for faults of no single field.
+
+    `model` is what it was checked against; with it, the nearest field is named for one that is not there.
+    """
+    return ConfigError("\n".join(_fault(one, whole, model) for one in error.errors(include_input=False)))
 
 
-def _fault(error: Any, whole: str) -> str:
+def misspelt(name: str, known: Iterable[str]) -> str:
+    """The fault of a field that is not there."""
+    near = get_close_matches(name[:LONGEST_FIELD_NAME], list(known), n=1)
+    return f"there is no such field{f' (did you mean {near[0]}?)' if near else ''}; check its spelling and its place"
+
+
+def _fault(error: Any, whole: str, model: type[BaseModel] | None) -> str:
     parts = [str(part) if len(str(part)) <= LONGEST_FIELD_NAME else "(a long name)" for part in error["loc"]]
     place = re.sub(r"\.(\d+)", r"[\1]", ".".join(parts)) or whole
     message = error["msg"].removeprefix("Value error, ")
     if error["type"] == "extra_forbidden":
-        message = "there is no such field; check its spelling and its place"
+        message = misspelt(str(error["loc"][-1]), () if model is None else _fields_at(model, error["loc"][:-1]))
     return f"{place}: {message}"
+
+
+def _fields_at(model: type[BaseModel], place: Iterable[int | str]) -> list[str]:
+    """The fields that are legal at a place inside a model."""
+    models = [model]
+    for part in place:
+        # What is no field of theirs is an item of a list, a key of a mapping, or which of several types it is.
+        fields = [one.model_fields.get(str(part)) for one in models]
+        inner = [found for field in fields if field is not None for found in _models_in(field.annotation)]
+        models = inner if any(fields) else models
+    return [name for one in models for name in one.model_fields]
+
+
+def _models_in(annotation: Any) -> list[type[BaseModel]]:
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return [annotation]
+    return [model for inner in get_args(annotation) for model in _models_in(inner)]

@@ -6,12 +6,12 @@ from functools import cache
 from pathlib import Path
 
 from app.commands import driver
-from app.commands.serve import DEFAULT_HOST, check_local_key
+from app.commands.findings.whole_file import findings
 from app.config.gpus import MEMORY_GIB, memory_gib
 from app.config.inventory import least_gpus
 from app.config.memory_fit import Demand, Verdict, demand, verdict
 from app.config.model_entry import ModelEntry
-from app.config.service import Config, read_serve_config
+from app.config.service import Config
 from app.keys import KeyRing
 from app.keys.file import KeyFile
 from contract.fields import ConfigError
@@ -32,25 +32,25 @@ def add_to(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> N
 
 
 def check_file(path: Path, gpu: str | None = None) -> int:
-    """Print what is to be said of a config file. Returns the exit status. Raises ConfigError."""
-    content, config = read_serve_config(path)
-    check_local_key(config, (content.get("http_options") or {}).get("host", DEFAULT_HOST))
+    """Print all that is to be said of a config file. Returns the exit status. Raises ConfigError."""
     if gpu is not None and memory_gib(gpu) is None:
         raise ConfigError(f"--gpu: {gpu} is not known; give one of {', '.join(MEMORY_GIB)}, or its memory in GiB")
-    key_path = config.key_path()
-    here = key_path is not None and KeyFile(key_path).version() is not None
-    ring = KeyRing(config.keys, key_path if here else None)
-    print(f"{path} is right: {len(config.models)} models, {len(ring)} keys.")
-    for model in config.models:
-        for name in model.unpinned():
-            print(
-                f"{model.id}: {name} has no `revision`, so whoever owns it can change what is served. Pin its commit."
-            )
-    if key_path is not None and not here:
-        print(f"Its key file {key_path} is not on this machine, so that was not checked.")
-    lines, fits = memory_report(config, gpu)
-    print(*lines, sep="\n", end="\n" if lines else "")
+    found, config = findings(path)
+    faults = [one for one in found if one.is_fault]
+    if not faults and config is not None:
+        print(f"{path} is right: {len(config.models)} models, {_keys(config)} keys.")
+    print(*(one for one in found if not one.is_fault), sep="\n", end="\n" if len(faults) < len(found) else "")
+    lines, fits = memory_report(config, gpu) if config is not None else ([], True)
+    print(*lines, sep="\n", end="\n" if lines else "", flush=True)
+    if faults:
+        raise ConfigError("\n".join(map(str, faults)))
     return 0 if fits else NO_FIT
+
+
+def _keys(config: Config) -> int:
+    """How many there are, with those of the key file where that is here."""
+    path = config.key_path()
+    return len(KeyRing(config.keys, path if path is not None and KeyFile(path).version() is not None else None))
 
 
 def memory_report(config: Config, gpu: str | None) -> tuple[list[str], bool]:

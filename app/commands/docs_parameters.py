@@ -2,6 +2,8 @@
 
 from collections.abc import Iterable
 
+import orjson
+
 from app.endpoints.catalog import ENDPOINTS
 from app.endpoints.embeddings import MAX_VALUES as MAX_EMBEDDING_VALUES
 from app.endpoints.endpoint import Endpoint
@@ -19,6 +21,8 @@ The parameters of each endpoint, their legal values, and what happens beyond tho
 
 - A number of the right type outside its range is **clamped** to the nearest legal one.
 - A parameter that this model's engine does not support is **dropped**; so is an unknown one.
+- What would change the answer and is not supported is **refused** with a 400 that names what to use instead: dropped,
+  the answer would look like one that had heeded it.
 - A capability that the model lacks is **refused** with a 400 that names it. GET /v1/models/{id} shows, under `portico`,
   what each model can do.
 - An explicit `null` means the same as leaving the parameter out. A wrong type is a 400.
@@ -66,8 +70,14 @@ def _section(endpoint: Endpoint) -> str:
     refused = [row for row in table.rows if row.treatment is Treatment.REFUSE]
     if refused:
         lines += ["", "Refused with a 400:", ""]
-        lines += [f"- `{row.name}`: {row.note}" for row in refused]
+        lines += [f"- `{row.name}`{_unless(row)}: {row.note}" for row in refused]
     return "\n".join(lines) + "\n"
+
+
+def _unless(row: Parameter) -> str:
+    """The values that are none."""
+    values = " or ".join(f"`{orjson.dumps(value).decode()}`" for value in row.absent)
+    return values and f" other than {values}"
 
 
 def _needs(row: Parameter) -> str:

@@ -20,7 +20,7 @@ from contract.project import in_project, is_hub_name
 from contract.speculation import ENGINE_ARGUMENTS, Drafting, Speculation, to_wire
 
 # Parts of the routes themselves: as the id of a model, each would make a path mean two things.
-ROUTE_WORDS = frozenset({"chat", "responses", "embeddings", "images", "audio", "models", "completions"})
+ROUTE_WORDS = frozenset({"chat", "responses", "embeddings", "images", "audio", "models", "completions", "v1"})
 
 # Of every process with an engine; an entry's `env` may override it. No engine reports its use to anybody.
 ENGINE_ENV = {"VLLM_NO_USAGE_STATS": "1", "DO_NOT_TRACK": "1", "HF_HUB_DISABLE_TELEMETRY": "1"}

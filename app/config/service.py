@@ -251,25 +251,40 @@ def parse_config(args: dict[str, Any]) -> Config:
     try:
         return Config.model_validate(args)
     except pydantic.ValidationError as error:
-        raise explain(error, "args") from None
+        raise explain(error, "args", Config) from None
 
 
 def read_serve_config(path: Path) -> tuple[dict[str, Any], Config]:
     """A whole Serve config file: its content, and the configuration of its one application. Raises ConfigError."""
+    content = read_yaml(path)
+    config = parse_config(args_of(content, path))
+    check_policy(content, config)
+    return content, config
+
+
+def read_yaml(path: Path) -> Any:
+    """The content of a file. Raises ConfigError."""
     try:
         with path.open("rb") as file:  # from a file, YAML's errors name the line without repeating it
-            content = yaml.safe_load(file)
-        application = content["applications"][0]
-        args = application["args"]
+            return yaml.safe_load(file)
     except (OSError, yaml.YAMLError) as error:
         raise ConfigError(f"{path}: {error}") from None
+
+
+def args_of(content: Any, path: Path) -> Any:
+    """What is to be a configuration in the content of the file `path`. Raises ConfigError."""
+    try:
+        return content["applications"][0]["args"]
     except (KeyError, IndexError, TypeError):
         raise ConfigError(f"{path}: there is no `applications[0].args`") from None
-    config = parse_config(args)
+
+
+def check_policy(content: dict[str, Any], config: Config) -> None:
+    """Raises ConfigError where models scale and Serve's updates would stop that."""
+    application = content["applications"][0]
     policy = (application.get("autoscaling_policy") or {}).get("policy_function")
     if policy != APPLICATION_POLICY and any(not model.scale.is_fixed for model in config.models):
         raise ConfigError(
             f"applications[0].autoscaling_policy: models of this file scale, so it must be {{policy_function: "
             f"{APPLICATION_POLICY!r}}}. Without it Serve would no longer scale those that an update leaves alone"
         )
-    return content, config

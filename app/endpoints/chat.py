@@ -8,7 +8,7 @@ import orjson
 from app.budgets.estimate import CountedFields
 from app.endpoints.answers import INTEGER, NUMBER, OBJECT, STRING, Component, array, const, nullable, one_of, record
 from app.endpoints.endpoint import Endpoint, Exchange
-from app.parameters import generation
+from app.parameters import generation, refused_extras
 from app.parameters.generation import EFFORTS, TOKEN_LIMIT, VERBOSITIES, VLLM
 from app.parameters.kinds import Fixed, Flag, Items, Number, OneOf, Text
 from app.parameters.messages import Messages, audio, check_tool_results, images
@@ -89,19 +89,20 @@ TABLE = Table(
             engines=VLLM,
         ),
         Parameter(
-            "include_stop_str_in_output", Flag(), "Whether to keep the stop sequence in the output.", engines=VLLM
+            "spaces_between_special_tokens",
+            Flag(),
+            "Whether to put spaces between special tokens of the output.",
+            engines=VLLM,
         ),
-        Parameter("skip_special_tokens", Flag(), "Whether to leave special tokens out of the output.", engines=VLLM),
-        Parameter("include_reasoning", Flag(), "Whether to return the reasoning of a reasoning model.", engines=VLLM),
         *generation.UNSUPPORTED,
         ignored("prediction", "Speculative decoding is configured by the operator."),
         refused("audio", "audio has an endpoint of its own, /v1/audio/speech."),
         refused("functions", "use `tools`."),
         refused("function_call", "use `tool_choice`."),
         refused("web_search_options", "hosted tools are not supported; send functions in `tools`."),
-        refused("trust_remote_code", "it is set by the operator."),
-        refused("mm_processor_kwargs", "it is set by the operator."),
-        refused("media_io_kwargs", "it is set by the operator."),
+        *refused_extras.constraints("response_format"),
+        *refused_extras.CHAT,
+        *refused_extras.OPERATOR_S,
     ),
     rules=(generation.need_stream, check_dependencies, check_tool_results, TOOL_CHOICE.check),
 )

@@ -6,6 +6,7 @@ from typing import Any
 from app.budgets.estimate import CountedFields
 from app.endpoints.answers import INTEGER, NUMBER, STRING, Component, array, const, record
 from app.endpoints.endpoint import Endpoint
+from app.parameters import refused_extras
 from app.parameters.kinds import Number, OneOf, Reading, Text, wrong_type, wrong_value
 from app.parameters.row import MODEL, USER, Parameter, Table
 from contract.embedding_limits import MAX_TOKENS, too_many_tokens
@@ -88,6 +89,7 @@ TABLE = Table(
             feature="dimensions",
         ),
         USER,
+        *refused_extras.EMBEDDINGS,
     )
 )
 

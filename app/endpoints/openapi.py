@@ -88,8 +88,8 @@ def _request_schema(table: Table) -> Schema:
         if row.treatment is not Treatment.REFUSE
     }
     properties[STRICT] = {"type": "boolean", "description": "Whether to refuse a request that would be changed."}
-    required = [row.name for row in table.rows if row.required]
-    return {"type": "object", "maxProperties": MAX_FIELDS, "properties": properties, "required": required}
+    fields = {"properties": properties, "required": list(table.required)}
+    return {"type": "object", "maxProperties": MAX_FIELDS} | fields
 
 
 def _error_schema() -> Schema:

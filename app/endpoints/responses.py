@@ -21,7 +21,7 @@ from app.endpoints.answers import (
     record,
 )
 from app.endpoints.endpoint import Endpoint, Exchange
-from app.parameters import generation
+from app.parameters import generation, refused_extras
 from app.parameters.generation import EFFORTS, TOKEN_LIMIT, VERBOSITIES, VLLM
 from app.parameters.input_items import Input, images
 from app.parameters.kinds import Fields, Fixed, Flag, Items, Number, OneOf, Text
@@ -88,6 +88,9 @@ TABLE = Table(
         refused("previous_response_id", NOTHING_STORED),
         refused("conversation", NOTHING_STORED),
         refused("prompt", "prompts are not stored; send `instructions` and `input`."),
+        *refused_extras.constraints("text.format"),
+        *refused_extras.RESPONSES,
+        *refused_extras.OPERATOR_S,
     ),
     rules=(generation.need_stream, TOOL_CHOICE.check),
 )

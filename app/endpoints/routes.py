@@ -7,9 +7,10 @@ from difflib import get_close_matches
 from app.endpoints.answers import BINARY, INTEGER, OBJECT, STRING, Component, array, const, record
 from app.endpoints.catalog import ENDPOINTS
 from app.endpoints.endpoint import Endpoint, Route
-from contract.errors import ApiError
+from contract.errors import ApiError, shown
 
-API_PREFIX = "/v1/"
+API_VERSION = "v1"
+API_PREFIX = f"/{API_VERSION}/"
 UNKNOWN = "unknown"  # the metrics' label for every path that is no route
 
 _MODEL = {"id": STRING, "object": const("model"), "created": INTEGER, "owned_by": STRING}
@@ -109,11 +110,9 @@ class Router:
 
     def match(self, method: str, path: str) -> Match:
         """The route of a request. Raises ApiError `unknown_url` or `method_not_allowed`."""
-        found, method = self._match_path(path), _shown(method)
+        found, method = self._match_path(path), shown(method)
         if found is None:
-            shown = _shown(path)
-            message = f"There is no such route: {method} {shown}. The nearest is {self._nearest(shown)}."
-            raise ApiError("unknown_url", f"{message} /openapi.json lists all.")
+            raise ApiError("unknown_url", f"{self._no_route(method, path)} /openapi.json lists all routes.")
         allow = found.route.method
         # HEAD is GET without the body; the HTTP server leaves the body out.
         if method != allow and not (method == "HEAD" and allow == "GET"):
@@ -124,10 +123,10 @@ class Router:
         if found := self._match_plain(path, pipeline=None):
             return found
         image = path.removeprefix(KEPT_IMAGE_PREFIX)
-        if image and image != path and "/" not in image:
+        if image and image != path and "/" not in image and API_PREFIX + path[1:] not in self._fixed:
             return Match(KEPT_IMAGE, name=image)
         first, slash, rest = path.removeprefix(API_PREFIX).partition("/")
-        if path.startswith(API_PREFIX) and first and slash:
+        if path.startswith(API_PREFIX) and first and slash and first != API_VERSION:
             return self._match_plain(API_PREFIX + rest, pipeline=first)
         return None
 
@@ -139,17 +138,21 @@ class Router:
             return Match(MODEL_CARD, pipeline, model_id)
         return None
 
-    def _nearest(self, path: str) -> str:
-        """The method and the path of the route that is most like `path`."""
-        (nearest,) = get_close_matches(path, self._fixed, n=1, cutoff=0)
-        return f"{self._fixed[nearest].method} {nearest}"
+    def _no_route(self, method: str, path: str) -> str:
+        """What is wrong with a path that is no route: where it has /v1, or else it is like another."""
+        meant = API_PREFIX + "/".join(part for part in path.split("/")[1:] if part != API_VERSION)
+        if meant != path and (found := self._match_path(meant)):
+            fault = "has /v1 more than once" if path.startswith(API_PREFIX) else "lacks /v1 at its beginning"
+            right = f"{found.route.method} {shown(meant)}"
+            return (
+                f"{method} {shown(path)} {fault}. Send {right}: the base URL ends in /v1, and a client adds the rest."
+            )
+        (nearest,) = get_close_matches(shown(path), self._fixed, n=1, cutoff=0)
+        return (
+            f"There is no such route: {method} {shown(path)}. The nearest is {self._fixed[nearest].method} {nearest}."
+        )
 
 
 def needs_key(path: str) -> bool:
     """Whether a path is behind the key: everything under /v1, known or not."""
     return path.startswith(API_PREFIX)
-
-
-def _shown(text: str) -> str:
-    """A path or a method as an error may repeat it: short and printable."""
-    return "".join(c if c.isascii() and c.isprintable() else "?" for c in text[:100])

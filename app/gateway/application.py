@@ -215,7 +215,8 @@ class Gateway:
         head = RequestHead(endpoint.path, record.request_id, usage, echo, bool(request.get(STRICT)), *where)
         payload = endpoint.engine_body(adjusted.engine, model.entry.id)
         call.clock.pause()
-        answer = await self._relay.send(call.key, model.entry.id, head, payload, self._limits.first_byte_timeout_s)
+        timeout_s = self._limits.first_byte_timeout_s
+        answer = await self._relay.send(call.key, model.entry.id, head, payload, timeout_s, times=record)
         call.clock.resume()
         try:
             call.note(adjusted.clamped_further(answer.head.clamped, request))

@@ -67,7 +67,9 @@ class Call:
 
     def note(self, adjusted: Adjusted) -> None:
         """Take over what was changed in the request, for the header, and what the log is to hold."""
-        self._adjustments = adjusted.adjustments or self._adjustments
+        if adjusted.adjustments and adjusted.adjustments is not self._adjustments:
+            self._adjustments = adjusted.adjustments
+            self.record.adjustments = header_value(adjusted.adjustments)
         self.record.accepted = adjusted.accepted
 
     def _common_headers(self, status: int) -> list[tuple[str, str]]:
@@ -81,6 +83,6 @@ class Call:
             headers.append(("x-usage-characters", str(record.characters)))
         if self.budget_status is not None:
             headers += rate_limit_headers(self.budget_status(), time.time())
-        if self._adjustments:
-            headers.append((ADJUSTMENTS_HEADER, header_value(self._adjustments)))
+        if record.adjustments is not None:
+            headers.append((ADJUSTMENTS_HEADER, record.adjustments))
         return headers

@@ -53,9 +53,9 @@ class KeyRing:
         if authorization is None:
             raise _refused("No API key was sent. Send it in a header `Authorization: Bearer KEY`.")
         scheme, _, key = authorization.partition(" ") if len(authorization) <= MAX_HEADER_LENGTH else ("", "", "")
-        form = KEY_FORM.fullmatch(key.strip(" "))
+        form = KEY_FORM.fullmatch(key := key.strip(" "))
         if scheme.lower() != "bearer" or form is None:
-            raise _refused(f"The Authorization header is malformed. It must be `Bearer {KEY_PREFIX}...`.")
+            raise _refused(_fault_of(scheme, key))
         entry = self._entries.get(form[1])
         same = hmac.compare_digest(hash_key(form[0]), entry.sha256 if entry else NO_HASH)
         if entry is None or not same:
@@ -94,6 +94,20 @@ class KeyRing:
         self._version, self._reported, self._entries = version, None, self._fixed | entries
         if version is not None and version.open_to_all:
             logger.warning("every user of this machine may read the key file %s; `chmod 600` it", file.path)
+
+
+def _fault_of(scheme: str, key: str) -> str:
+    """What is wrong with an Authorization header that holds no key of ours; nothing of it is repeated."""
+    if scheme.lower() != "bearer" or not key:
+        return f"The Authorization header is malformed. It must be `Bearer {KEY_PREFIX}...`."
+    if KEY_PREFIX in key:
+        return (
+            f"This API key is not whole, or something stands beside it. Send `Bearer {KEY_PREFIX}...`, all of the key."
+        )
+    return (
+        f"This is not a key of this service: those begin with `{KEY_PREFIX}`. Send `Bearer {KEY_PREFIX}...`; the "
+        "operator makes such keys."
+    )
 
 
 def _refused(message: str) -> ApiError:

@@ -6,7 +6,7 @@ from decimal import Decimal
 from functools import lru_cache
 from typing import Any
 
-from http_sf import DisplayString, Token, ser
+from http_sf import DisplayString, Token, parse, ser
 
 from contract.adjustments import Adjustment, Changed
 
@@ -34,6 +34,27 @@ def header_value(adjustments: Sequence[Adjustment]) -> str:
     while size > room:
         size -= len(SEPARATOR) + len(items.pop())
     return SEPARATOR.join([*items, _and_more(len(adjustments) - len(items))])
+
+
+def read_header(value: str) -> tuple[tuple[Adjustment, ...], int]:
+    """The adjustments in a header of that form, and how many more there were. Raises ValueError."""
+    found: list[Adjustment] = []
+    unlisted = 0
+    items: Any = parse(value.encode(), tltype="list") if value else ()
+    for name, parameters in items:
+        if "action" not in parameters:
+            unlisted = int(parameters["count"])
+            continue
+        found.append(
+            Adjustment(
+                str(name),
+                str(parameters["action"]),
+                _changed(parameters.get("from")),
+                _changed(parameters.get("to")),
+                parameters.get("reason"),
+            )
+        )
+    return tuple(found), unlisted
 
 
 @lru_cache(maxsize=1024)
@@ -73,3 +94,7 @@ def _number(value: Changed) -> int | Decimal | str:
     decimal = Decimal(repr(value))
     exact = abs(decimal) < MAX_DECIMAL and decimal == round(decimal, 3)
     return round(decimal, 3) if exact else repr(value)
+
+
+def _changed(value: Any) -> Changed | None:
+    return float(value) if isinstance(value, Decimal) else value

@@ -114,6 +114,9 @@ VLLM_SAMPLING = (
     ),
     Parameter("ignore_eos", Flag(), "Whether to generate beyond the end-of-sequence token.", engines=VLLM),
     Parameter("stop_token_ids", Items(TOKEN_ID, 0, 64), "Token ids that stop the generation.", engines=VLLM),
+    Parameter("include_stop_str_in_output", Flag(), "Whether to keep the stop sequence in the output.", engines=VLLM),
+    Parameter("skip_special_tokens", Flag(), "Whether to leave special tokens out of the output.", engines=VLLM),
+    Parameter("include_reasoning", Flag(), "Whether to return the reasoning of a reasoning model.", engines=VLLM),
     Parameter(
         "chat_template_kwargs",
         TemplateKwargs(),

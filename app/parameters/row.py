@@ -35,9 +35,9 @@ class Parameter:
     engines: tuple[str, ...] = ()  # the engines that have it; none named: every engine of the endpoint
 
 
-def refused(name: str, note: str) -> Parameter:
-    """A parameter that is always a 400; `note` ends the error's message."""
-    return Parameter(name, Anything(), note, Treatment.REFUSE)
+def refused(name: str, note: str, absent: tuple[Any, ...] = ()) -> Parameter:
+    """A parameter that is a 400 with any value but those that say what is so anyhow; `note` ends the message."""
+    return Parameter(name, Anything(), note, Treatment.REFUSE, absent=absent)
 
 
 def ignored(name: str, note: str) -> Parameter:

@@ -38,8 +38,11 @@ def line_of(record: RequestRecord) -> bytes:
         "duration_ms": _milliseconds(record.total_s),
         "first_byte_ms": _milliseconds(record.first_byte_s),
         "overhead_ms": _milliseconds(record.overhead_s),
+        "queue_ms": _milliseconds(record.queue_s),
+        "engine_ms": _milliseconds(record.engine_s),
         "prompt_tokens": tokens.get("prompt"),
         "completion_tokens": tokens.get("completion"),
+        "adjustments": record.adjustments,
     }
     if record.accepted:
         line |= {name: _cut(record.accepted[name]) for name in AUDITED if name in record.accepted}

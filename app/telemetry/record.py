@@ -30,6 +30,9 @@ class RequestRecord:
         default_factory=dict
     )  # parameters without effect, such as those that name a user, for the log
     characters: int | None = None  # of a request that is counted by them
+    adjustments: str | None = None  # what was changed in the request, as the header says it
+    queue_s: float | None = None  # the wait for a place at the model
+    engine_s: float | None = None  # from then until the replica had done with the request
     # the outcome
     status: int | None = None
     overhead_s: float = 0.0  # the gateway's own time up to the first byte

@@ -1,5 +1,6 @@
 """The relay behind fair queues: a request goes to its model once its key has a place there."""
 
+import time
 from contextlib import AbstractContextManager
 from typing import Protocol
 
@@ -17,6 +18,13 @@ class Sender(Protocol):
     ) -> Answer: ...
 
 
+class Times(Protocol):
+    """Where it is written how long a request was where. Seconds; None: it did not get there, or is there yet."""
+
+    queue_s: float | None
+    engine_s: float | None
+
+
 class FairRelay:
     """Sends each request over `relay`, and gives its place back once the replica has done with it."""
 
@@ -28,13 +36,25 @@ class FairRelay:
         """A request of `key`, from before its body is read until it has ended. Raises ApiError `overloaded`."""
         return self._queues.open_requests.one_more(key.id, key.weight)
 
-    async def send(self, key: KeyEntry, model_id: str, request: RequestHead, body: bytes, timeout_s: float) -> Answer:
+    async def send(
+        self, key: KeyEntry, model_id: str, request: RequestHead, body: bytes, timeout_s: float, *, times: Times
+    ) -> Answer:
         """As Relay.send for a request of `key`; `timeout_s` includes the time in the queue."""
-        place = await self._queues[model_id].take(key.id, key.weight, timeout_s)
+        began = time.perf_counter()
+        try:
+            place = await self._queues[model_id].take(key.id, key.weight, timeout_s)
+        finally:
+            has_place = time.perf_counter()
+            times.queue_s = has_place - began
+
+        def ended() -> None:
+            times.engine_s = time.perf_counter() - has_place
+            place.release()
+
         try:
             answer = await self._relay.send(model_id, request, body, timeout_s, place.waited_s)
         except BaseException:
-            place.release()
+            ended()
             raise
-        answer.when_ended(place.release)  # what the client still has to read of it needs no place
+        answer.when_ended(ended)  # what the client still has to read of it needs no place
         return answer

@@ -1,12 +1,14 @@
 """Which models there are, which are up, and which one a request means."""
 
 import time
+from collections.abc import Iterable
 from dataclasses import dataclass, field
+from difflib import get_close_matches
 from enum import StrEnum
 
 from app.config.model_entry import ModelEntry
 from app.keys import KeyEntry
-from contract.errors import ApiError
+from contract.errors import ApiError, shown
 from contract.profile import Profile
 
 DEFAULT_MODEL = "default"  # what `model` may say under /v1/{pipeline}/
@@ -115,9 +117,7 @@ class Registry:
         """The verified model of that id. Raises ApiError: 404 unknown or failed, 403 out of scope, 503 starting."""
         model = self._models.get(model_id)
         if model is None:
-            raise ApiError(
-                "model_not_found", "There is no model of this id here. GET /v1/models lists the ids.", param="model"
-            )
+            raise _not_found(model_id, (one.entry.id for one in self.visible_to(key)))
         if not may_use(key, model_id):
             raise ApiError(
                 "model_not_allowed", "This key may not use this model. GET /v1/models lists what it may use."
@@ -151,6 +151,17 @@ class Registry:
         if not isinstance(requested, str):
             raise ApiError("invalid_type", "`model` must be a string.", param="model")
         return self.lookup(requested, key)
+
+
+def _not_found(model_id: str, visible: Iterable[str]) -> ApiError:
+    """`visible` are the models that the key may see; the nearest of them is suggested."""
+    name = shown(model_id)
+    ids = {one.lower(): one for one in visible}
+    # A hub name may end in what the model is called here.
+    near = get_close_matches(name.lower(), ids, n=1) or get_close_matches(name.lower().rpartition("/")[2], ids, n=1)
+    hint = f" Did you mean `{ids[near[0]]}`?" if near else ""
+    message = f"There is no model `{name}` here.{hint} GET /v1/models lists the ids."
+    return ApiError("model_not_found", message, param="model")
 
 
 def may_use(key: KeyEntry, model_id: str) -> bool:

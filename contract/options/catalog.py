@@ -91,7 +91,7 @@ def check_options(engine: EngineName, given: dict[str, Any]) -> None:
     try:
         spec.parsed(given)
     except pydantic.ValidationError as error:
-        faults = str(explain(error, "engine_kwargs")).replace("\n", "; ")
+        faults = str(explain(error, "engine_kwargs", spec.options)).replace("\n", "; ")
         legal = ", ".join(spec.options.model_fields) if spec.options else ""
         raise ValueError(f"{faults}. Legal are {legal}") from None
 

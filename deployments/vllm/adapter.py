@@ -7,11 +7,8 @@ and `OnlineRenderer` gains `reasoning_effort_map`. Building the server applicati
 
 import argparse
 import copy
-import dataclasses
-import difflib
 import logging
 import re
-import sys
 import types
 from collections.abc import AsyncGenerator
 from pathlib import Path
@@ -22,18 +19,13 @@ import pydantic
 from contract.options.catalog import ServedModel
 from contract.profile import Profile
 from contract.speculation import Method, from_wire
+from deployments.vllm.arguments import EngineArgumentError, faults, parser_faults, split
 from deployments.vllm.errors import validation_error
 from deployments.vllm.speculation_choice import Facts, SpeculationChoice, choose
 from deployments.weights import refuse_pickles
 
 logger = logging.getLogger("portico.vllm")
 
-# What a model entry may not set: the gateway owns the door, and nothing a client sends may run or name code or files.
-RESERVED_ARGUMENTS = frozenset(
-    {"host", "port", "uds", "grpc_port", "api_key", "root_path", "middleware", "ssl_keyfile", "ssl_certfile",
-     "ssl_ca_certs", "served_model_name", "model", "trust_request_chat_template", "trust_request_mm_kwargs",
-     "enable_log_requests", "enable_log_outputs", "tool_server", "allowed_media_domains", "allowed_local_media_path"}
-)  # fmt: skip
 # The server's own defaults, where they differ from vLLM's. A model entry may override each.
 DEFAULTS = {
     "enable_prompt_tokens_details": True,
@@ -50,10 +42,6 @@ NOTHING_TO_FETCH = ["nothing.invalid"]
 NOT_MATRYOSHKA = "the model's vectors cannot be shortened"
 NOT_IN_TEMPLATE = "the model's template does not read it"
 NOT_WITH_SPECULATION = "not supported by vllm with speculative decoding"
-
-
-class EngineArgumentError(ValueError):
-    """`engine_kwargs` of a model entry holds a name or a value that vLLM does not take."""
 
 
 class EngineReports:
@@ -166,7 +154,7 @@ async def start_server(served: ServedModel) -> VllmServer:
 
     frontend_class = _frontend_args_class()
     given = DEFAULTS | served.engine_kwargs | _revisions(served) | _load_format(served)
-    engine_values, frontend_values = _split(given, AsyncEngineArgs, frontend_class)
+    engine_values, frontend_values = split(given, AsyncEngineArgs, frontend_class)
     engine_args = AsyncEngineArgs(
         model=served.source, served_model_name=[served.id], allowed_media_domains=NOTHING_TO_FETCH, **engine_values
     )
@@ -321,45 +309,26 @@ def _chat_template(engine: Any, given: str | None) -> str:
         return ""
 
 
+def argument_faults(engine_kwargs: dict[str, Any]) -> list[str]:
+    """All that is wrong in a model entry's `engine_kwargs`, before anything is started."""
+    from vllm.engine.arg_utils import AsyncEngineArgs
+    from vllm.reasoning import ReasoningParserManager
+    from vllm.tool_parsers import ToolParserManager
+
+    found = faults(engine_kwargs, AsyncEngineArgs, _frontend_args_class())
+    if "tool_parser_plugin" not in engine_kwargs:
+        found += parser_faults(engine_kwargs, "tool_call_parser", ToolParserManager.list_registered())
+    if "reasoning_parser_plugin" not in engine_kwargs:
+        found += parser_faults(engine_kwargs, "reasoning_parser", ReasoningParserManager.list_registered())
+    return found
+
+
 def _frontend_args_class() -> Any:
     try:
         from vllm.entrypoints.common.cli_args import FrontendArgs  # 0.33
     except ImportError:
         from vllm.entrypoints.launchers.cli_args import FrontendArgs
     return FrontendArgs
-
-
-def _split(values: dict[str, Any], engine_class: Any, frontend_class: Any) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Sort `values` into arguments of the engine and of the server, each coerced to its field's type."""
-    fields = {cls: {field.name: field for field in dataclasses.fields(cls)} for cls in (engine_class, frontend_class)}
-    sorted_values: dict[Any, dict[str, Any]] = {engine_class: {}, frontend_class: {}}
-    for name, value in values.items():
-        if name in RESERVED_ARGUMENTS:
-            raise EngineArgumentError(f"engine_kwargs.{name} is set by Portico itself. Remove it from the model entry.")
-        owner = next((cls for cls in fields if name in fields[cls]), None)
-        if owner is None:
-            near = difflib.get_close_matches(name, [known for names in fields.values() for known in names], n=3)
-            hint = f" Did you mean {' or '.join(near)}?" if near else ""
-            raise EngineArgumentError(f"engine_kwargs.{name} is not an argument of vLLM.{hint}")
-        sorted_values[owner][name] = _coerce(owner, fields[owner][name], value)
-    return sorted_values[engine_class], sorted_values[frontend_class]
-
-
-def _coerce(owner: Any, field: dataclasses.Field[Any], value: Any) -> Any:
-    """`value` as the type of `field`: mappings become vLLM's configuration objects. vLLM itself converts only some."""
-    annotation: Any = field.type
-    try:
-        if isinstance(annotation, str):
-            annotation = eval(annotation, dict(vars(sys.modules[owner.__module__])))  # noqa: S307 - vLLM's own source
-        adapter = pydantic.TypeAdapter(annotation)
-    except (NameError, pydantic.PydanticSchemaGenerationError):
-        return value  # a type that pydantic cannot check, such as torch.dtype; vLLM reads the plain value
-    try:
-        return adapter.validate_python(value)
-    except pydantic.ValidationError as error:
-        first = error.errors()[0]
-        place = ".".join(["engine_kwargs", field.name, *map(str, first["loc"])])
-        raise EngineArgumentError(f"{place}: {first['msg']}") from error
 
 
 def reported(error: Exception) -> tuple[int, bytes]:

@@ -16,7 +16,7 @@ async def answer(app: Any, dialect: Dialect, request: RequestHead, body: bytes) 
     """
     headers = [(b"content-type", b"application/json"), (b"x-request-id", request.request_id.encode())]
     try:
-        async with AsgiCall(app, request.route, headers, body) as call:
+        async with AsgiCall(app, request.route, headers, dialect.question(body, request)) as call:
             status, response_headers = await call.start()
             if status >= 400:
                 raise dialect.errors.of_answer(status, await call.read())  # noqa: TRY301

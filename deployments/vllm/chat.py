@@ -23,6 +23,9 @@ class ChatDialect:
     def __init__(self, reported: Reported = unreported) -> None:
         self.errors = ErrorMap(prompt="messages", format="response_format", reported=reported)
 
+    def question(self, body: bytes, _: RequestHead) -> bytes:
+        return body
+
     def body(self, body: bytes, request: RequestHead) -> tuple[bytes, dict[str, Any] | None]:
         answer = orjson.loads(body)
         mend(answer, "message")

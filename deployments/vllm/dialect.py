@@ -41,6 +41,10 @@ class Dialect(Protocol):
     @property
     def errors(self) -> Errors: ...
 
+    def question(self, body: bytes, request: RequestHead) -> bytes:
+        """The gateway's body as vLLM takes it."""
+        ...
+
     def body(self, body: bytes, request: RequestHead) -> tuple[bytes, dict[str, Any] | None]:
         """The contract's form of a complete answer, and its usage."""
         ...

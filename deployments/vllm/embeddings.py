@@ -30,6 +30,9 @@ class EmbeddingsDialect:
     def __init__(self, reported: Reported = unreported) -> None:
         self.errors = ErrorMap(prompt="input", format="encoding_format", reported=reported)
 
+    def question(self, body: bytes, _: RequestHead) -> bytes:
+        return body
+
     def body(self, body: bytes, _: RequestHead) -> tuple[bytes, dict[str, Any] | None]:
         answer = orjson.loads(body)
         usage = {name: answer["usage"][name] for name in ("prompt_tokens", "total_tokens")}

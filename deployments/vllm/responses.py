@@ -47,6 +47,11 @@ class ResponsesDialect:
     def __init__(self, reported: Reported = unreported) -> None:
         self.errors = ErrorMap(prompt="input", format="text.format", reported=reported)
 
+    def question(self, body: bytes, request: RequestHead) -> bytes:
+        """With the response's id, which vLLM's log then has; on this route it does not read the header."""
+        name = b'{"request_id":"resp_%b"' % request.request_id.encode()
+        return name + (b"}" if body == b"{}" else b"," + body[1:])
+
     def body(self, body: bytes, request: RequestHead) -> tuple[bytes, dict[str, Any] | None]:
         response = orjson.loads(body)
         mend(response, request.echo)

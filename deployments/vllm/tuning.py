@@ -24,7 +24,8 @@ import orjson
 from contract.options.catalog import ServedModel
 from contract.protocol import CHAT_ROUTE
 from contract.sse import Splitter
-from deployments.vllm.adapter import EngineArgumentError, VllmServer, reported, start_server
+from deployments.vllm.adapter import VllmServer, reported, start_server
+from deployments.vllm.arguments import EngineArgumentError
 from deployments.vllm.asgi import AsgiCall
 from deployments.vllm.dialect import data_of
 from deployments.vllm.errors import ErrorMap

@@ -4,15 +4,18 @@ from typing import Any
 
 import pytest
 
+from app.commands.findings.vllm_arguments import faults
 from app.config.service import read_serve_config
 from contract.project import PROJECT_FOLDER
-from deployments.vllm.adapter import EngineArgumentError, _frontend_args_class, _split
+from deployments.vllm.adapter import _frontend_args_class
+from deployments.vllm.arguments import EngineArgumentError
+from deployments.vllm.arguments import split as split_for
 
 
 def split(**values: Any) -> tuple[dict[str, Any], dict[str, Any]]:
     from vllm.engine.arg_utils import AsyncEngineArgs
 
-    return _split(values, AsyncEngineArgs, _frontend_args_class())
+    return split_for(values, AsyncEngineArgs, _frontend_args_class())
 
 
 def test_arguments_go_to_the_engine_or_to_the_server() -> None:
@@ -56,3 +59,24 @@ def test_vllm_takes_the_arguments_of_every_entry_for_gpus(name: str) -> None:
     for model in models:
         engine, server = split(**model.engine_kwargs)
         assert set(engine) | set(server) >= set(model.engine_kwargs), model.id
+
+
+def test_check_asks_vllm_about_every_entry_and_hears_of_every_fault() -> None:
+    wrong = {
+        "max_model_length": 512,
+        "enforce_eager": "perhaps",
+        "tool_call_parser": "herms",
+        "reasoning_parser": "no such thing",
+        "max_num_seqs": 4,
+    }
+    found, right = faults([wrong, {"tool_call_parser": "hermes", "reasoning_parser": "deepseek_r1"}]) or [[], ["none"]]
+    assert right == []
+    name, boolean, tools, reasoning = found
+    assert (
+        name
+        == "engine_kwargs.max_model_length is not an argument of vLLM. Did you mean max_model_len or "
+        + (name.partition("max_model_len or ")[2])
+    )
+    assert boolean.startswith("engine_kwargs.enforce_eager: Input should be a valid boolean")
+    assert tools.startswith("engine_kwargs.tool_call_parser: vLLM has no parser herms. Did you mean hermes")
+    assert reasoning.startswith("engine_kwargs.reasoning_parser: vLLM has no parser no such thing.")

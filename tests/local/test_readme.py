@@ -57,6 +57,7 @@ OF_CLIENTS = {
     "langchain_openai": ["sky='grey' windy=True"],
     "llama_index": ["sky='grey' windy=True"],
     "instructor.from_openai": ["sky='grey' windy="],
+    "app.client": ["top_p clamp 1.5 1.0", "Did you mean `smollm2-135m-instruct`?"],
     'from "openai"': ["Paris"],
     "createOpenAI(": ["Paris"],
     "createOpenAICompatible(": ["grey 7"],
@@ -109,8 +110,9 @@ def test_an_example_of_another_client_makes_sense(word: str, local_service: Serv
     example = the_example(CLIENTS, word)
     if example.language == "js" and needs_node.args[0]:
         pytest.skip("Node.js is not installed on this machine")
-    program = [str(CLIENTS_PYTHON), "-c"] if example.language == "python" else PROGRAMS[example.language]
-    output = printed(program, example.code, local_service, tmp_path)
+    is_own = word == "app.client"  # in the project's folder, with the service's packages
+    program = [str(CLIENTS_PYTHON), "-c"] if example.language == "python" and not is_own else PROGRAMS[example.language]
+    output = printed(program, example.code, local_service, PROJECT_FOLDER if is_own else tmp_path)
     assert all(fact in output for fact in OF_CLIENTS[word]), output
 
 

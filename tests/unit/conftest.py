@@ -10,6 +10,7 @@ import pytest
 
 from app.budgets.estimate import Estimator
 from app.budgets.exact import ExactBudgets
+from app.commands.findings import vllm_arguments
 from app.config.service import Config, KeptImages, Limits, parse_config
 from app.endpoints.catalog import ENDPOINTS
 from app.endpoints.endpoint import Endpoint
@@ -124,6 +125,12 @@ class NoMetrics:
 
     def record(self, request: RequestRecord) -> None:
         pass
+
+
+@pytest.fixture(autouse=True)
+def _vllm_is_not_asked(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its import takes ten seconds; tests/engines asks it about arguments."""
+    monkeypatch.setattr(vllm_arguments, "faults", lambda arguments: [[] for _ in arguments])
 
 
 @pytest.fixture

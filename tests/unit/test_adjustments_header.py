@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from app.parameters.adjustments import MAX_HEADER_BYTES, header_value
+from app.parameters.adjustments import MAX_HEADER_BYTES, header_value, read_header
 from contract.adjustments import Adjustment
 from contract.errors import upstream_error
 from tests.unit.conftest import chat
@@ -32,6 +32,30 @@ def test_the_header_reads_as_the_contract_says() -> None:
 )
 def test_a_number_that_the_grammar_cannot_hold_is_a_string(before: float, reported: str) -> None:
     assert f";from={reported}" in header_value([Adjustment("n", "clamp", before, 1)])
+
+
+@given(
+    st.lists(
+        st.builds(
+            Adjustment,
+            st.text(min_size=1, max_size=64),
+            st.just("clamp"),
+            st.floats(-1000, 1000).map(lambda number: round(number, 3)) | st.integers(-1000, 1000),
+            st.integers(-9, 9),
+        )
+    )
+)
+@settings(max_examples=50, deadline=None)
+def test_what_is_written_is_read_back(adjustments: list[Adjustment]) -> None:
+    found, unlisted = read_header(header_value(adjustments))
+    assert list(found) == adjustments[: len(found)]
+    assert len(found) + unlisted == len(adjustments)
+
+
+def test_reasons_are_read_back_and_no_header_is_no_adjustment() -> None:
+    dropped = (Adjustment("logit_bias", "drop", reason="not here"), Adjustment("store", "ignore"))
+    assert read_header(header_value(dropped)) == (dropped, 0)
+    assert read_header("") == ((), 0)
 
 
 @given(st.lists(st.text(max_size=80), min_size=1, max_size=200))

@@ -75,13 +75,14 @@ def xtts(**options: Any) -> dict[str, Any]:
         (config_args(models=[]), "models: List should have at least 1 item"),
         (config_args(models=[entry(), entry()]), "'alpha' stands there twice"),
         (config_args(models=[entry(id="chat")]), "models[0].id: 'chat' is a part of the routes"),
+        (config_args(models=[entry(id="v1")], keys=[]), "models[0].id: 'v1' is a part of the routes"),
         (config_args(models=[entry(id="a/b")]), "models[0].id: String should match"),
         (config_args(models=[entry(task="dance")]), "models[0].task: Input should be 'chat'"),
         (config_args(models=[entry(engine="diffusers")]), "diffusers does not do the task chat; vllm does"),
         (
             embedder(batch=8),
-            "models[0].engine_kwargs: batch: there is no such field; check its spelling and its place. "
-            "Legal are device, batch_size, matryoshka",
+            "models[0].engine_kwargs: batch: there is no such field (did you mean batch_size?); check its spelling and "
+            "its place. Legal are device, batch_size, matryoshka",
         ),
         (embedder(batch_size=0), "models[0].engine_kwargs: batch_size: Input should be greater than or equal to 1"),
         (xtts(), "Coqui Public Model License, which permits non-commercial use only; read it at https://coqui.ai/cpml"),

@@ -261,6 +261,33 @@ class TestModels:
         assert_error(response, 404, "not_found_error", "model_failed", "model")
         assert "secret" not in response.text
 
+    @pytest.mark.parametrize("path", [CHAT, "/v1/{}/chat/completions", "/v1/models/{}"])
+    @pytest.mark.parametrize(
+        ("wrong", "nearest"),
+        [("alpa", "alpha"), ("Beta", "beta"), ("org/ALPHA", "alpha"), ("gpt-4o", None), ("a" * 500, None), ("é", None)],
+        ids=lambda value: str(value)[:9],
+    )
+    async def test_an_unknown_model_is_named_and_the_nearest_is_suggested(
+        self, client: Any, path: str, wrong: str, nearest: str | None
+    ) -> None:
+        if path != CHAT and "/" in wrong:
+            return
+        url = path.format(wrong)
+        response = await (client.get(url) if "models" in path else client.post(url, json=chat(model=wrong)))
+        assert_error(response, 404, "not_found_error", "model_not_found", "model")
+        message = response.json()["error"]["message"]
+        assert message.startswith(f"There is no model `{wrong.replace('é', '?')[:100]}` here.")
+        assert ("Did you mean" in message) == (nearest is not None)
+        assert nearest is None or f"Did you mean `{nearest}`?" in message
+        assert message.endswith("GET /v1/models lists the ids.")
+
+    async def test_no_model_is_suggested_that_the_key_may_not_see(self, make_gateway: Any, registry: Any) -> None:
+        async with client_of(make_gateway(), SCOPED_KEY) as client:
+            assert "alpha" not in (await client.post(CHAT, json=chat(model="alpa"))).text
+            assert "Did you mean `beta`?" in (await client.post(CHAT, json=chat(model="betta"))).text
+            registry.update({"beta": Readiness.FAILED})
+            assert "Did you mean" not in (await client.post(CHAT, json=chat(model="betta"))).text
+
     async def test_no_model_is_a_400(self, client: Any) -> None:
         response = await client.post(CHAT, json=chat(model=None))
         assert_error(response, 400, "invalid_request_error", "missing_required_parameter", "model")

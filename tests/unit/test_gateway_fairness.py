@@ -102,6 +102,35 @@ async def test_a_key_that_floods_leaves_the_next_place_to_another(make_gateway: 
     assert (queue_of(client).in_use, queue_of(client).waiting) == (0, 0)
 
 
+async def test_the_log_tells_the_wait_for_a_place_and_the_engine_s_time_apart(
+    make_gateway: Any, relay: SlowRelay, log_lines: list[bytes]
+) -> None:
+    client = Client(make_gateway(config_of()))
+    first = client.send()
+    await until(lambda: len(relay.waited) == 1)
+    second = client.send()
+    await until(lambda: queue_of(client).waiting == 1)
+    await asyncio.sleep(0.05)
+    relay.go.set()
+    await asyncio.gather(first, second)
+    at_once, waited = map(json.loads, log_lines)
+    assert at_once["queue_ms"] < 40 <= at_once["engine_ms"]
+    assert waited["engine_ms"] < 40 <= waited["queue_ms"]
+
+
+async def test_the_log_has_the_wait_of_a_request_that_got_no_place(
+    make_gateway: Any, relay: SlowRelay, log_lines: list[bytes]
+) -> None:
+    client = Client(make_gateway(config_of(limits={"first_byte_timeout_s": 0.05})))
+    first, second = client.send(), client.send()
+    assert (await second).status_code == 504
+    relay.go.set()
+    await first
+    given_up = json.loads(log_lines[0])
+    assert (given_up["reason"], given_up["engine_ms"]) == ("timeout", None)
+    assert given_up["queue_ms"] >= 40
+
+
 async def test_in_a_full_queue_the_flood_is_refused_and_the_other_waits(make_gateway: Any, relay: SlowRelay) -> None:
     client = Client(make_gateway(config_of(places=1, queue=4)))
     flood = [client.send() for _ in range(5)]

@@ -61,6 +61,24 @@ def test_every_other_header_is_a_401_that_says_how_to_send_a_key(header: str | N
     assert "Bearer" in refusal(header)
 
 
+@pytest.mark.parametrize("key", ["sk-foo", "sk-proj-" + "a" * 156, "hf_" + "b" * 34, "sk-portico", "local"])
+def test_a_key_of_another_service_is_called_so(key: str) -> None:
+    message = refusal(f"Bearer {key}")
+    assert message.startswith("This is not a key of this service")
+    assert "sk-portico-" in message
+    assert key == "sk-portico" or key not in message
+
+
+def test_a_key_of_this_service_that_is_not_whole_is_called_so() -> None:
+    for broken in (KEY[:-1], KEY + "x", f"{KEY[:-1]}!", f'"{KEY}"'):
+        assert refusal(f"Bearer {broken}").startswith("This API key is not whole"), broken
+
+
+@pytest.mark.parametrize("header", [KEY, f"Basic {KEY}", "Bearer", "", "sk-foo"])
+def test_a_header_that_holds_no_bearer_key_is_called_malformed(header: str) -> None:
+    assert "is malformed. It must be `Bearer sk-portico-...`" in refusal(header)
+
+
 @pytest.mark.parametrize(
     "key", [new_key(), f"sk-portico-{public_id(KEY)}-{'0' * 43}"], ids=["unknown id", "wrong secret"]
 )

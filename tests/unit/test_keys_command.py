@@ -59,7 +59,11 @@ def kept(path: Path, key_id: str) -> KeyEntry:
 
 def write_config(folder: Path, **changes: Any) -> Path:
     config = folder / "config.yaml"
-    content = {"http_options": {"host": "127.0.0.1"}, "applications": [{"args": config_args(**changes)}]}
+    args = config_args(**changes)
+    for model in args["models"]:
+        model["source"] = "hub/name"
+    application = {"import_path": "app.builder:build", "args": args}
+    content = {"http_options": {"host": "127.0.0.1"}, "applications": [application]}
     config.write_text(yaml.safe_dump(content))
     return config
 

@@ -296,7 +296,47 @@ def test_reserved_keys_are_refused(table: str, name: str) -> None:
     assert (caught.value.code, caught.value.param) == ("unsupported_parameter", name)
 
 
-@pytest.mark.parametrize("name", ["priority", "cache_salt", "kv_transfer_params", "vllm_xargs", "request_id", "echo"])
+@pytest.mark.parametrize(
+    ("table", "name", "value", "instead"),
+    [
+        ("chat", "guided_json", {"type": "object"}, "use `response_format` of type `json_schema`"),
+        ("chat", "guided_choice", ["a", "b"], "an `enum` in the JSON schema of `response_format`"),
+        ("chat", "structured_outputs", {"regex": "a"}, "use `response_format`"),
+        ("chat", "continue_final_message", True, "ask the model to go on"),
+        ("chat", "truncate_prompt_tokens", 9, "a prompt that is too long is an error"),
+        ("responses", "guided_regex", "a", "a `pattern` in the JSON schema of `text.format`"),
+        ("responses", "response_format", {"type": "json_object"}, "use `text.format`"),
+        ("responses", "max_tokens", 9, "use `max_output_tokens`"),
+        ("responses", "min_tokens", 9, "/v1/chat/completions has it"),
+        ("embeddings", "truncate_prompt_tokens", 9, "an input that is too long is an error"),
+    ],
+)
+def test_what_would_change_the_answer_is_refused_and_what_to_use_is_named(
+    table: str, name: str, value: Any, instead: str
+) -> None:
+    """Dropped with a 200, the answer would look like one that had heeded it."""
+    with pytest.raises(ApiError) as caught:
+        adjusted(table, **{name: value})
+    assert (caught.value.code, caught.value.param) == ("unsupported_parameter", name)
+    assert instead in caught.value.message
+
+
+@pytest.mark.parametrize(
+    ("table", "defaults"),
+    [
+        ("chat", {"add_generation_prompt": True, "continue_final_message": False, "use_beam_search": False,
+                  "length_penalty": 1.0, "bad_words": [], "echo": False}),
+        ("responses", {"n": 1}),
+        ("embeddings", {"add_special_tokens": True, "embed_dtype": "float32"}),
+    ],
+)  # fmt: skip
+def test_what_is_refused_may_say_what_is_so_anyhow(table: str, defaults: dict[str, Any]) -> None:
+    outcome = adjusted(table, **defaults, strict_params=True)
+    assert outcome.adjustments == ()
+    assert not set(defaults) & set(legal(outcome))
+
+
+@pytest.mark.parametrize("name", ["priority", "cache_salt", "kv_transfer_params", "request_id"])
 def test_private_arguments_of_the_engine_are_dropped_and_listed(name: str) -> None:
     outcome = adjusted("chat", **{name: 1})
     assert name not in legal(outcome)

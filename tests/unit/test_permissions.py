@@ -137,7 +137,7 @@ def test_check_names_every_hub_name_without_a_commit(tmp_path: Path, capsys: pyt
     ]  # fmt: skip
     path = tmp_path / "serve.yaml"
     args = config_args(models=models, keys=[{"id": "a" * 12, "sha256": "0" * 64}])
-    path.write_text(yaml.safe_dump({"applications": [{"args": args}]}))
+    path.write_text(yaml.safe_dump({"applications": [{"import_path": "app.builder:build", "args": args}]}))
     assert main(["check", str(path)]) == 0
     warned = [line for line in capsys.readouterr().out.splitlines() if "has no `revision`" in line]
     assert [line.split(" has ")[0] for line in warned] == [

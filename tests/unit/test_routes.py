@@ -63,5 +63,37 @@ def test_an_unknown_path_gets_the_nearest_route(path: str, nearest: str) -> None
         match("GET", path)
 
 
+@pytest.mark.parametrize(
+    ("path", "route"),
+    [
+        ("/v1/v1/chat/completions", "POST /v1/chat/completions"),
+        ("/v1/v1/models", "GET /v1/models"),
+        ("/v1/v1/v1/models/alpha", "GET /v1/models/alpha"),
+        ("/v1/alpha/v1/chat/completions", "POST /v1/alpha/chat/completions"),
+    ],
+)
+def test_a_path_with_v1_twice_says_so_and_names_the_right_one(path: str, route: str) -> None:
+    with pytest.raises(
+        ApiError, match=f"{path} has /v1 more than once. Send {route}: the base URL ends in /v1"
+    ) as caught:
+        match("POST", path)
+    assert caught.value.code == "unknown_url"
+
+
+@pytest.mark.parametrize(
+    ("path", "route"),
+    [
+        ("/chat/completions", "POST /v1/chat/completions"),
+        ("/alpha/chat/completions", "POST /v1/alpha/chat/completions"),
+        ("/images/generations", "POST /v1/images/generations"),
+        ("/models", "GET /v1/models"),
+        ("/models/alpha", "GET /v1/models/alpha"),
+    ],
+)
+def test_a_path_without_v1_says_so_and_names_the_right_one(path: str, route: str) -> None:
+    with pytest.raises(ApiError, match=f"{path} lacks /v1 at its beginning. Send {route}: the base URL ends in /v1"):
+        match("POST", path)
+
+
 def test_each_endpoint_is_a_route_and_has_a_path_of_its_own() -> None:
     assert [match("POST", endpoint.path).route for endpoint in ENDPOINTS] == list(ENDPOINTS)

@@ -1,5 +1,6 @@
 """Readiness, what is counted, and the access log."""
 
+import asyncio
 import json
 from types import SimpleNamespace
 from typing import Any
@@ -9,8 +10,9 @@ import pytest
 from app.telemetry.record import RequestRecord
 from app.upstream.readiness import readiness_of
 from app.upstream.registry import Readiness
-from contract.protocol import EVENT_STREAM, ResponseHead
-from tests.unit.conftest import chat
+from contract.errors import ApiError
+from contract.protocol import EVENT_STREAM, ResponseHead, ResponseTail
+from tests.unit.conftest import StandInAnswer, chat
 
 
 @pytest.mark.parametrize(
@@ -96,6 +98,57 @@ async def test_what_names_a_user_is_cut_in_the_line(client: Any, log_lines: list
     line = await logged(log_lines, client, chat(**long, metadata={"order": "m" * 512}))
     assert {name: line[name] for name in long} == {name: text[:512] for name, text in long.items()}
     assert line["metadata"] == {"order": "m" * 512}
+
+
+async def test_the_line_has_the_adjustments_of_the_header(client: Any, log_lines: list[bytes]) -> None:
+    response = await client.post("/v1/chat/completions", json=chat(top_p=1.5, unheard_of=1))
+    assert json.loads(log_lines[0])["adjustments"] == response.headers["x-param-adjustments"]
+    await client.post("/v1/chat/completions", json=chat())
+    assert json.loads(log_lines[1])["adjustments"] is None
+
+
+async def test_the_line_has_what_the_engine_clamped(client: Any, relay: Any, log_lines: list[bytes]) -> None:
+    relay.items = [ResponseHead(200, body=b"{}", clamped=(("temperature", 1.5, 1.0),))]
+    line = await logged(log_lines, client, chat(temperature=1.5))
+    assert line["adjustments"] == "temperature;action=clamp;from=1.5;to=1.0"
+
+
+async def test_the_line_has_the_adjustments_of_a_request_that_the_engine_failed(
+    client: Any, relay: Any, log_lines: list[bytes]
+) -> None:
+    relay.items = [ApiError("upstream_error", "lost")]
+    line = await logged(log_lines, client, chat(top_p=1.5))
+    assert line["adjustments"] == "top_p;action=clamp;from=1.5;to=1.0"
+
+
+async def test_a_stream_counts_as_the_engine_s_time_to_its_last_byte(
+    client: Any, relay: Any, log_lines: list[bytes]
+) -> None:
+    async def slow_pieces(self: StandInAnswer) -> Any:
+        for _ in range(3):
+            await asyncio.sleep(0.02)
+            yield b"data: {}\n\n"
+        self.tail = ResponseTail()
+
+    relay.items = [ResponseHead(200, EVENT_STREAM)]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(StandInAnswer, "pieces", slow_pieces)
+        line = await logged(log_lines, client, chat(stream=True))
+    assert 50 < line["engine_ms"] <= line["duration_ms"]
+    assert line["queue_ms"] < 50
+
+
+async def test_a_request_that_no_engine_saw_has_no_time_of_one(client: Any, log_lines: list[bytes]) -> None:
+    line = await logged(log_lines, client, chat(model="gamma"))
+    assert (line["queue_ms"], line["engine_ms"]) == (None, None)
+
+
+async def test_a_request_id_of_the_client_that_is_no_uuid_stands_beside_ours(
+    client: Any, log_lines: list[bytes]
+) -> None:
+    response = await client.post("/v1/chat/completions", json=chat(), headers={"x-request-id": "order 42"})
+    line = json.loads(log_lines[0])
+    assert (line["request_id"], line["client_request_id"]) == (response.headers["x-request-id"], "order 42")
 
 
 async def test_a_fault_in_the_midst_of_a_stream_is_none_that_is_ok(

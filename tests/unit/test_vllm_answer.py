@@ -16,6 +16,7 @@ from deployments.vllm.answer import answer
 from deployments.vllm.asgi import AsgiCall
 from deployments.vllm.chat import ChatDialect
 from deployments.vllm.dialect import Dialect
+from deployments.vllm.responses import ResponsesDialect
 from tests.unit.test_replica import replica_of
 
 HEAD = RequestHead("/chat", "4f0c9e4c-0000-4000-8000-000000000000", include_usage=False, echo={})
@@ -49,10 +50,12 @@ def streaming(*events: str | Exception, pause: float = 0) -> Starlette:
     return app_of(handler)
 
 
-async def items_of(app: Any, dialect: Dialect | None = None, head: RequestHead = HEAD) -> list[Any]:
+async def items_of(
+    app: Any, dialect: Dialect | None = None, head: RequestHead = HEAD, body: bytes = b"{}"
+) -> list[Any]:
     """What a replica makes of the application's answer."""
     replica = await replica_of(lambda request, body: answer(app, dialect or ChatDialect(), request, body))
-    async with aclosing(replica.handle(head, b"{}")) as items:
+    async with aclosing(replica.handle(head, body)) as items:
         return [item async for item in items]
 
 
@@ -64,6 +67,21 @@ async def test_a_complete_answer_is_one_item() -> None:
     assert await items_of(app_of(handler)) == [
         ResponseHead(200, "application/json", b'{"choices":[],"usage":{"prompt_tokens":3}}', {"prompt_tokens": 3})
     ]
+
+
+@pytest.mark.parametrize("dialect", [ChatDialect(), ResponsesDialect()], ids=["chat", "responses"])
+async def test_the_application_gets_the_request_s_id_where_vllm_reads_it(dialect: Dialect) -> None:
+    """In the header; for responses in the body, which is otherwise as it was."""
+    got: list[Any] = []
+
+    async def handler(request: Request) -> Response:
+        got.append((request.headers["x-request-id"], await request.json()))
+        return JSONResponse({"error": {"message": "no", "code": 400}}, 400)
+
+    await items_of(app_of(handler), dialect, body=b'{"model":"m","input":"hi"}')
+    await items_of(app_of(handler), dialect, body=b"{}")
+    own = {"request_id": f"resp_{HEAD.request_id}"} if isinstance(dialect, ResponsesDialect) else {}
+    assert got == [(HEAD.request_id, own | {"model": "m", "input": "hi"}), (HEAD.request_id, own)]
 
 
 async def test_a_stream_is_head_events_and_tail_and_hides_the_usage_nobody_asked_for() -> None:

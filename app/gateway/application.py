@@ -31,7 +31,7 @@ from app.gateway.call import Call
 from app.gateway.image_store import ImageStore
 from app.gateway.input_audio import AudioChecks
 from app.gateway.input_images import ImageLoader
-from app.gateway.streaming import relay_bytes, relay_events
+from app.gateway.streaming import StreamBrokenError, relay_bytes, relay_events
 from app.http.bodies_in_flight import BodiesInFlight
 from app.http.body import ClientGone, Receive, announced_bytes, impatient
 from app.http.response import ResponseWriter, Send
@@ -129,6 +129,8 @@ class Gateway:
         except ReaderStalled:
             record.reason = READER_STALLED
             raise  # the server cuts the connection
+        except StreamBrokenError:
+            raise  # so it does here; the record has the reason
         except Exception:
             logger.exception("request %s failed", record.request_id)
             if record.reason == OK:

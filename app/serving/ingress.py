@@ -21,6 +21,7 @@ from app.budgets.shards import ShardedBudgets, shards
 from app.config.service import Config
 from app.gateway.application import Gateway
 from app.gateway.image_store import ImageStore
+from app.gateway.streaming import StreamBrokenError
 from app.http.bodies_in_flight import BodiesInFlight
 from app.http.stall_timer import ReaderStalled
 from app.keys import KeyRing
@@ -61,12 +62,12 @@ class _Application:
 
 
 def _is_no_client_s_doing(record: logging.LogRecord) -> bool:
-    """False where a client stopped to read, or left as its request got a replica or as Serve asked one for its queue.
-    There are tracebacks of these, and all goes on; the access log has them.
+    """False where a client stopped to read, or left as its request got a replica or as Serve asked one for its queue,
+    or a model broke off. There are tracebacks of these, and all goes on; the access log has them.
     """
     error = record.exc_info[1] if record.exc_info else None
     left = isinstance(error, asyncio.InvalidStateError) and "_fulfill_pending_requests" in record.getMessage()
-    return not (left or isinstance(error, ReaderStalled | TaskCancelledError))
+    return not (left or isinstance(error, ReaderStalled | StreamBrokenError | TaskCancelledError))
 
 
 async def _or_disconnect(receive: Callable[[], Awaitable[Any]]) -> Any:

@@ -48,11 +48,15 @@ async def test_events_that_fail_end_in_an_error(client: Any, relay: Any) -> None
 
 
 @pytest.mark.parametrize("ending", [[FAILED], []], ids=["reported", "lost"])
-async def test_audio_that_fails_is_cut_off(client: Any, relay: Any, ending: list[Any]) -> None:
+async def test_audio_that_fails_is_cut_off(
+    client: Any, relay: Any, ending: list[Any], log_lines: list[bytes], caplog: pytest.LogCaptureFixture
+) -> None:
     """The server sees the exception and drops the connection, so that no client takes the file for whole."""
     relay.items = [ResponseHead(200, "audio/mpeg"), b"one", *ending]
     with pytest.raises(StreamBrokenError):
         await client.post(SPEECH, json=ask())
+    assert orjson.loads(log_lines[-1])["reason"] == "upstream_error"
+    assert not caplog.records  # a traceback would say no more
 
 
 async def test_a_failure_before_the_first_audio_has_its_status(client: Any, relay: Any) -> None:

@@ -29,7 +29,17 @@ HEALTH_CHECK_TIMEOUT_S = 10
 def build(args: dict[str, Any]) -> Application:
     """The application of the configuration `args`. Raises ConfigError."""
     config = parse_config(args)
-    return ingress_deployment(config).bind({entry.id: _bound(entry, config) for entry in config.models})
+    return _application(config, config.models)
+
+
+def build_first(args: dict[str, Any]) -> Application:
+    """The same with the models of `start_first` alone; to the gateway the others are starting. Raises ConfigError."""
+    config = parse_config(args)
+    return _application(config, [entry for entry in config.models if entry.id in config.start_first])
+
+
+def _application(config: Config, models: list[ModelEntry]) -> Application:
+    return ingress_deployment(config).bind({entry.id: _bound(entry, config) for entry in models})
 
 
 def _bound(entry: ModelEntry, config: Config) -> Application:

@@ -1,7 +1,7 @@
-"""`python -m app serve FILE`: runs `serve run FILE` in the foreground, prints when it is ready, and stops all of it.
+"""`python -m app serve FILE`: runs a service in the foreground, prints when it is ready, and stops all of it.
 
-`serve run` starts a Ray cluster of this user's on this machine, or joins that of RAY_ADDRESS. It prints nothing when
-the models are ready, and a second Ctrl-C during its clean-up leaves Ray's processes behind; both are mended here.
+It starts a Ray cluster of this user's on this machine, or joins that of RAY_ADDRESS, in a process of its own (see
+`app/commands/serve_run.py`): a second Ctrl-C during Ray's clean-up would leave Ray's processes behind.
 """
 
 import http.client
@@ -12,6 +12,7 @@ import subprocess
 import sys
 import time
 import urllib.error
+import urllib.parse
 import urllib.request
 from pathlib import Path
 from types import FrameType
@@ -35,8 +36,8 @@ FAILED = " failed: "  # in what the readiness probe says of a model
 DEFAULT_HOST, DEFAULT_PORT = "0.0.0.0", 8000  # noqa: S104 - Serve's, where a config file names none
 FIRST_QUESTION = "What is the capital of France?"  # without a quote: it stands in a line for a shell
 RAY_VARIABLES = {"RAY_USAGE_STATS_ENABLED": "0"}
-# Makes the node that `serve run` starts one of 127.0.0.1, and there its ports are. Ray has it for the desktops in its
-# name; there is no other way to tell `serve run`. A Ray elsewhere cannot be joined with it.
+# Makes the node that is started here one of 127.0.0.1, and there its ports are. Ray has it for the desktops in its name.
+# A Ray elsewhere cannot be joined with it.
 ON_LOOPBACK = {"RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0"}
 
 
@@ -48,7 +49,7 @@ def serve(path: Path) -> int:
     check_local_key(config, host)
     KeyRing(config.keys, config.key_path())  # a key file that cannot be used fails here, not in a replica
     _check_port(host, port)
-    command = [str(Path(sys.executable).with_name("serve")), "run", str(path)]
+    command = [sys.executable, "-m", "app.commands.serve_run", str(path)]
     # Before the child starts: it would inherit that a signal is ignored, as shells arrange for background jobs.
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, _raise_interrupt)
@@ -58,9 +59,11 @@ def serve(path: Path) -> int:
     output = HeldOutput(child.stdout) if child.stdout else None
     started = False
     try:
-        if _wait_until_ready(child, host, port, output):
+        if _wait_until_ready(child, Probe(host, port, config.start_first), output):
             print(banner(config, host, port), flush=True)
             started = True
+            if config.start_first and _wait_until_ready(child, Probe(host, port), None):
+                print("Every model is ready.", flush=True)
         status = child.wait()
     except KeyboardInterrupt:
         if output:
@@ -119,14 +122,14 @@ def _raise_interrupt(_: int, __: FrameType | None) -> None:
     raise KeyboardInterrupt
 
 
-def _wait_until_ready(child: subprocess.Popen[bytes], host: str, port: int, output: HeldOutput | None) -> bool:
-    """Poll the readiness probe until it succeeds; false where the service ended first. Prints what it waits for.
+def _wait_until_ready(child: subprocess.Popen[bytes], probe: "Probe", output: HeldOutput | None) -> bool:
+    """Ask the readiness probe until it succeeds; false where the service ended first. Prints what it waits for.
 
     What the service prints meanwhile is shown where it ends, where a model fails, and where nothing changes for long.
     """
     message, since = "", time.monotonic()
     while child.poll() is None:
-        state = _probe(host, port)
+        state = probe.ask()
         if state is None:
             if output:
                 output.discard()
@@ -143,15 +146,23 @@ def _wait_until_ready(child: subprocess.Popen[bytes], host: str, port: int, outp
     return False
 
 
-def _probe(host: str, port: int) -> str | None:
-    """None where the service is ready, else the message of what it waits for."""
-    try:
-        with urllib.request.urlopen(f"http://{host}:{port}/ready", timeout=5):
-            return None
-    except urllib.error.HTTPError as error:
-        return _message(error.read())
-    except (OSError, http.client.HTTPException):  # nobody there yet, or another program that is on its way out
-        return "the service is starting."
+class Probe:
+    """The readiness probe of a service."""
+
+    def __init__(self, host: str, port: int, models: list[str] | None = None) -> None:
+        """`models`: the ids of those that it is about; none: of all."""
+        query = urllib.parse.urlencode([("model", model) for model in models or ()])
+        self._url = f"http://{host}:{port}/ready?{query}"
+
+    def ask(self) -> str | None:
+        """None where they are ready, else the message of what is waited for."""
+        try:
+            with urllib.request.urlopen(self._url, timeout=5):  # noqa: S310 - http, to this machine
+                return None
+        except urllib.error.HTTPError as error:
+            return _message(error.read())
+        except (OSError, http.client.HTTPException):  # nobody there yet, or another program that is on its way out
+            return "the service is starting."
 
 
 def _message(body: bytes) -> str:
@@ -169,10 +180,16 @@ def banner(config: Config, host: str, port: int) -> str:
         f"\nPortico is ready.\n"
         f"  Base URL  {base_url}\n"
         f"  API key   {LOCAL_KEY if local else 'one of those you made'}\n"
-        f"  Models    {', '.join(model.id for model in config.models)}\n\n"
+        f"  Models    {', '.join(_models(config))}\n\n"
         f"curl {base_url}{_first_request(config.models)} -H 'Authorization: Bearer {key}'\n\n"
         f"Ctrl-C stops it.\n"
     )
+
+
+def _models(config: Config) -> list[str]:
+    """Their ids; those that start behind others say so."""
+    first = config.start_first or [model.id for model in config.models]
+    return [model.id if model.id in first else f"{model.id} (starting)" for model in config.models]
 
 
 def _first_request(models: list[ModelEntry]) -> str:

@@ -172,6 +172,11 @@ class Config(Strict):
     """The whole configuration of an application."""
 
     models: Annotated[list[ModelEntry], Field(min_length=1)]
+    start_first: list[str] = Field(
+        [],
+        description="ids of models that `python -m app serve` starts before all others; it is ready when they are. "
+        "Empty: all at once, as `serve run` and `serve deploy` start them anyhow",
+    )
     keys: list[KeyEntry] = Field([], description="keys that change with the configuration only")
     key_file: str | None = Field(
         None, description="an absolute path, or one in the project that begins with ./; followed while the service runs"
@@ -204,6 +209,13 @@ class Config(Strict):
         for key in self.keys:
             if unknown := sorted(set(key.pipelines or []) - known):
                 raise ValueError(f"keys: {key.id} names the model {unknown[0]!r}, which is not in `models`")
+        return self
+
+    @pydantic.model_validator(mode="after")
+    def _those_first_are_known(self) -> Self:
+        known = [model.id for model in self.models]
+        if unknown := [one for one in self.start_first if one not in known]:
+            raise ValueError(f"start_first: {unknown[0]!r} is not in `models`. Those are: {', '.join(known)}")
         return self
 
     @pydantic.model_validator(mode="after")

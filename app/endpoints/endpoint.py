@@ -1,7 +1,7 @@
 """One HTTP route as data, and one that models answer: an endpoint."""
 
 from collections.abc import Awaitable, Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, NamedTuple, Protocol
 
 import orjson
@@ -67,6 +67,7 @@ class Route:
     summary: str
     answer: str  # describes the 200
     content: dict[str, Schema | Component]  # media type of a 200 -> its schema; of a stream: the schema of one event
+    query: dict[str, str] = field(default_factory=dict)  # its optional parameters in the URL, and what they are
     needs_key: bool = True
     is_probe: bool = False  # called by machines every few seconds, so not worth a line in the access log
 

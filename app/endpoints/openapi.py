@@ -52,8 +52,14 @@ def _operation(route: Route) -> dict[str, Any]:
         "security": [{"key": []}] if route.needs_key else [],
         "responses": {"200": _success(route), "default": ERROR},
     }
-    if names := re.findall(r"{(\w+)}", route.path):
-        operation["parameters"] = [{"name": name, "in": "path", "required": True, "schema": STRING} for name in names]
+    parameters = [
+        {"name": name, "in": "path", "required": True, "schema": STRING} for name in re.findall(r"{(\w+)}", route.path)
+    ] + [
+        {"name": name, "in": "query", "description": meaning, "schema": array(STRING)}
+        for name, meaning in route.query.items()
+    ]
+    if parameters:
+        operation["parameters"] = parameters
     if isinstance(route, Endpoint):
         request: dict[str, Any] = {"schema": _request_schema(route.table)}
         if route.table.file is None:

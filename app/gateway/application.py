@@ -6,6 +6,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 from functools import partial
 from typing import Any
+from urllib.parse import parse_qs
 
 import orjson
 
@@ -264,8 +265,9 @@ class Gateway:
         await _json(call.response, {"status": "ok"})
 
     async def _ready(self, call: Call) -> None:
-        if not self._registry.all_verified():
-            raise ApiError("model_starting", self._registry.missing())
+        asked = parse_qs(call.query.decode("latin-1")).get("model", [])
+        if message := self._registry.missing(asked):
+            raise ApiError("model_starting", message)
         await _json(call.response, {"status": "ready"})
 
     async def _openapi(self, call: Call) -> None:

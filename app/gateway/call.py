@@ -27,6 +27,7 @@ class Call:
     def __init__(self, scope: dict[str, Any], receive: Receive, send: Send, limits: Limits) -> None:
         self.headers = {name.decode("latin-1").lower(): value.decode("latin-1") for name, value in scope["headers"]}
         self.client: str | None = (scope.get("client") or (None,))[0]  # the peer's address
+        self.query: bytes = scope.get("query_string", b"")
         self.receive = receive
         self.clock = Stopwatch()
         self.record = RequestRecord(

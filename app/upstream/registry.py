@@ -1,7 +1,7 @@
 """Which models there are, which are up, and which one a request means."""
 
 import time
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field
 from difflib import get_close_matches
 from enum import StrEnum
@@ -98,16 +98,21 @@ class Registry:
     def all_verified(self) -> bool:
         return all(model.readiness is Readiness.VERIFIED for model in self._models.values())
 
-    def missing(self) -> str:
-        """Which models are not up, and why those that failed did."""
+    def missing(self, model_ids: Collection[str] = ()) -> str:
+        """Which models are not up, of all or of these, and why those that failed did; empty where all are.
+
+        Raises ApiError where there is no such model.
+        """
+        if any(model_id not in self._models for model_id in model_ids):
+            raise ApiError("model_not_found", "There is no model of this id here. Leave `model` out to ask for all.")
         missing = [
             f"{model.entry.id} failed: {model.error or 'no error is known'}"
             if model.readiness is Readiness.FAILED
             else f"{model.entry.id} is starting"
             for model in self._models.values()
-            if model.readiness is not Readiness.VERIFIED
+            if model.readiness is not Readiness.VERIFIED and (not model_ids or model.entry.id in model_ids)
         ]
-        return f"Not every model is up. {'; '.join(missing)}."
+        return f"Not every model is up. {'; '.join(missing)}." if missing else ""
 
     def visible_to(self, key: KeyEntry) -> list[Model]:
         """The verified models that `key` may use, in the order of the configuration."""

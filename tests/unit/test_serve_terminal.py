@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from app.commands.serve import _probe
+from app.commands.serve import Probe
 from contract.project import PROJECT_FOLDER
 
 # Starts in the place of `serve run`.
@@ -153,5 +153,5 @@ def test_what_is_no_http_at_its_port_is_no_answer_yet() -> None:
 
         other = threading.Thread(target=answer)
         other.start()
-        assert _probe("127.0.0.1", server.getsockname()[1]) == "the service is starting."
+        assert Probe("127.0.0.1", server.getsockname()[1]).ask() == "the service is starting."
         other.join()

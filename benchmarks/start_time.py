@@ -136,9 +136,8 @@ def _listed(client: httpx.Client) -> set[str]:
 def _first_token(client: httpx.Client, model: str) -> None:
     body = {"model": model, "messages": [{"role": "user", "content": FIRST_QUESTION}], "max_tokens": 8, "stream": True}
     with client.stream("POST", "/v1/chat/completions", json=body) as answer:
-        contents = [line for line in answer.iter_lines() if '"content":"' in line and '"content":""' not in line]
-    if not contents:
-        raise RuntimeError("the first chat had no token")
+        if not any('"content":"' in line and '"content":""' not in line for line in answer.iter_lines()):
+            raise RuntimeError("the first chat had no token")
 
 
 def write(name: str, start: Start) -> None:

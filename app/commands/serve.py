@@ -36,8 +36,8 @@ FAILED = " failed: "  # in what the readiness probe says of a model
 DEFAULT_HOST, DEFAULT_PORT = "0.0.0.0", 8000  # noqa: S104 - Serve's, where a config file names none
 FIRST_QUESTION = "What is the capital of France?"  # without a quote: it stands in a line for a shell
 RAY_VARIABLES = {"RAY_USAGE_STATS_ENABLED": "0"}
-# Makes the node that is started here one of 127.0.0.1, and there its ports are. Ray has it for the desktops in its name.
-# A Ray elsewhere cannot be joined with it.
+# Makes the node that is started here one of 127.0.0.1, where its ports are. Ray has it for the desktops in its name. A
+# Ray elsewhere cannot be joined with it.
 ON_LOOPBACK = {"RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0"}
 
 
@@ -181,15 +181,20 @@ def banner(config: Config, host: str, port: int) -> str:
         f"  Base URL  {base_url}\n"
         f"  API key   {LOCAL_KEY if local else 'one of those you made'}\n"
         f"  Models    {', '.join(_models(config))}\n\n"
-        f"curl {base_url}{_first_request(config.models)} -H 'Authorization: Bearer {key}'\n\n"
+        f"curl {base_url}{_first_request(_first(config))} -H 'Authorization: Bearer {key}'\n\n"
         f"Ctrl-C stops it.\n"
     )
 
 
 def _models(config: Config) -> list[str]:
     """Their ids; those that start behind others say so."""
-    first = config.start_first or [model.id for model in config.models]
-    return [model.id if model.id in first else f"{model.id} (starting)" for model in config.models]
+    first = _first(config)
+    return [model.id if model in first else f"{model.id} (starting)" for model in config.models]
+
+
+def _first(config: Config) -> list[ModelEntry]:
+    """Those that are up when the service is said to be ready."""
+    return [model for model in config.models if not config.start_first or model.id in config.start_first]
 
 
 def _first_request(models: list[ModelEntry]) -> str:

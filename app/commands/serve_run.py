@@ -6,47 +6,68 @@ begins to start, and a Ray that it starts itself has no dashboard. Private parts
 
 import os
 import sys
+import threading
 import time
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 import ray
-from ray import serve
-from ray.serve._private.api import serve_start
-from ray.serve._private.constants import SERVE_NAMESPACE
-from ray.serve.schema import ApplicationStatus, LoggingConfig, ServeDeploySchema
 
 from app.config.service import read_serve_config
 
 BUILDER, BUILDER_OF_FIRST = "app.builder:build", "app.builder:build_first"
+NAMESPACE = "serve"  # in which Serve looks for its own actors
+UNDER_WAY = frozenset({"NOT_STARTED", "DEPLOYING"})  # of an application
 POLL_SECONDS = 0.25
-UNDER_WAY = frozenset({ApplicationStatus.NOT_STARTED, ApplicationStatus.DEPLOYING})
+PROXY_SECONDS = 60
 
 
 def run(path: Path) -> None:
     """Serve a config file until this process is interrupted. Raises ConfigError, and what Ray raises."""
     content, _ = read_serve_config(path)
-    schema = ServeDeploySchema.model_validate(content)
-    elsewhere = os.environ.get("RAY_ADDRESS")
-    ray.init(elsewhere, namespace=SERVE_NAMESPACE, **({} if elsewhere else {"include_dashboard": False}))
+    _start_ray()
+    from ray import serve
+
     try:
-        client = serve_start(
-            http_options=schema.http_options.model_dump(),
-            proxy_location=schema.proxy_location,
-            grpc_options=schema.grpc_options.model_dump(),
-            global_logging_config=LoggingConfig(log_level="WARNING", enable_access_log=False),
-            controller_options=schema.controller_options,
-        )
-        if (first := only_first(content)) is not None:
-            client.deploy_apps(ServeDeploySchema.model_validate(first))
-            _wait_until_settled(schema.applications[0].name)
-        client.deploy_apps(schema)
+        _deploy(content)
         while True:
             time.sleep(3600)
     except KeyboardInterrupt:
         pass
     finally:
         serve.shutdown()
+
+
+def _start_ray() -> None:
+    """Start a Ray on this machine, or join that of RAY_ADDRESS. Serve is imported while Ray's processes start."""
+    importing = threading.Thread(target=import_module, args=["ray.serve"])
+    importing.start()
+    elsewhere = os.environ.get("RAY_ADDRESS")
+    ray.init(elsewhere, namespace=NAMESPACE, **({} if elsewhere else {"include_dashboard": False}))
+    importing.join()
+
+
+def _deploy(content: dict[str, Any]) -> None:
+    from ray.serve._private.api import _create_controller_and_proxy_refs
+    from ray.serve._private.client import ServeControllerClient
+    from ray.serve.schema import LoggingConfig, ServeDeploySchema
+
+    schema, first = ServeDeploySchema.model_validate(content), only_first(content)
+    controller, proxies = _create_controller_and_proxy_refs(
+        schema.http_options.model_dump(),
+        schema.grpc_options.model_dump(),
+        LoggingConfig(log_level="WARNING", enable_access_log=False),
+        None,
+        schema.controller_options,
+        schema.proxy_location,
+    )
+    client = ServeControllerClient(controller)
+    client.deploy_apps(schema if first is None else ServeDeploySchema.model_validate(first))
+    ray.get(proxies, timeout=PROXY_SECONDS)  # they start meanwhile; Serve's own function waits for them first
+    if first is not None:
+        _wait_until_settled(schema.applications[0].name)
+        client.deploy_apps(schema)
 
 
 def only_first(content: dict[str, Any]) -> dict[str, Any] | None:
@@ -62,6 +83,8 @@ def only_first(content: dict[str, Any]) -> dict[str, Any] | None:
 
 def _wait_until_settled(application: str) -> None:
     """Wait until the application is up, or has failed: that may not keep the other models from starting."""
+    from ray import serve
+
     while True:
         found = serve.status().applications.get(application)
         if found is not None and found.status not in UNDER_WAY:

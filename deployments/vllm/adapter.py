@@ -11,6 +11,7 @@ import logging
 import re
 import types
 from collections.abc import AsyncGenerator
+from importlib import import_module
 from pathlib import Path
 from typing import Any, get_args
 
@@ -19,6 +20,8 @@ import pydantic
 from contract.options.catalog import ServedModel
 from contract.profile import Profile
 from contract.speculation import Method, from_wire
+from deployments.imports import importing
+from deployments.vllm import engine_process
 from deployments.vllm.arguments import EngineArgumentError, faults, parser_faults, split
 from deployments.vllm.errors import validation_error
 from deployments.vllm.speculation_choice import Facts, SpeculationChoice, choose
@@ -34,6 +37,7 @@ DEFAULTS = {
     "disable_fastapi_docs": True,
 }
 
+NOT_USED = "sklearn"  # transformers takes it along, and so scipy, for a kind of decoding that vLLM does not leave to it
 # Formats in which vLLM takes a pickle where there are no safetensors.
 MAY_BE_PICKLES = frozenset({"auto", "hf"})
 
@@ -140,18 +144,31 @@ def _embedding_profile(model: Any) -> Profile:
     )
 
 
+def import_engine() -> None:
+    """Import what an engine on a CPU runs, with the commonest kind of models."""
+    with importing(without=NOT_USED):
+        for module in ("engine.core", "worker.cpu_worker", "attention.backends.cpu_attn"):
+            import_module(f"vllm.v1.{module}")
+        import_module("vllm.model_executor.models.llama")
+
+
 async def start_server(served: ServedModel) -> VllmServer:
     """Start an engine on a model and build vLLM's own server application on it.
 
     Its `engine_kwargs` are the arguments of `vllm serve`, with underscores; nested configurations are plain mappings.
     Raises EngineArgumentError for a wrong name or value, PickleError.
     """
-    from vllm.engine.arg_utils import AsyncEngineArgs
-    from vllm.entrypoints.launchers.api_server.app_state import init_app_state
-    from vllm.entrypoints.launchers.app import build_app
-    from vllm.v1.engine.async_llm import AsyncLLM
-    from vllm.v1.metrics.ray_wrappers import RayPrometheusStatLogger
+    preloaded = engine_process.start_server(served.engine_kwargs)
+    with importing(without=NOT_USED):
+        from vllm.engine.arg_utils import AsyncEngineArgs
+        from vllm.entrypoints.launchers.api_server.app_state import init_app_state
+        from vllm.entrypoints.launchers.app import build_app
+        from vllm.v1.engine import utils
+        from vllm.v1.engine.async_llm import AsyncLLM
+        from vllm.v1.metrics.ray_wrappers import RayPrometheusStatLogger
 
+    if preloaded is not None:
+        utils.get_mp_context = engine_process.forking(utils.get_mp_context, preloaded)
     frontend_class = _frontend_args_class()
     given = DEFAULTS | served.engine_kwargs | _revisions(served) | _load_format(served)
     engine_values, frontend_values = split(given, AsyncEngineArgs, frontend_class)

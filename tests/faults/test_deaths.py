@@ -29,7 +29,7 @@ def running(service: Service, name: str) -> list[psutil.Process]:
 def engines(service: Service) -> list[psutil.Process]:
     """The engines of pocket-chat; its neighbour has one too."""
     replicas = {replica.pid for replica in running(service, REPLICA)}
-    return [engine for engine in running(service, ENGINE) if engine.ppid() in replicas]
+    return [engine for engine in running(service, ENGINE) if replicas & {one.pid for one in engine.parents()}]
 
 
 def test_when_the_engine_dies_streams_end_in_an_error_and_the_model_comes_back(
@@ -76,6 +76,7 @@ def test_when_the_replica_dies_before_its_first_byte_the_request_is_answered_by_
     assert answer.status_code == 200, answer.text
     assert len(answer.json()["choices"]) == 8
     assert len(engines(service)) == 1
+    engine.wait(10)  # it does not outlive its replica
 
 
 def stream_response(http: httpx.Client, pieces: list[bytes], began: threading.Event) -> None:

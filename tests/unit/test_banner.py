@@ -14,16 +14,21 @@ TALKER = {"id": "talker", "task": "chat", "engine": "vllm", "source": "./talker"
 
 
 @pytest.mark.parametrize(
-    ("models", "path", "sends"),
-    [([VOICE, TALKER], "/chat/completions", '"model":"talker"'), ([VOICE], "/models", "")],
-    ids=["a chat model, wherever it is listed", "without one, the models are listed"],
+    ("models", "first", "path", "sends"),
+    [
+        ([VOICE, TALKER], [], "/chat/completions", '"model":"talker"'),
+        ([VOICE], [], "/models", ""),
+        ([VOICE, TALKER], ["voice"], "/models", ""),
+    ],
+    ids=["a chat model, wherever it is listed", "without one, the models are listed", "one that is not up yet"],
 )
-def test_its_curl_line_suits_the_models(models: list[dict[str, str]], path: str, sends: str) -> None:
-    args = config_args(models=models)
+def test_its_curl_line_suits_the_models(models: list[dict[str, str]], first: list[str], path: str, sends: str) -> None:
+    args = config_args(models=models, start_first=first)
     del args["keys"][1]  # it may use one of the other models only
     text = banner(parse_config(args), "127.0.0.1", 8000)
     command, url, *rest = shlex.split(next(line for line in text.splitlines() if line.startswith("curl")))
     assert (command, url) == ("curl", f"http://127.0.0.1:8000/v1{path}")
     assert f"Authorization: Bearer {LOCAL_KEY}" in rest
     assert sends in " ".join(rest)
-    assert ", ".join(model["id"] for model in models) in text
+    shown = [model["id"] if not first or model["id"] in first else f"{model['id']} (starting)" for model in models]
+    assert ", ".join(shown) in text

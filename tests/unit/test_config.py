@@ -172,3 +172,10 @@ def test_a_file_that_is_no_yaml_names_the_line_and_does_not_repeat_it(tmp_path: 
 
 
 KEYS = [{"id": "a" * 12, "sha256": "0" * 64}]
+
+
+def test_a_model_that_is_to_start_first_and_is_not_there_is_named_with_those_that_are() -> None:
+    args = config_args(models=[entry(), entry(id="beta")], start_first=["beta", "gamma"])
+    with pytest.raises(ConfigError) as failure:
+        parse_config(args)
+    assert str(failure.value).endswith("start_first: 'gamma' is not in `models`. Those are: alpha, beta")

@@ -331,6 +331,16 @@ class TestProbes:
         message = response.json()["error"]["message"]
         assert message == "Not every model is up. alpha failed: RuntimeError: no GPU is free; beta is starting."
 
+    async def test_ready_tells_of_those_models_that_the_query_names(self, client: Any, registry: Any) -> None:
+        registry.update({"alpha": Readiness.VERIFIED})
+        assert (await client.get("/ready?model=alpha")).json() == {"status": "ready"}
+        response = await client.get("/ready?model=alpha&model=beta")
+        assert_error(response, 503, "server_error", "model_starting")
+        assert response.json()["error"]["message"] == "Not every model is up. beta is starting."
+
+    async def test_ready_knows_no_other_models(self, client: Any) -> None:
+        assert_error(await client.get("/ready?model=gamma"), 404, "not_found_error", "model_not_found")
+
     async def test_ready_does_not_name_the_models_that_are_up(self, client: Any, registry: Any) -> None:
         registry.update({"alpha": Readiness.VERIFIED})
         message = (await client.get("/ready")).json()["error"]["message"]

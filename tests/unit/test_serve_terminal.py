@@ -23,15 +23,17 @@ if sys.argv[2] == "ends":
     sys.exit("ERROR it has no weights")
 ends_in = {"fails": "alpha failed: it has no weights", "waits": "alpha is starting", "starts": ""}
 states = ["alpha is starting", ends_in[sys.argv[2]]]
+rest = ["beta is starting", "beta is starting", ""]  # of all models, once alpha is up
 class Ready(http.server.BaseHTTPRequestHandler):
     def do_GET(self):
-        state = states.pop(0) if len(states) > 1 else states[0]
+        left = states if "model=" in self.path else rest
+        state = left.pop(0) if len(left) > 1 else left[0]
         body = json.dumps({"error": {"message": state}} if state else {}).encode()
         self.send_response(503 if state else 200)
         self.send_header("Content-Length", str(len(body)))
         self.end_headers()
         self.wfile.write(body)
-        if not state:
+        if not state and left is rest:
             server.ready = True
     def log_message(self, *_): pass
 def stop(*_):
@@ -106,6 +108,9 @@ def test_its_own_lines_while_it_starts_and_stops_and_the_services_in_between(con
     assert terminal.status() == 0
     assert "Waiting: alpha is starting" in terminal.text
     assert "Portico is ready." in terminal.text
+    assert "all-minilm-l6-v2 (starting)" in terminal.text
+    banner, others, ready = (terminal.text.index(text) for text in ("Portico is", "Waiting: beta", "Every model is"))
+    assert banner < others < ready
     assert "a request was answered" in terminal.text
     assert "Stopping ..." in terminal.text
     assert "INFO" not in terminal.text

@@ -1,0 +1,55 @@
+"""`start_first`: what `python -m app serve` deploys before the rest, and that the rest is then no change to it."""
+
+from typing import Any
+
+import yaml
+
+from app.builder import build, build_first
+from app.commands.serve_run import only_first
+from contract.project import PROJECT_FOLDER
+
+CONTENT = yaml.safe_load((PROJECT_FOLDER / "serve_configs" / "local.yaml").read_text())
+ARGS = CONTENT["applications"][0]["args"]
+FIRST = "smollm2-135m-instruct"
+
+
+def deployments(application: Any) -> dict[str, Any]:
+    """Those of a built application, by name; the gateway is given the models' own."""
+    (handles,) = application._bound_deployment.init_args
+    models = [bound._bound_deployment for bound in handles.values()]
+    return {one.name: one for one in [application._bound_deployment, *models]}
+
+
+def test_the_first_models_are_deployed_with_the_gateway_and_the_others_are_not() -> None:
+    assert set(deployments(build_first(ARGS))) == {"gateway", FIRST}
+    assert set(deployments(build(ARGS))) == {"gateway"} | {model["id"] for model in ARGS["models"]}
+
+
+def test_what_is_deployed_first_is_the_same_later() -> None:
+    """An equal version and configuration is no change to Serve: no replica restarts, the gateway reads nothing anew."""
+    later = deployments(build(ARGS))
+    for name, one in deployments(build_first(ARGS)).items():
+        assert one._deployment_config == later[name]._deployment_config
+        assert one._replica_config.ray_actor_options == later[name]._replica_config.ray_actor_options
+
+
+def test_the_gateway_knows_all_models_from_the_start() -> None:
+    """So that those which are not deployed yet are starting, and not unknown."""
+    config = deployments(build_first(ARGS))["gateway"]._deployment_config.user_config
+    assert [model["id"] for model in config["models"]] == [model["id"] for model in ARGS["models"]]
+
+
+def test_only_the_builder_differs_in_what_serve_gets_first() -> None:
+    first = only_first(CONTENT)
+    assert first is not None
+    assert first["applications"][0].pop("import_path") == "app.builder:build_first"
+    expected = yaml.safe_load(yaml.safe_dump(CONTENT))
+    assert expected["applications"][0].pop("import_path") == "app.builder:build"
+    assert first == expected
+
+
+def test_without_the_setting_and_with_another_builder_all_is_deployed_at_once() -> None:
+    application = CONTENT["applications"][0]
+    others = {name: value for name, value in ARGS.items() if name != "start_first"}
+    assert only_first({"applications": [application | {"args": others}]}) is None
+    assert only_first({"applications": [application | {"import_path": "mine:build"}]}) is None

@@ -14,6 +14,7 @@ from contract.options.diffusers import DiffusersOptions, Quantization
 from contract.profile import Profile
 from deployments.images.latents import decoded
 from deployments.images.safety import SafetyChecker
+from deployments.imports import importing
 from deployments.weights import loading
 
 WARM_UP_STEPS = 2
@@ -184,10 +185,11 @@ class DiffusionModel:
 
 def _loaded(model: ServedModel, options: DiffusersOptions) -> Any:
     """The pipeline, in its dtype, on its device, with what makes it faster or smaller switched on."""
-    import torch
-    from diffusers import AutoPipelineForText2Image, DiffusionPipeline
-    from diffusers.utils import logging
-    from transformers.utils import logging as transformers_logging
+    with importing():
+        import torch
+        from diffusers import AutoPipelineForText2Image, DiffusionPipeline
+        from diffusers.utils import logging
+        from transformers.utils import logging as transformers_logging
 
     for one in (logging, transformers_logging):
         one.set_verbosity_error()  # the warnings of long prompts repeat them

@@ -11,6 +11,7 @@ from contract.options.sentence_transformers import EmbedderOptions
 from contract.profile import Profile
 from deployments.batches import Job
 from deployments.embedding_input import Input, tokens_of
+from deployments.imports import importing
 from deployments.weights import fetched, loading
 
 NOT_MATRYOSHKA = "the model's vectors cannot be shortened"
@@ -124,7 +125,8 @@ class Embedder:
 
 
 def _loaded(model: ServedModel, options: EmbedderOptions) -> Any:
-    from sentence_transformers import SentenceTransformer
+    with importing():
+        from sentence_transformers import SentenceTransformer
 
     folder = fetched(model, without=NOT_READ)
     with loading(folder, model.allow) as use_safetensors:

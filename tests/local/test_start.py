@@ -1,7 +1,5 @@
 """The start of `make serve`: the chat model is there first, and the others come without a change to what is up."""
 
-import time
-
 import psutil
 
 from tests.conftest import Service
@@ -28,10 +26,7 @@ def test_the_gateway_and_the_chat_model_are_started_before_the_others_and_once(l
 
 
 def test_what_it_prints_says_which_models_are_still_starting_and_when_all_are_ready(local_service: Service) -> None:
-    deadline = time.monotonic() + 10  # the command looks twice a second
-    while "Every model is ready." not in local_service.output:
-        assert time.monotonic() < deadline
-        time.sleep(0.2)
+    local_service.wait_printed("Every model is ready.")
     banner, _, later = local_service.output.partition("Ctrl-C stops it.")
     models = next(line for line in banner.splitlines() if line.startswith("  Models"))
     assert f"{CHAT_MODEL}," in models

@@ -19,6 +19,7 @@ import httpx
 import psutil
 
 from benchmarks.service import HEADERS, LOCAL_CONFIG, config_entry, serving
+from deployments.vllm.engine_process import IMPORTS
 
 CSV = Path(__file__).with_suffix(".csv")
 MODEL = "smollm2-135m-instruct"
@@ -84,7 +85,8 @@ def is_of_the_model(process: psutil.Process) -> bool:
         name = " ".join(process.cmdline())
     except psutil.Error:  # it has just ended
         return False
-    return (name.startswith("ray::ServeReplica") and MODEL in name) or name.startswith("VLLM::EngineCore")
+    is_replica = name.startswith("ray::ServeReplica") and MODEL in name
+    return is_replica or name.startswith("VLLM::EngineCore") or IMPORTS in name
 
 
 def rows(url: str, name: str, concurrencies: list[int]) -> list[list[str]]:

@@ -86,7 +86,7 @@ class Service:
         wait_ready(self.port, self.process, self.log, START_SECONDS)
 
     def wait_printed(self, text: str) -> None:
-        """Wait for what the command prints when it has seen that, too: it asks twice a second, for 5 seconds at most."""
+        """Wait for what the command prints once it has seen that too: it asks twice a second, for 5 s at most."""
         deadline = time.monotonic() + PRINT_SECONDS
         while text not in self.output:
             assert time.monotonic() < deadline, f"it has not printed {text!r}:\n{self.output[-5000:]}"

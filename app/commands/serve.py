@@ -22,6 +22,7 @@ import orjson
 import psutil
 
 from app.commands.held_output import HeldOutput
+from app.commands.production_profile import production_variables
 from app.config.model_entry import ModelEntry
 from app.config.service import Config, read_serve_config
 from app.keys import LOCAL_KEY, KeyRing
@@ -55,7 +56,7 @@ def serve(path: Path) -> int:
         signal.signal(number, _raise_interrupt)
     # On a terminal only: a log file has all of it.
     piped = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT} if sys.stdout.isatty() else {}
-    child = start(command, **piped)
+    child = start(command, port, **piped)
     output = HeldOutput(child.stdout) if child.stdout else None
     started = False
     try:
@@ -87,15 +88,17 @@ def check_local_key(config: Config, host: str) -> None:
         )
 
 
-def start(command: list[str], **options: Any) -> subprocess.Popen[bytes]:
-    """Start the service, whose files are this user's alone. Raises ConfigError where some are not.
+def start(command: list[str], port: int, **options: Any) -> subprocess.Popen[bytes]:
+    """Start the service of `port`, whose files are this user's alone. Raises ConfigError where some are not.
 
     Ray opens its folder to every user, so that lies in one that is not open. Whoever reads Ray's token runs code.
     """
     token = Path.home() / ".ray" / "auth_token"
     try:
         own = {} if "RAY_ADDRESS" in os.environ else ON_LOOPBACK
-        environment = RAY_VARIABLES | own | {"RAY_TMPDIR": private_folder()} | os.environ
+        environment = (
+            RAY_VARIABLES | own | {"RAY_TMPDIR": private_folder()} | production_variables(port) | dict(os.environ)
+        )
         if token.exists():
             claim(str(token))
     except PermissionError as error:

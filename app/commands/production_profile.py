@@ -1,6 +1,7 @@
-"""The Serve variables of production, for a Ray that starts on this machine for one service: HAProxy, gRPC between replicas.
+"""The Serve variables of production, for a Ray that starts on this machine for one service.
 
-They stand in `cluster/serve.env`. Beside them, HAProxy gets ports and files of its own.
+They stand in `cluster/serve.env`: HAProxy takes the connections, replicas talk over gRPC. Beside them, HAProxy gets ports
+and files of its own.
 """
 
 import importlib.util
@@ -16,7 +17,7 @@ CLUSTER = PROJECT_FOLDER / "cluster"
 SWITCH = "RAY_SERVE_ENABLE_HA_PROXY"
 JOINS_ANOTHER = "RAY_ADDRESS"  # whose processes have the variables that they have
 PORTS = ("RAY_SERVE_HAPROXY_STATS_PORT", "RAY_SERVE_HAPROXY_METRICS_PORT", "RAY_SERVE_FALLBACK_PROXY_HTTP_PORT")
-# No load balancer stands before it, which would take half a minute to notice that a gateway replica ends: a stop is short.
+# No load balancer stands before it, which might take half a minute to notice that a gateway replica ends.
 ALONE = {"RAY_SERVE_DIRECT_INGRESS_MIN_DRAINING_PERIOD_S": "2"}
 FILES = {
     "RAY_SERVE_HAPROXY_CONFIG_FILE_LOC": "haproxy.cfg",

@@ -45,9 +45,10 @@ test: $(TESTED)
 test-long: $(TESTED) $(VENV)/kokoro-ja
 	$(BIN)/python -m pytest -m long
 
-# The contract once more, with the requests' bytes over Serve's handle, which the connections are held to.
+# The contract once more, as without HAProxy: with Serve's Python proxy, and the requests' bytes over Serve's handle, which
+# the connections are held to.
 test-handle: $(TESTED)
-	PORTICO_TEST_CARRIER=handle $(BIN)/python -m pytest tests/contract
+	RAY_SERVE_ENABLE_HA_PROXY=0 PORTICO_TEST_CARRIER=handle $(BIN)/python -m pytest tests/contract
 
 # The form of the code, its faults, its types, and which module may import which.
 lint: $(VENV)/dev

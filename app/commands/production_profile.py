@@ -1,7 +1,7 @@
 """The Serve variables of production, for a Ray that starts on this machine for one service.
 
-They stand in `cluster/serve.env`: HAProxy takes the connections, replicas talk over gRPC. Beside them, HAProxy gets ports
-and files of its own.
+They stand in `cluster/serve.env`: HAProxy takes the connections, replicas talk over gRPC. Beside them, HAProxy gets
+ports and files of its own.
 """
 
 import importlib.util

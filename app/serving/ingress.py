@@ -19,16 +19,16 @@ from app.budgets.exact import ExactBudgets
 from app.budgets.leased import LeasedBudgets
 from app.budgets.shards import ShardedBudgets, shards
 from app.config.service import Config
-from app.console.application import ASGI, Console, Sources
-from app.console.files import File, read_files
+from app.console.application import ASGI, Sources
+from app.console.files import read_files
 from app.gateway.application import Gateway, limits_of
 from app.gateway.image_store import ImageStore
 from app.gateway.streaming import StreamBrokenError
 from app.http.bodies_in_flight import BodiesInFlight
-from app.http.cors import Cors
 from app.http.stall_timer import ReaderStalled
 from app.keys import KeyRing
 from app.serving import controller, serve_settings
+from app.serving.front import fronted
 from app.serving.queued_demand import QueuedDemand
 from app.telemetry import access_log
 from app.telemetry.acceptance import KnownAcceptance
@@ -189,7 +189,7 @@ class IngressReplica:
             log_line=self._log.write,
             http_host=await self._steps.call(controller.http_host),
         )
-        self._gateway = self._fronted(gateway, config, files, registry, budgets)
+        self._gateway = fronted(gateway, self._sources(gateway, registry, budgets), files, config.cors)
         self._config, self._registry = config, registry
         self._use(budgets)
         self._supervisor.keep(Loop.BUDGET_STORE_GAUGE, partial(self._metrics.follow_store, budgets))
@@ -197,12 +197,10 @@ class IngressReplica:
         self._supervisor.keep(Loop.KEY_FILE, keys.follow)
         self._supervisor.keep(Loop.KEPT_IMAGES, image_store.keep_swept)
 
-    def _fronted(
-        self, gateway: Gateway, config: Config, files: dict[str, File] | None, registry: Registry, budgets: Budgets
-    ) -> ASGI:
-        """The gateway behind what the configuration has for people and for pages of other origins."""
+    def _sources(self, gateway: Gateway, registry: Registry, budgets: Budgets) -> Sources:
+        """Where the console looks."""
         app_name = serve.get_replica_context().app_name
-        sources = Sources(
+        return Sources(
             authenticate=gateway.authenticate,
             budget_status=lambda key: budgets.budget_status(key.id, limits_of(key)),
             registry=registry,
@@ -211,9 +209,6 @@ class IngressReplica:
             loads=self._agents.loads,
             usage=self._agents.usage,
         )
-        front: ASGI = gateway if files is None else Console(files, sources, gateway)
-        origins = config.cors.allowed_origins
-        return Cors(front, origins) if origins else front
 
     def _carrier(self, config: Config, handles: dict[str, Any]) -> Carrier:
         buffer_bytes = config.limits.stream_buffer_bytes

@@ -14,21 +14,21 @@ const TEXTS = ["A cat sleeps on the sofa.", "The kitten naps on the couch.", "St
 export function embeddings() {
   const texts = area({ rows: 6, name: "texts", value: TEXTS.join("\n") });
   const model = modelChoice("embeddings");
+  let input = [];
   const dimensions = number({ min: 1, step: 1 });
   return task({
     name: "Compare",
     inputs: [field("Texts, one a line", texts)],
     settings: [field("Model", model.element), field("Dimensions", dimensions, "Fewer only where the model was trained for it.")],
     request() {
-      const input = texts.value.split("\n").map((line) => line.trim()).filter(Boolean);
+      input = texts.value.split("\n").map((line) => line.trim()).filter(Boolean);
       if (input.length < 2) throw new Failure("Two texts are needed to compare them.");
-      return { path, body: { model: model.chosen()?.id, input, encoding_format: "float", ...given({ dimensions }) }, input };
+      return { path, body: { model: model.chosen()?.id, input, encoding_format: "float", ...given({ dimensions }) } };
     },
     async show(response, result, facts) {
       const { data, usage } = await response.json();
-      const input = texts.value.split("\n").map((line) => line.trim()).filter(Boolean);
       const vectors = data.map((one) => one.embedding);
-      result.append(heatMap(input.slice(0, vectors.length), vectors));
+      result.append(heatMap(input, vectors));
       result.append(h("p", { class: "caption" }, `Cosine similarity of vectors with ${count(vectors[0].length)} numbers.`));
       facts.set("Usage", `${count(usage.prompt_tokens)} tokens`);
       facts.end();

@@ -68,7 +68,7 @@ function scope({ models, created, expires, weight }) {
     models ? h("ul", { class: "chips", "aria-label": "Models" }, models.map((id) => h("li", {}, id))) : h("p", {}, "Every model"),
     table([
       ["Made", moment(created, "not noted")],
-      ["Good until", moment(expires, "revoked")],
+      ["Good until", moment(expires, "no end is set")],
       ["Weight", count(weight)],
     ]),
   );

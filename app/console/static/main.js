@@ -62,6 +62,7 @@ function show() {
   }
   current = view(name);
   main.replaceChildren(...(name in TASKS ? [tabs(name)] : []), current.element);
+  main.querySelector(".tasks [aria-current]")?.scrollIntoView({ block: "nearest", inline: "center" });
   document.title = `${name in TASKS ? TASKS[name][0] : { models: "Models", key: "My key" }[name]} · Portico`;
   current.shown?.();
 }
@@ -72,18 +73,18 @@ async function enter() {
   try {
     await refresh();
   } catch (error) {
-    if (error.status === 401) leave();
+    if (error.status === 401) {
+      forgetKey();
+      show();
+    }
     main.prepend(failureNotice(error));
   }
 }
 
-function leave() {
+forget.addEventListener("click", () => {
   forgetKey();
-  made.clear();
-  show();
-}
-
-forget.addEventListener("click", leave);
+  location.reload(); // with all that was shown with it
+});
 document.getElementById("skip").addEventListener("click", () => main.focus());
 addEventListener("hashchange", show);
 if (readKey()) enter();

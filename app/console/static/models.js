@@ -8,7 +8,7 @@ import { failureNotice } from "./notice.js";
 import { count, duration, percent, rough } from "./numbers.js";
 import { polled } from "./polling.js";
 
-const STAGES = { queued: "waits for room", loading: "loads and warms up" };
+const STAGES = { queued: "waits for room", loading: "loads the model and warms up" };
 const TASKS = { chat: "Chat", embeddings: "Embeddings", images: "Images", transcriptions: "Speech to text", speech: "Text to speech" };
 
 export function modelsView() {
@@ -39,25 +39,24 @@ function card(model, series) {
     "article",
     { class: "card", "aria-labelledby": titled },
     h("header", {}, h("div", {}, h("h2", { id: titled }, model.id), h("p", { class: "sub" }, `${TASKS[model.task]}, ${model.engine}`)), state(model)),
+    model.start ? h("p", { class: "sub" }, `It ${STAGES[model.start.stage]}, for ${duration(model.start.seconds)} so far.`) : null,
     model.state === "failed" ? h("div", { class: "notice bad" }, h("p", {}, model.error ?? "No error is known.")) : null,
     numbers(model),
     model.profile ? abilities(model.profile) : null,
+    model.start ? h("p", { class: "sub" }, `It ${STAGES[model.start.stage]}, for ${duration(model.start.seconds)} so far.`) : null,
     model.state === "failed" ? null : charts(model, series),
   );
 }
 
-function state({ state: name, start }) {
-  const how = start ? `: ${STAGES[start.stage]}, ${duration(start.seconds)}` : "";
-  return h("span", { class: "state", "data-state": name }, name + (name === "ready" ? "" : how));
-}
+const state = ({ state: name }) => h("span", { class: "state", "data-state": name }, name);
 
 function numbers({ replicas: { running, min, max }, profile, speculation }) {
   const context = profile?.limits.context_length;
   const rows = [["Replicas", min === max ? `${running} of ${max}` : `${running}, ${min} to ${max}`]];
-  if (context) rows.push(["Context", `${count(context)} tokens`]);
+  if (context) rows.push(["Context, in tokens", count(context)]);
   if (speculation) {
     const rate = speculation.acceptance_rate;
-    rows.push([`Speculation, ${speculation.method ?? "on"}`, rate === null ? "no drafts yet" : `${percent(rate)} accepted`]);
+    rows.push([`Drafts accepted, ${speculation.method}`, rate === null ? "none yet" : percent(rate)]);
   }
   return h("dl", { class: "numbers" }, rows.map(([name, value]) => h("div", {}, h("dt", {}, name), h("dd", {}, value))));
 }

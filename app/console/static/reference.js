@@ -2,6 +2,11 @@
 
 import { readKey } from "./session.js";
 
+const dark = matchMedia("(prefers-color-scheme: dark)");
+const follow = () => document.documentElement.classList.toggle("dark-mode", dark.matches);
+dark.addEventListener("change", follow);
+follow();
+
 const reference = globalThis.SwaggerUIBundle({
   url: "/openapi.json",
   dom_id: "#reference",

@@ -2,8 +2,8 @@
 
 import { Failure } from "./api.js";
 import { can, modelChoice } from "./directory.js";
-import { h } from "./element.js";
 import { area, field, given, more, number, pair } from "./field.js";
+import { panel } from "./panel.js";
 
 const TOOLS = `[{
   "name": "get_weather",
@@ -38,9 +38,7 @@ export class Settings {
       onmodel(model);
     });
     const { temperature, top_p, max_output_tokens } = this.numbers;
-    this.element = h(
-      "aside",
-      { class: "settings", "aria-label": "Settings" },
+    this.element = panel(
       field("Model", this.model.element),
       field("System prompt", this.system),
       more("Sampling", pair(field("Temperature", temperature), field("Top p", top_p)), field("Longest answer, in tokens", max_output_tokens)),

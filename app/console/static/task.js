@@ -4,9 +4,10 @@ import { call } from "./api.js";
 import { announce, h } from "./element.js";
 import { Facts } from "./facts.js";
 import { failureNotice } from "./notice.js";
+import { panel } from "./panel.js";
 
 /**
- * `inputs` stand above the button, `settings` at the side. `request()` returns {path, body} with the name and content
+ * `inputs` stand above the button, `settings` at the side, the model first. `request()` returns {path, body} with the name and content
  * of a file where it has one. `show(response, result, facts)` fills the result as the answer comes.
  */
 export function task({ name, inputs, settings, request, show }) {
@@ -14,7 +15,7 @@ export function task({ name, inputs, settings, request, show }) {
   const results = h("div", { class: "results" });
   const problem = h("div");
   let stopping = null;
-  const form = h("form", { class: "work" }, inputs, h("div", { class: "buttons" }, button));
+  const form = h("form", { class: "work" }, inputs, h("div", { class: "buttons end" }, button));
   form.addEventListener("submit", async (event) => {
     event.preventDefault();
     if (stopping) return stopping.abort();
@@ -44,8 +45,7 @@ export function task({ name, inputs, settings, request, show }) {
   }
 
   const stage = h("section", { class: "stage", "aria-label": name }, form, problem, results);
-  const side = h("aside", { class: "settings", "aria-label": "Settings" }, settings);
-  return { element: h("div", { class: "play" }, stage, side) };
+  return { element: h("div", { class: "play" }, stage, panel(...settings)) };
 }
 
 function multipart(body, file) {

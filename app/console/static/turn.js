@@ -80,7 +80,7 @@ export class AssistantTurn {
       return { one, result, element: h("div", { class: "call" }, h("code", {}, `${one.name}(${one.arguments})`), result), place };
     });
     const send = h("button", { class: "main" }, "Send results");
-    const form = h("form", { class: "work" }, forms.map(({ element }) => element), h("div", { class: "buttons" }, send));
+    const form = h("form", { class: "work" }, forms.map(({ element }) => element), h("div", { class: "buttons end" }, send));
     form.addEventListener("submit", (event) => {
       event.preventDefault();
       for (const { one, result } of forms) {

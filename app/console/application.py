@@ -1,5 +1,6 @@
 """The console beside the gateway: its files, and what they show of models and of a key, as a FastAPI application."""
 
+import asyncio
 import logging
 import time
 from collections.abc import Awaitable, Callable
@@ -30,6 +31,7 @@ logger = logging.getLogger("portico.console")
 T = TypeVar("T")
 ASGI = Callable[[dict[str, Any], Receive, Send], Awaitable[None]]
 
+KNOWN_SECONDS = 2.0  # for other processes to say what they know; a page that waits for longer looks broken
 MODELS = f"{PREFIX}data/models"
 KEY = f"{PREFIX}data/key"
 SECURITY_HEADERS = {
@@ -105,8 +107,9 @@ def _application(files: dict[str, File], sources: Sources) -> FastAPI:
     @application.api_route(MODELS, methods=["GET", "HEAD"])
     async def models(key: Annotated[KeyEntry, Depends(key_of)]) -> dict[str, Any]:
         shown = sources.registry.in_scope_of(key)
-        starts = await _known(sources.starts()) if any(not model.running for model in shown) else None
-        acceptance, loads = await _known(sources.acceptance()), await _known(sources.loads())
+        starts, acceptance, loads = await asyncio.gather(
+            _known(sources.starts()), _known(sources.acceptance()), _known(sources.loads())
+        )
         return {"models": [model_card(one, (starts or {}).get(one.entry.id), acceptance, loads) for one in shown]}
 
     @application.api_route(KEY, methods=["GET", "HEAD"])
@@ -120,9 +123,10 @@ def _application(files: dict[str, File], sources: Sources) -> FastAPI:
 
 
 async def _known(found: Awaitable[T]) -> T | None:
-    """What another process reports, or None where it does not."""
+    """What another process reports, or None where it does not, or not soon."""
     try:
-        return await found
+        async with asyncio.timeout(KNOWN_SECONDS):
+            return await found
     except Exception:
         logger.warning("a part of the page is not known now", exc_info=True)
         return None

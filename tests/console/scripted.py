@@ -9,6 +9,7 @@ from app.http.response import Send
 from contract import sse
 
 DONE = b"data: [DONE]\n\n"
+HANGS = b": waits until the client leaves\n\n"
 
 
 def delta(finish_reason: str | None = None, **content: Any) -> bytes:
@@ -22,6 +23,7 @@ class ScriptedGateway:
     def __init__(self, *answers: list[bytes]) -> None:
         self.answers = list(answers)
         self.sent: list[dict[str, Any]] = []
+        self.was_left = False  # by who asked
 
     async def __call__(self, scope: dict[str, Any], receive: Receive, send: Send) -> None:
         body, more = b"", True
@@ -36,5 +38,8 @@ class ScriptedGateway:
         ]
         await send({"type": "http.response.start", "status": 200, "headers": headers})
         for piece in self.answers.pop(0):
+            if piece is HANGS:
+                message = await receive()
+                self.was_left = message["type"] == "http.disconnect"
             await send({"type": "http.response.body", "body": piece, "more_body": True})
         await send({"type": "http.response.body", "body": b"", "more_body": False})

@@ -69,7 +69,7 @@ class Telemetry:
     """What another process would report; a failure of it where `fails`."""
 
     def __init__(self) -> None:
-        self.fails = False
+        self.fails = self.hangs = False
         self.looks = 0
 
     async def starts(self) -> dict[str, Start]:
@@ -89,6 +89,8 @@ class Telemetry:
         return await self._known(KeyUsage(1234, 56_789, 98_765, 3))
 
     async def _known(self, found: Any) -> Any:
+        if self.hangs:
+            await asyncio.Event().wait()
         if self.fails:
             raise TimeoutError("no answer")
         return found

@@ -4,7 +4,7 @@ from playwright.async_api import Page, expect
 
 from app.keys import LOCAL_KEY
 from tests.console.conftest import sign_in
-from tests.console.scripted import DONE, ScriptedGateway, delta
+from tests.console.scripted import DONE, HANGS, ScriptedGateway, delta
 from tests.console.stand_in import front, served
 
 HELLO = [delta(role="assistant", content=""), delta(content="Hel"), delta(content="lo."), delta("stop"), DONE]
@@ -66,6 +66,18 @@ async def test_a_stream_that_fails_says_so_and_is_not_taken_for_an_answer(page: 
         await say(page, "Three")
         await expect(page.locator(".turn.assistant .text").last).to_have_text("Hello.")
     assert "assistant" not in [message["role"] for message in gateway.sent[2]["messages"]]
+
+
+async def test_an_answer_is_stopped_with_escape(page: Page) -> None:
+    gateway = ScriptedGateway([delta(content="Once upon"), HANGS])
+    with served(front(gateway=gateway)) as address:
+        await sign_in(page, address, LOCAL_KEY, "chat")
+        await say(page, "Tell me a story.")
+        await expect(page.locator(".turn.assistant .text")).to_have_text("Once upon")
+        await page.get_by_label("Message").press("Escape")
+        await expect(page.locator(".turn.assistant dl")).to_contain_text("you stopped it")
+        await expect(page.get_by_role("button", name="Send")).to_be_visible()
+    assert gateway.was_left
 
 
 async def test_what_a_model_says_is_text_and_never_markup(page: Page) -> None:

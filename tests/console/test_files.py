@@ -122,6 +122,13 @@ async def test_another_method_is_refused_in_the_envelope(client: Any, path: str)
     assert response.headers["allow"] == "GET"
 
 
+async def test_without_the_package_of_swagger_ui_there_is_no_reference_and_the_page_is_there(monkeypatch: Any) -> None:
+    monkeypatch.setattr("app.console.files.find_spec", lambda _: None)
+    async with client_of(front()) as client:
+        assert (await client.get("/docs")).json()["error"]["code"] == "unknown_url"
+        assert (await client.get("/")).status_code == 200
+
+
 @pytest.mark.parametrize("path", [*PAGES, "/console/main.js", "/console/data/key"])
 async def test_where_it_is_off_nothing_of_it_is_there(path: str) -> None:
     async with client_of(front(console={"enabled": False})) as client:

@@ -130,7 +130,9 @@ def front(telemetry: Telemetry | None = None, gateway: ASGI = no_gateway, **chan
 @contextmanager
 def served(application: ASGI) -> Iterator[str]:
     """`application` on a port of this machine, and its address."""
-    server = uvicorn.Server(uvicorn.Config(application, port=(port := free_port()), log_level="error", lifespan="off"))
+    server = uvicorn.Server(
+        uvicorn.Config(application, port=(port := free_port()), log_level="error", lifespan="off", interface="asgi3")
+    )
     thread = threading.Thread(target=lambda: asyncio.run(server.serve()))
     thread.start()
     deadline = time.monotonic() + 20

@@ -58,6 +58,7 @@ class TestModels:
         await expect(page.get_by_role("article", name="starting-chat")).to_contain_text(
             "It loads the model and warms up, for 42 s so far."
         )
+        await expect(page.get_by_role("article", name="starting-chat").get_by_text("so far")).to_have_count(1)
         await expect(page.get_by_role("article", name="queued-chat")).to_contain_text("It waits for room, for 2 min")
         await expect(page.get_by_role("article", name="asleep-chat").locator(".state")).to_have_text("asleep")
 

@@ -1,6 +1,8 @@
 """Play, in a browser, on the running service: a person tries each kind of model."""
 
+import asyncio
 import re
+import time
 from pathlib import Path
 
 import pytest
@@ -13,6 +15,11 @@ from tests.contract.conftest import EMBEDDING_MODEL, FLUX_MODEL, MODEL, SPEECH_M
 from tests.recordings import encoded, voice
 from tests.sample_images import PNG
 
+DRAWN = """(() => {
+    const canvas = document.querySelector(".wave canvas");
+    return canvas.getContext("2d").getImageData(0, 0, canvas.width, canvas.height).data.some(Boolean);
+})()"""
+
 
 @pytest.fixture
 def address(service: Service) -> str:
@@ -21,6 +28,14 @@ def address(service: Service) -> str:
 
 async def use(page: Page, model: str) -> None:
     await page.get_by_role("combobox", name="Model").select_option(model)
+
+
+async def until(page: Page, holds: str) -> None:
+    """Wait until an expression holds. Playwright's own way is `eval`, which the page forbids."""
+    deadline = time.monotonic() + 30
+    while not await page.evaluate(holds):
+        assert time.monotonic() < deadline, holds
+        await asyncio.sleep(0.1)
 
 
 async def say(page: Page, text: str, turn: int = 0) -> None:
@@ -107,9 +122,8 @@ async def test_a_recording_becomes_text_with_its_segments_on_the_waveform(
     await sign_in(page, address, LOCAL_KEY, "transcriptions")
     await use(page, TRANSCRIPTION_MODEL)
     await page.get_by_label("Audio file").set_input_files(recording)
-    drawn = "canvas => [...canvas.getContext('2d').getImageData(0, 0, canvas.width, canvas.height).data].some(Boolean)"
     await expect(page.get_by_role("group", name="Waveform")).to_be_visible()
-    await page.wait_for_function(f"({drawn})(document.querySelector('.wave canvas'))")
+    await until(page, DRAWN)
     await page.get_by_role("button", name="Transcribe").click()
     await expect(page.locator(".result .text")).not_to_be_empty()
     await expect(page.locator(".result dl")).to_contain_text(re.compile(r"Usage[\d.]+ s of audio"))
@@ -126,7 +140,7 @@ async def test_text_becomes_speech_that_plays(page: Page, address: str) -> None:
     await page.get_by_role("button", name="Speak").click()
     player = page.get_by_label("The spoken text")
     await expect(player).to_be_visible()
-    await page.wait_for_function("document.querySelector('.result audio').duration > 0.5")
+    await until(page, "document.querySelector('.result audio').duration > 0.5")
     await expect(page.locator(".result dl")).to_contain_text(re.compile(r"Usage\d+ characters"))
 
 

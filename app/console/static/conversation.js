@@ -10,6 +10,8 @@ import { failureNotice } from "./notice.js";
 import { Settings } from "./settings.js";
 import { AssistantTurn, UserTurn } from "./turn.js";
 
+const NEAR_END = 160; // pixels: whoever is so near the end of the page follows it
+
 /** `wire` has the path, makes requests of turns and pieces of events: `chat.js` or `responses.js`. */
 export function conversation(wire) {
   const view = new Conversation(wire);
@@ -106,10 +108,10 @@ class Conversation {
       announce(turn.text || "The model calls a function.");
     } catch (error) {
       if (error.name === "AbortError") turn.facts.set("Ended", "you stopped it");
-      else turn.fail(error);
+      else this.#follow(() => turn.fail(error));
     }
     this.#follow(() => turn.end());
-    if (turn.calls.length && !turn.failed) turn.askForResults(() => this.#answer());
+    if (turn.calls.length && !turn.failed) this.#follow(() => turn.askForResults(() => this.#answer()));
   }
 
   #push(turn) {
@@ -122,7 +124,7 @@ class Conversation {
 
   /** Let the page follow what is added, where its end is in view. */
   #follow(add) {
-    const atEnd = innerHeight + scrollY >= document.body.scrollHeight - 80;
+    const atEnd = innerHeight + scrollY >= document.body.scrollHeight - NEAR_END;
     add();
     if (atEnd) scrollTo({ top: document.body.scrollHeight });
   }

@@ -43,7 +43,6 @@ function card(model, series) {
     model.state === "failed" ? h("div", { class: "notice bad" }, h("p", {}, model.error ?? "No error is known.")) : null,
     numbers(model),
     model.profile ? abilities(model.profile) : null,
-    model.start ? h("p", { class: "sub" }, `It ${STAGES[model.start.stage]}, for ${duration(model.start.seconds)} so far.`) : null,
     model.state === "failed" ? null : charts(model, series),
   );
 }

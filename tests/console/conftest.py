@@ -15,6 +15,7 @@ CHROMIUM = os.environ.get("PORTICO_TEST_BROWSER") or shutil.which("chromium")
 QUIET = [
     "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
     "--disable-component-update", "--disable-sync",
+    "--use-fake-device-for-media-stream", "--use-fake-ui-for-media-stream",  # a microphone that beeps
 ]  # fmt: skip
 OWN_SCHEMES = ("data:", "blob:")
 

@@ -118,6 +118,15 @@ async def test_everything_can_be_reached_with_the_keyboard(page: Page, stand_in:
     await expect(page.get_by_role("heading", name="Models", exact=True)).to_be_visible()
 
 
+async def test_what_the_microphone_hears_becomes_a_recording(page: Page, stand_in: str) -> None:
+    await sign_in(page, stand_in, LOCAL_KEY, "transcriptions")
+    await page.get_by_role("button", name="Record").click()
+    await page.get_by_role("button", name="Stop 0:01").click()
+    await expect(page.get_by_role("group", name="Waveform")).to_be_visible()
+    await expect(page.get_by_label("The recording")).to_be_visible()
+    await expect(page.get_by_role("button", name="Record")).to_be_visible()
+
+
 async def test_a_page_of_another_origin_may_call_where_it_is_allowed_and_only_there(page: Page) -> None:
     async def site(_: Any, __: Any, send: Any) -> None:
         await send({"type": "http.response.start", "status": 200, "headers": [(b"content-type", b"text/html")]})

@@ -19,6 +19,7 @@ from contract.project import in_project
 # Of a Serve config file, beside `args`: so that updates leave the autoscaling of other models alone.
 APPLICATION_POLICY = "app.autoscaling:ApplicationPolicy"
 DOMAIN = r"^(\*\.)?[A-Za-z0-9-]{1,63}(\.[A-Za-z0-9-]{1,63}){0,8}(:[0-9]{1,5})?$"
+ORIGIN = r"^(\*|https?://[A-Za-z0-9.\-\[\]:]{1,255})$"
 
 
 class Limits(Strict):
@@ -168,6 +169,24 @@ class Ingress(Strict):
     )
 
 
+class Console(Strict):
+    """The pages for people."""
+
+    enabled: bool = Field(
+        True, description="the page at /, what it shows of models and keys, and the reference at /docs"
+    )
+
+
+class Cors(Strict):
+    """Pages of other origins that may call this service from a browser."""
+
+    allowed_origins: list[Annotated[str, StringConstraints(pattern=ORIGIN, to_lower=True)]] = Field(
+        [],
+        description="such as https://app.example.com, without a path; '*': every one; none: browsers let no page of "
+        "another origin read an answer",
+    )
+
+
 class Config(Strict):
     """The whole configuration of an application."""
 
@@ -188,6 +207,8 @@ class Config(Strict):
     kept_images: KeptImages = KeptImages()
     budgets: BudgetSettings = BudgetSettings()
     ingress: Ingress = Ingress()
+    console: Console = Console()
+    cors: Cors = Cors()
     cluster: Cluster = Cluster()
 
     @pydantic.field_validator("key_file")

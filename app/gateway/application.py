@@ -148,15 +148,15 @@ class Gateway:
     async def _handle(self, scope: dict[str, Any], call: Call) -> None:
         path = scope["path"]
         if needs_key(path):
-            key = call.key = self._authenticate(call)
+            key = call.key = self.authenticate(call.headers.get("authorization"), call.client)
             call.budget_status = partial(self._budgets.budget_status, key.id, limits_of(key))
         call.match = self._router.match(scope["method"], path)
         await self._handlers[call.match.route.path](call)
 
-    def _authenticate(self, call: Call) -> KeyEntry:
-        """The key of a request. Raises ApiError `invalid_api_key`."""
-        key = self._keys.authenticate(call.headers.get("authorization"))
-        refuse_elsewhere(key, self._http_host, call.client)
+    def authenticate(self, authorization: str | None, client: str | None) -> KeyEntry:
+        """The key of an Authorization header that came from the address `client`. Raises ApiError `invalid_api_key`."""
+        key = self._keys.authenticate(authorization)
+        refuse_elsewhere(key, self._http_host, client)
         return key
 
     async def _generate(self, endpoint: Endpoint, call: Call) -> None:
@@ -276,7 +276,7 @@ class Gateway:
     async def _metrics_text(self, call: Call) -> None:
         key_id = None
         with suppress(ApiError):  # no key is needed; one adds its own series
-            key_id = self._authenticate(call).id
+            key_id = self.authenticate(call.headers.get("authorization"), call.client).id
         page = await self._metrics_page(key_id)
         await call.response.complete(200, [("content-type", "text/plain; version=0.0.4; charset=utf-8")], page)
 

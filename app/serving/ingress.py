@@ -19,14 +19,16 @@ from app.budgets.exact import ExactBudgets
 from app.budgets.leased import LeasedBudgets
 from app.budgets.shards import ShardedBudgets, shards
 from app.config.service import Config
-from app.gateway.application import Gateway
+from app.console.application import ASGI, Sources
+from app.console.files import read_files
+from app.gateway.application import Gateway, limits_of
 from app.gateway.image_store import ImageStore
 from app.gateway.streaming import StreamBrokenError
 from app.http.bodies_in_flight import BodiesInFlight
 from app.http.stall_timer import ReaderStalled
 from app.keys import KeyRing
-from app.serving import serve_settings
-from app.serving.http_host import http_host
+from app.serving import controller, serve_settings
+from app.serving.front import fronted
 from app.serving.queued_demand import QueuedDemand
 from app.telemetry import access_log
 from app.telemetry.acceptance import KnownAcceptance
@@ -48,6 +50,7 @@ logger = logging.getLogger("portico.ingress")
 
 INGRESS_NAME = "gateway"  # of the deployment
 STEP_SECONDS = 120.0  # for what a configuration names to be read, opened or compared
+LOOK_SECONDS = 5.0  # for Serve's controller to say how far models are, for the page
 STEPS_AT_ONCE = 4  # so that one that hangs does not stand in the way of a configuration without it
 
 
@@ -90,7 +93,7 @@ class IngressReplica:
         keep_on_loopback()
         self._handles = handles
         self._config: Config | None = None
-        self._gateway: Gateway | None = None
+        self._gateway: ASGI | None = None  # with what stands before it
         self._registry: Registry | None = None
         self._budgets: Budgets | None = None
         self._bodies = BodiesInFlight()
@@ -103,6 +106,7 @@ class IngressReplica:
         self._agents = MetricsAgents()
         self._acceptance = KnownAcceptance(self._agents.acceptance)
         self._steps = ThreadCalls("a step of the configuration", STEP_SECONDS, STEPS_AT_ONCE)
+        self._looks = ThreadCalls("Serve's details", LOOK_SECONDS)
         self._supervisor = Supervisor(self._metrics.count_loop_failure)
 
     async def __serve_build_asgi_app__(self) -> Callable[..., Awaitable[None]]:
@@ -169,7 +173,8 @@ class IngressReplica:
         relay = Relay(self._carrier(config, handles), handles, watch, config.wake_timeouts_s())
         budgets = self._budgets_of(config)
         self._load_tokenizers(config)
-        self._gateway = Gateway(
+        files = await self._steps.call(read_files) if config.console.enabled else None
+        gateway = Gateway(
             config,
             keys,
             FairRelay(relay, self._queues),
@@ -182,14 +187,28 @@ class IngressReplica:
             metrics_page=self._agents.page,
             acceptance=self._acceptance.of,
             log_line=self._log.write,
-            http_host=await self._steps.call(http_host),
+            http_host=await self._steps.call(controller.http_host),
         )
+        self._gateway = fronted(gateway, self._sources(gateway, registry, budgets), files, config.cors)
         self._config, self._registry = config, registry
         self._use(budgets)
         self._supervisor.keep(Loop.BUDGET_STORE_GAUGE, partial(self._metrics.follow_store, budgets))
         self._supervisor.keep(Loop.READINESS_WATCH, watch.run)
         self._supervisor.keep(Loop.KEY_FILE, keys.follow)
         self._supervisor.keep(Loop.KEPT_IMAGES, image_store.keep_swept)
+
+    def _sources(self, gateway: Gateway, registry: Registry, budgets: Budgets) -> Sources:
+        """Where the console looks."""
+        app_name = serve.get_replica_context().app_name
+        return Sources(
+            authenticate=gateway.authenticate,
+            budget_status=lambda key: budgets.budget_status(key.id, limits_of(key)),
+            registry=registry,
+            starts=lambda: self._looks.call(controller.starts, app_name),
+            acceptance=self._agents.acceptance,
+            loads=self._agents.loads,
+            usage=self._agents.usage,
+        )
 
     def _carrier(self, config: Config, handles: dict[str, Any]) -> Carrier:
         buffer_bytes = config.limits.stream_buffer_bytes

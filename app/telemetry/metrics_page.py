@@ -6,6 +6,7 @@ parsed: it has megabytes.
 
 import asyncio
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -18,6 +19,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from app.background.recent import Recent
 from app.background.thread_calls import ThreadCalls
 from app.telemetry.acceptance import COUNTERS, Acceptance, acceptance_by_model, gauges
+from app.telemetry.loads import SERIES, KeyUsage, ModelLoad, load_by_model, usage
 
 # Ray prefixes every series with ray_.
 KEPT_PREFIXES = (b"ray_portico_", b"ray_vllm_", b"ray_serve_")
@@ -33,10 +35,15 @@ class MetricsPage(NamedTuple):
     public: bytes
     by_key: dict[str, bytes]  # a key's public id -> its own series
     acceptance: dict[str, Acceptance]  # of each model that speculates
+    loads: dict[str, ModelLoad]  # of each model that had a request
 
     def of(self, key_id: str | None) -> bytes:
         """As the owner of a key sees it, or anybody."""
         return self.public if key_id is None else self.public + self.by_key.get(key_id, b"")
+
+    def usage(self, key_id: str) -> KeyUsage:
+        """What a key has used."""
+        return usage(text_string_to_metric_families(self.by_key.get(key_id, b"").decode()))
 
 
 class MetricsAgents:
@@ -53,6 +60,14 @@ class MetricsAgents:
     async def acceptance(self) -> dict[str, Acceptance]:
         """What became of the drafts of each model that speculates, as the page has it."""
         return (await self._recent.get()).acceptance
+
+    async def loads(self) -> dict[str, ModelLoad]:
+        """What each model had to do, as the page has it."""
+        return (await self._recent.get()).loads
+
+    async def usage(self, key_id: str) -> KeyUsage:
+        """What a key has used, as the page has it."""
+        return (await self._recent.get()).usage(key_id)
 
     async def _collect(self) -> MetricsPage:
         addresses = await self._nodes.call(_agent_addresses)
@@ -86,14 +101,20 @@ def merge(pages: list[bytes]) -> MetricsPage:
     for family in families.values():
         for key, lines in family.by_key.items():
             by_key.setdefault(key.decode(), []).append(_text(family.head, lines))
-    drafts = b"\n".join(line for name in COUNTERS if (one := families.get(name.encode())) for line in one.lines)
-    acceptance = acceptance_by_model(text_string_to_metric_families(drafts.decode()))
+    acceptance = acceptance_by_model(_parsed(families, COUNTERS))
     public = [_text(family.head, family.lines) for family in families.values() if family.lines]
     return MetricsPage(
         b"".join([*public, _exposition(gauges(acceptance))]),
         {key: b"".join(texts) for key, texts in by_key.items()},
         acceptance,
+        load_by_model(_parsed(families, SERIES)),
     )
+
+
+def _parsed(families: dict[bytes, _Family], names: Iterable[str]) -> Iterable[Metric]:
+    """The public series of a few metrics."""
+    lines = b"\n".join(line for name in names if (one := families.get(name.encode())) for line in one.lines)
+    return text_string_to_metric_families(lines.decode())
 
 
 def _families(pages: list[bytes]) -> dict[bytes, _Family]:

@@ -114,9 +114,13 @@ class Registry:
         ]
         return f"Not every model is up. {'; '.join(missing)}." if missing else ""
 
+    def in_scope_of(self, key: KeyEntry) -> list[Model]:
+        """The models that `key` may use, however they are, in the order of the configuration."""
+        return [model for model in self._models.values() if may_use(key, model.entry.id)]
+
     def visible_to(self, key: KeyEntry) -> list[Model]:
         """The verified models that `key` may use, in the order of the configuration."""
-        return [m for m in self._models.values() if m.readiness is Readiness.VERIFIED and may_use(key, m.entry.id)]
+        return [model for model in self.in_scope_of(key) if model.readiness is Readiness.VERIFIED]
 
     def lookup(self, model_id: str, key: KeyEntry) -> Model:
         """The verified model of that id. Raises ApiError: 404 unknown or failed, 403 out of scope, 503 starting."""

@@ -76,7 +76,7 @@ async def test_a_client_that_leaves_disconnects_the_request_whatever_serve_raise
         raise TaskCancelledError
 
     replica = IngressReplica({})
-    replica._gateway = gateway  # type: ignore[assignment]
+    replica._gateway = gateway
     await replica.serve({"type": "http"}, receive, None)
     assert seen == [{"type": "http.disconnect"}]
 

@@ -11,6 +11,7 @@ from aiohttp import web
 
 from app.keys import LOCAL_KEY, public_id
 from app.telemetry import metrics_page
+from app.telemetry.loads import KeyUsage, ModelLoad
 from app.telemetry.metrics_page import MetricsAgents, merge
 from tests.unit.conftest import SCOPED_KEY, client_of
 
@@ -65,6 +66,39 @@ class TestMerge:
 
     def test_no_node_no_page(self) -> None:
         assert merge([]).of(None) == merge([b""]).of("scoped000000") == b""
+
+
+LOADS = """# HELP ray_portico_waiting_requests Requests that wait.
+# TYPE ray_portico_waiting_requests gauge
+ray_portico_waiting_requests{WorkerId="a",model="alpha"} 2.0
+# HELP ray_portico_requests_total Requests.
+# TYPE ray_portico_requests_total counter
+ray_portico_requests_total{WorkerId="a",route="/v1/responses",model="alpha",status="200",reason="ok"} 3.0
+ray_portico_requests_total{WorkerId="a",route="/v1/chat/completions",model="alpha",status="429",reason="x"} 4.0
+ray_portico_requests_total{WorkerId="a",route="/health",model="",status="200",reason="ok"} 90.0
+# HELP ray_portico_tokens_total Tokens by kind.
+# TYPE ray_portico_tokens_total counter
+ray_portico_tokens_total{WorkerId="a",route="/v1/responses",model="alpha",kind="prompt"} 10.0
+ray_portico_tokens_total{WorkerId="a",route="/v1/responses",model="alpha",kind="completion"} 20.0
+# HELP ray_portico_key_tokens_total Tokens by the key's public id.
+# TYPE ray_portico_key_tokens_total counter
+ray_portico_key_tokens_total{WorkerId="a",key="scoped000000",kind="prompt"} 5.0
+ray_portico_key_tokens_total{WorkerId="a",key="scoped000000",kind="completion"} 6.0
+"""
+
+
+class TestLoads:
+    def test_a_model_s_load_is_that_of_all_gateway_replicas_and_routes(self) -> None:
+        twice = merge([LOADS.encode(), LOADS.encode()])
+        assert twice.loads == {
+            "alpha": ModelLoad(waiting=4, requests=14, prompt_tokens=20, completion_tokens=40),
+        }
+
+    def test_a_key_s_usage_is_its_own(self) -> None:
+        page = merge([LOADS.encode(), *PAGES])
+        assert page.usage("scoped000000") == KeyUsage(requests=14, prompt_tokens=5, completion_tokens=6, refusals=4)
+        assert page.usage("local0000000") == KeyUsage(requests=10)
+        assert page.usage("nobody000000") == KeyUsage()
 
 
 class Agent:

@@ -10,7 +10,7 @@ from contract.project import PROJECT_FOLDER
 REPLICA = """
 import sys, ray
 from ray import serve
-from app.serving.http_host import http_host
+from app.serving.controller import http_host
 
 class Asks:
     def host(self):

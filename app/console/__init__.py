@@ -1,0 +1,1 @@
+"""For people: the page at /, what it shows of models and keys, and the reference at /docs. Beside the hot path."""

@@ -1,0 +1,45 @@
+"""A gateway whose answers a test writes: what random weights do not do when they are asked to."""
+
+from typing import Any
+
+import orjson
+
+from app.http.body import Receive
+from app.http.response import Send
+from contract import sse
+
+DONE = b"data: [DONE]\n\n"
+HANGS = b": waits until the client leaves\n\n"
+
+
+def delta(finish_reason: str | None = None, **content: Any) -> bytes:
+    """An event of a chat stream."""
+    return sse.event({"choices": [{"index": 0, "delta": content, "finish_reason": finish_reason}]})
+
+
+class ScriptedGateway:
+    """Answers each POST with the next of `answers`, and remembers what it was sent."""
+
+    def __init__(self, *answers: list[bytes]) -> None:
+        self.answers = list(answers)
+        self.sent: list[dict[str, Any]] = []
+        self.was_left = False  # by who asked
+
+    async def __call__(self, scope: dict[str, Any], receive: Receive, send: Send) -> None:
+        body, more = b"", True
+        while more:
+            message = await receive()
+            body, more = body + message["body"], message.get("more_body", False)
+        self.sent.append(orjson.loads(body))
+        headers = [
+            (b"content-type", b"text/event-stream; charset=utf-8"),
+            (b"x-request-id", b"6f1d5f0e-7a9b-4f2c-9d55-0123456789ab"),
+            (b"x-param-adjustments", b'logit_bias;action=drop;reason="no, \\"never\\"", and-more;count=2'),
+        ]
+        await send({"type": "http.response.start", "status": 200, "headers": headers})
+        for piece in self.answers.pop(0):
+            if piece is HANGS:
+                message = await receive()
+                self.was_left = message["type"] == "http.disconnect"
+            await send({"type": "http.response.body", "body": piece, "more_body": True})
+        await send({"type": "http.response.body", "body": b"", "more_body": False})

@@ -176,11 +176,14 @@ def _message(body: bytes) -> str:
 
 
 def banner(config: Config, host: str, port: int) -> str:
-    base_url = f"http://{host}:{port}/v1"
+    origin = f"http://{host}:{port}"
+    base_url = f"{origin}/v1"
+    page = f"  Page      {origin}/\n" if config.console.enabled else ""
     local = any(map(is_local, config.keys))
     key = LOCAL_KEY if local else "YOUR_KEY"
     return (
         f"\nPortico is ready.\n"
+        f"{page}"
         f"  Base URL  {base_url}\n"
         f"  API key   {LOCAL_KEY if local else 'one of those you made'}\n"
         f"  Models    {', '.join(_models(config))}\n\n"

@@ -32,3 +32,9 @@ def test_its_curl_line_suits_the_models(models: list[dict[str, str]], first: lis
     assert sends in " ".join(rest)
     shown = [model["id"] if not first or model["id"] in first else f"{model['id']} (starting)" for model in models]
     assert ", ".join(shown) in text
+
+
+@pytest.mark.parametrize("enabled", [True, False])
+def test_it_names_the_page_where_there_is_one(enabled: bool) -> None:
+    text = banner(parse_config(config_args(console={"enabled": enabled})), "127.0.0.1", 8000)
+    assert (" http://127.0.0.1:8000/\n" in text) == enabled

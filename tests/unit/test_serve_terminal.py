@@ -53,7 +53,7 @@ SERVE = """
 import subprocess, sys
 from pathlib import Path
 from app.commands import serve
-def start(command, **options):
+def start(command, port, **options):
     return subprocess.Popen([sys.executable, "-c", *sys.argv[2:]], start_new_session=True, **options)
 serve.start = start
 serve.QUIET_SECONDS = 2

@@ -4,6 +4,7 @@
     python -m benchmarks.gateway --only portico --quick             in a minute: is a change better? Writes nothing
     python -m benchmarks.gateway --only portico litellm --scenario 1kb-16 200-chunks-8
     python -m benchmarks.gateway --real-model                       a real model, beside vLLM's own server
+    python -m benchmarks.gateway --faults                           does anything get lost where requests fail?
 
 Each system is started on loopback, put under each scenario, and ended. Rows that are not named are kept in
 benchmarks/gateway.csv; the table and the plot in README.md are written from it. Peers get environments of their own in
@@ -33,6 +34,7 @@ import signal
 import sys
 
 from benchmarks.gateway import figures, real_model
+from benchmarks.gateway.faults import run as faults
 from benchmarks.gateway.measuring import Measured, Running
 from benchmarks.gateway.scenarios import FIRST_LOOK, SCENARIOS, Scenario
 from benchmarks.gateway.systems import SYSTEMS
@@ -49,10 +51,14 @@ def main() -> None:
     parser.add_argument(
         "--real-model", nargs="*", choices=[*real_model.SERVERS], metavar="SERVER", help=str(real_model.__doc__)
     )
+    parser.add_argument("--faults", action="store_true", help=faults.measure.__doc__)
     options = parser.parse_args()
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that what was started ends, too
     if options.real_model is not None:
         real_model.measure(options.real_model or [*real_model.SERVERS])
+        return
+    if options.faults:
+        faults.measure()
         return
     names = options.scenario or (FIRST_LOOK if options.quick else [*SCENARIOS])
     seconds = options.seconds or (QUICK_SECONDS if options.quick else None)

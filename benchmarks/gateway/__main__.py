@@ -27,6 +27,14 @@ HAProxy or Serve's proxy, and Ray's others; what idling takes is subtracted. Tim
 process of its own, on the same cores, and is not counted. `memory_mb` is the proportional set size of the gateway's
 processes afterwards. At the end this gateway must have counted, on its page of metrics, the requests that the load has
 counted, or the run fails.
+
+Faults. 32 clients send what goes well and what does not, by a seeded choice: whole answers, whole streams, streams that
+the engine breaks off, streams that are left, requests that are left before the first byte, requests that are refused,
+and such as the engine fails. The run fails where clients and gateway count differently, where an answer goes on in the
+engine for more than a second after its client has left or is not ended at all, where a slot of the key or a place of
+the model is not free afterwards, or where the key was charged other tokens than the usages and reservations say: the
+rate-limit headers show that to a few tokens, and a settlement that is lost is at least twenty.
+benchmarks/gateway_faults.csv has the counts, and the longest time from a client's close to the end in the engine.
 """
 
 import argparse

@@ -84,7 +84,8 @@ class SlotCall:
     a request's context when its client leaves.
     """
 
-    def __init__(self, handle: Any, request: SlotRequest) -> None:
+    def __init__(self, handle: Any, request: SlotRequest, connections: ReplicaConnections) -> None:
+        self._connections = connections
         self._slot: asyncio.Future[Slot] = asyncio.get_running_loop().create_future()
         self._task = asyncio.create_task(self._run(handle, request), context=contextvars.Context())
 
@@ -100,17 +101,28 @@ class SlotCall:
 
     async def _run(self, handle: Any, request: SlotRequest) -> None:
         stream = handle.remote(request)
+        first: asyncio.Future[Slot] = asyncio.ensure_future(anext(stream))
         try:
-            slot = await anext(stream)
+            slot = await asyncio.shield(first)
             if not self._slot.done():
                 self._slot.set_result(slot)
             await anext(stream, None)
         except asyncio.CancelledError:
             stream.cancel()
+            if not self._slot.done() or self._slot.cancelled():
+                await self._give_back(first)
             raise
         except Exception as error:
             if not self._slot.done():
                 self._slot.set_exception(_failure_of(error))
+
+    async def _give_back(self, first: asyncio.Future[Slot]) -> None:
+        """Serve cancels no call that a replica has taken in this very moment: then a slot comes all the same, and the
+        replica would keep it for ever.
+        """
+        with suppress(Exception, asyncio.CancelledError):
+            slot = await first
+            (await self._connections.to(slot)).send(Kind.END, slot.number)
 
 
 class SlotPool:
@@ -142,7 +154,7 @@ class SlotPool:
     async def hold(self, request: SlotRequest, session: str = "") -> OpenSlot:
         """Wait until Serve gives a slot for just this request. Raises ApiError, ReplicaLost."""
         handle = self._handle.options(session_id=session) if session else self._handle
-        call = SlotCall(handle, request)
+        call = SlotCall(handle, request, self._connections)
         try:
             slot = await call.slot()
             connection = await self._connections.to(slot)

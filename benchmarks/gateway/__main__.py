@@ -4,6 +4,7 @@
     python -m benchmarks.gateway --only portico --quick             in a minute: is a change better? Writes nothing
     python -m benchmarks.gateway --only portico litellm --scenario 1kb-16 200-chunks-8
     python -m benchmarks.gateway --real-model                       a real model, beside vLLM's own server
+    python -m benchmarks.gateway --faults                           does anything get lost where requests fail?
 
 Each system is started on loopback, put under each scenario, and ended. Rows that are not named are kept in
 benchmarks/gateway.csv; the table and the plot in README.md are written from it. Peers get environments of their own in
@@ -26,6 +27,14 @@ HAProxy or Serve's proxy, and Ray's others; what idling takes is subtracted. Tim
 process of its own, on the same cores, and is not counted. `memory_mb` is the proportional set size of the gateway's
 processes afterwards. At the end this gateway must have counted, on its page of metrics, the requests that the load has
 counted, or the run fails.
+
+Faults. 32 clients send what goes well and what does not, by a seeded choice: whole answers, whole streams, streams that
+the engine breaks off, streams that are left, requests that are left before the first byte, requests that are refused,
+and such as the engine fails. The run fails where clients and gateway count differently, where an answer goes on in the
+engine for more than a second after its client has left or is not ended at all, where a slot of the key or a place of
+the model is not free afterwards, or where the key was charged other tokens than the usages and reservations say: the
+rate-limit headers show that to a few tokens, and a settlement that is lost is at least twenty.
+benchmarks/gateway_faults.csv has the counts, and the longest time from a client's close to the end in the engine.
 """
 
 import argparse
@@ -33,6 +42,7 @@ import signal
 import sys
 
 from benchmarks.gateway import figures, real_model
+from benchmarks.gateway.faults import run as faults
 from benchmarks.gateway.measuring import Measured, Running
 from benchmarks.gateway.scenarios import FIRST_LOOK, SCENARIOS, Scenario
 from benchmarks.gateway.systems import SYSTEMS
@@ -49,10 +59,14 @@ def main() -> None:
     parser.add_argument(
         "--real-model", nargs="*", choices=[*real_model.SERVERS], metavar="SERVER", help=str(real_model.__doc__)
     )
+    parser.add_argument("--faults", action="store_true", help=faults.measure.__doc__)
     options = parser.parse_args()
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that what was started ends, too
     if options.real_model is not None:
         real_model.measure(options.real_model or [*real_model.SERVERS])
+        return
+    if options.faults:
+        faults.measure()
         return
     names = options.scenario or (FIRST_LOOK if options.quick else [*SCENARIOS])
     seconds = options.seconds or (QUICK_SECONDS if options.quick else None)

@@ -47,6 +47,11 @@ class EchoEngine(Engine):
 
 def build(args: dict[str, Any]) -> Application:
     """The application of the configuration `args`, each of whose models is an echo."""
+    return build_with(SPEC, args)
+
+
+def build_with(spec: EngineSpec, args: dict[str, Any]) -> Application:
+    """The application of the configuration `args`, each of whose models has the engine of `spec`."""
     config = parse_config(args)
-    models = {entry.id: model_deployment(entry).bind(SPEC, entry.served()) for entry in config.models}
+    models = {entry.id: model_deployment(entry).bind(spec, entry.served()) for entry in config.models}
     return ingress_deployment(config).bind(models)

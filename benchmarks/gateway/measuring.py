@@ -8,10 +8,10 @@ from collections import Counter
 from typing import IO, NamedTuple
 
 import orjson
-from prometheus_client.parser import text_string_to_metric_families
 
 from benchmarks.gateway.answers import MARK
 from benchmarks.gateway.load import BEGIN, END, Plan, Result
+from benchmarks.gateway.page import counted
 from benchmarks.gateway.processes import KINDS, Usage
 from benchmarks.gateway.scenarios import WARM_UP_SECONDS, Scenario
 from benchmarks.gateway.systems import HOST, MODEL, System
@@ -138,9 +138,9 @@ class Running:
         """Raises RuntimeError where this gateway has counted other requests than the load has."""
         sent = Counter(ok=self._good, failed=self._failed)
         deadline = time.monotonic() + COUNT_SECONDS
-        while (counted := requests_counted(self._system)) != sent:
+        while (found := requests_counted(self._system)) != sent:
             if time.monotonic() > deadline:
-                raise RuntimeError(f"{self.name}: the load has counted {dict(sent)}, the gateway {dict(counted)}")
+                raise RuntimeError(f"{self.name}: the load has counted {dict(sent)}, the gateway {dict(found)}")
             time.sleep(1)
 
 
@@ -152,10 +152,8 @@ def _expect(reports: IO[bytes], line: str) -> None:
 def requests_counted(system: System) -> Counter[str]:
     """Chat requests on the gateway's own page of metrics: how many went well, and all others."""
     counts: Counter[str] = Counter(ok=0, failed=0)
-    for family in text_string_to_metric_families(system.get("/metrics").decode()):
-        for sample in family.samples:
-            if "portico_requests" in sample.name and sample.labels.get("model") == MODEL:
-                counts["ok" if sample.labels["reason"] == "ok" else "failed"] += int(sample.value)
+    for (_, reason), number in counted(system.get("/metrics").decode(), MODEL).requests.items():
+        counts["ok" if reason == "ok" else "failed"] += number
     return counts
 
 

@@ -22,12 +22,18 @@ class Call:
     def __init__(self, items: AsyncGenerator[Any]) -> None:
         self._items = items
         self._came: asyncio.Queue[Any] = asyncio.Queue()
+        self._assigned: asyncio.Future[None] = asyncio.get_running_loop().create_future()  # to the replica
+        self._is_known = False  # to who has called, that it was assigned
+        self.when_assigned: Callable[[], None] = lambda: None
         self._task = asyncio.create_task(self._run())
 
     def __aiter__(self) -> "Call":
         return self
 
     async def __anext__(self) -> Any:
+        if not self._is_known:
+            await self._assigned
+            self._is_known = True
         if isinstance(item := await self._came.get(), Exception):
             raise item
         return item
@@ -36,17 +42,26 @@ class Call:
         return self._task.done()
 
     def cancel(self) -> None:
-        self._task.cancel()
+        """As Serve does where its router is on this event loop: what was assigned, and is not known to be, goes on."""
+        if self._is_known or not self._assigned.done() or self._assigned.cancelled():
+            self._assigned.cancel()
+            self._task.cancel()
 
     async def _run(self) -> None:
         try:
             async with aclosing(self._items) as items:
                 async for item in items:
-                    self._came.put_nowait(item)
+                    self._put(item)
         except Exception as error:
-            self._came.put_nowait(error)
+            self._put(error)
         finally:
-            self._came.put_nowait(StopAsyncIteration())
+            self._put(StopAsyncIteration())
+
+    def _put(self, item: Any) -> None:
+        if not self._assigned.done():
+            self._assigned.set_result(None)
+            self.when_assigned()
+        self._came.put_nowait(item)
 
 
 class Handle:

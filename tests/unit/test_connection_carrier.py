@@ -10,7 +10,7 @@ from ray.serve.exceptions import BackPressureError
 from app.upstream import slot_pool
 from app.upstream.serve_failure import ReplicaLost
 from contract.errors import ApiError
-from contract.protocol import RequestHead, ResponseHead, ResponseItem, ResponseTail
+from contract.protocol import RequestHead, ResponseHead, ResponseItem, ResponseTail, SlotRequest
 from tests.unit.connected import HEAD, WINDOW_BYTES, Replica, read
 
 USAGE = {"prompt_tokens": 3, "completion_tokens": 2}
@@ -177,6 +177,17 @@ class TestSlots:
         engine.go_on.set()
         await asyncio.wait_for(asyncio.gather(first, second), 5)
         await until(replica.handle.calls[1].is_over)
+
+    async def test_one_that_serve_gives_in_the_moment_of_its_call_s_end_is_given_back(self) -> None:
+        replica = Replica(Echo())
+        replica.handle.gives_slots.clear()
+        slot = replica.handle.options(method_name="slot")
+        call = slot_pool.SlotCall(slot, SlotRequest(), replica.connections)
+        await until(lambda: replica.handle.calls)
+        replica.handle.calls[0].when_assigned = call.cancel
+        replica.handle.gives_slots.set()
+        await until(replica.handle.calls[0].is_over)
+        assert not replica.slots._held
 
     async def test_serve_that_refuses_fails_one_request_and_no_other(self) -> None:
         engine = Held(begins=False)

@@ -1,0 +1,1 @@
+"""Whether faults under load lose anything: `python -m benchmarks.gateway --faults`."""

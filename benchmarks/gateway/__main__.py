@@ -33,7 +33,7 @@ the engine breaks off, streams that are left, requests that are left before the 
 and such as the engine fails. The run fails where clients and gateway count differently, where an answer goes on in the
 engine for more than a second after its client has left or is not ended at all, where a slot of the key or a place of
 the model is not free afterwards, or where the key was charged other tokens than the usages and reservations say: the
-rate-limit headers show that to a few tokens, and a settlement that is lost is at least twenty.
+rate-limit headers show that to a few tokens, and a settlement that is lost is at least fifteen.
 benchmarks/gateway_faults.csv has the counts, and the longest time from a client's close to the end in the engine.
 """
 

@@ -33,6 +33,7 @@ logger = logging.getLogger("portico.slots")
 
 Answer = Callable[[RequestHead, bytes], AsyncGenerator[ResponseItem]]
 PROOF_SECONDS = 10.0  # for who connects to show that it is a gateway
+UNUSED_SECONDS = 30.0  # for a gateway to send the first request in a slot that it got: it does so at once
 
 
 class Slots:
@@ -54,10 +55,12 @@ class Slots:
         host, port = await self._address()
         self._last = number = self._last + 1
         self._held[number] = slot = HeldSlot(number, answer)
+        unused = asyncio.get_running_loop().call_later(UNUSED_SECONDS, slot.end_unused)
         try:
             yield Slot(host, port, self.secret, number)
             await slot.over.wait()
         finally:
+            unused.cancel()
             await slot.stop()
             del self._held[number]
 
@@ -146,6 +149,11 @@ class HeldSlot:
         if not self.over.is_set() and self._work is not None:
             self._work.cancel()
         self.over.set()
+
+    def end_unused(self) -> None:
+        """End it where no gateway has ever used it: the word of it was lost on the way."""
+        if self.connection is None:
+            self.end()
 
     async def stop(self) -> None:
         """End it, tell the gateway where it does not know, and wait until the work has ended."""

@@ -6,8 +6,10 @@ ports and files of its own.
 
 import importlib.util
 import os
+import random
 import socket
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 
 from contract.private_folder import private_folder
@@ -19,6 +21,7 @@ JOINS_ANOTHER = "RAY_ADDRESS"  # whose processes have the variables that they ha
 PORTS = ("RAY_SERVE_HAPROXY_STATS_PORT", "RAY_SERVE_HAPROXY_METRICS_PORT", "RAY_SERVE_FALLBACK_PROXY_HTTP_PORT")
 # No load balancer stands before it, which might take half a minute to notice that a gateway replica ends.
 ALONE = {"RAY_SERVE_DIRECT_INGRESS_MIN_DRAINING_PERIOD_S": "2"}
+ASKED_FOR_BY_NUMBER = range(20_000, 32_000)  # over those of Ray's workers, below those that systems give away
 FILES = {
     "RAY_SERVE_HAPROXY_CONFIG_FILE_LOC": "haproxy.cfg",
     "RAY_SERVE_HAPROXY_SOCKET_PATH": "admin.sock",
@@ -49,9 +52,12 @@ def _file() -> dict[str, str]:
 
 
 def _free_ports(number: int) -> list[int]:
-    """Ports of loopback that nobody uses now. They are free together, so no two are the same."""
-    probes = [socket.create_server(("127.0.0.1", 0)) for _ in range(number)]
-    ports = [int(probe.getsockname()[1]) for probe in probes]
-    for probe in probes:
-        probe.close()
-    return ports
+    """Ports of loopback that nobody uses now, and that nobody gets who asks for any while the service starts."""
+    found: list[int] = []
+    for port in random.sample(ASKED_FOR_BY_NUMBER, 100 * number):
+        with socket.socket() as probe, suppress(OSError):
+            probe.bind(("127.0.0.1", port))
+            found.append(port)
+        if len(found) == number:
+            break
+    return found

@@ -206,6 +206,22 @@ class TestSlots:
         await asyncio.gather(*(replica.answer() for _ in range(3)))
         await until(lambda: not replica.slots._held)
 
+    async def test_one_that_no_gateway_ever_uses_ends(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(slots, "UNUSED_SECONDS", 0.05)
+        replica = Replica(Echo())
+        call = replica.handle.options(method_name="slot").remote(SlotRequest())
+        assert (await anext(call)).number == 1
+        await until(lambda: not replica.slots._held)
+
+    async def test_one_that_is_used_for_long_goes_on(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(slots, "UNUSED_SECONDS", 0.05)
+        engine = Held()
+        answer = await Replica(engine).answer()
+        await asyncio.sleep(0.1)
+        engine.go_on.set()
+        assert await read(answer) == b"data: 1\n\n"
+        assert answer.tail == ResponseTail()
+
     async def test_an_old_slot_is_given_back_after_its_request(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(slot_pool, "MOST_SECONDS", 0)
         replica = Replica(Echo())

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from app.commands.production_profile import FILES, PORTS, production_variables
+from app.commands.production_profile import ASKED_FOR_BY_NUMBER, FILES, PORTS, production_variables
 from contract.project import PROJECT_FOLDER
 
 
@@ -29,6 +29,7 @@ def test_all_of_production_is_there() -> None:
 def test_haproxy_has_ports_and_files_of_its_own(temporary: Path) -> None:
     one, other = production_variables(8000, {}), production_variables(8001, {})
     assert len({one[name] for name in PORTS}) == len(PORTS)
+    assert all(int(one[name]) in ASKED_FOR_BY_NUMBER for name in PORTS), "Ray's processes take any that is free"
     for name in FILES:
         assert Path(one[name]).is_relative_to(temporary)
         assert one[name] != other[name]

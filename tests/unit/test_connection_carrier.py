@@ -11,6 +11,7 @@ from app.upstream import slot_pool
 from app.upstream.serve_failure import ReplicaLost
 from contract.errors import ApiError
 from contract.protocol import RequestHead, ResponseHead, ResponseItem, ResponseTail, SlotRequest
+from deployments import slots
 from tests.unit.connected import HEAD, WINDOW_BYTES, Replica, read
 
 USAGE = {"prompt_tokens": 3, "completion_tokens": 2}

@@ -209,7 +209,8 @@ def _first_request(models: list[ModelEntry]) -> str:
     if chat is None:
         return "/models"
     message = {"role": "user", "content": FIRST_QUESTION}
-    body = orjson.dumps({"model": chat, "messages": [message], "max_tokens": 64, "stream": True}).decode()
+    request = {"model": chat, "messages": [message], "temperature": 0, "max_tokens": 64, "stream": True}
+    body = orjson.dumps(request).decode()
     return f"/chat/completions -N -d '{body}'"
 
 

@@ -53,13 +53,15 @@ application.add_typer(config.application)
 
 def main(arguments: list[str] | None = None) -> int:
     """Run a command. Returns its exit status."""
-    from contract.fields import ConfigError
-
     try:
         application(arguments, prog_name=PROGRAM)
     except SystemExit as exit:
         return exit.code if isinstance(exit.code, int) else int(exit.code is not None)
-    except ConfigError as error:
+    except ValueError as error:
+        from contract.fields import ConfigError  # here, since it takes as long to import as all of this
+
+        if not isinstance(error, ConfigError):
+            raise
         print(f"The configuration is wrong:\n{error}", file=sys.stderr)
         return Status.WRONG
     return Status.DONE

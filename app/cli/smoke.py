@@ -44,7 +44,7 @@ def smoke(
     else:
         made = Table(box=box.SIMPLE_HEAD, padding=(0, 1))
         for name in ("route", "model", "status", "ms"):
-            made.add_column(name, justify="right" if name == "ms" else "left", no_wrap=name != "model")
+            made.add_column(name, justify="right" if name == "ms" else "left", no_wrap=name != "model", overflow="fold")
         made.add_column("adjustments, or the error", overflow="fold")
         for one in outcomes:
             state = Text(str(one.status or "-"), "green" if one.good else "red")

@@ -12,6 +12,7 @@ from app.parameters.adjustments import HEADER as ADJUSTMENTS
 from contract.fields import ConfigError
 
 DATA, DONE = "data: ", "[DONE]"
+LEAST_SECONDS = 0.05  # of an answer, for a rate that means something
 
 
 class Conversation:
@@ -65,7 +66,9 @@ def _events(lines: Iterator[str]) -> Iterator[dict[str, Any]]:
 
 def _about(headers: Any, usage: dict[str, Any], first_s: float, all_s: float) -> str:
     tokens = int(usage.get("completion_tokens", 0))
-    rate = f", {(tokens - 1) / (all_s - first_s):.0f} tokens/s" if tokens > 1 and all_s > first_s else ""
+    rate = (
+        f", {(tokens - 1) / (all_s - first_s):.0f} tokens/s" if tokens > 1 and all_s - first_s > LEAST_SECONDS else ""
+    )
     parts = [f"{tokens} tokens", f"first after {1000 * first_s:.0f} ms{rate}"]
     if changed := headers.get(ADJUSTMENTS):
         parts.append(f"changed: {changed}")

@@ -5,6 +5,7 @@ from typing import Annotated
 import typer
 
 from app.cli.arguments import ServeFile, end
+from app.config.gpus import MEMORY_GIB
 
 
 def check(
@@ -13,8 +14,8 @@ def check(
         str | None,
         typer.Option(
             metavar="NAME|GIB",
-            help="Add up memory for this GPU instead of those that the file names: Ray's accelerator type, such as L4, "
-            "or its GiB.",
+            help="Add up memory for this GPU instead of those that the file names: "
+            f"{', '.join(MEMORY_GIB)}, or its GiB.",
         ),
     ] = None,
 ) -> None:

@@ -19,7 +19,7 @@ import psutil
 from app.commands import driver
 from app.commands.planned.machine import GIB, has_gpu_packages
 from app.commands.services import LocalService, running
-from contract.private_folder import claim
+from contract.private_folder import OTHERS
 from contract.project import PROJECT_FOLDER, VERSION
 
 Level = Literal["right", "note", "wrong"]
@@ -226,10 +226,10 @@ def _token() -> Finding:
     token = Path.home() / ".ray" / "auth_token"
     if not token.exists():
         return Finding("Ray's token", "right", "none yet; Ray makes one at the first start")
-    try:
-        claim(str(token))
-    except PermissionError as error:
-        return Finding("Ray's token", "wrong", str(error), f"Whoever reads or writes it runs code as you: rm {token}")
+    status = token.lstat()
+    if status.st_uid != os.getuid() or status.st_mode & OTHERS:
+        remedy = f"Whoever reads or writes it runs code as you: rm {token}; Ray makes another"
+        return Finding("Ray's token", "wrong", f"{token} is not for you alone", remedy)
     return Finding("Ray's token", "right", f"{token}, for you alone")
 
 

@@ -47,7 +47,7 @@ def applications() -> dict[str, Any]:
     return dict(serve.status().applications)
 
 
-def http_port() -> int | None:
+def http_port() -> int:
     """The port on which the controller was started to serve. Raises NoService."""
     import ray
 

@@ -125,7 +125,7 @@ def test_deploy_says_where_a_model_failed(
     ("change", "reported"),
     [
         (lambda content: content["http_options"].update(port=1), "Serve changes that only at a start"),
-        (lambda content: content["applications"][0]["args"].update(modles=[]), "args.modles: there is no such field"),
+        (lambda content: content["applications"][0]["args"].update(modles=[]), "modles: there is no such field"),
     ],
 )
 def test_deploy_refuses_a_file_that_cannot_be(

@@ -50,6 +50,20 @@ def test_a_taken_port_is_wrong_and_the_remedy_names_it(capsys: pytest.CaptureFix
     assert f"sport = {taken}" in port["remedy"]
 
 
+def test_a_token_of_ray_that_others_may_read_is_wrong(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    token = tmp_path / ".ray" / "auth_token"
+    token.parent.mkdir()
+    token.write_text("secret")
+    for mode, level in ((0o644, "wrong"), (0o600, "right")):
+        token.chmod(mode)
+        _, found = findings(capsys)
+        assert found["Ray's token"]["level"] == level
+    assert "secret" not in json.dumps(found)
+
+
 def test_the_table_says_what_to_do(capsys: pytest.CaptureFixture[str], taken: int) -> None:
     assert main(["doctor", "--port", str(taken)]) == Status.NOT_RIGHT
     shown = " ".join(capsys.readouterr().out.split())

@@ -247,6 +247,13 @@ class TestFile:
         assert [(one.id, one.engine) for one in config.models] == [("my-chat", "vllm"), ("espeak-ng", "espeak-ng")]
         assert path.read_text().startswith(f"# Written by `portico serve {folder} espeak-ng`")
 
+    def test_a_gpu_without_the_packages_for_it_is_told(
+        self, model: Make, home: Path, capsys: Any, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(driver, "gpus", lambda: [L4])
+        assert main(["serve", str(chat_model(model)), "--no-start"]) == 0
+        assert "NVIDIA L4 is here and not used: `make gpu" in " ".join(capsys.readouterr().err.split())
+
     def test_once_more_it_is_left_as_it_is(self, model: Make, home: Path, capsys: Any) -> None:
         command = ["serve", str(chat_model(model)), "--no-start"]
         assert main(command) == 0

@@ -15,7 +15,7 @@ from app.commands.planned import serve_file
 from app.commands.planned.download import download
 from app.commands.planned.entries import Planned, entry, plan
 from app.commands.planned.kind import kind_of
-from app.commands.planned.machine import GIB, Machine, this_machine
+from app.commands.planned.machine import GIB, Machine, idle_gpus, this_machine
 from app.commands.planned.source import find
 from app.config.model_entry import ModelEntry
 from contract.fields import ConfigError, explain, refuse_twice
@@ -75,6 +75,8 @@ def _planned(names: list[str], options: Options) -> Path:
     ]
     written = serve_file.write(path, serve_file.content(entries, options.port), about, overwrite=options.overwrite)
     console.print(f"This machine: {machine}", markup=False)
+    if idle := idle_gpus():
+        console.print(f"{idle[0].name} is here and not used: `make gpu VENV=.venv-gpu` installs the packages for it.")
     console.print(_table(found, machine))
     console.print(f"{'Wrote' if written else 'As before:'} {path}", markup=False, soft_wrap=True)
     if options.fetch:

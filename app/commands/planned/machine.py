@@ -44,6 +44,14 @@ def this_machine() -> Machine:
     return Machine(len(os.sched_getaffinity(0)), psutil.virtual_memory().available / GIB, gpus, _fast_bfloat16())
 
 
+def idle_gpus() -> list[driver.Gpu]:
+    """GPUs that are here and are not used, since the packages are those for CPUs."""
+    try:
+        return [] if has_gpu_packages() else driver.gpus()
+    except driver.DriverError:
+        return []
+
+
 def has_gpu_packages() -> bool:
     """Whether this environment has the packages of locks/gpu.txt, which bring CUDA's runtime."""
     from importlib.metadata import PackageNotFoundError, version  # noqa: PLC0415 - for this only

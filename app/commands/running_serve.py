@@ -4,6 +4,7 @@ Serve has no public function that takes a config file or tells a controller to d
 """
 
 import os
+import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -15,12 +16,14 @@ from app.keys.local import is_loopback
 
 CONTROLLER = "SERVE_CONTROLLER_ACTOR"
 NAMESPACE = "serve"
+CONNECT_SECONDS = 10.0
 TOKEN = Path(".ray") / "auth_token"  # in the user's home
 
 
 @contextmanager
 def joined(address: str) -> Iterator[None]:
     """This process is a driver of the cluster at an address, with this user's token. Raises NoService."""
+    _refuse_silence(address)
     # Ray reads these when it is imported.
     if (Path.home() / TOKEN).exists():
         os.environ.setdefault("RAY_AUTH_MODE", "token")
@@ -38,6 +41,17 @@ def joined(address: str) -> Iterator[None]:
         yield
     finally:
         ray.shutdown()
+
+
+def _refuse_silence(address: str) -> None:
+    """Raises NoService where nothing listens at HOST:PORT: Ray would try for minutes. Other addresses are Ray's own."""
+    host, _, port = address.rpartition(":")
+    if "://" in address or not host or not port.isdecimal():
+        return
+    try:
+        socket.create_connection((host.strip("[]"), int(port)), CONNECT_SECONDS).close()
+    except OSError as error:
+        raise NoService(f"There is no Ray at {address}: {error.strerror or error}. Check the address.") from None
 
 
 def applications() -> dict[str, Any]:

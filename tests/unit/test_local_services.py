@@ -139,6 +139,12 @@ def test_deploy_without_a_service_changes_nothing(tmp_path: Path, capsys: pytest
     assert "`portico serve` starts one" in capsys.readouterr().err
 
 
+def test_an_address_where_nothing_listens_is_told_at_once(capsys: pytest.CaptureFixture[str]) -> None:
+    """Before Ray is asked, which would try for minutes."""
+    assert main(["status", "--address", "127.0.0.1:9"]) == Status.NO_SERVICE
+    assert "There is no Ray at 127.0.0.1:9: Connection refused. Check the address." in capsys.readouterr().err
+
+
 @pytest.fixture
 def log_folder(tmp_path: Path) -> Path:
     """Ray's logs of two models and of a process that is no replica."""

@@ -138,6 +138,21 @@ def test_deploy_refuses_a_file_that_cannot_be(
     assert served(environment, port) == before
 
 
+def test_stop_of_an_address_ends_what_is_served_there_and_not_its_ray(
+    process: subprocess.Popen[bytes], port: int, environment: dict[str, str]
+) -> None:
+    arguments = [one for child in psutil.Process(process.pid).children(recursive=True) for one in child.cmdline()]
+    address = next(one.partition("=")[2] for one in arguments if one.startswith("--gcs-address="))
+    result = portico(environment, "stop", "--address", address, "--yes")
+    assert result.returncode == 0, result.stderr
+    assert "Ray itself goes on" in result.stdout
+    left = portico(environment, "status", "--address", address)
+    assert (left.returncode, "espeak-ng" in left.stdout) == (Status.NOT_RIGHT, False)
+    refused = portico(environment, "deploy", str(PROJECT_FOLDER / "serve_configs" / "tiny.yaml"), "--address", address)
+    assert refused.returncode == Status.NO_SERVICE
+    assert "nothing is served on it" in refused.stderr
+
+
 def test_stop_ends_it_and_all_that_it_started(
     process: subprocess.Popen[bytes], port: int, environment: dict[str, str]
 ) -> None:

@@ -23,7 +23,7 @@ CHUNKS = [
 class StandIn(http.server.BaseHTTPRequestHandler):
     """Answers as the service does, but for what a test breaks."""
 
-    broken: ClassVar[dict[str, Any]] = {}  # path -> (status, message), or "cut": a stream without its end
+    broken: ClassVar[dict[str, Any]] = {}  # path -> (status, message), "empty", or "cut": a stream without its end
     requests: ClassVar[list[tuple[str, str, bytes]]] = []
 
     def do_GET(self) -> None:
@@ -38,6 +38,10 @@ class StandIn(http.server.BaseHTTPRequestHandler):
         if isinstance(broken, tuple):
             status, message = broken
             self._send(status, json.dumps({"error": {"message": message, "type": "", "code": None, "param": None}}))
+        elif broken == "empty":
+            self._send(200, "")
+        elif self.path == "/metrics":
+            self._send(200, "", "text/plain; version=0.0.4")
         elif self.path == "/v1/models":
             self._send(200, json.dumps({"object": "list", "data": [{"id": model} for model in CAPABILITIES]}))
         elif self.path.startswith("/v1/models/"):
@@ -200,6 +204,12 @@ class TestSmoke:
         status, found = self.outcomes(stand_in, capsys)
         assert status == Status.NOT_RIGHT
         assert found["/v1/chat/completions (stream)"]["note"] == "the stream broke off"
+
+    def test_an_empty_answer_is_no_success_but_metrics_may_be_empty_at_first(self, stand_in: str, capsys: Any) -> None:
+        StandIn.broken["/v1/audio/speech"] = "empty"
+        _, found = self.outcomes(stand_in, capsys)
+        assert found["/v1/audio/speech"]["note"] == "the answer is empty"
+        assert found["/metrics"]["good"]
 
     def test_the_table_has_a_line_a_request_and_the_sum(self, stand_in: str, capsys: Any) -> None:
         StandIn.broken["/v1/audio/speech"] = (502, "The engine failed.")

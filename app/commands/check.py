@@ -1,6 +1,5 @@
-"""`python -m app check FILE`: what is wrong in a config file, and whether its models have the GPU memory they need."""
+"""`portico check FILE`: what is wrong in a config file, and whether its models have the GPU memory they need."""
 
-import argparse
 from collections.abc import Iterable
 from functools import cache
 from pathlib import Path
@@ -18,17 +17,6 @@ from contract.fields import ConfigError
 
 COLUMNS = ("model", "GPUs", "weights", "cache", "working", "needs", "has", "")
 NO_FIT = 1  # the exit status where a model does not fit
-
-
-def add_to(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
-    check = commands.add_parser("check", help="check a config file, and name what is wrong in it")
-    check.add_argument("file", type=Path)
-    check.add_argument(
-        "--gpu",
-        metavar="NAME|GIB",
-        help=f"add up memory for this GPU instead of those that the file names: {', '.join(MEMORY_GIB)}, or its GiB",
-    )
-    check.set_defaults(run=lambda options: check_file(options.file, options.gpu))
 
 
 def check_file(path: Path, gpu: str | None = None) -> int:

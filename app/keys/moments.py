@@ -1,7 +1,6 @@
 """Moments and spans of time as the command line takes and shows them. All moments are UTC."""
 
 import re
-from argparse import ArgumentTypeError
 from datetime import UTC, datetime, timedelta
 
 SPAN = re.compile(r"(\d{1,5})([mhd])", re.ASCII)
@@ -13,23 +12,23 @@ def now() -> datetime:
 
 
 def parse_span(text: str) -> timedelta:
-    """`30m`, `12h`, `90d` or `0`. Raises ArgumentTypeError, which names what is legal."""
+    """`30m`, `12h`, `90d` or `0`. Raises ValueError, which names what is legal."""
     if text == "0":
         return timedelta()
     if form := SPAN.fullmatch(text):
         return int(form[1]) * UNITS[form[2]]
-    raise ArgumentTypeError(f"{text!r} is no span of time; legal are 30m, 12h, 90d and 0")
+    raise ValueError(f"{text!r} is no span of time; legal are 30m, 12h, 90d and 0")
 
 
 def parse_end(text: str) -> timedelta | datetime:
-    """A span of time from now, or a moment; one without a time zone is UTC. Raises ArgumentTypeError."""
+    """A span of time from now, or a moment; one without a time zone is UTC. Raises ValueError."""
     if form := SPAN.fullmatch(text):
         return int(form[1]) * UNITS[form[2]]
     try:
         moment = datetime.fromisoformat(text)
         return moment.replace(tzinfo=moment.tzinfo or UTC).astimezone(UTC)
     except (ValueError, OverflowError):
-        raise ArgumentTypeError(
+        raise ValueError(
             f"{text!r} is neither a moment nor a span of time; legal are 2027-01-31, 2027-01-31T18:00Z, 30m, 12h, 90d"
         ) from None
 

@@ -7,7 +7,7 @@ import openapi_spec_validator
 import pytest
 import yaml
 
-from app.__main__ import PAGES
+from app.cli.pages import PAGES
 from app.config.model_entry import ModelEntry
 from app.endpoints.catalog import ENDPOINTS
 from app.endpoints.endpoint import Endpoint

@@ -4,8 +4,12 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import pydantic
+import yaml
+
 from app.config.model_entry import ModelEntry
-from contract.speculation import Drafting, DraftModel, Method, Ngram, Word
+from contract.fields import explain
+from contract.speculation import Drafting, DraftModel, Method, Ngram, Word, from_wire
 
 
 @dataclass(frozen=True)
@@ -40,3 +44,13 @@ def name_of(speculation: Word | Method) -> str:
     if isinstance(speculation, Drafting) and speculation.model:
         parts.append(Path(speculation.model).name)
     return " ".join(part for part in parts if part)
+
+
+def parse_speculation(text: str) -> Word | Method:
+    """A `speculation:` block in YAML. Raises ValueError."""
+    try:
+        return from_wire(yaml.safe_load(text))
+    except yaml.YAMLError:
+        raise ValueError(f"{text!r} is not YAML") from None
+    except pydantic.ValidationError as error:
+        raise explain(error, "speculation") from None

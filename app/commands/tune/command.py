@@ -1,6 +1,5 @@
-"""`python -m app tune MODEL --workload FILE`."""
+"""Finds the best speculative method for a model: what `portico tune` does."""
 
-import argparse
 import signal
 import sys
 from dataclasses import dataclass
@@ -8,8 +7,6 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
-import pydantic
-import yaml
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
@@ -19,41 +16,30 @@ from app.commands.tune.engine import EngineFailed, Measured, measure
 from app.commands.tune.workload import Prompt, WorkloadError, enough, read_workload
 from app.config.model_entry import ModelEntry
 from app.config.service import read_serve_config
-from contract.fields import ConfigError, explain
+from contract.fields import ConfigError
 from contract.project import PROJECT_FOLDER
-from contract.speculation import ENGINE_ARGUMENTS, Method, Word, from_wire
+from contract.speculation import ENGINE_ARGUMENTS, Method, Word
 
 TINY_CONFIG = PROJECT_FOLDER / "serve_configs" / "tiny.yaml"
 
 
-def add_to(commands: Any) -> None:
-    """Add the command to the command line."""
-    tune = commands.add_parser(
-        "tune",
-        help="find the best speculative method for a model, on your own prompts",
-        description="Starts the model once per candidate, sends it the prompts at each concurrency, and prints the "
-        f"`speculation:` block to use. {report.RULE}",
-    )
-    tune.add_argument("model", help="the id of a chat model of vllm in the config file")
-    tune.add_argument(
-        "--workload", type=Path, required=True, help="a file with a chat body or a `prompt` a line, as JSON"
-    )
-    tune.add_argument("--config", type=Path, default=TINY_CONFIG, help="a Serve config file (tiny.yaml)")
-    tune.add_argument("--concurrency", type=_concurrencies, default=[1, 4, 16], help="requests at once, such as 1,4,16")
-    tune.add_argument("--draft", action="append", default=[], metavar="MODEL", help="a draft model to try; repeatable")
-    tune.add_argument(
-        "--candidate", action="append", default=[], type=_speculation, metavar="YAML",
-        help="try this block beside `off`, instead of the usual ones, such as '{method: ngram, "
-        "num_speculative_tokens: 8}'; repeatable",
-    )  # fmt: skip
-    tune.add_argument("--max-tokens", type=int, default=128, help="of an answer whose line has none (128)")
-    tune.add_argument("--output", type=Path, help="write the winning block into this file too")
-    tune.add_argument("--svg", type=Path, help="write the table and the chart into this file too")
-    tune.set_defaults(run=tune_model)
+@dataclass(frozen=True)
+class Tuning:
+    """What is asked for."""
+
+    model: str  # its id in `config`
+    workload: Path
+    config: Path
+    concurrencies: list[int]
+    drafts: tuple[str, ...]
+    candidates: tuple[Word | Method, ...]  # beside `off`, instead of the usual ones; none: those
+    max_tokens: int
+    output: Path | None = None
+    svg: Path | None = None
 
 
-def tune_model(options: argparse.Namespace) -> int:
-    """Run the command. Returns the exit status."""
+def tune_model(options: Tuning) -> int:
+    """Measure and report. Returns the exit status. Raises ConfigError."""
     progress_console, console = Console(stderr=True), Console(record=options.svg is not None)
     for number in (signal.SIGINT, signal.SIGTERM):  # shells let background jobs ignore the first
         signal.signal(number, _raise_interrupt)
@@ -63,8 +49,8 @@ def tune_model(options: argparse.Namespace) -> int:
         _report_dropped(prompts, progress_console)
         for name in sorted(ENGINE_ARGUMENTS & set(entry.engine_kwargs)):
             progress_console.print(f"engine_kwargs.{name} is left out; to try it, give it as a --candidate.")
-        tried = candidates(entry, options.draft, options.candidate)
-        results = _Tuning(entry, prompts, options.concurrency, progress_console).of_all(tried)
+        tried = candidates(entry, options.drafts, options.candidates)
+        results = _Run(entry, prompts, options.concurrencies, progress_console).of_all(tried)
     except WorkloadError as error:
         print(f"The workload is wrong:\n{error}", file=sys.stderr)
         return 2
@@ -95,8 +81,8 @@ def _report_dropped(prompts: list[Prompt], console: Console) -> None:
 
 
 @dataclass(frozen=True)
-class _Tuning:
-    """One run of the command: what is measured, and where its progress is shown."""
+class _Run:
+    """One run: what is measured, and where its progress is shown."""
 
     entry: ModelEntry
     prompts: list[Prompt]
@@ -144,7 +130,7 @@ class _Tuning:
             return measure(self.entry, candidate.speculation, self.prompts, self.concurrencies, on_event)
 
 
-def _report(results: report.Results, options: argparse.Namespace, console: Console) -> None:
+def _report(results: report.Results, options: Tuning, console: Console) -> None:
     best = report.winner(results)
     for part in (report.table(results), report.chart(results), f"\n{report.RULE}", report.LEGEND):
         console.print(part, highlight=False)
@@ -154,25 +140,6 @@ def _report(results: report.Results, options: argparse.Namespace, console: Conso
     print(f"\nWinner: {best.name}. In the entry `id: {options.model}` of {options.config}, write:\n\n{block}", end="")
     if options.output is not None:
         options.output.write_text(block)
-
-
-def _concurrencies(text: str) -> list[int]:
-    try:
-        found = sorted({int(part) for part in text.split(",")})
-    except ValueError:
-        found = [0]
-    if found[0] < 1:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a list of whole numbers from 1, such as 1,4,16")
-    return found
-
-
-def _speculation(text: str) -> Word | Method:
-    try:
-        return from_wire(yaml.safe_load(text))
-    except yaml.YAMLError:
-        raise argparse.ArgumentTypeError(f"{text!r} is not YAML") from None
-    except pydantic.ValidationError as error:
-        raise argparse.ArgumentTypeError(str(explain(error, "speculation"))) from None
 
 
 def _raise_interrupt(_: int, __: FrameType | None) -> None:

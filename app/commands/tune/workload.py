@@ -77,3 +77,14 @@ def enough(prompts: list[Prompt], concurrency: int) -> list[Prompt]:
     """The prompts, again from the first where they are too few to keep so many requests under way for a while."""
     count = max(len(prompts), 2 * concurrency)
     return [prompts[index % len(prompts)] for index in range(count)]
+
+
+def parse_concurrencies(text: str) -> list[int]:
+    """Numbers of requests at once, such as 1,4,16. Raises ValueError."""
+    try:
+        found = sorted({int(part) for part in text.split(",")})
+    except ValueError:
+        found = [0]
+    if found[0] < 1:
+        raise ValueError(f"{text!r} is not a list of whole numbers from 1, such as 1,4,16")
+    return found

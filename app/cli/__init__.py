@@ -1,0 +1,1 @@
+"""The command line: a module a command with its arguments and options. What a command does is in app/commands/."""

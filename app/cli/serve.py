@@ -1,0 +1,57 @@
+"""`portico serve [FILE | MODEL ...]`."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from app.cli.arguments import Status, end, refuse
+
+
+def serve(
+    what: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="FILE|MODEL",
+            help="A Serve config file (.yaml), or models: hub names, or folders. Left out: the small models of "
+            "serve_configs/local.yaml, which are fetched where they are missing.",
+        ),
+    ] = None,
+    port: Annotated[int, typer.Option(metavar="N", help="HTTP port, where models are named.")] = 8000,
+    output: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE",
+            help="Where to write the Serve file of the models that are named. Left out: in portico/ in the folder for "
+            "configuration, ~/.config.",
+        ),
+    ] = None,
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Write that file even where it is there and was changed by hand.")
+    ] = False,
+    start: Annotated[bool, typer.Option(help="Serve it; or only write the file.")] = True,
+) -> None:
+    """Run a service in the foreground; Ctrl-C stops it.
+
+    For models that are named, it finds the task and the engine, sizes them for the GPU or the CPU that is here, and
+    writes the Serve file that it serves. It listens on 127.0.0.1 and takes the local key.
+
+    Exit codes: 0 it was stopped; 1 it ended by itself; 2 the file is wrong, or a model cannot be served here.
+    """
+    from app.commands.planned.choice import Options, file_of
+    from contract.fields import ConfigError
+
+    try:
+        path = file_of(what or [], Options(port, output, overwrite, fetch=start))
+    except ConfigError as error:
+        refuse(error)
+    if not start:
+        end(Status.DONE)
+    from app.commands.serve import serve as serve_file
+    from app.commands.services import LocalService, written_down
+    from app.config.service import read_serve_config
+
+    content, _ = read_serve_config(path)
+    with written_down(LocalService.of_this_process(path, content)):
+        status = serve_file(path)
+    end(status)

@@ -213,7 +213,8 @@ class Load:
 
 
 def _say(line: str) -> None:
-    print(line, flush=True)
+    with open(1, "wb", closefd=False) as out:  # whole: `print` cuts a long line where PYTHONUNBUFFERED is set
+        out.write(line.encode() + b"\n")
 
 
 def main() -> None:

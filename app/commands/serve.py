@@ -6,6 +6,7 @@ It starts a Ray cluster of this user's on this machine, or joins that of RAY_ADD
 
 import http.client
 import os
+import shlex
 import signal
 import socket
 import subprocess
@@ -36,6 +37,7 @@ QUIET_SECONDS = 60  # of a start that does not get further; then what the servic
 FAILED = " failed: "  # in what the readiness probe says of a model
 DEFAULT_HOST, DEFAULT_PORT = "0.0.0.0", 8000  # noqa: S104 - Serve's, where a config file names none
 FIRST_QUESTION = "What is the capital of France?"  # without a quote: it stands in a line for a shell
+PORTICO = Path(sys.executable).with_name("portico")
 RAY_VARIABLES = {"RAY_USAGE_STATS_ENABLED": "0"}
 # Makes the node that is started here one of 127.0.0.1, where its ports are. Ray has it for the desktops in its name. A
 # Ray elsewhere cannot be joined with it.
@@ -61,7 +63,7 @@ def serve(path: Path) -> int:
     started = False
     try:
         if _wait_until_ready(child, Probe(host, port, config.start_first), output):
-            print(banner(config, host, port), flush=True)
+            print(banner(config, host, port, path), flush=True)
             started = True
             if config.start_first and _wait_until_ready(child, Probe(host, port), None):
                 print("Every model is ready.", flush=True)
@@ -175,7 +177,7 @@ def _message(body: bytes) -> str:
         return "the service is starting."
 
 
-def banner(config: Config, host: str, port: int) -> str:
+def banner(config: Config, host: str, port: int, path: Path) -> str:
     origin = f"http://{host}:{port}"
     base_url = f"{origin}/v1"
     page = f"  Page      {origin}/\n" if config.console.enabled else ""
@@ -188,7 +190,8 @@ def banner(config: Config, host: str, port: int) -> str:
         f"  API key   {LOCAL_KEY if local else 'one of those you made'}\n"
         f"  Models    {', '.join(_models(config))}\n\n"
         f"curl {base_url}{_first_request(_first(config))} -H 'Authorization: Bearer {key}'\n\n"
-        f"Ctrl-C stops it.\n"
+        f"Ctrl-C stops it. After a change of its file:\n"
+        f"{shlex.join([os.path.relpath(PORTICO), 'deploy', str(path)])}\n"
     )
 
 

@@ -225,7 +225,12 @@ class SlotPool:
             # In no request's context: Serve cancels what was called there when the client leaves.
             call = asyncio.create_task(self._call(), context=contextvars.Context())
             self._calls[call] = None
-            call.add_done_callback(self._calls.pop)
+            call.add_done_callback(self._ended)
+            self._call_soon()
+
+    def _ended(self, call: asyncio.Task[None]) -> None:
+        self._calls.pop(call, None)
+        if len(self._calls) < len(self._waiting):
             self._call_soon()
 
     async def _call(self) -> None:
@@ -245,6 +250,7 @@ class SlotPool:
     def _cancel_calls(self) -> None:
         """Cancel those that nobody waits for: Serve counts each as a request."""
         for call in list(self._calls)[len(self._waiting) :]:
+            del self._calls[call]  # at once: who comes before it has ended needs another
             call.cancel()
 
     def _give_back_idle(self) -> None:

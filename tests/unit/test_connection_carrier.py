@@ -167,6 +167,21 @@ class TestSlots:
         replica.handle.gives_slots.set()
         await asyncio.wait_for(asyncio.gather(*starting[3:]), 5)
 
+    async def test_who_comes_as_a_call_is_cancelled_has_one_of_its_own(self) -> None:
+        replica = Replica(Echo())
+        replica.handle.gives_slots.clear()
+        pool = replica.carrier._pools["alpha"]
+        leaving = asyncio.create_task(pool.take())
+        await until(lambda: len(replica.handle.calls) == 1)
+        leaving.cancel()
+        await asyncio.sleep(0)  # its call is cancelled, and has not ended
+        coming: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
+        pool._waiting.append(coming)
+        pool._call_where_needed()
+        await until(lambda: len(replica.handle.calls) == 2)
+        replica.handle.gives_slots.set()
+        assert (await asyncio.wait_for(coming, 5)).is_open
+
     async def test_one_that_is_left_over_is_cancelled_too(self) -> None:
         engine = Held(begins=False)
         replica = Replica(engine)

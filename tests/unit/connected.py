@@ -8,11 +8,12 @@ from typing import Any
 
 from app.upstream.connection_carrier import ConnectionAnswer, ConnectionCarrier
 from app.upstream.replica_connections import ReplicaConnections
-from contract.protocol import RequestHead, ResponseItem, Slot, SlotRequest
+from contract.protocol import RequestHead, ResponseHead, ResponseItem, ResponseTail, Slot, SlotRequest
 from deployments.slots import Slots
 
 HEAD = RequestHead("/v1/chat/completions", "id", include_usage=False, echo={})
 WINDOW_BYTES = 200_000
+USAGE = {"prompt_tokens": 3, "completion_tokens": 2}
 Engine = Callable[[RequestHead, bytes], AsyncGenerator[ResponseItem]]
 
 
@@ -130,3 +131,50 @@ async def read(answer: ConnectionAnswer) -> bytes:
                 return b"".join(taken)
             else:
                 await pieces.wait()
+
+
+class Echo:
+    """An engine that answers with the body it got: whole, or in `pieces`. It remembers what it was asked."""
+
+    def __init__(self, pieces: int = 0) -> None:
+        self.pieces = pieces
+        self.heads: list[RequestHead] = []
+
+    async def __call__(self, request: RequestHead, body: bytes) -> AsyncGenerator[ResponseItem]:
+        self.heads.append(request)
+        if not self.pieces:
+            yield ResponseHead(200, body=body, usage=USAGE, clamped=(("max_tokens", 9, 3),))
+            return
+        yield ResponseHead(200, "text/event-stream")
+        for _ in range(self.pieces):
+            yield body
+        yield ResponseTail(USAGE)
+
+
+class Held:
+    """An engine that waits for `go_on` or to be cancelled: after a head and a first piece, or before (`begins`)."""
+
+    def __init__(self, *, begins: bool = True) -> None:
+        self.begins = begins
+        self.entered = asyncio.Event()
+        self.go_on = asyncio.Event()
+        self.left = asyncio.Event()
+
+    async def __call__(self, request: RequestHead, body: bytes) -> AsyncGenerator[ResponseItem]:
+        try:
+            self.entered.set()
+            if self.begins:
+                yield ResponseHead(200, "text/event-stream")
+                yield b"data: 1\n\n"
+            await self.go_on.wait()
+            if not self.begins:
+                yield ResponseHead(200, "text/event-stream")
+            yield ResponseTail()
+        finally:
+            self.left.set()
+
+
+async def until(condition: Any) -> None:
+    async with asyncio.timeout(5):
+        while not condition():
+            await asyncio.sleep(0.001)

@@ -74,7 +74,7 @@ def _of_config(source: Source, config: dict[str, object]) -> Kind:
 
 
 def _of_template(source: Source) -> Kind:
-    """A language model, by how its chat template writes calls of tools and thoughts."""
+    """A language model, by how its chat template writes tool calls and reasoning."""
     given = source.text("chat_template.jinja") or source.json("tokenizer_config.json").get("chat_template") or ""
     template = given if isinstance(given, str) else str(given)
     if not template:
@@ -91,4 +91,4 @@ def _of_template(source: Source) -> Kind:
 def _without_config(source: Source) -> str:
     if source.has(r"(.*/)?[^/]+\.gguf"):
         return "it has GGUF files, which no engine here runs; name the model that they were made of"
-    return f"it has no config.json and no model_index.json, so what it is cannot be told. {BY_HAND}"
+    return f"it has no config.json and no model_index.json, so its type is not known. {BY_HAND}"

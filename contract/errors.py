@@ -108,6 +108,10 @@ def internal_error() -> ApiError:
     return ApiError("internal_error", INTERNAL_MESSAGE)
 
 
+def model_starting() -> ApiError:
+    return ApiError("model_starting", "This model is starting. Retry after a pause.", param="model")
+
+
 # Of what stands before the gateway and answers by itself: HAProxy, Serve.
 
 

@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Collection
 from functools import partial
 from typing import Any
 
@@ -44,6 +44,7 @@ from app.upstream.readiness import ReadinessWatch
 from app.upstream.registry import Registry
 from app.upstream.relay import Relay
 from app.upstream.replica_connections import ReplicaConnections
+from contract.errors import model_starting
 from contract.replica_port import keep_on_loopback
 
 logger = logging.getLogger("portico.ingress")
@@ -169,8 +170,10 @@ class IngressReplica:
         registry = Registry(config.models, self._registry)
         self._queues.follow(config)
         profiles = ClusterProfiles(app_name)
-        watch = ReadinessWatch(registry, app_name, handles, profiles, report_running=self._queues.resize)
-        relay = Relay(self._carrier(config, handles), handles, watch, config.wake_timeouts_s())
+        carrier = self._carrier(config, handles)
+        report = partial(self._report_running, carrier, config.wake_timeouts_s())
+        watch = ReadinessWatch(registry, app_name, handles, profiles, report_running=report)
+        relay = Relay(carrier, handles, watch, config.wake_timeouts_s())
         budgets = self._budgets_of(config)
         self._load_tokenizers(config)
         files = await self._steps.call(read_files) if config.console.enabled else None
@@ -215,6 +218,13 @@ class IngressReplica:
         if config.ingress.carrier == "connections" and not serve_settings.ray_encrypts():
             return ConnectionCarrier(handles, self._connections, buffer_bytes)
         return HandleCarrier(handles, buffer_bytes, slows_down=serve_settings.read().grpc_between_replicas)
+
+    def _report_running(self, carrier: Carrier, may_sleep: Collection[str], running: dict[str, int]) -> None:
+        """`running` counts the replicas of each deployment."""
+        self._queues.resize(running)
+        for model_id, number in running.items():
+            if number == 0 and model_id not in may_sleep:
+                carrier.refuse_waiting(model_id, model_starting())
 
     def _report_waiting(self, model_id: str, number: int) -> None:
         self._metrics.set_waiting(model_id, number)

@@ -3,6 +3,7 @@
 from typing import Protocol
 
 from app.upstream.answer import Answer
+from contract.errors import ApiError
 from contract.protocol import RequestHead
 
 
@@ -19,4 +20,8 @@ class Carrier(Protocol):
 
     def attempt(self, model_id: str, request: RequestHead, body: bytes) -> Attempt:
         """Send one request, once."""
+        ...
+
+    def refuse_waiting(self, model_id: str, error: ApiError) -> None:
+        """Have the requests that still wait for a replica of the model raise `error`, as far as one can tell them."""
         ...

@@ -38,6 +38,10 @@ class ConnectionCarrier:
     def attempt(self, model_id: str, request: RequestHead, body: bytes) -> "ConnectionAnswer":
         return ConnectionAnswer(self._pools[model_id], request, body, self._window_bytes)
 
+    def refuse_waiting(self, model_id: str, error: ApiError) -> None:
+        if model_id in self._pools:
+            self._pools[model_id].refuse_waiting(error)
+
 
 class ConnectionAnswer:
     """An answer over a connection. It is its own buffer: what is not taken is not granted to the replica again."""

@@ -30,6 +30,9 @@ class HandleCarrier:
             handle = handle.options(session_id=request.session)
         return HandleAnswer(handle.remote(request, body), self._buffer_bytes, slows_down=self._slows_down)
 
+    def refuse_waiting(self, model_id: str, error: ApiError) -> None:
+        """None: of a call over the handle nobody can say whether a replica has it."""
+
 
 class HandleAnswer:
     """An answer over a streaming handle."""

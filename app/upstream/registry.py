@@ -8,7 +8,7 @@ from enum import StrEnum
 
 from app.config.model_entry import ModelEntry
 from app.keys import KeyEntry
-from contract.errors import ApiError, shown
+from contract.errors import ApiError, model_starting, shown
 from contract.profile import Profile
 
 DEFAULT_MODEL = "default"  # what `model` may say under /v1/{pipeline}/
@@ -134,7 +134,7 @@ class Registry:
         if model.readiness is Readiness.FAILED:
             raise ApiError("model_failed", "This model failed to start. Tell the operator.", param="model")
         if model.readiness is Readiness.STARTING:
-            raise ApiError("model_starting", "This model is starting. Retry after a pause.", param="model")
+            raise model_starting()
         return model
 
     def named(self, model: object, pipeline: str | None) -> str | None:

@@ -87,11 +87,18 @@ class SlotCall:
     def __init__(self, handle: Any, request: SlotRequest, connections: ReplicaConnections) -> None:
         self._connections = connections
         self._slot: asyncio.Future[Slot] = asyncio.get_running_loop().create_future()
+        self._given = False
         self._task = asyncio.create_task(self._run(handle, request), context=contextvars.Context())
 
     async def slot(self) -> Slot:
         """Wait until Serve gives one. Raises ApiError, ReplicaLost."""
         return await self._slot
+
+    def refuse(self, error: ApiError) -> None:
+        """Wait for a slot no longer: `slot` raises `error`."""
+        if not self._slot.done():
+            self._slot.set_exception(error)
+            self._slot.exception()  # who waited may leave in this moment
 
     def when_over(self, callback: Any) -> None:
         self._task.add_done_callback(lambda _: callback())
@@ -106,10 +113,11 @@ class SlotCall:
             slot = await asyncio.shield(first)
             if not self._slot.done():
                 self._slot.set_result(slot)
+                self._given = True
             await anext(stream, None)
         except asyncio.CancelledError:
             stream.cancel()
-            if not self._slot.done() or self._slot.cancelled():
+            if not self._given:
                 await self._give_back(first)
             raise
         except Exception as error:
@@ -142,6 +150,7 @@ class SlotPool:
         self._waiting: deque[asyncio.Future[OpenSlot]] = deque()
         self._calls: dict[asyncio.Task[None], None] = {}  # the oldest first
         self._calls_soon = False
+        self._asking: set[SlotCall] = set()  # that have no slot yet
         self._sweep: asyncio.TimerHandle | None = None
 
     async def take(self) -> OpenSlot:
@@ -156,7 +165,7 @@ class SlotPool:
         handle = self._handle.options(session_id=session) if session else self._handle
         call = SlotCall(handle, request, self._connections)
         try:
-            slot = await call.slot()
+            slot = await self._slot_of(call)
             connection = await self._connections.to(slot)
             if not connection.is_open:  # it was lost in this very moment
                 raise ConnectionError("the replica closed the connection")  # noqa: TRY301
@@ -169,12 +178,24 @@ class SlotPool:
             raise
         return OpenSlot(slot.number, connection, call)
 
+    def refuse_waiting(self, error: ApiError) -> None:
+        """Have all that wait for a slot of Serve's raise `error`."""
+        for call in self._asking:
+            call.refuse(error)
+
     def keep(self, slot: OpenSlot) -> None:
         """Its request has ended well; another may have it."""
         if slot.is_old():
             slot.give_back()
         else:
             self._offer(slot)
+
+    async def _slot_of(self, call: SlotCall) -> Slot:
+        self._asking.add(call)
+        try:
+            return await call.slot()
+        finally:
+            self._asking.discard(call)
 
     def _take_idle(self) -> OpenSlot | None:
         while self._idle:

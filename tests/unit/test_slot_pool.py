@@ -10,7 +10,7 @@ from ray.serve.exceptions import BackPressureError
 from app.upstream import slot_pool
 from app.upstream.connection_carrier import ConnectionAnswer
 from app.upstream.serve_failure import ReplicaLost
-from contract.errors import ApiError
+from contract.errors import ApiError, model_starting
 from contract.protocol import RequestHead, ResponseHead, ResponseItem, ResponseTail, SlotRequest
 from deployments import slots
 from tests.unit.connected import HEAD, Echo, Held, Replica, read, until
@@ -217,3 +217,30 @@ async def test_one_that_serve_takes_away_is_lost() -> None:
     replica.handle.calls[0].cancel()
     with pytest.raises(ReplicaLost):
         await asyncio.wait_for(starting, 5)
+
+
+@pytest.mark.parametrize("prefix", [(), (1, 2)], ids=["any replica", "its prefix's replica"])
+async def test_who_waits_where_no_replica_runs_is_told_that_the_model_is_starting(prefix: tuple[int, ...]) -> None:
+    replica = Replica(Echo())
+    replica.handle.gives_slots.clear()
+    waiting = [asyncio.create_task(replica.answer(head=HEAD._replace(prefix=prefix))) for _ in range(3)]
+    await until(lambda: len(replica.handle.calls) == 3)
+    replica.carrier.refuse_waiting("alpha", model_starting())
+    for one in waiting:
+        with pytest.raises(ApiError) as refused:
+            await asyncio.wait_for(one, 5)
+        assert (refused.value.status, refused.value.code) == (503, "model_starting")
+    replica.handle.gives_slots.set()
+    await until(lambda: all(call.is_over() for call in replica.handle.calls))
+    assert (await asyncio.wait_for(replica.answer(), 5)).head.status == 200
+
+
+async def test_a_request_that_a_replica_has_is_not_refused_with_those_that_wait() -> None:
+    engine = Held(begins=False)
+    replica = Replica(engine)
+    first, second = await one_that_waits_behind_another(replica, engine)
+    replica.carrier.refuse_waiting("alpha", model_starting())
+    with pytest.raises(ApiError, match="starting"):
+        await asyncio.wait_for(second, 5)
+    engine.go_on.set()
+    assert (await asyncio.wait_for(first, 5)).head.status == 200

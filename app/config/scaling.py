@@ -79,7 +79,8 @@ class Scaling(Strict):
     look_back_s: PositiveFloat = Field(10, description="span of time over which the autoscaler takes its means")
     wake_timeout_s: PositiveFloat | None = Field(
         None,
-        description="how long a request waits for a model that is scaled up from zero; left out: limits.wake_timeout_s",
+        description="how long a request waits for a model that is scaled up from zero, or has lost all replicas; left "
+        "out: limits.wake_timeout_s",
     )
     drain_timeout_s: float = Field(
         600, ge=0, description="how long a replica that is to stop may finish its ongoing requests"

@@ -43,7 +43,8 @@ class Limits(Strict):
     first_byte_timeout_s: PositiveFloat = 600
     wake_timeout_s: PositiveFloat = Field(
         60,
-        description="how long a request waits for a model that was scaled to zero; then 503 with Retry-After",
+        description="how long a request waits for a model that was scaled to zero, or has lost all replicas; then 503 "
+        "with Retry-After",
     )
     ping_interval_s: PositiveFloat = 15
     stream_idle_timeout_s: PositiveFloat = Field(300, description="without a byte of a stream from the engine")
@@ -267,8 +268,14 @@ class Config(Strict):
 
     def wake_timeouts_s(self) -> dict[str, float]:
         """How long a request waits for each model that may sleep."""
-        sleepers = [model for model in self.models if model.scale.min_replicas == 0]
-        return {model.id: model.scaling.wake_timeout_s or self.limits.wake_timeout_s for model in sleepers}
+        return {model.id: self._wake_timeout_s(model) for model in self.models if model.scale.min_replicas == 0}
+
+    def absence_timeouts_s(self) -> dict[str, float]:
+        """How long requests wait for a replica of each model that never sleeps, where it has lost all it had."""
+        return {model.id: self._wake_timeout_s(model) for model in self.models if model.scale.min_replicas > 0}
+
+    def _wake_timeout_s(self, model: ModelEntry) -> float:
+        return model.scaling.wake_timeout_s or self.limits.wake_timeout_s
 
     def key_path(self) -> Path | None:
         """Where the key file is."""

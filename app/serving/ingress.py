@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Collection
+from collections.abc import Awaitable, Callable
 from functools import partial
 from typing import Any
 
@@ -34,6 +34,7 @@ from app.telemetry import access_log
 from app.telemetry.acceptance import KnownAcceptance
 from app.telemetry.metrics import RayMetrics
 from app.telemetry.metrics_page import MetricsAgents
+from app.upstream.absence import Absence
 from app.upstream.carrier import Carrier
 from app.upstream.connection_carrier import ConnectionCarrier
 from app.upstream.fair_relay import FairRelay
@@ -44,7 +45,6 @@ from app.upstream.readiness import ReadinessWatch
 from app.upstream.registry import Registry
 from app.upstream.relay import Relay
 from app.upstream.replica_connections import ReplicaConnections
-from contract.errors import model_starting
 from contract.replica_port import keep_on_loopback
 
 logger = logging.getLogger("portico.ingress")
@@ -171,7 +171,8 @@ class IngressReplica:
         self._queues.follow(config)
         profiles = ClusterProfiles(app_name)
         carrier = self._carrier(config, handles)
-        report = partial(self._report_running, carrier, config.wake_timeouts_s())
+        absence = Absence(carrier, config.absence_timeouts_s())
+        report = partial(self._report_running, absence)
         watch = ReadinessWatch(registry, app_name, handles, profiles, report_running=report)
         relay = Relay(carrier, handles, watch, config.wake_timeouts_s())
         budgets = self._budgets_of(config)
@@ -219,12 +220,10 @@ class IngressReplica:
             return ConnectionCarrier(handles, self._connections, buffer_bytes)
         return HandleCarrier(handles, buffer_bytes, slows_down=serve_settings.read().grpc_between_replicas)
 
-    def _report_running(self, carrier: Carrier, may_sleep: Collection[str], running: dict[str, int]) -> None:
+    def _report_running(self, absence: Absence, running: dict[str, int]) -> None:
         """`running` counts the replicas of each deployment."""
         self._queues.resize(running)
-        for model_id, number in running.items():
-            if number == 0 and model_id not in may_sleep:
-                carrier.refuse_waiting(model_id, model_starting())
+        absence.follow(running)
 
     def _report_waiting(self, model_id: str, number: int) -> None:
         self._metrics.set_waiting(model_id, number)

@@ -47,7 +47,8 @@ IMPATIENT = {
 }
 READY_IN_A_ROW = 8
 LOST_SECONDS = 16.0  # until Ray, Serve and the gateway know that a node is gone, and longer
-REFUSED_SECONDS = 15.0  # the gateway looks every 5 s what runs
+WAKE_SECONDS = 6.0
+REFUSED_SECONDS = WAKE_SECONDS + 9  # the gateway looks every 5 s what runs
 HALF_OPEN = 500
 EMBED, SPEECH = "pocket-embed", "pocket-speech"
 REQUESTS: dict[str, tuple[str, dict[str, Any]]] = {
@@ -130,7 +131,10 @@ def config(port: int) -> dict[str, Any]:
     content |= {"proxy_location": "EveryNode"}
     content["http_options"]["port"] = port
     args = content["applications"][0]["args"]
-    args["limits"] = {"max_json_bytes": 8 * 1024 * 1024}  # more than gRPC takes in one message by itself
+    args["limits"] = {
+        "max_json_bytes": 8 * 1024 * 1024,
+        "wake_timeout_s": WAKE_SECONDS,
+    }  # more than gRPC takes in one message by itself
     args["models"] = [entry_of(args["models"], name) for name in REQUESTS]
     for model in args["models"]:
         model["resources"] = {"num_cpus": 0.3}

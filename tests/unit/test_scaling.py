@@ -142,6 +142,7 @@ def test_the_limit_of_waking_is_the_entry_s_own_or_the_one_for_all() -> None:
         )
     )
     assert config.wake_timeouts_s() == {"a": 20, "b": 7}
+    assert config.absence_timeouts_s() == {"c": 20}
 
 
 class TestWhatServeGets:

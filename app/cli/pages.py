@@ -1,6 +1,6 @@
-"""The pages of docs/ that are written from the code: `portico docs`."""
+"""The pages of docs/ that are written from the code, or whose tables are: `portico docs`."""
 
-from app.cli import commands_page
+from app.cli import commands_page, machines_page
 from app.commands import docs_engines, docs_modules, docs_parameters
 from contract.project import PROJECT_FOLDER
 
@@ -9,6 +9,7 @@ PAGES = {
     DOCS / "commands.md": commands_page.page,
     DOCS / "parameters.md": docs_parameters.page,
     DOCS / "engines.md": docs_engines.page,
+    DOCS / "machines.md": machines_page.page,
     DOCS / "modules.md": docs_modules.page,
 }
 

@@ -14,7 +14,7 @@ ONLY_ONE = test ! -e $(VENV)/$(1) || { echo "$(VENV) has the packages for $(2), 
 	first (rm -r $(VENV)), or keep both: make $(3) VENV=$(4)"; exit 1; }
 INSTALL_TORCH = $(BIN)/pip install --disable-pip-version-check --no-deps --require-hashes -r locks/torch-cpu.txt
 
-.PHONY: serve gpu gpu-lock-check test test-handle test-long bench-gateway lint check format lock clean xtts qwen-tts
+.PHONY: serve gpu gpu-lock-check test test-handle test-long bench-gateway lint check docs format lock clean xtts qwen-tts
 .DELETE_ON_ERROR:
 
 # The models that `make serve` serves: `local`, small real ones that are fetched, or `tiny`, those of the tests.
@@ -32,7 +32,7 @@ serve: $(VENV)/service
 
 # The packages for NVIDIA GPUs instead, and no model: those come from the hub when the service starts.
 gpu: $(VENV)/gpu
-	@echo "Ready. One model: $(BIN)/python -m app serve serve_configs/one-gpu-chat.yaml"
+	@echo "Ready. One model: . $(BIN)/activate; portico serve serve_configs/one-gpu-chat.yaml"
 
 TESTED := $(VENV)/models $(VENV)/test-models $(VENV)/dev $(VENV)/vision $(VENV)/clients/ready $(VENV)/node \
 	$(VENV)/pocket-xtts $(VENV)/pocket-qwen-tts
@@ -58,6 +58,11 @@ lint: $(VENV)/dev
 	$(BIN)/python -m pytest --quiet tests/unit/test_imports.py
 
 check: lint test
+
+# The documentation as a static site, in site/. A link to nowhere is an error.
+docs: $(VENV)/dev
+	@NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
+	@echo "Open site/index.html"
 
 # The table and the plot of the README on what the gateway costs, and whether faults under load lose anything there: 37
 # minutes of a machine with nothing else to do.
@@ -173,5 +178,5 @@ lock: $(VENV)/torch
 
 # Not what is in the repository, nor what was put there by hand.
 clean:
-	rm -rf $(VENV) tests/clients/javascript/node_modules \
+	rm -rf $(VENV) site tests/clients/javascript/node_modules \
 		$(filter-out local_models/shapes/ local_models/offline/,$(wildcard local_models/*/))

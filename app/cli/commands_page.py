@@ -8,10 +8,10 @@ from typer.testing import CliRunner
 WIDTH = 100
 INTRO = """# Commands
 
-<!-- Written by `python -m app docs` from `portico --help` and the help of each command. Do not edit by hand. -->
+<!-- Written by `portico docs` from what each command says of itself. Do not edit by hand. -->
 
-`make` installs the command as `.venv/bin/portico`; `.venv/bin/python -m app` is the same program. What takes `--json`
-prints nothing else on standard output.
+`make` installs the command as `.venv/bin/portico`; `. .venv/bin/activate` puts it on the path, where the image has it.
+`python -m app` is the same program. What takes `--json` prints nothing else on standard output.
 """
 
 

@@ -6,7 +6,7 @@ from contract.fields import PositiveFloat, PositiveInt, Strict
 
 
 class Memory(Strict):
-    """Of a model's memory on a GPU, what `python -m app check` cannot read from files on this machine."""
+    """Of a model's memory on a GPU, what `portico check` cannot read from files on this machine."""
 
     weights_gib: PositiveFloat | None = Field(
         None, description="all weights as they are loaded, in GiB; left out: read from the model's folder"

@@ -54,7 +54,7 @@ class ModelEntry(Strict):
     )
     routing: Routing = Routing()
     resources: Resources = Resources()
-    memory: Memory = Field(Memory(), description="for `python -m app check`; left out: read from files on this machine")
+    memory: Memory = Field(Memory(), description="for `portico check`; left out: read from files on this machine")
     env: dict[str, str] = Field(
         {}, description="environment variables of the replicas; in LD_LIBRARY_PATH, ./ begins a folder of the project"
     )

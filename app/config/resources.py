@@ -59,7 +59,7 @@ class Resources(Strict):
     def check_engine(self, engine: str, engine_kwargs: dict[str, Any], *, weights_known: bool = False) -> None:
         """Raises ValueError where the engine would take another number of GPUs, or more memory than its share.
 
-        `weights_known` says whether the entry has the size of its weights, so that `python -m app check` adds up.
+        `weights_known` says whether the entry has the size of its weights, so that `portico check` adds up.
         """
         if engine == "vllm":
             self._check_parallel(engine_kwargs)
@@ -94,6 +94,6 @@ class Resources(Strict):
         if engine_kwargs.get("kv_cache_memory_bytes") is not None and not weights_known:
             raise ValueError(
                 "engine_kwargs.kv_cache_memory_bytes: with it vLLM no longer keeps to gpu_memory_utilization, and this "
-                f"model shares a GPU (num_gpus {self.num_gpus:g}). Give memory.weights_gib too, so that `python -m app "
+                f"model shares a GPU (num_gpus {self.num_gpus:g}). Give memory.weights_gib too, so that `portico "
                 "check` adds up whether it stays within its share; or remove it"
             )

@@ -194,7 +194,7 @@ class Config(Strict):
     models: Annotated[list[ModelEntry], Field(min_length=1)]
     start_first: list[str] = Field(
         [],
-        description="ids of models that `python -m app serve` starts before all others; it is ready when they are. "
+        description="ids of models that `portico serve` starts before all others; it is ready when they are. "
         "Empty: all at once, as `serve run` and `serve deploy` start them anyhow",
     )
     keys: list[KeyEntry] = Field([], description="keys that change with the configuration only")

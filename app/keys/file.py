@@ -68,7 +68,7 @@ class KeyFile:
             return Content.model_validate_json(self.path.read_bytes()).keys
         except FileNotFoundError:
             raise ConfigError(
-                f"{self.path}: there is no such file; `python -m app keys create --file {self.path}` makes it"
+                f"{self.path}: there is no such file; `portico keys create --file {self.path}` makes it"
             ) from None
         except OSError as error:
             raise ConfigError(f"{self.path}: it cannot be read ({error.strerror})") from None

@@ -39,7 +39,7 @@ def rotate(keys: Keys, key_id: str, grace: timedelta, expires: datetime | None, 
     """
     old = find(keys, key_id)
     if old.state_at(now) is State.REVOKED:
-        raise KeyRefusal(f"The key {old.id} is revoked. Make a new one with `python -m app keys create`.")
+        raise KeyRefusal(f"The key {old.id} is revoked. Make a new one with `portico keys create`.")
     if heirs := [key.id for key in keys.values() if key.rotated_from == old.id]:
         raise KeyRefusal(f"The key {old.id} was rotated already. Its successor is {heirs[0]}: rotate that one.")
     kept = {"name": old.name, "pipelines": old.pipelines, "budget": old.budget, "weight": old.weight}
@@ -61,7 +61,7 @@ def revoke(keys: Keys, key_id: str, now: datetime) -> KeyEntry:
 def find(keys: Keys, key_id: str) -> KeyEntry:
     """Raises KeyRefusal where there is no such key; it does not repeat what may be a whole key."""
     if key_id not in keys:
-        raise KeyRefusal("There is no key of this id. `python -m app keys list` shows the ids.")
+        raise KeyRefusal("There is no key of this id. `portico keys list` shows the ids.")
     return keys[key_id]
 
 

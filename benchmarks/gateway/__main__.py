@@ -13,7 +13,7 @@ benchmarks/.environments, made from locks/bench-*.txt.
 Systems. `echo` answers a fixed text, whole or as events at a rate. It stands behind LiteLLM and vllm-router too, where
 its CPU time is not counted. In `portico`, everything is real but the engine, which answers like the echo inside the
 model's replica; that is counted, with the echo in it. `portico` is the production profile
-(cluster/serve.env, HAProxy), `portico-local` what `python -m app serve` starts, each with one ingress replica.
+(cluster/serve.env, HAProxy), `portico-local` what `portico serve` starts, each with one ingress replica.
 `serve-fastapi` is Ray Serve as its documentation has it, with the two switches that make it fast, and without them.
 `serve-llm` is ray.serve.llm with direct streaming: HAProxy asks a router for a replica, then talks to that. Its own
 server is the echo, where vLLM's would be, and is counted.

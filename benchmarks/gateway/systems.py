@@ -141,7 +141,7 @@ def echo_entry() -> dict[str, Any]:
 
 @contextmanager
 def gateway(application: str, args: dict[str, Any], *, production: bool) -> Iterator[System]:
-    """This gateway, as `python -m app serve` runs it; in production under cluster/with-profile."""
+    """This gateway, as `portico serve` runs it; in production under cluster/with-profile."""
     with own_folder() as folder:
         port = free_port()
         content = content_of(application, args, port)

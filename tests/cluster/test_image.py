@@ -68,8 +68,9 @@ def test_nothing_but_that_reaches_the_builder() -> None:
     assert {rule[1:].partition("/")[0] for rule in rules if rule[0] == "!"} <= copied
 
 
-def test_what_is_copied_is_enough_to_build_the_application(tmp_path: Path) -> None:
-    """In the image's folders, with its Python path and nothing else of this project."""
+@pytest.fixture
+def image(tmp_path: Path) -> Path:
+    """The folders of the image, with what is copied into them."""
     for *sources, target in (words for words in instructions("COPY") if not words[0].startswith("--from")):
         place = tmp_path / target.strip("./")
         for source in (PROJECT_FOLDER / one for one in sources):
@@ -78,7 +79,12 @@ def test_what_is_copied_is_enough_to_build_the_application(tmp_path: Path) -> No
             else:
                 place.mkdir(parents=True, exist_ok=True)
                 shutil.copy(source, place)
-    folder = tmp_path / "opt" / "portico"
+    return tmp_path
+
+
+def test_what_is_copied_is_enough_to_build_the_application(image: Path) -> None:
+    """In the image's folders, with its Python path and nothing else of this project."""
+    folder = image / "opt" / "portico"
     program = (
         "import yaml, app.builder, app.commands.serve; "
         "args = yaml.safe_load(open('serve_configs/prod.yaml'))['applications'][0]['args']; "
@@ -91,6 +97,16 @@ def test_what_is_copied_is_enough_to_build_the_application(tmp_path: Path) -> No
     assert result.stdout.split() == [str(folder / "app" / "builder.py"), "gateway"], result.stderr
 
 
+def test_what_is_copied_is_enough_to_install_the_command(image: Path) -> None:
+    folder = image / "opt" / "portico"
+    (command,) = [words for words in instructions("RUN") if "-e" in words]
+    assert command[-2:] == ["-e", "/opt/portico"]
+    build = "from setuptools import build_meta; print(build_meta.prepare_metadata_for_build_editable('.'))"
+    result = subprocess.run([sys.executable, "-c", build], cwd=folder, capture_output=True, text=True, check=True)
+    metadata = folder / result.stdout.splitlines()[-1]
+    assert "portico = app.cli.application:main" in (metadata / "entry_points.txt").read_text()
+
+
 def test_the_base_is_named_by_its_digest() -> None:
     """Each stage begins with the same one. A tag alone may be another image tomorrow."""
     (python,) = [words[0].removeprefix("PYTHON=") for words in instructions("ARG")]
@@ -99,7 +115,8 @@ def test_the_base_is_named_by_its_digest() -> None:
 
 
 def test_packages_come_from_the_locks_with_their_hashes() -> None:
-    installs = [" ".join(words) for words in instructions("RUN") if "install" in words and "pip" in " ".join(words)]
+    commands = [words for words in instructions("RUN") if "install" in words and "pip" in " ".join(words)]
+    installs = [" ".join(words) for words in commands if "-e" not in words]  # that is this project itself
     locks = [re.findall(r"([\w-]+)\.txt", command) for command in installs]
     assert [name for names in locks for name in names] == [
         "uv", "gpu", "launcher", "cuda12", "qwen-tts", "xtts", "onnxruntime-gpu",

@@ -1,4 +1,4 @@
-"""The examples of the README and of docs/clients.md, and the notebooks, run as a reader would paste them.
+"""The examples of the pages that need a service, and the notebooks, run as a reader would paste them.
 
 A text says below an example what one will see. Models of another machine round otherwise, so that only the words that
 matter are compared: they are in what the text shows, and in what the example prints.
@@ -10,58 +10,23 @@ import re
 import subprocess
 import sys
 from pathlib import Path
-from typing import NamedTuple
 
 import pytest
-import yaml
 
-from app.config.model_entry import ModelEntry
 from app.keys import LOCAL_KEY
 from contract.project import PROJECT_FOLDER
 from tests.clients.test_clients import CLIENTS_PYTHON, needs_node
 from tests.conftest import Service
+from tests.pages import EXAMPLES, text_of, the_block
 
-README = (PROJECT_FOLDER / "README.md").read_text()
-CLIENTS = (PROJECT_FOLDER / "docs" / "clients.md").read_text()
 JAVASCRIPT_FOLDER = PROJECT_FOLDER / "tests" / "clients" / "javascript"
 LOCAL_URL = "http://127.0.0.1:8000"
 # Those about the service; the others run where there is none, in tests/engines.
 NOTEBOOKS = [path for path in sorted((PROJECT_FOLDER / "notebooks").glob("*.ipynb")) if LOCAL_URL in path.read_text()]
 
 
-class Example(NamedTuple):
-    language: str
-    code: str
-    shown: str  # what the text says that it prints
-
-
-EXAMPLE = re.compile(r"```(bash|python|js)\n(.*?)```(?:\n\n```text\n(.*?)```)?", re.DOTALL)
-
-
-def examples(text: str) -> list[Example]:
-    return [Example(*found) for found in EXAMPLE.findall(text)]
-
-
-# A word that is only in that example -> what is in its output.
-ASKED = {
-    "curl ": ["Paris"],
-    "stream=True": ["lighthouse"],
-    "tool_calls": ["get_weather {'city': 'Paris'}", "sunny", "21"],
-    "chat.completions.parse": ["sky='snowy' degrees=2"],
-    "responses.create": ["mice"],
-    "embeddings.create": ["0.53  A boat crosses the lake.", "0.03  Interest rates"],
-    "audio.speech.create": ["I would like a cup of tea without any sugar."],
-    "images.generate": [],
-}
-OF_CLIENTS = {
-    "langchain_openai": ["sky='grey' windy=True"],
-    "llama_index": ["sky='grey' windy=True"],
-    "instructor.from_openai": ["sky='grey' windy="],
-    "app.client": ["top_p clamp 1.5 1.0", "Did you mean `smollm2-135m-instruct`?"],
-    'from "openai"': ["Paris"],
-    "createOpenAI(": ["Paris"],
-    "createOpenAICompatible(": ["grey 7"],
-}
+# In the environment of locks/clients.txt: these want older packages than the service.
+OTHER_CLIENTS = {"langchain_openai", "llama_index.llms", "instructor.from_openai"}
 PROGRAMS = {
     "bash": ["bash", "-ec"],
     "python": [sys.executable, "-c"],
@@ -81,45 +46,25 @@ def printed(program: list[str], code: str, service: Service, folder: Path) -> st
     return result.stdout
 
 
-def the_example(text: str, word: str) -> Example:
-    (found,) = [one for one in examples(text) if word in one.code]
-    return found
-
-
-def test_every_example_is_one_of_these() -> None:
-    assert [one.code for one in examples(README) if not any(word in one.code for word in ASKED)] == [SETTINGS]
-    assert len(examples(README)) == len(ASKED) + 1
-    assert len(examples(CLIENTS)) == len(OF_CLIENTS)
-
-
 SETTINGS = f"export OPENAI_BASE_URL={LOCAL_URL}/v1\nexport OPENAI_API_KEY={LOCAL_KEY}\n"
 
 
-@pytest.mark.parametrize("word", ASKED)
-def test_an_example_of_the_readme_prints_what_it_says(word: str, local_service: Service, tmp_path: Path) -> None:
-    example = the_example(README, word)
-    output = printed(PROGRAMS[example.language], example.code, local_service, tmp_path)
-    for fact in ASKED[word]:
-        assert fact in output
-        assert fact in example.shown
-    assert bool(output) == bool(example.shown)
+@pytest.mark.parametrize("page", ["README.md", "docs/clients.md"])
+def test_a_page_exports_the_settings_once(page: str) -> None:
+    assert text_of(page).count(SETTINGS) == text_of(page).count(LOCAL_KEY) - text_of(page).count("  API key   ") == 1
 
 
-@pytest.mark.parametrize("word", OF_CLIENTS)
-def test_an_example_of_another_client_makes_sense(word: str, local_service: Service, tmp_path: Path) -> None:
-    example = the_example(CLIENTS, word)
+@pytest.mark.parametrize(("page", "word"), [(page, word) for page, words in EXAMPLES.items() for word in words])
+def test_an_example_prints_what_its_page_says(page: str, word: str, local_service: Service, tmp_path: Path) -> None:
+    example = the_block(page, word)
     if example.language == "js" and needs_node.args[0]:
         pytest.skip("Node.js is not installed on this machine")
+    program = [str(CLIENTS_PYTHON), "-c"] if word in OTHER_CLIENTS else PROGRAMS[example.language]
     is_own = word == "app.client"  # in the project's folder, with the service's packages
-    program = [str(CLIENTS_PYTHON), "-c"] if example.language == "python" and not is_own else PROGRAMS[example.language]
     output = printed(program, example.code, local_service, PROJECT_FOLDER if is_own else tmp_path)
-    assert all(fact in output for fact in OF_CLIENTS[word]), output
-
-
-def test_the_examples_of_model_entries_are_right() -> None:
-    blocks = re.findall(r"```yaml\n(.*?)```", README, re.DOTALL)
-    entries = [entry for block in blocks for entry in yaml.safe_load(block)]
-    assert [ModelEntry.model_validate(entry).id for entry in entries] == ["qwen3-8b", "flux"]
+    for fact in EXAMPLES[page][word]:
+        assert fact in output
+        assert not example.shown or fact in example.shown
 
 
 def test_the_local_key_is_the_same_everywhere() -> None:

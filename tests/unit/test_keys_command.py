@@ -251,7 +251,7 @@ class TestFaults:
     ) -> None:
         key = json.loads(run("create", "--json"))["key"]
         reported = fail(command, key, "--file", str(path))
-        assert "`python -m app keys list` shows the ids" in reported
+        assert "`portico keys list` shows the ids" in reported
         assert key not in reported
 
     @pytest.mark.parametrize("command", [["list"], ["show", "a"], ["rotate", "a"], ["revoke", "a"]])

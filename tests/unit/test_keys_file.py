@@ -109,7 +109,7 @@ class TestReading:
         assert HASH not in str(caught.value)
 
     def test_a_missing_file_says_how_to_make_it(self, path: Path) -> None:
-        with pytest.raises(ConfigError, match=f"no such file; `python -m app keys create --file {path}` makes it"):
+        with pytest.raises(ConfigError, match=f"no such file; `portico keys create --file {path}` makes it"):
             KeyFile(path).read()
         assert KeyFile(path).version() is None
 

@@ -11,9 +11,11 @@ from app.config.gpus import MEMORY_GIB
 from app.config.memory_fit import demand, verdict
 from app.config.model_entry import ModelEntry
 from app.config.model_files import cache_bytes_per_token
+from app.config.service import read_serve_config
 from contract.project import PROJECT_FOLDER
 
 PAGE = PROJECT_FOLDER / "docs" / "machines.md"
+SMALL = PROJECT_FOLDER / "serve_configs" / "small.yaml"
 GIB = 2**30
 BFLOAT16, FLOAT32 = 2, 4  # bytes of a value
 
@@ -69,7 +71,7 @@ GPUS = {
 def page() -> str:
     """The whole page, with its tables written anew."""
     text = PAGE.read_text()
-    for name, lines in (("gpu", _gpu_table()), ("cpu", _cpu_table())):
+    for name, lines in (("gpu", _gpu_table()), ("cpu", _cpu_table()), ("small", _small_table())):
         begin, end = f"<!-- {name}: from app/cli/machines_page.py -->\n", "<!-- end -->\n"
         table = "".join(f"| {' | '.join(line)} |\n" for line in lines)
         text, found = re.subn(f"{begin}.*?{end}", f"{begin}{table}{end}", text, count=1, flags=re.DOTALL)
@@ -109,6 +111,16 @@ def _gpu_table() -> Iterator[list[str]]:
         thousand = 1000 * model.token_bytes() / GIB
         room = [cached_tokens(model, *gpus) for gpus in GPUS.values()]
         yield [model.name, f"{model.weights_gib():.1f}", f"{thousand:.2f}", *map(_thousands, room)]
+
+
+def _small_table() -> Iterator[list[str]]:
+    yield ["Model", "Task", "Weights, GiB", "In all, GiB"]
+    yield ["---", "---", "---:", "---:"]
+    _, config = read_serve_config(SMALL)
+    for model in config.models:
+        needed = demand(model)
+        if model.resources.num_gpus and model.task != "chat" and needed.total is not None:
+            yield [model.source.rpartition("/")[2], model.task, f"{needed.weights:.1f}", f"{needed.total:.1f}"]
 
 
 def _thousands(tokens: int | None) -> str:

@@ -61,7 +61,7 @@ check: lint test
 
 # The documentation as a static site, in site/. A link to nowhere is an error.
 docs: $(VENV)/dev
-	@NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
+	@NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 	@echo "Open site/index.html"
 
 # The table and the plot of the README on what the gateway costs, and whether faults under load lose anything there: 37

@@ -24,6 +24,7 @@ PREFIX_ROUTER = "app.upstream.prefix_router:PrefixRouter"
 INGRESS_ENV = {"MALLOC_MMAP_THRESHOLD_": str(2**20)}
 HEALTH_CHECK_PERIOD_S = 5
 HEALTH_CHECK_TIMEOUT_S = 10
+DRAIN_LOOK_S = 0.5  # how often a replica that is to stop looks whether its requests have ended; Serve has 2 s
 
 
 def build(args: dict[str, Any]) -> Application:
@@ -61,6 +62,7 @@ def model_deployment(entry: ModelEntry, *, has_room: bool = False) -> Deployment
         "health_check_period_s": HEALTH_CHECK_PERIOD_S,
         "health_check_timeout_s": HEALTH_CHECK_TIMEOUT_S,
         "graceful_shutdown_timeout_s": scale.drain_timeout_s,
+        "graceful_shutdown_wait_loop_s": DRAIN_LOOK_S,
         "max_surge_percent": scale.surge_percent(has_room=has_room),
     }
     if scale.is_fixed:
@@ -115,6 +117,7 @@ def ingress_deployment(config: Config) -> Deployment:
             "runtime_env": {"env_vars": INGRESS_ENV},
         },
         graceful_shutdown_timeout_s=ingress.drain_timeout_s,
+        graceful_shutdown_wait_loop_s=DRAIN_LOOK_S,
         user_config=config.model_dump(mode="json"),
     )
     return with_version(deployment, INGRESS_NAME)

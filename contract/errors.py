@@ -65,7 +65,9 @@ class ApiError(Exception):
         param: str | None = None,
         retry_after: int | None = None,
         allow: str | None = None,
+        beside: dict[str, Any] | None = None,
     ) -> None:
+        """`beside` is what the body has beside `error`."""
         message = message[:MAX_MESSAGE_LENGTH]
         super().__init__(message)
         self.code = code
@@ -74,10 +76,13 @@ class ApiError(Exception):
         self.status, self.type = CODES[code]
         self.retry_after = retry_after if retry_after is not None else RETRY_AFTER_SECONDS.get(self.status)
         self.allow = allow
+        self.beside = beside or {}
 
     def envelope(self) -> dict[str, Any]:
         """The JSON body: always the same four keys under `error`."""
-        return {"error": {"message": self.message, "type": self.type, "code": self.code, "param": self.param}}
+        return {
+            "error": {"message": self.message, "type": self.type, "code": self.code, "param": self.param}
+        } | self.beside
 
     def body(self) -> bytes:
         return orjson.dumps(self.envelope())

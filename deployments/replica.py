@@ -15,6 +15,7 @@ from contract.options.catalog import EngineSpec, ServedModel
 from contract.profile import Profile
 from contract.protocol import RequestHead, ResponseHead, ResponseItem, ResponseTail, Slot, SlotRequest
 from contract.replica_port import keep_on_loopback
+from contract.warm_up import say_warming_up
 from deployments.health import Health
 from deployments.slots import Slots
 from deployments.watchdog import Watchdog
@@ -86,6 +87,7 @@ class Replica:
         self._slots = Slots()
         stall = model.stall_timeout_s
         self._watchdog = _watchdog(self.engine, self._health, FIRST_TRIAL * stall) if stall else None
+        say_warming_up()
         try:
             await self._health.first()
         except BaseException:

@@ -10,13 +10,6 @@ from app.upstream.registry import Model, Readiness
 from app.upstream.start import Start
 
 
-def state_of(model: Model) -> str:
-    """ready, starting, asleep or failed."""
-    if model.readiness is Readiness.VERIFIED:
-        return "ready" if model.running else "asleep"
-    return str(model.readiness)
-
-
 def model_card(
     model: Model,
     start: Start | None,
@@ -30,7 +23,7 @@ def model_card(
         "id": entry.id,
         "task": entry.task,
         "engine": entry.engine,
-        "state": state_of(model),
+        "state": "starting" if model.readiness is Readiness.STARTING else model.state,
         "start": starting,
         "error": model.error or None,
         "replicas": {"running": model.running, "min": scale.min_replicas, "max": scale.max_replicas},

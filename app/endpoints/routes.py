@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
 
-from app.endpoints.answers import BINARY, INTEGER, OBJECT, STRING, Component, array, const, record
+from app.endpoints.answers import BINARY, INTEGER, OBJECT, STRING, Component, array, const, nullable, record
 from app.endpoints.catalog import ENDPOINTS
 from app.endpoints.endpoint import Endpoint, Route
 from contract.errors import ApiError, shown
@@ -14,6 +14,7 @@ API_PREFIX = f"/{API_VERSION}/"
 UNKNOWN = "unknown"  # the metrics' label for every path that is no route
 
 _MODEL = {"id": STRING, "object": const("model"), "created": INTEGER, "owned_by": STRING}
+_STATE = record({"id": STRING, "state": STRING, "error": nullable(STRING)})
 
 KEPT_IMAGE = Route(
     path="/images/{name}",
@@ -68,7 +69,7 @@ READY = Route(
     summary="Readiness probe",
     answer="Every model is ready, or every one that the query names.",
     query={"model": "the id of a model; may be repeated"},
-    content={"application/json": record({"status": const("ready")})},
+    content={"application/json": record({"status": const("ready"), "models": array(_STATE)})},
     needs_key=False,
     is_probe=True,
 )

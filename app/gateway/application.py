@@ -48,6 +48,7 @@ from app.telemetry.record import CLIENT_GONE, OK, READER_STALLED
 from app.upstream.affinity import affinity
 from app.upstream.fair_queue import QueueTimeout
 from app.upstream.fair_relay import FairRelay
+from app.upstream.ready_state import missing, state_card
 from app.upstream.registry import Model, Registry
 from contract.errors import ApiError, internal_error
 from contract.protocol import RequestHead
@@ -266,9 +267,11 @@ class Gateway:
 
     async def _ready(self, call: Call) -> None:
         asked = parse_qs(call.query.decode("latin-1")).get("model", [])
-        if message := self._registry.missing(asked):
-            raise ApiError("model_starting", message)
-        await _json(call.response, {"status": "ready"})
+        models = self._registry.asked_for(asked)
+        states = {"models": [state_card(model) for model in models]}
+        if message := missing(models):
+            raise ApiError("model_starting", message, beside=states)
+        await _json(call.response, {"status": "ready"} | states)
 
     async def _openapi(self, call: Call) -> None:
         await _json(call.response, openapi.document(self._router.routes))

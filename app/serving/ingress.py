@@ -172,8 +172,14 @@ class IngressReplica:
         profiles = ClusterProfiles(app_name)
         carrier = self._carrier(config, handles)
         absence = Absence(carrier, config.absence_timeouts_s())
-        report = partial(self._report_running, absence)
-        watch = ReadinessWatch(registry, app_name, handles, profiles, report_running=report)
+        watch = ReadinessWatch(
+            registry,
+            app_name,
+            handles,
+            profiles,
+            report_running=partial(self._report_running, absence),
+            stages=partial(controller.stages, app_name),
+        )
         relay = Relay(carrier, handles, watch, config.wake_timeouts_s())
         budgets = self._budgets_of(config)
         self._load_tokenizers(config)

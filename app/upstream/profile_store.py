@@ -1,16 +1,12 @@
-"""Where the gateway's replicas keep the profiles of models, so that none has to wake a model for its description.
-
-Ray's own key-value store, in the cluster's control service. The one file that knows it: its interface is internal.
-"""
+"""Where the gateway's replicas keep the profiles of models, so that none has to wake a model for its description."""
 
 from typing import Any, Protocol
 
 import orjson
-from ray.experimental import internal_kv
 
 from app.background.thread_calls import ThreadCalls
+from contract import cluster_store
 
-NAMESPACE = "portico"
 CALL_SECONDS = 10.0
 
 
@@ -36,18 +32,14 @@ class ClusterProfiles:
 
     async def put(self, model_id: str, identity: str, profile: dict[str, Any]) -> None:
         content = orjson.dumps({"identity": identity, "profile": profile}, default=sorted)  # sets become lists
-        await self._calls.call(_put, self._key(model_id), content)
+        await self._calls.call(cluster_store.put, self._key(model_id), content)
 
     def _key(self, model_id: str) -> str:
         return f"profile:{self._app_name}:{model_id}"
 
 
 def _get(key: str, identity: str) -> dict[str, Any] | None:
-    content = internal_kv._internal_kv_get(key, namespace=NAMESPACE)
+    content = cluster_store.get(key)
     kept: dict[str, Any] = orjson.loads(content) if content else {}
     profile: dict[str, Any] | None = kept.get("profile")
     return profile if kept.get("identity") == identity else None
-
-
-def _put(key: str, content: bytes) -> None:
-    internal_kv._internal_kv_put(key, content, overwrite=True, namespace=NAMESPACE)

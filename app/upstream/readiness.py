@@ -11,6 +11,7 @@ from ray import serve
 from app.background.thread_calls import ThreadCalls
 from app.upstream.profile_store import ProfileStore
 from app.upstream.registry import Model, Readiness, Registry
+from app.upstream.start import Stage
 from contract.profile import Profile
 
 logger = logging.getLogger("portico.readiness")
@@ -61,13 +62,19 @@ class ReadinessWatch:
         status_timeout_s: float = STATUS_SECONDS,
         *,
         report_running: Callable[[dict[str, int]], None] = lambda _: None,
+        stages: Callable[[], dict[str, Stage]] = dict,
     ) -> None:
-        """`report_running` is called with the number of running replicas of each deployment."""
+        """`report_running` is called with the number of running replicas of each deployment.
+
+        `stages` asks Serve how far those are that start. It blocks, and is called while a model is not up.
+        """
         self._registry = registry
         self._app_name = app_name
         self._handles = handles
         self._profiles = profiles
         self._report_running = report_running
+        self._ask_stages = stages
+        self._stages: dict[str, Stage] = {}  # as they were last seen
         self._status = ThreadCalls("Serve's status", status_timeout_s)
         self._looking: asyncio.Task[None] | None = None
         self._deployments: dict[str, Any] = {}  # as they were last seen
@@ -94,6 +101,7 @@ class ReadinessWatch:
         """Ask Serve once; single models are then asked for their descriptions in the background."""
         try:
             status = await self._status.call(serve.status)
+            self._stages = {} if self._registry.all_verified() else await self._status.call(self._ask_stages)
         except Exception:  # the controller may be restarting; what was known stays valid
             logger.warning("Serve did not report the status of the models; asking again", exc_info=True)
             return
@@ -117,6 +125,7 @@ class ReadinessWatch:
             readiness,
             running,
             {name: error_of(self._deployments[name]) for name, how in readiness.items() if how is Readiness.FAILED},
+            self._stages,
         )
 
     def _start_to_learn(self, model: Model) -> None:

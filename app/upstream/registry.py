@@ -8,10 +8,13 @@ from enum import StrEnum
 
 from app.config.model_entry import ModelEntry
 from app.keys import KeyEntry
+from app.upstream.start import Stage
 from contract.errors import ApiError, model_starting, shown
 from contract.profile import Profile
 
 DEFAULT_MODEL = "default"  # what `model` may say under /v1/{pipeline}/
+# What a model's `state` is where it is none of a start's stages.
+READY, ASLEEP, FAILED = "ready", "asleep", "failed"
 
 
 class Readiness(StrEnum):
@@ -28,12 +31,22 @@ class Model:
 
     entry: ModelEntry
     readiness: Readiness = Readiness.STARTING
+    stage: Stage = Stage.QUEUED  # of one that is starting; as far as its start was seen to get
     known: Profile | None = None  # what it can do; known before it is verified
     is_settled: bool = False  # whether `known` is of what the entry says now, not of what an update is replacing
     error: str = ""  # the last line of it, where the model failed
     running: int = 0  # replicas; a verified model with none sleeps
     found: Profile | None = None  # `known` as the replica reported it
     created: int = field(default_factory=lambda: int(time.time()))  # Unix seconds; when it was first verified
+
+    @property
+    def state(self) -> str:
+        """One word or two for a person: how it is, or how far its start is."""
+        if self.readiness is Readiness.STARTING:
+            return self.stage
+        if self.readiness is Readiness.FAILED:
+            return FAILED
+        return READY if self.running else ASLEEP
 
     @property
     def profile(self) -> Profile:
@@ -66,10 +79,12 @@ class Registry:
         readiness: dict[str, Readiness],
         running: dict[str, int] | None = None,
         errors: dict[str, str] | None = None,
+        stages: dict[str, Stage] | None = None,
     ) -> None:
         """Take over what is known now; a model that is not in `readiness` is starting.
 
-        `running` counts replicas; `errors` has the last line of the error of each model that failed.
+        `running` counts replicas; `errors` has the last line of the error of each model that failed, `stages`
+        how far those are that start.
         """
         for model_id, model in self._models.items():
             now = readiness.get(model_id, Readiness.STARTING)
@@ -80,6 +95,8 @@ class Registry:
             if now is Readiness.VERIFIED and model.readiness is not Readiness.VERIFIED:
                 model.created = int(time.time())
             model.readiness = now
+            before = model.stage if now is Readiness.STARTING else Stage.QUEUED
+            model.stage = (stages or {}).get(model_id, before)
 
     def unsettled(self) -> list[Model]:
         """The models whose profile is not known for sure."""
@@ -98,21 +115,11 @@ class Registry:
     def all_verified(self) -> bool:
         return all(model.readiness is Readiness.VERIFIED for model in self._models.values())
 
-    def missing(self, model_ids: Collection[str] = ()) -> str:
-        """Which models are not up, of all or of these, and why those that failed did; empty where all are.
-
-        Raises ApiError where there is no such model.
-        """
+    def asked_for(self, model_ids: Collection[str] = ()) -> list[Model]:
+        """These models, or all. Raises ApiError where there is no such model."""
         if any(model_id not in self._models for model_id in model_ids):
             raise ApiError("model_not_found", "There is no model of this id here. Leave `model` out to ask for all.")
-        missing = [
-            f"{model.entry.id} failed: {model.error or 'no error is known'}"
-            if model.readiness is Readiness.FAILED
-            else f"{model.entry.id} is starting"
-            for model in self._models.values()
-            if model.readiness is not Readiness.VERIFIED and (not model_ids or model.entry.id in model_ids)
-        ]
-        return f"Not every model is up. {'; '.join(missing)}." if missing else ""
+        return [model for model in self._models.values() if not model_ids or model.entry.id in model_ids]
 
     def in_scope_of(self, key: KeyEntry) -> list[Model]:
         """The models that `key` may use, however they are, in the order of the configuration."""

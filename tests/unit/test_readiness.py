@@ -11,6 +11,7 @@ from app.background.supervisor import Loop, Supervisor
 from app.config.service import parse_config
 from app.upstream.readiness import ReadinessWatch
 from app.upstream.registry import Readiness, Registry
+from app.upstream.start import Stage
 from tests.unit.conftest import PROFILE, config_args
 
 
@@ -257,3 +258,21 @@ async def test_the_number_of_running_replicas_is_reported(world: World) -> None:
     world.is_now("HEALTHY", 0)
     await look(watch)
     assert reported[-1] == {"alpha": 0}
+
+
+async def test_the_stage_of_a_start_is_followed_and_kept_until_it_has_ended(world: World) -> None:
+    found: list[dict[str, Stage]] = []
+    registry, _ = world.gateway()
+    handles = {"alpha": world.handle}
+    watch = ReadinessWatch(registry, "portico", handles, world.profiles, stages=lambda: found[-1])
+    states = []
+    for stages in [{}, {"alpha": Stage.LOADING}, {"alpha": Stage.WARMING_UP}, {}, {"alpha": Stage.QUEUED}]:
+        found.append(stages)
+        await look(watch)
+        states.append(registry._models["alpha"].state)
+    assert states == ["queued", "loading", "warming up", "warming up", "queued"]
+    world.is_now("HEALTHY", 1)
+    await look(watch)
+    assert registry._models["alpha"].state == "ready"
+    found.clear()  # once all are up, nobody asks
+    await look(watch)

@@ -11,17 +11,17 @@ def details(**replicas: list[dict[str, Any]]) -> dict[str, Any]:
 
 
 def replica(state: str = "STARTING", pid: int | None = None, began: float = 100.0) -> dict[str, Any]:
-    return {"state": state, "pid": pid, "start_time_s": began}
+    return {"state": state, "pid": pid, "start_time_s": began, "replica_id": "r1"}
 
 
 def test_a_replica_without_a_process_waits_and_one_with_a_process_loads() -> None:
     found = starts_of(details(alpha=[replica()], beta=[replica(pid=7)]), "portico")
-    assert found == {"alpha": Start(Stage.QUEUED, 100.0), "beta": Start(Stage.LOADING, 100.0)}
+    assert found == {"alpha": Start(Stage.QUEUED, 100.0, "r1"), "beta": Start(Stage.LOADING, 100.0, "r1")}
 
 
 def test_of_several_replicas_that_start_the_oldest_counts() -> None:
     found = starts_of(details(alpha=[replica(began=200.0), replica(pid=7, began=50.0)]), "portico")
-    assert found == {"alpha": Start(Stage.LOADING, 50.0)}
+    assert found == {"alpha": Start(Stage.LOADING, 50.0, "r1")}
 
 
 def test_a_replica_that_runs_or_stops_is_no_start() -> None:

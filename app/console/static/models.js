@@ -8,7 +8,7 @@ import { failureNotice } from "./notice.js";
 import { count, duration, percent, rough } from "./numbers.js";
 import { polled } from "./polling.js";
 
-const STAGES = { queued: "waits for room", loading: "loads the model and warms up" };
+const STAGES = { queued: "waits for room", loading: "loads the model", "warming up": "warms up" };
 const TASKS = { chat: "Chat", embeddings: "Embeddings", images: "Images", transcriptions: "Speech to text", speech: "Text to speech" };
 
 export function modelsView() {

@@ -14,7 +14,7 @@ from pathlib import Path
 import httpx
 import yaml
 
-from app.commands.serve import FIRST_QUESTION
+from app.commands.banner import FIRST_QUESTION
 from benchmarks.service import HEADERS, LOCAL_CONFIG, serving
 from contract.project import PROJECT_FOLDER
 from local_models.fetch import Fetcher, progress_bars

@@ -25,7 +25,7 @@ import httpx
 import psutil
 import yaml
 
-from app.commands.serve import FIRST_QUESTION
+from app.commands.banner import FIRST_QUESTION
 from benchmarks.service import HEADERS, LOCAL_CONFIG, PORT, URL
 from contract.project import PROJECT_FOLDER
 

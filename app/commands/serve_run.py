@@ -1,4 +1,4 @@
-"""What `python -m app serve FILE` runs in a process of its own: Ray, Serve, and the application of a config file.
+"""What `portico serve FILE` runs in a process of its own: Ray, Serve, and the application of a config file.
 
 It does what `serve run FILE` does, and what that has no option for: the models of `start_first` are up before the rest
 begins to start, and a Ray that it starts itself has no dashboard. Private parts of Serve 2.60, as its own command uses.
@@ -8,6 +8,7 @@ import os
 import sys
 import threading
 import time
+from contextlib import suppress
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -18,17 +19,20 @@ from app.config.service import read_serve_config
 
 BUILDER, BUILDER_OF_FIRST = "app.builder:build", "app.builder:build_first"
 NAMESPACE = "serve"  # in which Serve looks for its own actors
+FAILED = "DEPLOY_FAILED"  # of an application, and of a deployment
 UNDER_WAY = frozenset({"NOT_STARTED", "DEPLOYING"})  # of an application
 POLL_SECONDS = 0.25
 PROXY_SECONDS = 60
 
 
+class NoGateway(Exception):
+    """The gateway did not start. The message is its error."""
+
+
 def run(path: Path) -> None:
-    """Serve a config file until this process is interrupted. Raises ConfigError, and what Ray raises."""
+    """Serve a config file until this process is interrupted. Raises ConfigError, NoGateway, and what Ray raises."""
     content, _ = read_serve_config(path)
     _start_ray()
-    from ray import serve
-
     try:
         _deploy(content)
         while True:
@@ -36,7 +40,7 @@ def run(path: Path) -> None:
     except KeyboardInterrupt:
         pass
     finally:
-        serve.shutdown()
+        _stop([application["name"] for application in content["applications"]])
 
 
 def _start_ray() -> None:
@@ -65,8 +69,8 @@ def _deploy(content: dict[str, Any]) -> None:
     client = ServeControllerClient(controller)
     client.deploy_apps(schema if first is None else ServeDeploySchema.model_validate(first))
     ray.get(proxies, timeout=PROXY_SECONDS)  # they start meanwhile; Serve's own function waits for them first
+    _wait_until_settled(schema.applications[0].name)
     if first is not None:
-        _wait_until_settled(schema.applications[0].name)
         client.deploy_apps(schema)
 
 
@@ -82,14 +86,35 @@ def only_first(content: dict[str, Any]) -> dict[str, Any] | None:
 
 
 def _wait_until_settled(application: str) -> None:
-    """Wait until the application is up, or has failed: that may not keep the other models from starting."""
+    """Wait until the application is up, or has failed: that may not keep the other models from starting.
+
+    Raises NoGateway where the gateway failed: nobody would ever answer.
+    """
     from ray import serve
+
+    from app.serving.ingress import INGRESS_NAME
 
     while True:
         found = serve.status().applications.get(application)
         if found is not None and found.status not in UNDER_WAY:
-            return
+            break
         time.sleep(POLL_SECONDS)
+    gateway = found.deployments.get(INGRESS_NAME)
+    if gateway is None or gateway.status == FAILED:
+        raise NoGateway((gateway or found).message)
+
+
+def _stop(applications: list[str]) -> None:
+    """Let requests under way end, for as long as who started this process lets it; then stop Serve.
+
+    Serve's own shutdown ends its proxies first, and with them every connection of a client.
+    """
+    from ray import serve
+
+    with suppress(TimeoutError):
+        for name in applications:
+            serve.delete(name)
+    serve.shutdown()
 
 
 if __name__ == "__main__":

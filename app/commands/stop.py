@@ -6,10 +6,10 @@ from collections.abc import Callable
 
 import psutil
 
-from app.commands.serve import STOP_SECONDS
+from app.commands.foreground import DRAIN_SECONDS, STOP_SECONDS
 from app.commands.services import LocalService
 
-SPARE_SECONDS = 10  # beyond what `serve` gives Serve and Ray
+LIMIT_SECONDS = DRAIN_SECONDS + STOP_SECONDS + 10  # `serve` itself ends what is left before
 POLL_SECONDS = 0.2
 
 
@@ -23,7 +23,7 @@ def stop(service: LocalService, on_wait: Callable[[float], None] = lambda _: Non
     process.send_signal(signal.SIGINT)
     begun = time.monotonic()
     left = [process, *started]
-    while left and time.monotonic() - begun < STOP_SECONDS + SPARE_SECONDS:
+    while left and time.monotonic() - begun < LIMIT_SECONDS:
         on_wait(time.monotonic() - begun)
         _, left = psutil.wait_procs(left, timeout=POLL_SECONDS)
         left = [one for one in left if _runs(one)]

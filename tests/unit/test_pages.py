@@ -17,12 +17,13 @@ from typer.main import get_command
 
 from app.cli.application import PROGRAM, application
 from app.cli.machines_page import ON_CPUS, ON_GPUS, cached_tokens, entry_of, free_memory_gib
+from app.commands.banner import banner
 from app.commands.findings.whole_file import findings
 from app.commands.planned.entries import CONTEXT_ON_CPU, plan
 from app.commands.planned.kind import Kind
 from app.commands.planned.machine import Machine
 from app.commands.planned.source import Source
-from app.commands.serve import banner
+from app.commands.serve_probe import ModelState
 from app.config.gpus import MEMORY_GIB
 from app.config.memory_fit import demand, verdict
 from app.config.model_entry import ModelEntry
@@ -197,7 +198,10 @@ class TestReadme:
 
     def test_what_it_shows_of_the_start_is_what_is_printed(self) -> None:
         path = PROJECT_FOLDER / "serve_configs" / "local.yaml"
-        printed = banner(read_serve_config(path)[1], "127.0.0.1", 8000, path)
+        config = read_serve_config(path)[1]
+        states = {True: "ready", False: "queued"}
+        models = [ModelState(model.id, states[model.id in config.start_first]) for model in config.models]
+        printed = banner(config, "127.0.0.1", 8000, path, models)
         shown = re.findall(r"```text\n(Portico is ready\.\n.*?)```", self.README, re.DOTALL)
         assert [text for text in shown if text in printed] == shown != []
 

@@ -25,6 +25,7 @@ import pytest
 import yaml
 
 from app.__main__ import main
+from app.commands import serve_log
 from app.commands.serve import ON_LOOPBACK
 from app.keys import LOCAL_KEY
 from contract.project import PROJECT_FOLDER
@@ -34,6 +35,7 @@ from tests.sample_images import IMAGE_BOUNDS, ImageServer
 
 START_SECONDS = 400
 PRINT_SECONDS = 20
+STOP_SECONDS = 10
 CARRIER = os.environ.get("PORTICO_TEST_CARRIER", "connections")  # `ingress.carrier` of `service`
 STREAM_BUFFER_BYTES = 1024 * 1024  # small, so that a client that stops to read is soon too far behind
 SHARED_SERVICES = ("service", "local_service")  # fixtures
@@ -52,7 +54,7 @@ class Service:
 
     port: int
     process: subprocess.Popen[bytes]
-    log: Path
+    printed: Path
     key_file: Path
     was_broken: bool = False  # a test has killed parts of it, so that it may log tracebacks
     log_read: int = 0  # bytes that were looked through for tracebacks
@@ -63,8 +65,18 @@ class Service:
 
     @property
     def output(self) -> str:
-        """What it has printed so far, without colours."""
-        return re.sub(r"\x1b\[\d+m", "", self.log.read_text())
+        """What the command has printed so far."""
+        return self.printed.read_text()
+
+    @property
+    def log(self) -> Path:
+        """What Ray, Serve and the engines print, and the gateway's line for each request."""
+        return serve_log.path_of(self.port)
+
+    @property
+    def logged(self) -> str:
+        """What is there so far, without colours."""
+        return re.sub(r"\x1b\[\d+m", "", self.log.read_text(errors="replace"))
 
     def assert_no_new_traceback(self) -> None:
         new = self.log.read_bytes()[self.log_read :]
@@ -83,7 +95,7 @@ class Service:
         return psutil.Process(self.process.pid).children(recursive=True)
 
     def wait_ready(self) -> None:
-        wait_ready(self.port, self.process, self.log, START_SECONDS)
+        wait_ready(self.port, self.process, self.printed, START_SECONDS)
 
     def wait_printed(self, text: str) -> None:
         """Wait for what the command prints once it has seen that too: it asks twice a second, for 5 s at most."""
@@ -93,10 +105,10 @@ class Service:
             time.sleep(0.2)
 
     def stop(self) -> list[str]:
-        """Ctrl-C. Returns what is left running."""
+        """Ctrl-C. Returns what is left running. No request may be under way: it has ten seconds."""
         started = self.processes()
         self.process.send_signal(signal.SIGINT)
-        assert self.process.wait(60) == 0
+        assert self.process.wait(STOP_SECONDS) == 0
         return [process.name() for process in started if process.is_running() and process.status() != "zombie"]
 
 
@@ -171,15 +183,15 @@ def launched(content: dict[str, Any], folder: Path, key_file: Path) -> Iterator[
     config.write_text(yaml.safe_dump(content))
     ray_folder = Path(tempfile.mkdtemp(prefix="portico-"))  # short: Ray puts sockets there, whose paths are bounded
     environment = {name: value for name, value in os.environ.items() if name != "RAY_ADDRESS"}
-    with (folder / "log").open("wb") as log:
+    with (folder / "printed").open("wb") as printed:
         process = subprocess.Popen(
             [sys.executable, "-u", "-m", "app", "serve", str(config)],
             cwd=PROJECT_FOLDER,
             env=environment | {"RAY_TMPDIR": str(ray_folder), "PYTHONUNBUFFERED": "1"},
-            stdout=log,
+            stdout=printed,
             stderr=subprocess.STDOUT,
         )
-    running = Service(port, process, folder / "log", key_file)
+    running = Service(port, process, folder / "printed", key_file)
     try:
         running.wait_ready()
         running.wait_printed("Portico is ready.")

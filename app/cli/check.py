@@ -4,7 +4,7 @@ from typing import Annotated
 
 import typer
 
-from app.cli.arguments import ServeFile, end
+from app.cli.arguments import AsJson, ServeFile, end
 from app.config.gpus import MEMORY_GIB
 
 
@@ -18,6 +18,7 @@ def check(
             f"{', '.join(MEMORY_GIB)}, or its GiB.",
         ),
     ] = None,
+    as_json: AsJson = False,
 ) -> None:
     """Check a config file, and name what is wrong in it.
 
@@ -27,4 +28,4 @@ def check(
     """
     from app.commands.check import check_file
 
-    end(check_file(file, gpu))
+    end(check_file(file, gpu, as_json=as_json))

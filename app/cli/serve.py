@@ -48,10 +48,5 @@ def serve(
     if not start:
         end(Status.DONE)
     from app.commands.serve import serve as serve_file
-    from app.commands.services import LocalService, written_down
-    from app.config.service import read_serve_config
 
-    content, _ = read_serve_config(path)
-    with written_down(LocalService.of_this_process(path, content)):
-        status = serve_file(path)
-    end(status)
+    end(serve_file(path))

@@ -4,7 +4,10 @@ from collections.abc import Iterable
 from functools import cache
 from pathlib import Path
 
+import orjson
+
 from app.commands import driver
+from app.commands.findings.finding import Finding
 from app.commands.findings.whole_file import findings
 from app.config.gpus import MEMORY_GIB, memory_gib
 from app.config.inventory import least_gpus
@@ -16,23 +19,36 @@ from app.keys.file import KeyFile
 from contract.fields import ConfigError
 
 COLUMNS = ("model", "GPUs", "weights", "cache", "working", "needs", "has", "")
-NO_FIT = 1  # the exit status where a model does not fit
+NO_FIT, WRONG = 1, 2  # exit statuses: a model does not fit; the file is wrong
 
 
-def check_file(path: Path, gpu: str | None = None) -> int:
+def check_file(path: Path, gpu: str | None = None, *, as_json: bool = False) -> int:
     """Print all that is to be said of a config file. Returns the exit status. Raises ConfigError."""
     if gpu is not None and memory_gib(gpu) is None:
         raise ConfigError(f"--gpu: {gpu} is not known; give one of {', '.join(MEMORY_GIB)}, or its memory in GiB")
     found, config = findings(path)
+    lines, fits = memory_report(config, gpu) if config is not None else ([], True)
     faults = [one for one in found if one.is_fault]
+    if as_json:
+        print(_json(path, found, lines, fits=fits))
+        return WRONG if faults else 0 if fits else NO_FIT
     if not faults and config is not None:
         print(f"{path} is right: {len(config.models)} models, {_keys(config)} keys.")
     print(*(one for one in found if not one.is_fault), sep="\n", end="\n" if len(faults) < len(found) else "")
-    lines, fits = memory_report(config, gpu) if config is not None else ([], True)
     print(*lines, sep="\n", end="\n" if lines else "", flush=True)
     if faults:
         raise ConfigError("\n".join(map(str, faults)))
     return 0 if fits else NO_FIT
+
+
+def _json(path: Path, found: list[Finding], memory: list[str], *, fits: bool) -> str:
+    said = {
+        kind: [{"place": one.place, "message": one.message} for one in found if one.is_fault is fault]
+        for kind, fault in (("faults", True), ("notes", False))
+    }
+    return orjson.dumps(
+        {"file": str(path), **said, "fits": fits, "memory": memory}, option=orjson.OPT_INDENT_2
+    ).decode()
 
 
 def _keys(config: Config) -> int:

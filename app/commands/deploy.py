@@ -5,7 +5,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 from app.commands import running_serve
-from app.commands.serve import DEFAULT_HOST, DEFAULT_PORT, check_local_key
+from app.commands.findings.whole_file import refuse_faults
+from app.commands.http_options import port_of
 from app.commands.status import FAILED_STATE, GOOD, DeploymentState, states
 from app.config.service import read_serve_config
 from app.keys import KeyRing
@@ -19,13 +20,13 @@ UNDER_WAY = frozenset({"NOT_STARTED", "DEPLOYING"})  # of an application
 def deploy(path: Path) -> set[str]:
     """Hand a config file to the Serve that this process has joined. Returns the names of its applications.
 
-    Raises ConfigError where the file is wrong, or has what only a new start changes; then nothing was changed.
+    Raises ConfigError where the file is wrong, with all that is, or has what only a new start changes. Then nothing was
+    changed.
     """
+    refuse_faults(path)
     content, config = read_serve_config(path)
-    options = content.get("http_options") or {}
-    check_local_key(config, options.get("host", DEFAULT_HOST))
     KeyRing(config.keys, config.key_path())
-    port, now = options.get("port", DEFAULT_PORT), running_serve.http_port()
+    port, now = port_of(content), running_serve.http_port()
     if port != now:
         raise ConfigError(
             f"http_options.port: it is {port} in {path}, and the service listens on {now}. Serve changes that only "

@@ -18,7 +18,7 @@ from app.config.service import Config
 
 POLL_SECONDS = 0.5
 DRAIN_SECONDS = 30.0  # for requests under way, once the service is to stop
-STOP_SECONDS = 7.0  # for all else, Ray among it; what is left then is killed
+STOP_SECONDS = 6.0  # for all else, Ray among it; what is left then is killed
 LAST_SECONDS = 1.0  # for what the service has told to end, once it has ended itself
 GATEWAY_PROCESS = "ray::ServeReplica:{application}:gateway"
 ENDED = 1  # the exit status of a service that was not asked to end
@@ -48,7 +48,8 @@ class Foreground:
         if look is None:
             return self._say_that_it_ended()
         if not any(one.is_up for one in look.models):
-            print(f"\nNo model is up, so the service ends. All of their errors are in {self._log.path}", flush=True)
+            print(f"\nNo model is up, so the service ends. All that it printed is in {self._log.path}", flush=True)
+            self._has_answered = False  # no request can be under way
             self.stop()
             return ENDED
         print(banner(config, host, port, path, look.models), flush=True)
@@ -102,6 +103,7 @@ class Foreground:
         with suppress(KeyboardInterrupt):
             self._wait_until_stopped(started)
         signal.signal(signal.SIGINT, signal.SIG_IGN)  # the rest takes a moment
+        started += _children_of(started)  # Serve may have started more meanwhile, such as another HAProxy
         if self._child.poll() is None:
             self._child.kill()
         _, alive = psutil.wait_procs(started, timeout=LAST_SECONDS)
@@ -124,6 +126,14 @@ def _progress(models: list[str] | None, path: Path, times: Times) -> Progress:
     if console.is_terminal:
         return TerminalProgress(models, deploy_command(path), times, console)
     return PlainProgress(deploy_command(path), times)
+
+
+def _children_of(processes: list[psutil.Process]) -> list[psutil.Process]:
+    found = []
+    for process in processes:
+        with suppress(psutil.NoSuchProcess):
+            found += process.children(recursive=True)
+    return found
 
 
 def _is_named(process: psutil.Process, name: str) -> bool:

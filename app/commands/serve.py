@@ -13,16 +13,17 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
+from app.commands.findings.whole_file import refuse_faults
 from app.commands.foreground import Foreground
+from app.commands.http_options import host_of, port_of
 from app.commands.production_profile import production_variables
 from app.commands.serve_log import ServeLog
-from app.config.service import Config, read_serve_config
+from app.commands.services import LocalService, written_down
+from app.config.service import read_serve_config
 from app.keys import KeyRing
-from app.keys.local import is_local, is_loopback
 from contract.fields import ConfigError
 from contract.private_folder import claim, private_folder
 
-DEFAULT_HOST, DEFAULT_PORT = "0.0.0.0", 8000  # noqa: S104 - Serve's, where a config file names none
 RAY_VARIABLES = {"RAY_USAGE_STATS_ENABLED": "0"}
 # Makes the node that is started here one of 127.0.0.1, where its ports are. Ray has it for the desktops in its name. A
 # Ray elsewhere cannot be joined with it.
@@ -30,12 +31,14 @@ ON_LOOPBACK = {"RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0"}
 
 
 def serve(path: Path) -> int:
-    """Run the service of a Serve config file until it ends or a signal stops it. Returns the exit status."""
+    """Run the service of a Serve config file until it ends or a signal stops it. Returns the exit status.
+
+    Raises ConfigError, which names all that is wrong in the file.
+    """
+    refuse_faults(path, quick=True)
     content, config = read_serve_config(path)
-    options = content.get("http_options") or {}
-    host, port = options.get("host", DEFAULT_HOST), options.get("port", DEFAULT_PORT)
-    check_local_key(config, host)
-    KeyRing(config.keys, config.key_path())  # a key file that cannot be used fails here, not in a replica
+    KeyRing(config.keys, config.key_path())  # a key file that is not there fails here, not in a replica
+    host, port = host_of(content), port_of(content)
     _check_port(host, port)
     log = _opened_log(port)
     # Before the child starts: it would inherit that a signal is ignored, as shells arrange for background jobs.
@@ -45,11 +48,12 @@ def serve(path: Path) -> int:
     command = [sys.executable, "-m", "app.commands.serve_run", str(path)]
     child = start(command, port, stdout=log.descriptor, stderr=log.descriptor)
     service = Foreground(child, log, content["applications"][0].get("name", "default"))
-    try:
-        return service.run(config, host, port, path)
-    except KeyboardInterrupt:
-        service.stop()
-        return 0
+    with written_down(LocalService.of_this_process(path, content)):
+        try:
+            return service.run(config, host, port, path)
+        except KeyboardInterrupt:
+            service.stop()
+            return 0
 
 
 def _opened_log(port: int) -> ServeLog:
@@ -57,15 +61,6 @@ def _opened_log(port: int) -> ServeLog:
         return ServeLog(port)
     except OSError as error:
         raise ConfigError(f"the log of the service cannot be written: {error}") from None
-
-
-def check_local_key(config: Config, host: str) -> None:
-    """The key that everybody knows is good on loopback only. Raises ConfigError."""
-    if not is_loopback(host) and any(map(is_local, config.keys)):
-        raise ConfigError(
-            f"keys: the local key is public, so it may not serve {host}. Remove it (`python -m app keys create` makes "
-            "a key), or set http_options.host to 127.0.0.1"
-        )
 
 
 def start(command: list[str], port: int, **options: Any) -> subprocess.Popen[bytes]:

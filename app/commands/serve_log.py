@@ -19,12 +19,11 @@ class ServeLog:
 
     def __init__(self, port: int) -> None:
         """Raises PermissionError where its place is somebody else's."""
-        folder = Path(private_folder(private_folder(), FOLDER))
-        self.path = folder / f"serve-{port}.log"
+        self.path = path_of(port)
         # Appended to: where it is cut, its writers go on at the new end.
         flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_APPEND | os.O_NOFOLLOW | os.O_CLOEXEC
         self.descriptor = os.open(self.path, flags, 0o600)
-        _remove_all_but_the_newest(folder)
+        _remove_all_but_the_newest(self.path.parent)
 
     def begin_anew_if_large(self) -> None:
         """Keep what is there beside it, in place of what was kept before, and go on with an empty file."""
@@ -37,6 +36,11 @@ class ServeLog:
         with self.path.open("rb") as file:
             file.seek(max(0, os.fstat(file.fileno()).st_size - TAIL_BYTES))
             return file.read().decode(errors="replace").splitlines()[-TAIL_LINES:]
+
+
+def path_of(port: int) -> Path:
+    """Raises PermissionError where its folder is somebody else's."""
+    return Path(private_folder(private_folder(), FOLDER)) / f"serve-{port}.log"
 
 
 def _remove_all_but_the_newest(folder: Path) -> None:

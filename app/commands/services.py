@@ -10,7 +10,7 @@ from typing import Any, Self
 import orjson
 import psutil
 
-from app.commands.serve import DEFAULT_HOST, DEFAULT_PORT
+from app.commands.http_options import host_of, port_of
 from contract.private_folder import claim, make_folders, private_folder, write_private
 
 FOLDER = "services"
@@ -77,13 +77,12 @@ class LocalService:
     @classmethod
     def of_this_process(cls, config: Path, content: dict[str, Any]) -> Self:
         """The service of a config file that this process is about to run."""
-        options = content.get("http_options") or {}
         return cls(
             os.getpid(),
             psutil.Process().create_time(),
             str(config.absolute()),
-            str(options.get("host", DEFAULT_HOST)),
-            int(options.get("port", DEFAULT_PORT)),
+            host_of(content),
+            port_of(content),
             os.environ.get("RAY_ADDRESS"),
         )
 

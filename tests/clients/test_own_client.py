@@ -90,7 +90,7 @@ def line_of(service: Service, request_id: str) -> dict[str, Any]:
     """The line of a request in the access log. Ray forwards what an actor prints after a moment."""
     deadline = time.monotonic() + 10
     while time.monotonic() < deadline:
-        for line in service.output.splitlines():
+        for line in service.logged.splitlines():
             if f'"request_id":"{request_id}"' in line:
                 found: dict[str, Any] = json.loads(line[line.index("{") :])
                 return found

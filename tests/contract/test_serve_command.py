@@ -2,6 +2,7 @@
 
 import ipaddress
 import json
+import re
 import shlex
 import subprocess
 from typing import Any
@@ -27,7 +28,7 @@ def test_the_banner_has_all_one_needs_and_its_curl_line_works(service: Service) 
 
 
 def test_a_taken_port_is_reported_at_once(service: Service) -> None:
-    config = service.log.with_name("config.yaml")
+    config = service.printed.with_name("config.yaml")
     command: list[Any] = [PROJECT_FOLDER / ".venv/bin/python", "-m", "app", "serve", config]
     result = subprocess.run(command, capture_output=True, text=True, cwd=PROJECT_FOLDER, timeout=60, check=False)
     assert result.returncode == 2
@@ -36,11 +37,29 @@ def test_a_taken_port_is_reported_at_once(service: Service) -> None:
 
 
 def test_the_log_has_a_line_per_request_and_no_key(service: Service) -> None:
-    lines = [line for line in service.output.splitlines() if '"request_id"' in line]
+    lines = [line for line in service.logged.splitlines() if '"request_id"' in line]
     entry = json.loads(lines[-1][lines[-1].index("{") :])
     assert {"time", "request_id", "key", "route", "model", "status", "reason", "duration_ms"} <= set(entry)
-    logs = service.output.split("Portico is ready.")[1].split("Ctrl-C stops it.")[1]
-    assert "0" * 43 not in logs
+    assert "0" * 43 not in service.logged
+
+
+def test_it_prints_a_line_at_each_change_of_a_model_and_nothing_else(service: Service) -> None:
+    before, _, banner = service.output.partition("\nPortico is ready.\n")
+    first, _, *lines = before.splitlines()
+    assert str(service.log) in first
+    states: dict[str, list[str]] = {}
+    for line in lines:
+        if not line.startswith("Starting "):
+            name, state = re.fullmatch(r"(\S+): ([a-z ]+) \(\d+ s\)", line).groups()  # type: ignore[union-attr]
+            states.setdefault(name, []).append(state)
+    assert {"pocket-chat", "pocket-speech"} <= set(states)
+    assert {path[-1] for path in states.values()} == {"ready"}
+    assert "warming up" in states["pocket-chat"]
+    assert [line for line in banner.splitlines() if "Serve" in line or "INFO" in line] == []
+
+
+def test_the_log_is_for_its_owner_only(service: Service) -> None:
+    assert (service.log.stat().st_mode & 0o777, service.log.parent.stat().st_mode & 0o777) == (0o600, 0o700)
 
 
 def open_ports(service: Service) -> dict[int, str]:

@@ -1,5 +1,7 @@
 """The start of `make serve`: the chat model is there first, and the others come without a change to what is up."""
 
+import re
+
 import psutil
 
 from tests.conftest import Service
@@ -27,8 +29,9 @@ def test_the_gateway_and_the_chat_model_are_started_before_the_others_and_once(l
 
 def test_what_it_prints_says_which_models_are_still_starting_and_when_all_are_ready(local_service: Service) -> None:
     local_service.wait_printed("Every model is ready.")
-    banner, _, later = local_service.output.partition("Ctrl-C stops it.")
+    before, banner, later = re.split(r"Portico is ready\.|Ctrl-C stops it\.", local_service.output)
+    assert f"{CHAT_MODEL}: ready" in before
     models = next(line for line in banner.splitlines() if line.startswith("  Models"))
     assert f"{CHAT_MODEL}," in models
     assert all(f"{name} (starting)" in models for name in OTHERS)
-    assert later.index("Waiting: Not every model is up.") < later.index("Every model is ready.")
+    assert all(f"{name}: ready" in later.partition("Every model is ready.")[0] for name in OTHERS)

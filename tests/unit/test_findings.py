@@ -1,18 +1,25 @@
 """What is found in a config file: all of it at once, each with its place and what to do."""
 
 import copy
+import json
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import yaml
 
 from app.__main__ import main
-from app.commands.findings import resources, vllm_arguments
-from app.commands.findings.whole_file import findings
+from app.commands.deploy import deploy
+from app.commands.findings import espeak_voices, resources, sums, vllm_arguments
+from app.commands.findings.duplicate_keys import duplicate_findings
+from app.commands.findings.whole_file import findings, refuse_faults
+from app.config.service import read_serve_config
+from contract.fields import ConfigError
 from contract.project import PROJECT_FOLDER
 from tests.unit.conftest import config_args
 
+EMBEDDER = {"task": "embeddings", "engine": "sentence-transformers"}
 CONFIGS = PROJECT_FOLDER / "serve_configs"
 
 
@@ -171,6 +178,33 @@ class TestPlaces:
             f"models[0].engine_kwargs.voices.nova: the folder has no voice {wrong.partition(':')[0]}; it has {near}"
         ]
 
+    @pytest.mark.parametrize("archive", ["voices-v1.0.npz", "voices-v1.0.bin"])
+    def test_a_voice_that_an_archive_of_kokoro_lacks_is_found(self, tmp_path: Path, archive: str) -> None:
+        with (tmp_path / archive).open("wb") as file:
+            np.savez(file, af_heart=np.zeros(1), am_adam=np.zeros(1))
+        options = {"voices": {"alloy": "af_heart", "nova": "af_hart"}}
+        written = content(task="speech", engine="kokoro", source=str(tmp_path), revision=None, engine_kwargs=options)
+        fault = "models[0].engine_kwargs.voices.nova: the folder has no voice af_hart; it has af_heart ..."
+        assert found(tmp_path, written) == [fault]
+
+    def test_a_voice_that_espeak_lacks_is_found(self, tmp_path: Path) -> None:
+        options = {"voices": {"alloy": "en-us+m3", "echo": "nor-this", "nova": "no-such-voice"}}
+        written = content(task="speech", engine="espeak-ng", source="espeak-ng", revision=None, engine_kwargs=options)
+        assert found(tmp_path, written) == [
+            f"models[0].engine_kwargs.voices.{name}: eSpeak NG has no voice {voice}; `espeak-ng --voices` lists them, "
+            "such as en-us"
+            for name, voice in [("echo", "nor-this"), ("nova", "no-such-voice")]
+        ]
+
+    def test_where_espeak_is_not_installed_that_is_said(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(espeak_voices, "missing_voices", lambda _: None)
+        options = {"voices": {"alloy": "en-us"}}
+        written = content(task="speech", engine="espeak-ng", source="espeak-ng", revision=None, engine_kwargs=options)
+        path = tmp_path / "config.yaml"
+        path.write_text(yaml.safe_dump(written))
+        (finding,) = findings(path)[0]
+        assert (finding.is_fault, "eSpeak NG were not checked" in finding.message) == (False, True)
+
     def test_a_default_voice_that_is_none_is_found(self, tmp_path: Path) -> None:
         options = {"voices": {"alloy": "en-us"}, "default_voice": "nova"}
         written = content(task="speech", engine="espeak-ng", source="espeak-ng", revision=None, engine_kwargs=options)
@@ -210,6 +244,135 @@ class TestResources:
         elsewhere: Any = copy.deepcopy(written)
         elsewhere["applications"][0]["args"]["models"][0]["resources"]["num_cpus"] = 4000
         assert len(found(tmp_path, elsewhere)) == 1
+
+
+class TestSums:
+    """What runs at once on this machine, with 2 CPUs and 1 GPU."""
+
+    @pytest.fixture(autouse=True)
+    def _machine(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        for module in (resources, sums):
+            monkeypatch.setattr(module, "cpus_here", lambda: 2)
+            monkeypatch.setattr(module, "gpus_here", lambda: 1)
+
+    def several(self, *models: dict[str, Any], **args: Any) -> dict[str, Any]:
+        written = content()
+        inside = written["applications"][0]["args"]
+        (entry,) = inside["models"]
+        inside["models"] = [entry | {"id": f"model-{number}"} | model for number, model in enumerate(models)]
+        inside |= args
+        written["applications"][0]["autoscaling_policy"] = {"policy_function": "app.autoscaling:ApplicationPolicy"}
+        return written
+
+    @pytest.mark.parametrize("name", ["tiny", "local"])
+    def test_the_files_for_two_cores_are_right(self, name: str) -> None:
+        _, config = read_serve_config(CONFIGS / f"{name}.yaml")
+        assert list(sums.sum_findings(config)) == []
+
+    def test_the_file_for_one_gpu_is_right_there_and_on_a_machine_without_one(
+        self, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        _, config = read_serve_config(CONFIGS / "small.yaml")
+        monkeypatch.setattr(sums, "cpus_here", lambda: 8)
+        assert list(sums.sum_findings(config)) == []
+        monkeypatch.setattr(sums, "cpus_here", lambda: 2)
+        monkeypatch.setattr(sums, "gpus_here", lambda: 0)
+        assert list(sums.sum_findings(config)) == []
+
+    @pytest.mark.parametrize(
+        ("models", "reported"),
+        [
+            ([{"resources": {"num_cpus": 1}}] * 2, "with the gateway they reserve 2.1 CPUs at once, and this machine"),
+            ([{"scaling": {"min_replicas": 2, "max_replicas": 2}}], "with the gateway they reserve 2.1 CPUs at once"),
+            (
+                [EMBEDDER | {"resources": {"num_cpus": 0, "num_gpus": 0.6}}] * 2,
+                "they reserve 2 GPUs at once, and this machine has 1",
+            ),
+        ],
+        ids=["models", "replicas of one", "GPUs"],
+    )
+    def test_more_at_once_than_the_machine_has_is_found(self, tmp_path: Path, models: Any, reported: str) -> None:
+        (line,) = found(tmp_path, self.several(*models))
+        assert line.startswith(f"models: {reported}")
+
+    def test_models_that_scale_to_zero_have_their_turns(self, tmp_path: Path) -> None:
+        sleeper = {"mode": "flex", "resources": {"num_cpus": 1}}
+        always = {"resources": {"num_cpus": 0.5}}
+        assert found(tmp_path, self.several(always, sleeper, sleeper, sleeper)) == []
+        assert len(found(tmp_path, self.several(always, always, sleeper))) == 1
+
+    def test_replicas_that_are_only_added_under_load_do_not_count(self, tmp_path: Path) -> None:
+        scaling = {"min_replicas": 1, "max_replicas": 9}
+        assert found(tmp_path, self.several({"scaling": scaling})) == []
+
+
+def test_a_key_that_is_given_twice_is_found(tmp_path: Path) -> None:
+    path = tmp_path / "config.yaml"
+    text = yaml.safe_dump(content(resources={"num_cpus": 1}), sort_keys=False)
+    path.write_text(text.replace("num_cpus: 1", "num_cpus: 1\n        num_gpus: 0\n        num_cpus: 0.5"))
+    (line,) = [str(one) for one in findings(path)[0] if one.is_fault]
+    place = "applications[0].args.models[0].resources.num_cpus"
+    assert line.startswith(f"{place}: it is given twice, in line ")
+    assert line.endswith("; keep one of them")
+
+
+def test_what_an_anchor_repeats_is_given_once(tmp_path: Path) -> None:
+    path = tmp_path / "file.yaml"
+    path.write_text("a: &a {x: 1}\nb: &b\n  <<: *a\n  x: 2\nc: [*a, *b, *b]\n")
+    assert list(duplicate_findings(path)) == []
+
+
+class TestCommands:
+    """`check --json`, and what `serve` and `deploy` do with a wrong file."""
+
+    @pytest.fixture
+    def wrong(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+        """Of several kinds."""
+        monkeypatch.setattr(vllm_arguments, "faults", lambda _: [["engine_kwargs.max_model_length is no argument"]])
+        options = {"max_model_length": 1}
+        written = content(source="./nowhere", revision=None, engine_kwargs=options)
+        written["http_option"] = {}
+        path = tmp_path / "config.yaml"
+        path.write_text(yaml.safe_dump(written))
+        return path
+
+    EXPECTED = (
+        "http_option: there is no such field",
+        "models[0].source: ./nowhere is not there",
+        "models[0].engine_kwargs.max_model_length is no argument",
+    )
+
+    def test_serve_names_all_of_it_and_starts_nothing(
+        self, wrong: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr("app.commands.serve.start", lambda *_, **__: pytest.fail("it started"))
+        assert main(["serve", str(wrong)]) == 2
+        said = capsys.readouterr().err
+        assert all(fault in said for fault in self.EXPECTED)
+
+    def test_deploy_names_all_of_it_and_hands_nothing_over(self, wrong: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr("app.commands.running_serve.apply", lambda _: pytest.fail("it was handed over"))
+        with pytest.raises(ConfigError) as caught:
+            deploy(wrong)
+        assert all(fault in str(caught.value) for fault in self.EXPECTED)
+
+    def test_serve_does_not_wait_for_vllm_where_all_else_is_right(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(vllm_arguments, "faults", lambda _: pytest.fail("vLLM was asked"))
+        path = tmp_path / "config.yaml"
+        path.write_text(yaml.safe_dump(content(engine_kwargs={"max_model_len": 9})))
+        refuse_faults(path, quick=True)
+
+    def test_check_prints_json(self, wrong: Path, capsys: pytest.CaptureFixture[str]) -> None:
+        assert main(["check", str(wrong), "--json"]) == 2
+        said = json.loads(capsys.readouterr().out)
+        assert said["file"] == str(wrong)
+        assert [one["place"] for one in said["faults"]] == ["http_option", "models[0].source", ""]
+        right = wrong.with_name("right.yaml")
+        right.write_text(yaml.safe_dump(content()))
+        assert main(["check", str(right), "--json"]) == 0
+        assert json.loads(capsys.readouterr().out)["faults"] == []
 
 
 def test_where_vllm_is_not_installed_that_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

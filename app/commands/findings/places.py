@@ -1,6 +1,7 @@
 """Folders, files and voices that a model entry names and that are not there."""
 
 import re
+import zipfile
 from collections.abc import Iterator, Mapping
 from difflib import get_close_matches
 from pathlib import Path
@@ -48,10 +49,7 @@ def _voices(model: Mapping[str, Any], source: str, place: str) -> Iterator[Findi
     voices = options.get("voices") if isinstance(options, Mapping) else None
     if not isinstance(voices, Mapping) or not Path(source).is_dir():
         return
-    patterns = {"piper": "**/*.onnx", "kokoro": "voices/*.bin"}
-    there = sorted(
-        file.stem for file in Path(source).glob(patterns.get(str(model.get("engine")), "")) if file.is_file()
-    )
+    there = sorted(VOICES_OF.get(str(model.get("engine")), lambda _: set())(Path(source)))
     for name, voice in voices.items() if there else ():
         file = str(voice).partition(":")[0]  # behind it is a speaker of several
         if file not in there:
@@ -60,6 +58,25 @@ def _voices(model: Mapping[str, Any], source: str, place: str) -> Iterator[Findi
                 f"the folder has no voice {file}; it has {', '.join(near)}{' ...' if len(there) > len(near) else ''}"
             )
             yield Finding(f"{place}.engine_kwargs.voices.{name}", message)
+
+
+def _piper_voices(folder: Path) -> set[str]:
+    return {file.stem for file in folder.glob("**/*.onnx") if file.is_file()}
+
+
+def _kokoro_voices(folder: Path) -> set[str]:
+    """From archives of numpy, a member a voice, and from files of one voice each."""
+    found: set[str] = set()
+    for file in [*folder.glob("voices*.npz"), *folder.glob("voices*.bin"), *folder.glob("voices/*.bin")]:
+        if zipfile.is_zipfile(file):
+            with zipfile.ZipFile(file) as archive:
+                found |= {name.removesuffix(".npy") for name in archive.namelist()}
+        elif file.is_file():
+            found.add(file.stem)
+    return found
+
+
+VOICES_OF = {"piper": _piper_voices, "kokoro": _kokoro_voices}  # by engine: the voices of a folder
 
 
 def _list(value: Any) -> list[Any]:

@@ -1,16 +1,11 @@
 """Arguments of vLLM that it does not have, or not of that type: vLLM itself is asked, in a process of its own."""
 
-import os
-import subprocess
-import sys
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-import orjson
-
+from app.commands.findings.asked_module import ask
 from app.commands.findings.finding import Finding
 from app.config.model_entry import ENGINE_ENV
-from contract.project import PROJECT_FOLDER
 
 SECONDS = 300  # vLLM takes up to a minute to import where its files are read for the first time
 QUIET = {"VLLM_LOGGING_LEVEL": "ERROR", "PYTHONWARNINGS": "ignore"}
@@ -36,17 +31,7 @@ def vllm_findings(models: Sequence[tuple[str, Mapping[str, Any]]]) -> Iterator[F
 
 def faults(arguments: Sequence[dict[str, Any]]) -> list[list[str]] | None:
     """What vLLM says of each `engine_kwargs`; None where it is not installed, or does not answer."""
-    try:
-        result = subprocess.run(
-            [sys.executable, "-m", "deployments.vllm.argument_check"],
-            input=orjson.dumps(arguments, default=str),
-            capture_output=True,
-            cwd=PROJECT_FOLDER,
-            env=os.environ | ENGINE_ENV | QUIET,
-            timeout=SECONDS,
-            check=True,
-        )
-        answer: list[list[str]] = orjson.loads(result.stdout.rpartition(b"\n")[2])
-    except (subprocess.SubprocessError, orjson.JSONDecodeError):
-        return None
-    return answer
+    found: list[list[str]] | None = ask(
+        "deployments.vllm.argument_check", arguments, SECONDS, environment=ENGINE_ENV | QUIET
+    )
+    return found

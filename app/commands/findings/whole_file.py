@@ -5,12 +5,15 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from app.commands.findings.duplicate_keys import duplicate_findings
+from app.commands.findings.espeak_voices import espeak_findings
 from app.commands.findings.finding import Finding
 from app.commands.findings.places import place_findings
 from app.commands.findings.resources import resource_findings
 from app.commands.findings.serve_keys import serve_findings
+from app.commands.findings.sums import sum_findings
 from app.commands.findings.vllm_arguments import vllm_findings
-from app.commands.serve import DEFAULT_HOST
+from app.commands.http_options import host_of, http_options
 from app.config.service import Config, args_of, check_policy, parse_config, read_yaml
 from app.keys import KeyRing
 from app.keys.file import KeyFile
@@ -18,8 +21,12 @@ from app.keys.local import LOCAL_HASH, is_loopback
 from contract.fields import ConfigError
 
 
-def findings(path: Path) -> tuple[list[Finding], Config | None]:
-    """What is to be said of a config file, and the configuration where it is right by itself."""
+def findings(path: Path, *, quick: bool = False) -> tuple[list[Finding], Config | None]:
+    """What is to be said of a config file, and the configuration where it is right by itself.
+
+    `quick`: where nothing else is wrong, vLLM is not asked for its arguments. It takes up to a minute to import, and a
+    replica refuses what is wrong there by itself.
+    """
     try:
         content = read_yaml(path)
         args = args_of(content, path)
@@ -28,6 +35,7 @@ def findings(path: Path) -> tuple[list[Finding], Config | None]:
     if not isinstance(args, dict):
         return [Finding("", f"applications[0].args of {path} is no mapping")], None
     config, found = _config_findings(content, args)
+    found += duplicate_findings(path)
     found += serve_findings(content)
     found += _key_findings(content, args)
     here = _is_for_this_machine(content)
@@ -35,11 +43,22 @@ def findings(path: Path) -> tuple[list[Finding], Config | None]:
     for place, model in models:
         found += place_findings(model, place, here=here)
         found += resource_findings(model, place, here=here)
-    found += vllm_findings(models)
+    found += espeak_findings(models)
     if config is not None:
+        if here and not any(one.is_fault for one in found):  # else one replica alone may be too large
+            found += sum_findings(config)
         found += _pins(config)
         found += _key_file_findings(config)
+    if not quick or any(one.is_fault for one in found):
+        found += vllm_findings(models)
     return found, config
+
+
+def refuse_faults(path: Path, *, quick: bool = False) -> None:
+    """Raises ConfigError, which names all faults of a config file."""
+    found, _ = findings(path, quick=quick)
+    if faults := [str(one) for one in found if one.is_fault]:
+        raise ConfigError("\n".join(faults))
 
 
 def _config_findings(content: dict[str, Any], args: dict[str, Any]) -> tuple[Config | None, list[Finding]]:
@@ -56,11 +75,13 @@ def _config_findings(content: dict[str, Any], args: dict[str, Any]) -> tuple[Con
 
 def _key_findings(content: dict[str, Any], args: dict[str, Any]) -> Iterator[Finding]:
     """The key that everybody knows is good on loopback only."""
-    host = _host(content)
+    host = host_of(content)
     keys = args.get("keys")
     for number, key in enumerate(keys if isinstance(keys, list) else ()):
         if isinstance(key, Mapping) and key.get("sha256") == LOCAL_HASH and not is_loopback(host):
-            unsaid = "" if _options(content).get("host") else ", which is Ray's default where http_options has no host"
+            unsaid = (
+                "" if http_options(content).get("host") else ", which is Ray's default where http_options has no host"
+            )
             yield Finding(
                 f"keys[{number}]",
                 f"the local key is public, so it may not serve {host}{unsaid}. Remove it (`python -m app keys create` "
@@ -90,16 +111,7 @@ def _pins(config: Config) -> Iterator[Finding]:
 
 def _is_for_this_machine(content: dict[str, Any]) -> bool:
     """A service that only this machine can reach, in no cluster of others."""
-    return is_loopback(_host(content)) and "RAY_ADDRESS" not in os.environ
-
-
-def _host(content: dict[str, Any]) -> str:
-    return str(_options(content).get("host") or DEFAULT_HOST)
-
-
-def _options(content: dict[str, Any]) -> Mapping[str, Any]:
-    options = content.get("http_options")
-    return options if isinstance(options, Mapping) else {}
+    return is_loopback(host_of(content)) and "RAY_ADDRESS" not in os.environ
 
 
 def _models(args: dict[str, Any]) -> Iterator[tuple[str, Mapping[str, Any]]]:

@@ -1,0 +1,56 @@
+"""Ctrl-C ends a service and all that it started: within ten seconds, and once requests under way have their answers."""
+
+import signal
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import psutil
+import pytest
+import yaml
+
+from app.commands.foreground import DRAIN_SECONDS
+from app.keys import LOCAL_KEY
+from contract.project import PROJECT_FOLDER
+from tests.conftest import STOP_SECONDS, Service, entry_of, launched
+
+LONG_STEPS = 60  # of an image: some seconds
+
+
+@pytest.fixture
+def service(tmp_path: Path) -> Iterator[Service]:
+    """The tests' image model and a voice."""
+    content = yaml.safe_load((PROJECT_FOLDER / "serve_configs" / "tiny.yaml").read_text())
+    args = content["applications"][0]["args"]
+    args["models"] = [entry_of(args["models"], name) for name in ("pocket-image", "pocket-speech")]
+    args["models"][0]["engine_kwargs"]["quality"]["high"] = LONG_STEPS
+    with launched(content, tmp_path, tmp_path / "keys.json") as running:
+        yield running
+
+
+def paint(service: Service, answers: list[httpx.Response]) -> None:
+    body = {"model": "pocket-image", "prompt": "a boat", "quality": "high", "size": "64x64"}
+    headers = {"authorization": f"Bearer {LOCAL_KEY}"}
+    answers.append(httpx.post(f"{service.base_url}/images/generations", json=body, headers=headers, timeout=120))
+
+
+def test_without_a_request_it_ends_within_ten_seconds(service: Service) -> None:
+    began = time.monotonic()
+    assert service.stop() == []
+    assert time.monotonic() - began < STOP_SECONDS
+
+
+def test_a_request_under_way_has_its_answer_first(service: Service) -> None:
+    answers: list[Any] = []
+    client = threading.Thread(target=paint, args=(service, answers))
+    client.start()
+    time.sleep(1)  # it is in the engine
+    started = service.processes()
+    service.process.send_signal(signal.SIGINT)
+    client.join(DRAIN_SECONDS)
+    assert [answer.status_code for answer in answers] == [200]
+    assert service.process.wait(STOP_SECONDS) == 0
+    assert psutil.wait_procs(started, timeout=1)[1] == []

@@ -104,11 +104,12 @@ def is_proof(given: bytes, secret: bytes, whose: str, nonce: bytes) -> bool:
 
 def request_head(head: RequestHead) -> bytes:
     """As JSON. What only chooses the replica is not in it: that is done."""
-    return orjson.dumps([head.route, head.request_id, head.include_usage, head.echo, head.strict])
+    return orjson.dumps([head.route, head.request_id, head.include_usage, head.echo, head.strict, head.queue_ms])
 
 
 def parse_request_head(data: bytes | memoryview) -> RequestHead:
-    return RequestHead(*orjson.loads(data))
+    route, request_id, include_usage, echo, strict, queue_ms = orjson.loads(data)
+    return RequestHead(route, request_id, include_usage, echo, strict, queue_ms=queue_ms)
 
 
 def response_head(head: ResponseHead) -> bytes:

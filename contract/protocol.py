@@ -33,6 +33,7 @@ class RequestHead(NamedTuple):
     strict: bool = False  # whether the client wants an error where the replica would change its request
     session: str = ""  # a digest; requests that share it go to the same replica, where the model's routing says so
     prefix: tuple[int, ...] = ()  # digests of the conversation's beginning, see `app/upstream/affinity.py`
+    queue_ms: float = 0.0  # that it has waited in the gateway for a place, for the replica's log
 
 
 class SlotRequest(NamedTuple):

@@ -4,18 +4,15 @@ Serve itself knows only that the constructor runs.
 """
 
 import logging
-import sys
+
+from contract.serve_replica import replica_id
 
 logger = logging.getLogger("portico.warm_up")
 
 
 def say_warming_up() -> None:
     """For the constructor of a replica's class. No effect without Serve."""
-    serve = sys.modules.get("ray.serve")
-    try:
-        replica = serve.get_replica_context().replica_id if serve is not None else None
-    except Exception:  # Serve's own class of error: it is imported, and this is no replica of it
-        return
+    replica = replica_id()
     if replica is None:
         return
     from contract import cluster_store  # noqa: PLC0415 - engines run without Ray, too

@@ -17,6 +17,7 @@ from contract.protocol import RequestHead, ResponseHead, ResponseItem, ResponseT
 from contract.replica_port import keep_on_loopback
 from contract.warm_up import say_warming_up
 from deployments.health import Health
+from deployments.request_log import RequestLine, begin_request_log
 from deployments.slots import Slots
 from deployments.watchdog import Watchdog
 
@@ -79,6 +80,8 @@ class Replica:
     # Serve awaits a constructor; the type checker knows only plain ones.
     async def __init__(self, spec: EngineSpec, model: ServedModel) -> None:  # type: ignore[misc]
         keep_on_loopback()
+        begin_request_log()
+        self._model_id = model.id
         module, _, name = spec.load[model.task].partition(":")
         starter: Starter = getattr(import_module(module), name)
         self.engine = await starter.start(model, spec.parsed(model.engine_kwargs))
@@ -108,6 +111,7 @@ class Replica:
         """Answer one request; no exception leaves it. Closing this generator stops the work."""
         head: ResponseHead | None = None  # a stream's head, until its first piece
         started = False
+        line = RequestLine(self._model_id, request)
         self._under_way += 1
         try:
             async with aclosing(self.engine.answer(request, body)) as items:
@@ -116,22 +120,32 @@ class Replica:
                         head = item
                         continue
                     if head is not None and isinstance(item, ResponseTail) and item.error:
-                        yield _failed(ApiError.from_wire(item.error), started=False)
+                        failed = _failed(ApiError.from_wire(item.error), started=False)
+                        line.end(failed)
+                        yield failed
                         return
                     if head is not None:
                         started = True
+                        line.begin_stream(head.status)
                         yield head
                         head = None
+                    if not isinstance(item, bytes):
+                        line.end(item)
                     if item != b"":
                         yield item
         except ApiError as error:
-            yield _failed(error, started=started)
+            failed = _failed(error, started=started)
+            line.end(failed)
+            yield failed
         except Exception:
             logger.exception("the engine failed request %s", request.request_id)
             self._health.suspect()
-            yield _failed(upstream_error(), started=started)
+            failed = _failed(upstream_error(), started=started)
+            line.end(failed)
+            yield failed
         finally:
             self._under_way -= 1
+            line.write()
 
     async def slot(self, _: SlotRequest) -> AsyncGenerator[Slot]:
         """One slot of this replica, for as long as a gateway holds it: see `deployments/slots.py`."""
@@ -174,6 +188,6 @@ def _watchdog(engine: Engine, health: Health, stall_timeout_s: float) -> Watchdo
     return Watchdog(lambda: engine.unfinished() + health.trials(), engine.steps, stall_timeout_s)
 
 
-def _failed(error: ApiError, *, started: bool) -> ResponseItem:
+def _failed(error: ApiError, *, started: bool) -> ResponseHead | ResponseTail:
     wire = error.to_wire()
     return ResponseTail(error=wire) if started else ResponseHead(error.status, error=wire)

@@ -47,6 +47,8 @@ class FairRelay:
             has_place = time.perf_counter()
             times.queue_s = has_place - began
 
+        request = request._replace(queue_ms=times.queue_s * 1000)
+
         def ended() -> None:
             times.engine_s = time.perf_counter() - has_place
             place.release()

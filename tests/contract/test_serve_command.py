@@ -5,9 +5,11 @@ import json
 import re
 import shlex
 import subprocess
+import time
 from typing import Any
 
 import psutil
+import pytest
 
 from app.keys import LOCAL_KEY
 from contract.project import PROJECT_FOLDER
@@ -41,6 +43,37 @@ def test_the_log_has_a_line_per_request_and_no_key(service: Service) -> None:
     entry = json.loads(lines[-1][lines[-1].index("{") :])
     assert {"time", "request_id", "key", "route", "model", "status", "reason", "duration_ms"} <= set(entry)
     assert "0" * 43 not in service.logged
+
+
+def lines_of(service: Service, request_id: str, number: int) -> list[dict[str, Any]]:
+    """That many lines of a request in the log. Ray forwards what a process prints after a moment."""
+    deadline = time.monotonic() + 15
+    while True:
+        lines = [line for line in service.logged.splitlines() if f'"request_id":"{request_id}"' in line]
+        if len(lines) >= number or time.monotonic() > deadline:
+            return [json.loads(line[line.index("{") :]) for line in lines]
+        time.sleep(0.2)
+
+
+@pytest.mark.parametrize("stream", [True, False])
+def test_one_id_finds_the_lines_of_the_gateway_and_of_the_engine(service: Service, http: Any, stream: bool) -> None:
+    request = {"model": "pocket-chat", "max_tokens": 4, "stream": stream}
+    answer = http.post("/v1/chat/completions", json=request | {"messages": [{"role": "user", "content": "A secret."}]})
+    gateway, engine = sorted(lines_of(service, answer.headers["x-request-id"], 2), key=lambda line: "key" not in line)
+    for name in ("model", "route", "status", "reason", "stream", "prompt_tokens", "completion_tokens"):
+        assert engine[name] == gateway[name], name
+    assert engine["completion_tokens"] > 0
+    assert 0 <= engine["first_byte_ms"] <= engine["engine_ms"] <= gateway["duration_ms"]
+    assert engine["queue_ms"] == pytest.approx(gateway["queue_ms"], abs=0.1)
+    assert "A secret." not in service.logged
+
+
+def test_a_request_that_the_engine_refuses_has_the_reason_in_its_line(service: Service, http: Any) -> None:
+    too_long = {"model": "pocket-chat", "messages": [{"role": "user", "content": "word " * 5000}]}
+    answer = http.post("/v1/chat/completions", json=too_long)
+    assert answer.status_code == 422
+    lines = lines_of(service, answer.headers["x-request-id"], 2)
+    assert [(line["status"], line["reason"]) for line in lines] == [(422, "context_length_exceeded")] * 2
 
 
 def test_it_prints_a_line_at_each_change_of_a_model_and_nothing_else(service: Service) -> None:

@@ -17,7 +17,7 @@ from app.keys import LOCAL_KEY
 from contract.project import PROJECT_FOLDER
 from tests.conftest import STOP_SECONDS, Service, entry_of, launched
 
-LONG_STEPS = 60  # of an image: some seconds
+LONG_STEPS = 600  # of an image of 64 x 64: some seconds
 
 
 @pytest.fixture
@@ -47,7 +47,8 @@ def test_a_request_under_way_has_its_answer_first(service: Service) -> None:
     answers: list[Any] = []
     client = threading.Thread(target=paint, args=(service, answers))
     client.start()
-    time.sleep(1)  # it is in the engine
+    time.sleep(1)
+    assert answers == []  # it is in the engine
     started = service.processes()
     service.process.send_signal(signal.SIGINT)
     client.join(DRAIN_SECONDS)

@@ -51,7 +51,8 @@ def test_a_frame_that_announces_too_much_is_an_error_before_it_has_come() -> Non
 
 
 def test_heads_and_tails_are_the_same_behind_the_connection() -> None:
-    request = RequestHead("/v1/responses", "id", include_usage=True, echo={"metadata": {"ä": "1"}}, strict=True)
+    echo = {"metadata": {"ä": "1"}}
+    request = RequestHead("/v1/responses", "id", include_usage=True, echo=echo, strict=True, queue_ms=1.5)
     assert parse_request_head(request_head(request)) == request
     head = ResponseHead(200, "audio/mpeg", None, {"seconds": 1.5}, None, (("n", 2.5, 1),))
     assert parse_response_head(response_head(head)) == (2**64 - 1, head)

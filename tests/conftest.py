@@ -97,9 +97,9 @@ class Service:
     def wait_ready(self) -> None:
         wait_ready(self.port, self.process, self.printed, START_SECONDS)
 
-    def wait_printed(self, text: str) -> None:
+    def wait_printed(self, text: str, seconds: float = PRINT_SECONDS) -> None:
         """Wait for what the command prints once it has seen that too: it asks twice a second, for 5 s at most."""
-        deadline = time.monotonic() + PRINT_SECONDS
+        deadline = time.monotonic() + seconds
         while text not in self.output:
             assert time.monotonic() < deadline, f"it has not printed {text!r}:\n{self.output[-5000:]}"
             time.sleep(0.2)
@@ -176,7 +176,16 @@ def image_server() -> Iterator[ImageServer]:
 
 @contextmanager
 def launched(content: dict[str, Any], folder: Path, key_file: Path) -> Iterator[Service]:
-    """`content` as `make serve` runs it, on a free port and a Ray cluster of its own; killed in the end."""
+    """`content` as `make serve` runs it, ready, on a free port and a Ray cluster of its own; killed in the end."""
+    with begun(content, folder, key_file) as running:
+        running.wait_ready()
+        running.wait_printed("Portico is ready.")
+        yield running
+
+
+@contextmanager
+def begun(content: dict[str, Any], folder: Path, key_file: Path) -> Iterator[Service]:
+    """As `launched`, from the moment in which it is started."""
     port = free_port()
     content["http_options"]["port"] = port
     config = folder / "config.yaml"
@@ -193,8 +202,6 @@ def launched(content: dict[str, Any], folder: Path, key_file: Path) -> Iterator[
         )
     running = Service(port, process, folder / "printed", key_file)
     try:
-        running.wait_ready()
-        running.wait_printed("Portico is ready.")
         yield running
     finally:
         if process.poll() is None:

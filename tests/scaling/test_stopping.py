@@ -15,18 +15,23 @@ import yaml
 from app.commands.foreground import DRAIN_SECONDS
 from app.keys import LOCAL_KEY
 from contract.project import PROJECT_FOLDER
-from tests.conftest import STOP_SECONDS, Service, entry_of, launched
+from tests.conftest import START_SECONDS, STOP_SECONDS, Service, begun, entry_of, launched
 
-LONG_STEPS = 600  # of an image of 64 x 64: some seconds
+LONG_STEPS = 1500  # of an image of 64 x 64: some seconds
 
 
 @pytest.fixture
-def service(tmp_path: Path) -> Iterator[Service]:
+def content() -> dict[str, Any]:
     """The tests' image model and a voice."""
-    content = yaml.safe_load((PROJECT_FOLDER / "serve_configs" / "tiny.yaml").read_text())
+    content: dict[str, Any] = yaml.safe_load((PROJECT_FOLDER / "serve_configs" / "tiny.yaml").read_text())
     args = content["applications"][0]["args"]
     args["models"] = [entry_of(args["models"], name) for name in ("pocket-image", "pocket-speech")]
     args["models"][0]["engine_kwargs"]["quality"]["high"] = LONG_STEPS
+    return content
+
+
+@pytest.fixture
+def service(content: dict[str, Any], tmp_path: Path) -> Iterator[Service]:
     with launched(content, tmp_path, tmp_path / "keys.json") as running:
         yield running
 
@@ -43,7 +48,7 @@ def test_without_a_request_it_ends_within_ten_seconds(service: Service) -> None:
     assert time.monotonic() - began < STOP_SECONDS
 
 
-def test_a_request_under_way_has_its_answer_first(service: Service) -> None:
+def test_a_request_under_way_has_its_answer_first_and_no_other_is_taken(service: Service) -> None:
     answers: list[Any] = []
     client = threading.Thread(target=paint, args=(service, answers))
     client.start()
@@ -51,7 +56,20 @@ def test_a_request_under_way_has_its_answer_first(service: Service) -> None:
     assert answers == []  # it is in the engine
     started = service.processes()
     service.process.send_signal(signal.SIGINT)
+    time.sleep(1.5)  # HAProxy knows
+    assert answers == []
+    assert httpx.get(f"http://127.0.0.1:{service.port}/v1/models", timeout=5).status_code == 503
     client.join(DRAIN_SECONDS)
     assert [answer.status_code for answer in answers] == [200]
     assert service.process.wait(STOP_SECONDS) == 0
     assert psutil.wait_procs(started, timeout=1)[1] == []
+
+
+@pytest.mark.parametrize("printed", ["Starting Ray", "Starting the gateway", "pocket-image: loading"])
+def test_while_it_starts_it_ends_within_ten_seconds_too(content: dict[str, Any], tmp_path: Path, printed: str) -> None:
+    with begun(content, tmp_path, tmp_path / "keys.json") as starting:
+        starting.wait_printed(printed, START_SECONDS)
+        time.sleep(1)
+        began = time.monotonic()
+        assert starting.stop() == []
+        assert time.monotonic() - began < STOP_SECONDS

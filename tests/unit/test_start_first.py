@@ -1,11 +1,13 @@
 """`start_first`: what `python -m app serve` deploys before the rest, and that the rest is then no change to it."""
 
+from types import SimpleNamespace
 from typing import Any
 
+import pytest
 import yaml
 
 from app.builder import build, build_first
-from app.commands.serve_run import only_first
+from app.commands.serve_run import NoGateway, _wait_until_settled, only_first
 from contract.project import PROJECT_FOLDER
 
 CONTENT = yaml.safe_load((PROJECT_FOLDER / "serve_configs" / "local.yaml").read_text())
@@ -53,3 +55,30 @@ def test_without_the_setting_and_with_another_builder_all_is_deployed_at_once() 
     others = {name: value for name, value in ARGS.items() if name != "start_first"}
     assert only_first({"applications": [application | {"args": others}]}) is None
     assert only_first({"applications": [application | {"import_path": "mine:build"}]}) is None
+
+
+class TestWait:
+    """Until what was deployed is up, or has failed."""
+
+    def wait(self, monkeypatch: pytest.MonkeyPatch, *states: Any) -> None:
+        found = iter(states)
+        monkeypatch.setattr("app.commands.serve_run.POLL_SECONDS", 0)
+        monkeypatch.setattr("ray.serve.status", lambda: SimpleNamespace(applications={"portico": next(found)}))
+        _wait_until_settled("portico")
+        assert list(found) == []
+
+    def test_a_model_that_failed_keeps_nothing_from_going_on(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        deployments = {"gateway": SimpleNamespace(status="HEALTHY"), "alpha": SimpleNamespace(status="DEPLOY_FAILED")}
+        deploying = SimpleNamespace(status="DEPLOYING", deployments={})
+        self.wait(monkeypatch, deploying, SimpleNamespace(status="DEPLOY_FAILED", deployments=deployments))
+
+    def test_a_gateway_that_failed_ends_the_service(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        gateway = SimpleNamespace(status="DEPLOY_FAILED", message="ConfigError: the Serve variables do not fit")
+        failed = SimpleNamespace(status="DEPLOY_FAILED", deployments={"gateway": gateway}, message="")
+        with pytest.raises(NoGateway, match="the Serve variables do not fit"):
+            self.wait(monkeypatch, failed)
+
+    def test_an_application_that_cannot_be_built_ends_it_too(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        failed = SimpleNamespace(status="DEPLOY_FAILED", deployments={}, message="ImportError: no module")
+        with pytest.raises(NoGateway, match="ImportError: no module"):
+            self.wait(monkeypatch, failed)

@@ -1,5 +1,6 @@
 """A service that runs in the foreground: what a person sees of it from its start to its end, and how it is stopped."""
 
+import os
 import signal
 import subprocess
 import time
@@ -102,7 +103,8 @@ class Foreground:
         self._child.send_signal(signal.SIGINT)
         with suppress(KeyboardInterrupt):
             self._wait_until_stopped(started)
-        signal.signal(signal.SIGINT, signal.SIG_IGN)  # the rest takes a moment
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+            signal.signal(number, signal.SIG_IGN)  # the rest takes a moment
         started += _children_of(started)  # Serve may have started more meanwhile, such as another HAProxy
         if self._child.poll() is None:
             self._child.kill()
@@ -114,10 +116,11 @@ class Foreground:
     def _wait_until_stopped(self, started: list[psutil.Process]) -> None:
         """At most as long as requests have, and then as long as the rest has."""
         gateways = [one for one in started if self._has_answered and _is_named(one, self._gateway)]
+        elsewhere = "RAY_ADDRESS" in os.environ  # the gateway's end cannot be seen from here
         begun = quiet = time.monotonic()  # from `quiet` on no request is under way
         while self._child.poll() is None and time.monotonic() - quiet < STOP_SECONDS:
             time.sleep(0.1)
-            if any(map(_runs, gateways)) and time.monotonic() - begun < DRAIN_SECONDS:
+            if (elsewhere or any(map(_runs, gateways))) and time.monotonic() - begun < DRAIN_SECONDS:
                 quiet = time.monotonic()
 
 

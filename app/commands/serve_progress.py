@@ -57,9 +57,9 @@ class Times:
 
 
 def what_is_wrong(model: ModelState, remedy: str) -> str:
-    """Why a model failed and what to do; empty where it did not. `remedy`: the command for a mended file."""
+    """Why a model failed and what to do, or what keeps it from starting. `remedy`: the command for a mended file."""
     if model.state != FAILED:
-        return ""
+        return model.error or ""
     return f"{model.error or 'no error is known'}. Mend its entry, then: {remedy}"
 
 
@@ -123,7 +123,7 @@ class PlainProgress(Progress):
         if not look.models and self._times.see("", look.stage):
             print(f"{look.stage} ...", flush=True)
         for model in look.models:
-            if self._times.see(model.id, model.state):
+            if self._times.see(model.id, f"{model.state} {model.error or ''}"):
                 why = what_is_wrong(model, self._remedy)
                 line = f"{model.id}: {model.state} ({self._times.so_far():.0f} s)"
                 print(f"{line}: {why}" if why else line, flush=True)

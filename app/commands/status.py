@@ -27,7 +27,7 @@ class DeploymentState:
 
 def states() -> list[DeploymentState]:
     """Of every deployment on the Ray that this process has joined."""
-    from app.upstream.readiness import error_of  # noqa: PLC0415 - it imports Ray, which `joined` prepares
+    from app.upstream.serve_message import error_of  # noqa: PLC0415 - it imports Ray, which `joined` prepares
 
     found = []
     for name, application in running_serve.applications().items():
@@ -39,7 +39,8 @@ def states() -> list[DeploymentState]:
 
 
 def _state(application: str, name: str, deployment: Any) -> DeploymentState:
-    from app.upstream.readiness import SETTLED, error_of, running_of  # noqa: PLC0415 - as above
+    from app.upstream.readiness import SETTLED, running_of  # noqa: PLC0415 - as above
+    from app.upstream.serve_message import error_of  # noqa: PLC0415 - as above
 
     running = running_of(deployment)
     if deployment.status in FAILED:

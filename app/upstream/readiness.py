@@ -2,7 +2,6 @@
 
 import asyncio
 import logging
-import re
 from collections.abc import Callable
 from typing import Any
 
@@ -11,6 +10,7 @@ from ray import serve
 from app.background.thread_calls import ThreadCalls
 from app.upstream.profile_store import ProfileStore
 from app.upstream.registry import Model, Readiness, Registry
+from app.upstream.serve_message import error_of, setback_of
 from app.upstream.start import Stage
 from contract.profile import Profile
 
@@ -20,9 +20,6 @@ WATCH_SECONDS_STARTING = 0.5
 WATCH_SECONDS_READY = 5.0
 STATUS_SECONDS = 10.0  # for Serve's controller to answer
 DESCRIBE_SECONDS = 30.0  # a replica answers at once, unless its queue is long
-
-TERMINAL_CODES = re.compile(r"\x1b\[[0-9;]*m")  # Ray colours its errors
-MAX_ERROR_LENGTH = 300
 
 # All replicas are of the newest version, or there is none: the model was scaled to zero, or wakes.
 SETTLED = frozenset({"HEALTHY", "UPSCALING", "DOWNSCALING"})
@@ -44,10 +41,11 @@ def running_of(deployment: Any) -> int:
     return int(deployment.replica_states.get("RUNNING", 0))
 
 
-def error_of(deployment: Any) -> str:
-    """The last line of Serve's message on a deployment that failed: the error of its replica. Short and printable."""
-    lines = [line for line in TERMINAL_CODES.sub("", deployment.message).splitlines() if line.strip()]
-    return "".join(filter(str.isprintable, lines[-1].strip()))[:MAX_ERROR_LENGTH] if lines else ""
+def _trouble(deployment: Any, readiness: Readiness) -> str:
+    """Why a model failed, or what keeps one that starts; empty of one that is up."""
+    if readiness is Readiness.VERIFIED:
+        return ""
+    return error_of(deployment) if readiness is Readiness.FAILED else setback_of(deployment)
 
 
 class ReadinessWatch:
@@ -124,7 +122,7 @@ class ReadinessWatch:
         self._registry.update(
             readiness,
             running,
-            {name: error_of(self._deployments[name]) for name, how in readiness.items() if how is Readiness.FAILED},
+            {name: _trouble(self._deployments[name], how) for name, how in readiness.items()},
             self._stages,
         )
 

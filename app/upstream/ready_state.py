@@ -15,7 +15,7 @@ def missing(models: Sequence[Model]) -> str:
 def _part(model: Model) -> str:
     if model.readiness is Readiness.FAILED:
         return f"{model.entry.id} failed: {model.error or 'no error is known'}"
-    return f"{model.entry.id} is starting ({model.stage})"
+    return f"{model.entry.id} is starting ({model.stage}{f'; {model.error}' if model.error else ''})"
 
 
 def state_card(model: Model) -> dict[str, Any]:

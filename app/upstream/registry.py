@@ -34,7 +34,7 @@ class Model:
     stage: Stage = Stage.QUEUED  # of one that is starting; as far as its start was seen to get
     known: Profile | None = None  # what it can do; known before it is verified
     is_settled: bool = False  # whether `known` is of what the entry says now, not of what an update is replacing
-    error: str = ""  # the last line of it, where the model failed
+    error: str = ""  # the last line of it, where the model failed, or what keeps it from starting
     running: int = 0  # replicas; a verified model with none sleeps
     found: Profile | None = None  # `known` as the replica reported it
     created: int = field(default_factory=lambda: int(time.time()))  # Unix seconds; when it was first verified
@@ -83,8 +83,8 @@ class Registry:
     ) -> None:
         """Take over what is known now; a model that is not in `readiness` is starting.
 
-        `running` counts replicas; `errors` has the last line of the error of each model that failed, `stages`
-        how far those are that start.
+        `running` counts replicas; `errors` has the last line of the error of each model that failed, or what
+        keeps one that starts, `stages` how far those are that start.
         """
         for model_id, model in self._models.items():
             now = readiness.get(model_id, Readiness.STARTING)
@@ -139,7 +139,11 @@ class Registry:
                 "model_not_allowed", "This key may not use this model. GET /v1/models lists what it may use."
             )
         if model.readiness is Readiness.FAILED:
-            raise ApiError("model_failed", "This model failed to start. Tell the operator.", param="model")
+            raise ApiError(
+                "model_failed",
+                f"The model `{model_id}` failed to start. Tell the operator, whom GET /ready tells why.",
+                param="model",
+            )
         if model.readiness is Readiness.STARTING:
             raise model_starting()
         return model

@@ -260,6 +260,7 @@ class TestModels:
         registry.update({"alpha": Readiness.FAILED}, errors={"alpha": "RuntimeError: /secret"})
         response = await client.post(CHAT, json=chat())
         assert_error(response, 404, "not_found_error", "model_failed", "model")
+        assert response.json()["error"]["message"].startswith("The model `alpha` failed to start.")
         assert "secret" not in response.text
 
     @pytest.mark.parametrize("path", [CHAT, "/v1/{}/chat/completions", "/v1/models/{}"])

@@ -10,6 +10,7 @@ import pytest
 from app.background.supervisor import Loop, Supervisor
 from app.config.service import parse_config
 from app.upstream.readiness import ReadinessWatch
+from app.upstream.ready_state import missing
 from app.upstream.registry import Readiness, Registry
 from app.upstream.start import Stage
 from tests.unit.conftest import PROFILE, config_args
@@ -98,6 +99,46 @@ async def test_a_model_is_verified_by_its_first_start_and_stays_so_asleep_and_wa
         assert watch.is_up("alpha") is await watch.check_whether_up("alpha") is (running > 0)
         assert readiness(registry) is expected
     assert world.handle.asked == 1
+
+
+NO_ROOM = (
+    "Deployment 'alpha' in application 'portico' has 1 replicas that have taken more than 30s to be scheduled. This "
+    "may be due to waiting for the cluster to auto-scale or for a runtime environment to be installed. Resources "
+    'required for each replica: {"CPU": 400.0}, total resources available: {"CPU": 1.5}. '
+    "Use `ray status` for more details."
+)
+
+
+@pytest.mark.parametrize(
+    ("message", "said"),
+    [
+        (
+            "A replica failed to start with exception. Retrying 2 more time(s). Error:\n  File 'x'\nOSError: no disk",
+            "alpha is starting (queued; a try failed; 2 more to come: OSError: no disk)",
+        ),
+        (
+            "A replica failed to start with exception. Retrying. Error:\nOSError: no disk",
+            "alpha is starting (queued; a try failed: OSError: no disk)",
+        ),
+        (
+            NO_ROOM,
+            'alpha is starting (queued; no machine has room for it: a replica needs {"CPU": 400.0}, and {"CPU": 1.5} '
+            "is free)",
+        ),
+        ("Updating.", "alpha is starting (queued)"),
+    ],
+    ids=["tried", "tried for the last time", "no room", "nothing known"],
+)
+async def test_of_a_model_that_starts_it_is_said_what_keeps_it(world: World, message: str, said: str) -> None:
+    registry, watch = world.gateway()
+    world.is_now("UPDATING", 0)
+    world.deployment.message = message
+    await look(watch)
+    assert missing(registry.asked_for()) == f"Not every model is up. {said}."
+    world.deployment.message = "Serve's message stays."
+    world.is_now("HEALTHY", 1)
+    await look(watch)
+    assert (readiness(registry), registry._models["alpha"].error) == (Readiness.VERIFIED, "")
 
 
 @pytest.mark.parametrize(

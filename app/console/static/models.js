@@ -33,6 +33,13 @@ function summaryOf(models) {
   return `${ready} of ${models.length} ready. Charts show what happened since you opened this page.`;
 }
 
+function trouble(model) {
+  if (model.state !== "failed" && !model.error) {
+    return null;
+  }
+  return h("div", { class: "notice bad" }, h("p", {}, model.error ?? "No error is known."));
+}
+
 function card(model, series) {
   const titled = `model-${model.id}`;
   return h(
@@ -40,7 +47,7 @@ function card(model, series) {
     { class: "card", "aria-labelledby": titled },
     h("header", {}, h("div", {}, h("h2", { id: titled }, model.id), h("p", { class: "sub" }, `${TASKS[model.task]}, ${model.engine}`)), state(model)),
     model.start ? h("p", { class: "sub" }, `It ${STAGES[model.start.stage]}, for ${duration(model.start.seconds)} so far.`) : null,
-    model.state === "failed" ? h("div", { class: "notice bad" }, h("p", {}, model.error ?? "No error is known.")) : null,
+    trouble(model),
     numbers(model),
     model.profile ? abilities(model.profile) : null,
     model.state === "failed" ? null : charts(model, series),

@@ -58,7 +58,7 @@ def write_config(folder: Path, **changes: Any) -> Path:
     config = folder / "config.yaml"
     args = config_args(**changes)
     for model in args["models"]:
-        model["source"] = "hub/name"
+        model |= {"source": "hub/name", "resources": {"num_cpus": 0.1}}
     application = {"import_path": "app.builder:build", "args": args}
     content = {"http_options": {"host": "127.0.0.1"}, "applications": [application]}
     config.write_text(yaml.safe_dump(content))

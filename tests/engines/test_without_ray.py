@@ -5,6 +5,7 @@ import json
 import os
 import subprocess
 import sys
+from pathlib import Path
 from typing import Any
 
 import orjson
@@ -20,24 +21,10 @@ from contract.protocol import (
     TRANSCRIPTIONS_ROUTE,
     join,
 )
+from tests import notebooks
 from tests.recordings import encoded, voice
 
-# Runs the cells of a notebook, which may await.
-RUN_CELLS = """
-import ast, asyncio, inspect, json, sys
-names = {}
-async def run():
-    for cell in json.load(open(sys.argv[1]))["cells"]:
-        if cell["cell_type"] == "code":
-            code = compile("".join(cell["source"]), "cell", "exec", ast.PyCF_ALLOW_TOP_LEVEL_AWAIT)
-            done = eval(code, names)
-            if inspect.iscoroutine(done):
-                await done
-asyncio.run(run())
-import ray
-assert not ray.is_initialized()
-print(names["head"].content_type, names["refused"].status, len(names["first"]))
-"""
+NO_RAY = "import ray; assert not ray.is_initialized()"
 CHAT = {"model": "pocket-chat", "messages": [{"role": "user", "content": "hello"}], "max_tokens": 8}
 REQUESTS: dict[str, tuple[str, bytes]] = {
     "pocket-chat": (CHAT_ROUTE, orjson.dumps(CHAT)),
@@ -79,11 +66,16 @@ def test_an_engine_answers_and_no_ray_runs(model: str) -> None:
     assert (found["ray_is_initialized"], found["ray"]) == (False, [])
 
 
-def test_the_notebook_runs_from_top_to_bottom() -> None:
-    folder = PROJECT_FOLDER / "notebooks"
-    result = subprocess.run(
-        [sys.executable, "-c", RUN_CELLS, "engine.ipynb"],
-        cwd=folder, capture_output=True, text=True, timeout=120, check=False,
-    )  # fmt: skip
-    assert result.returncode == 0, result.stderr[-3000:]
-    assert result.stdout.split() == ["audio/wav", "400", "64"]
+def test_the_notebook_of_an_engine_plays_what_it_said_and_shows_an_error(tmp_path: Path) -> None:
+    notebook = notebooks.run("engine_without_ray", tmp_path, NO_RAY)
+    (player,) = notebooks.shown(notebook, notebooks.AUDIO)
+    assert "<audio" in player
+    assert "audio/wav" in notebooks.printed(notebook)
+    assert any(result.startswith("(400, ") for result in notebooks.shown(notebook, "text/plain"))
+
+
+def test_the_notebook_of_speculation_plots_drafts_that_are_accepted(tmp_path: Path) -> None:
+    notebook = notebooks.run("speculation", tmp_path, NO_RAY)
+    assert len(notebooks.shown(notebook, notebooks.PLOT)) == 2
+    assert notebooks.printed(notebook).count("the same text: True") == 4
+    assert "0.2: array" in notebooks.shown(notebook, "text/plain")[-2]

@@ -7,6 +7,7 @@ import openai
 import pytest
 import yaml
 
+from app.__main__ import main
 from app.keys import LOCAL_KEY
 from contract.project import PROJECT_FOLDER
 from tests.conftest import Service, shared
@@ -20,10 +21,14 @@ IMAGE_MODEL = "shapes"
 
 @pytest.fixture(scope="session")
 def local_service(tmp_path_factory: pytest.TempPathFactory, until_unused: dict[str, ExitStack]) -> Service:
-    """local.yaml as it stands, but for its port."""
-    content = yaml.safe_load((PROJECT_FOLDER / "serve_configs" / "local.yaml").read_text())
+    """local.yaml as it stands, but for its port, and with the key file that it has in a comment."""
+    text = (PROJECT_FOLDER / "serve_configs" / "local.yaml").read_text()
     folder = tmp_path_factory.mktemp("local-service")
-    return shared(content, folder, folder / "keys.json", until_unused["local_service"])
+    key_file = folder / "keys.json"
+    assert main(["keys", "create", "--file", str(key_file), "--name", "first"]) == 0
+    content = yaml.safe_load(text.replace("# key_file: ./keys.json", f"key_file: {key_file}"))
+    assert content["applications"][0]["args"]["key_file"] == str(key_file)
+    return shared(content, folder, key_file, until_unused["local_service"])
 
 
 @pytest.fixture(scope="session")

@@ -1,10 +1,9 @@
-"""The examples of the pages that need a service, and the notebooks, run as a reader would paste them.
+"""The examples of the pages that need a service, run as a reader would paste them.
 
 A text says below an example what one will see. Models of another machine round otherwise, so that only the words that
 matter are compared: they are in what the text shows, and in what the example prints.
 """
 
-import json
 import os
 import re
 import subprocess
@@ -21,8 +20,6 @@ from tests.pages import EXAMPLES, text_of, the_block
 
 JAVASCRIPT_FOLDER = PROJECT_FOLDER / "tests" / "clients" / "javascript"
 LOCAL_URL = "http://127.0.0.1:8000"
-# Those about the service; the others run where there is none, in tests/engines.
-NOTEBOOKS = [path for path in sorted((PROJECT_FOLDER / "notebooks").glob("*.ipynb")) if LOCAL_URL in path.read_text()]
 
 
 # In the environment of locks/clients.txt: these want older packages than the service.
@@ -70,13 +67,6 @@ def test_an_example_prints_what_its_page_says(page: str, word: str, local_servic
 def test_the_local_key_is_the_same_everywhere() -> None:
     configs = ["local", "tiny", "small", "one-gpu-chat"]
     pages = ["README.md", "docs/clients.md", *(f"serve_configs/{name}.yaml" for name in configs)]
-    for path in [PROJECT_FOLDER / page for page in pages] + NOTEBOOKS:
-        keys = re.findall(r"sk-portico-local\w+-\w+", path.read_text())
-        assert set(keys) == {LOCAL_KEY}, path
-
-
-@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
-def test_a_notebook_runs_from_top_to_bottom(path: Path, local_service: Service, tmp_path: Path) -> None:
-    cells = json.loads(path.read_text())["cells"]
-    source = "\n\n".join("".join(cell["source"]) for cell in cells if cell["cell_type"] == "code")
-    printed(PROGRAMS["python"], source, local_service, tmp_path)
+    for page in pages:
+        keys = re.findall(r"sk-portico-local\w+-\w+", (PROJECT_FOLDER / page).read_text())
+        assert set(keys) == {LOCAL_KEY}, page

@@ -4,6 +4,7 @@
 """
 
 import os
+import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -39,22 +40,24 @@ def stripped(notebook: Any) -> Any:
     return clean
 
 
-def run(name: str, folder: Path, more: str = "", **environment: str) -> Any:
+def run(name: str, more: str = "", **environment: str) -> Any:
     """Run every cell, and last one with `more`. Returns the notebook with its outputs. Raises where a cell fails.
 
-    `folder` takes the files that Jupyter and IPython keep; `environment` is set beside this process's own.
+    `environment` is set beside this process's own.
     """
     notebook = read(FOLDER / f"{name}.ipynb")
     notebook.cells.append(nbformat.v4.new_code_cell(more))
-    kept = {"IPYTHONDIR": str(folder), "JUPYTER_RUNTIME_DIR": str(folder)}
-    client = NotebookClient(
-        notebook,
-        timeout=CELL_SECONDS,
-        kernel_name="python3",  # that of ipykernel, beside this interpreter
-        resources={"metadata": {"path": str(FOLDER)}},
-        config=Config({"KernelManager": {"transport": "ipc"}}),  # no port, which another test may be given
-    )
-    client.execute(env=os.environ | kept | environment)
+    with tempfile.TemporaryDirectory() as folder:  # short: paths of sockets are bounded
+        # On sockets in that folder: a port could be one that another test has chosen.
+        kernel = {"transport": "ipc", "ip": f"{folder}/socket", "connection_file": f"{folder}/connection.json"}
+        client = NotebookClient(
+            notebook,
+            timeout=CELL_SECONDS,
+            kernel_name="python3",  # that of ipykernel, beside this interpreter
+            resources={"metadata": {"path": str(FOLDER)}},
+            config=Config({"KernelManager": kernel}),
+        )
+        client.execute(env=os.environ | {"IPYTHONDIR": folder} | environment)
     return notebook
 
 

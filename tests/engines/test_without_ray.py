@@ -5,7 +5,6 @@ import json
 import os
 import subprocess
 import sys
-from pathlib import Path
 from typing import Any
 
 import orjson
@@ -66,16 +65,16 @@ def test_an_engine_answers_and_no_ray_runs(model: str) -> None:
     assert (found["ray_is_initialized"], found["ray"]) == (False, [])
 
 
-def test_the_notebook_of_an_engine_plays_what_it_said_and_shows_an_error(tmp_path: Path) -> None:
-    notebook = notebooks.run("engine_without_ray", tmp_path, NO_RAY)
+def test_the_notebook_of_an_engine_plays_what_it_said_and_shows_an_error() -> None:
+    notebook = notebooks.run("engine_without_ray", NO_RAY)
     (player,) = notebooks.shown(notebook, notebooks.AUDIO)
     assert "<audio" in player
     assert "audio/wav" in notebooks.printed(notebook)
     assert any(result.startswith("(400, ") for result in notebooks.shown(notebook, "text/plain"))
 
 
-def test_the_notebook_of_speculation_plots_drafts_that_are_accepted(tmp_path: Path) -> None:
-    notebook = notebooks.run("speculation", tmp_path, NO_RAY)
+def test_the_notebook_of_speculation_plots_drafts_that_are_accepted() -> None:
+    notebook = notebooks.run("speculation", NO_RAY)
     assert len(notebooks.shown(notebook, notebooks.PLOT)) == 2
     assert notebooks.printed(notebook).count("the same text: True") == 4
     assert "0.2: array" in notebooks.shown(notebook, "text/plain")[-2]

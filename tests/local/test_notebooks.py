@@ -2,7 +2,6 @@
 
 import base64
 import io
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -14,10 +13,10 @@ from tests.notebooks import AUDIO, PLOT, most_pieces, printed, run, shown
 
 
 @pytest.fixture
-def run_notebook(local_service: Service, tmp_path: Path) -> Any:
+def run_notebook(local_service: Service) -> Any:
     """Runs one by its name, for the running service."""
     settings = {"OPENAI_BASE_URL": local_service.base_url, "OPENAI_API_KEY": LOCAL_KEY}
-    return lambda name: run(name, tmp_path, **settings, PORTICO_KEY_FILE=str(local_service.key_file))
+    return lambda name: run(name, **settings, PORTICO_KEY_FILE=str(local_service.key_file))
 
 
 def sizes(notebook: Any) -> list[tuple[int, int]]:

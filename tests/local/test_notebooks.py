@@ -60,5 +60,5 @@ def test_load_and_budgets_plot_latency_and_what_is_left_and_show_refusals(run_no
     at_once, _, retried = printed(notebook).partition("with retries:")
     assert "3 at a time" in at_once
     assert retried.count("200 after") == 6
-    assert "times 429, Retry-After [1] s" in retried
+    assert "40 times 429, Retry-After [1] s" in retried
     assert shown(notebook, "text/plain")[-1] == "'revoked'"

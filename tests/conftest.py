@@ -54,6 +54,7 @@ class Service:
     process: subprocess.Popen[bytes]
     log: Path
     key_file: Path
+    ray_folder: Path  # where Ray's logs and sockets are
     was_broken: bool = False  # a test has killed parts of it, so that it may log tracebacks
     log_read: int = 0  # bytes that were looked through for tracebacks
 
@@ -179,7 +180,7 @@ def launched(content: dict[str, Any], folder: Path, key_file: Path) -> Iterator[
             stdout=log,
             stderr=subprocess.STDOUT,
         )
-    running = Service(port, process, folder / "log", key_file)
+    running = Service(port, process, folder / "log", key_file, ray_folder)
     try:
         running.wait_ready()
         running.wait_printed("Portico is ready.")

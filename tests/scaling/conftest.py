@@ -86,6 +86,11 @@ class ScaledService:
         stats: dict[str, float] = self._cluster.call("stats", model_id)
         return stats
 
+    def held(self) -> dict[str, Any]:
+        """What the gateway's replicas and the budget stores hold for requests that are under way."""
+        held: dict[str, Any] = self._cluster.call("held")
+        return held
+
     def kill(self, deployment: str) -> None:
         self._cluster.call("kill", deployment)
 

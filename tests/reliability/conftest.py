@@ -6,9 +6,10 @@ The profile is production's, with HAProxy, or Serve's own proxy where RAY_SERVE_
 import copy
 import os
 import secrets
+import subprocess
 import tempfile
 from collections.abc import AsyncIterator, Iterator
-from contextlib import closing
+from contextlib import ExitStack, closing
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +34,7 @@ LIMITS = {
 }  # fmt: skip
 STALL_S = 10.0  # of an engine at work that makes no step
 DRAIN_S = 60.0
+DISK_BYTES = 2**20  # of images and of snapshots
 BUDGET = {"requests_per_minute": 60_000, "concurrent_requests": 2000}
 PROFILE = PYTHON if os.environ.get(SWITCH) == "0" else HAPROXY
 
@@ -68,16 +70,29 @@ def configuration(folder: Path) -> dict[str, Any]:
     return content
 
 
+def mount_small_disk(folder: Path) -> bool:
+    """Whether `folder` is now a disk of a megabyte, which takes root."""
+    command = ["mount", "-t", "tmpfs", "-o", f"size={DISK_BYTES},mode=700", "tmpfs", str(folder)]
+    return subprocess.run(command, capture_output=True, check=False).returncode == 0
+
+
 @pytest.fixture(scope="session")
 def running() -> Iterator[System]:
     with tempfile.TemporaryDirectory(prefix="portico-") as name:
         folder = Path(name)
         images, snapshots = folder / "images", folder / "snapshots"
-        for one in (images, snapshots):
-            one.mkdir(mode=0o700)
-        content = configuration(folder)
-        with launched(content, folder, folder / "none") as service, closing(Cluster(service.ray_address)) as cluster:
-            yield System(ScaledService(service, content, folder, cluster), PROFILE, images, snapshots)
+        with ExitStack() as stack:
+            small = []
+            for one in (images, snapshots):
+                one.mkdir(mode=0o700)
+                if mount_small_disk(one):
+                    stack.callback(subprocess.run, ["umount", "--lazy", str(one)], check=True)
+                    small.append(one)
+            content = configuration(folder)
+            service = stack.enter_context(launched(content, folder, folder / "none"))
+            cluster = stack.enter_context(closing(Cluster(service.ray_address)))
+            scaled = ScaledService(service, content, folder, cluster)
+            yield System(scaled, PROFILE, images, snapshots, has_small_disks=len(small) == 2)
 
 
 @pytest.fixture

@@ -79,7 +79,8 @@ def of_chat_stream(events: list[bytes]) -> Outcome:
 def of_response_stream(events: list[bytes]) -> Outcome:
     kinds = [_kind(event) for event in events]
     if events[-1:] == [DONE]:
-        return good() if "response.completed" in kinds else lost(200, f"[DONE] after {kinds[-2:]}")
+        ended_well = {"response.completed", "response.incomplete"} & set(kinds)
+        return good() if ended_well else lost(200, f"[DONE] after {kinds[-2:]}")
     return _cut(events, lambda data: data["response"]["error"]["code"], "response.failed")
 
 

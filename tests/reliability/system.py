@@ -14,7 +14,7 @@ import psutil
 
 from tests.reliability.books import Counted, Line, counted, lines_of
 from tests.reliability.kinds import IMAGE, KINDS
-from tests.scaling.conftest import ScaledService
+from tests.scaling.conftest import ScaledService, is_settled
 
 CONTROLLER, STORE, ENGINE = "ray::ServeController", "ray::BudgetStoreActor", "VLLM::EngineCore"
 GATEWAY = "gateway"
@@ -48,10 +48,13 @@ def command_of(process: psutil.Process) -> str:
 class System:
     """One service on a cluster of one machine."""
 
-    def __init__(self, scaled: ScaledService, profile: str, images: Path, snapshots: Path) -> None:
+    def __init__(
+        self, scaled: ScaledService, profile: str, images: Path, snapshots: Path, *, has_small_disks: bool
+    ) -> None:
         """`images` and `snapshots` are the folders where the gateway and the budget store write."""
         self.scaled, self.profile = scaled, profile
         self.images, self.snapshots = images, snapshots
+        self.has_small_disks = has_small_disks  # each of these is a disk of its own that can be filled
         self.gateway_died_at: float | None = None
 
     @property
@@ -79,9 +82,26 @@ class System:
             self.gateway_died_at = time.monotonic()
         return process
 
+    async def gone(self, process: psutil.Process, seconds: float = 60) -> None:
+        """Wait until it has ended."""
+        async with asyncio.timeout(seconds):
+            while command_of(process):
+                await asyncio.sleep(0.2)
+
     async def deploy(self) -> None:
         """Hand Serve the changed configuration, as `portico deploy` does."""
         await asyncio.to_thread(self.scaled.deploy)
+
+    async def replace(self, deployment: str) -> None:
+        """Hand Serve the changed configuration, and wait until no replica of before is left of that deployment."""
+        before = set((await asyncio.to_thread(self.scaled.status))[deployment]["replicas"])
+        await self.deploy()
+        await self.wait(lambda status: is_settled(status) and before.isdisjoint(status[deployment]["replicas"]))
+
+    async def resize(self, deployment: str, replicas: int) -> None:
+        """Hand Serve the changed configuration, and wait until that deployment has so many replicas."""
+        await self.deploy()
+        await self.wait(lambda status: is_settled(status) and len(status[deployment]["replicas"]) == replicas)
 
     async def wait(self, true: Callable[[dict[str, Any]], bool], seconds: float = 120) -> dict[str, Any]:
         """Wait until `true` of the deployments' status."""
@@ -92,7 +112,10 @@ class System:
         chats = self.scaled.entry("pocket-chat")["scaling"]["min_replicas"]
         async with asyncio.timeout(seconds):
             while not (
-                await self._is_ready() and len(self.engines()) == chats and len(self.running(STORE)) == self.stores()
+                await self._is_ready()
+                and len(self.running(replica_of(GATEWAY))) == self.gateways()
+                and len(self.engines()) == chats
+                and len(self.running(STORE)) >= self.stores()
             ):
                 await asyncio.sleep(0.5)
 
@@ -112,8 +135,13 @@ class System:
         return int(self.gateways() > 1)
 
     def gateways(self) -> int:
+        return int(self.args["ingress"]["replicas"])
+
+    @property
+    def args(self) -> dict[str, Any]:
+        """The configuration; change it and `deploy`."""
         args: dict[str, Any] = self.scaled.content["applications"][0]["args"]
-        return int(args["ingress"]["replicas"])
+        return args
 
     def lines(self) -> dict[str, Line]:
         return lines_of(self.scaled.service.ray_folder)

@@ -49,7 +49,7 @@ class Measured(NamedTuple):
 
         Infinite where a kind was not answered well again.
         """
-        return max(_recovery(kind.name, self.ended, self.struck_at) for kind in KINDS)
+        return max(_recovery(kind, self.ended, self.struck_at) for kind in {one.kind for one in self.ended})
 
 
 def _recovery(kind: str, ended: Iterable[Ended], struck_at: float) -> float:

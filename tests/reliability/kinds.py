@@ -51,6 +51,10 @@ def _is_wav(body: bytes) -> bool:
 
 
 KINDS = (
+    Kind(  # so that at every moment one is under way, also where a machine is fast
+        "long-stream", CHAT_ROUTE, 0.2,
+        {"model": CHAT, "messages": MESSAGES, "max_tokens": 1900, "stream": True, **GOES_ON}, of_chat_stream,
+    ),
     Kind(
         "chat-stream", CHAT_ROUTE, 0.7,
         {"model": CHAT, "messages": MESSAGES, "max_tokens": 300, "stream": True, **GOES_ON}, of_chat_stream,

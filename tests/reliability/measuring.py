@@ -47,16 +47,18 @@ class Measured(NamedTuple):
     def recovery_s(self) -> float:
         """From the fault to the end of the first good answer after which no answer to its kind was bad; the worst kind.
 
-        Infinite where a kind was not answered well again.
+        Nothing where no answer was bad, infinite where a kind was not answered well again.
         """
         return max(_recovery(kind, self.ended, self.struck_at) for kind in {one.kind for one in self.ended})
 
 
 def _recovery(kind: str, ended: Iterable[Ended], struck_at: float) -> float:
     later = [one for one in ended if one.kind == kind and one.ended > struck_at]
-    last_bad = max((one.sent for one in later if one.verdict is not Verdict.OK), default=struck_at)
+    bad = [one.sent for one in later if one.verdict is not Verdict.OK]
+    if not bad:
+        return 0.0
     return (
-        min((one.ended for one in later if one.verdict is Verdict.OK and one.sent > last_bad), default=inf) - struck_at
+        min((one.ended for one in later if one.verdict is Verdict.OK and one.sent > max(bad)), default=inf) - struck_at
     )
 
 
@@ -77,6 +79,7 @@ async def under_load(system: System, name: str, fault: Fault) -> Measured:
         await asyncio.sleep(max(AFTER_SECONDS, began + SECONDS - time.monotonic()))
         seconds = time.monotonic() - began
         await load.finish()
+    await asyncio.sleep(LOG_SECONDS)
     leaks = await _until_quiet(system, before)
     new = {key: line for key, line in system.lines().items() if key not in lines}
     disagreements = list(unlike_lines(load.ended, new, system.gateway_died_at))
@@ -87,6 +90,8 @@ async def under_load(system: System, name: str, fault: Fault) -> Measured:
     print(f"\n{name}: {len(load.ended)} requests in {seconds:.0f} s, recovered after {measured.recovery_s():.1f} s")
     for what, number in sorted(measured.bad().items()):
         print(f"  {number} x {what}")
+    for what in [*disagreements, *leaks]:
+        print(f"  {what}")
     return measured
 
 

@@ -19,7 +19,7 @@ from tests.scaling.conftest import ScaledService, is_settled
 CONTROLLER, STORE, ENGINE = "ray::ServeController", "ray::BudgetStoreActor", "VLLM::EngineCore"
 GATEWAY = "gateway"
 KNOWN = ("ray::ServeReplica:", "ray::ServeController", "ray::BudgetStoreActor", "ray::ProxyActor", ENGINE, "haproxy")
-KILLED_SECONDS = 10.0
+KILLED_SECONDS, BUSY_SECONDS = 10.0, 0.3
 
 
 class Vitals(NamedTuple):
@@ -69,18 +69,25 @@ class System:
         """The processes whose command begins so."""
         return [one for one in self.scaled.service.processes() if command_of(one).startswith(name)]
 
+    def busiest_engine(self) -> psutil.Process:
+        """The engine that works most at this moment: one with requests."""
+        engines = self.engines()
+        for one in engines:
+            one.cpu_percent()
+        time.sleep(BUSY_SECONDS)
+        return max(engines, key=lambda one: float(one.cpu_percent()))
+
     def engines(self) -> list[psutil.Process]:
         return self.running(ENGINE)
 
-    def kill(self, name: str) -> psutil.Process:
-        """SIGKILL for the first process of that name. Returns it once it is gone."""
+    def kill(self, name: str) -> None:
+        """SIGKILL for the first process of that name; it is gone then."""
         process = self.running(name)[0]
         process.kill()
         with suppress(psutil.NoSuchProcess):
             process.wait(KILLED_SECONDS)
         if name == replica_of(GATEWAY):
             self.gateway_died_at = time.monotonic()
-        return process
 
     async def gone(self, process: psutil.Process, seconds: float = 60) -> None:
         """Wait until it has ended."""

@@ -7,11 +7,13 @@ import psutil
 from tests.reliability.kinds import CHAT
 from tests.reliability.measuring import assert_kept, under_load
 from tests.reliability.outcomes import Verdict
-from tests.reliability.system import ENGINE, System, replica_of
+from tests.reliability.system import System, replica_of
 
 
 async def kill_a_replica(system: System) -> None:
-    system.kill(replica_of(CHAT))
+    """One that works on streams."""
+    busy = {one.pid for one in system.busiest_engine().parents()}
+    next(one for one in system.running(replica_of(CHAT)) if one.pid in busy).kill()
 
 
 async def kill_every_replica(system: System) -> None:
@@ -20,12 +22,12 @@ async def kill_every_replica(system: System) -> None:
 
 
 async def kill_an_engine(system: System) -> None:
-    system.kill(ENGINE)
+    system.busiest_engine().kill()
 
 
 async def stop_an_engine(system: System) -> None:
     """SIGSTOP: it does not end, and does nothing any more. It is to be ended with its replica."""
-    process = system.engines()[0]
+    process = system.busiest_engine()
     process.suspend()
     with suppress(psutil.NoSuchProcess):
         await system.gone(process)
@@ -34,6 +36,7 @@ async def stop_an_engine(system: System) -> None:
 async def test_a_killed_replica_costs_only_streams_that_had_begun(system: System) -> None:
     measured = await under_load(system, "a model replica is killed", kill_a_replica)
     assert_kept(measured)
+    assert measured.by_verdict(Verdict.CUT), "it had no stream"
     assert not measured.by_verdict(Verdict.REFUSED), measured.bad()  # there is another
 
 

@@ -17,7 +17,7 @@ from contract.protocol import RequestHead, ResponseHead, ResponseItem, ResponseT
 from contract.replica_port import keep_on_loopback
 from deployments.health import Health
 from deployments.slots import Slots
-from deployments.watchdog import Watchdog
+from deployments.watchdog import Watchdog, end_process
 
 logger = logging.getLogger("portico.replica")
 
@@ -114,8 +114,7 @@ class Replica:
                         head = item
                         continue
                     if head is not None and isinstance(item, ResponseTail) and item.error:
-                        yield _failed(ApiError.from_wire(item.error), started=False)
-                        return
+                        raise ApiError.from_wire(item.error)  # noqa: TRY301
                     if head is not None:
                         started = True
                         yield head
@@ -123,13 +122,27 @@ class Replica:
                     if item != b"":
                         yield item
         except ApiError as error:
+            if error.code == upstream_error().code:
+                await self._end_if_dead()
             yield _failed(error, started=started)
         except Exception:
             logger.exception("the engine failed request %s", request.request_id)
+            await self._end_if_dead()
             self._health.suspect()
             yield _failed(upstream_error(), started=started)
         finally:
             self._under_way -= 1
+
+    async def _end_if_dead(self) -> None:
+        """End this process where the engine is dead, and with it this request: another replica may answer it.
+
+        Until Serve looked, every request would fail here, and many would come: who fails at once has room for more.
+        """
+        try:
+            await self.engine.check_health()
+        except Exception:
+            logger.exception("the engine is dead; this replica ends")
+            end_process()
 
     async def slot(self, _: SlotRequest) -> AsyncGenerator[Slot]:
         """One slot of this replica, for as long as a gateway holds it: see `deployments/slots.py`."""

@@ -69,25 +69,22 @@ class System:
         """The processes whose command begins so."""
         return [one for one in self.scaled.service.processes() if command_of(one).startswith(name)]
 
-    def busiest_engine(self) -> psutil.Process:
-        """The engine that works most at this moment: one with requests."""
-        engines = self.engines()
-        for one in engines:
+    def busiest(self, name: str) -> psutil.Process:
+        """Of the processes of that name the one that works most at this moment: it has requests."""
+        found = self.running(name)
+        for one in found:
             one.cpu_percent()
         time.sleep(BUSY_SECONDS)
-        return max(engines, key=lambda one: float(one.cpu_percent()))
-
-    def engines(self) -> list[psutil.Process]:
-        return self.running(ENGINE)
+        return max(found, key=lambda one: float(one.cpu_percent()))
 
     def kill(self, name: str) -> None:
-        """SIGKILL for the first process of that name; it is gone then."""
-        process = self.running(name)[0]
+        """SIGKILL for the busiest process of that name; it is gone then."""
+        process = self.busiest(name)
+        if name == replica_of(GATEWAY):
+            self.gateway_died_at = time.monotonic()
         process.kill()
         with suppress(psutil.NoSuchProcess):
             process.wait(KILLED_SECONDS)
-        if name == replica_of(GATEWAY):
-            self.gateway_died_at = time.monotonic()
 
     async def gone(self, process: psutil.Process, seconds: float = 60) -> None:
         """Wait until it has ended."""
@@ -121,7 +118,7 @@ class System:
             while not (
                 await self._is_ready()
                 and len(self.running(replica_of(GATEWAY))) == self.gateways()
-                and len(self.engines()) == chats
+                and len(self.running(ENGINE)) == chats
                 and len(self.running(STORE)) >= self.stores()
             ):
                 await asyncio.sleep(0.5)

@@ -7,13 +7,11 @@ import psutil
 from tests.reliability.kinds import CHAT
 from tests.reliability.measuring import assert_kept, under_load
 from tests.reliability.outcomes import Verdict
-from tests.reliability.system import System, replica_of
+from tests.reliability.system import ENGINE, System, replica_of
 
 
 async def kill_a_replica(system: System) -> None:
-    """One that works on streams."""
-    busy = {one.pid for one in system.busiest_engine().parents()}
-    next(one for one in system.running(replica_of(CHAT)) if one.pid in busy).kill()
+    system.kill(replica_of(CHAT))
 
 
 async def kill_every_replica(system: System) -> None:
@@ -22,12 +20,12 @@ async def kill_every_replica(system: System) -> None:
 
 
 async def kill_an_engine(system: System) -> None:
-    system.busiest_engine().kill()
+    system.kill(ENGINE)
 
 
 async def stop_an_engine(system: System) -> None:
     """SIGSTOP: it does not end, and does nothing any more. It is to be ended with its replica."""
-    process = system.busiest_engine()
+    process = system.busiest(ENGINE)
     process.suspend()
     with suppress(psutil.NoSuchProcess):
         await system.gone(process)

@@ -19,6 +19,9 @@ from contract.errors import ApiError, internal_error, nothing_here, service_star
 REWRITTEN = "# Rewritten by cluster/haproxy.\n"
 LIMIT_VARIABLE = "PORTICO_CONNECTIONS_PER_ADDRESS"
 HEAD_VARIABLE = "PORTICO_HEAD_TIMEOUT_S"
+# The id of an answer of HAProxy's own: the client's where that is a UUID. A request that has not come has none.
+REQUEST_ID, NEW_ID = "%[var(txn.request_id)]", "%[uuid]"
+UUID = "^[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}$"
 
 
 class Bounds(NamedTuple):
@@ -60,7 +63,8 @@ def _errors(head_timeout_s: int) -> dict[int, ApiError]:
 def _changes(bounds: Bounds) -> list[tuple[str, str]]:
     """What to look for, and what takes its place."""
     errors = [
-        f"    http-error status {status} {_answer(error)}\n" for status, error in _errors(bounds.head_timeout_s).items()
+        f"    http-error status {status} {_answer(error, NEW_ID if status in (400, 408) else REQUEST_ID)}\n"
+        for status, error in _errors(bounds.head_timeout_s).items()
     ]
     no_path = f"    http-request return {_status_and_answer(nothing_here())} unless {{ path_beg / }}\n"
     starting = f"    http-request return {_status_and_answer(service_starting())}"
@@ -85,6 +89,9 @@ def _frontend(connections_per_address: int) -> list[str]:
     lines = [
         "    option http-buffer-request\n",  # the time for the head counts for the beginning of the body, too
         "    option disable-h2-upgrade\n",  # a stream of HTTP/2 is a request that no limit of connections counts
+        f"    acl has_own_id req.hdr(x-request-id) -m reg {UUID}\n",
+        "    http-request set-var(txn.request_id) req.hdr(x-request-id) if has_own_id\n",
+        "    http-request set-var(txn.request_id) uuid unless has_own_id\n",
     ]
     if connections_per_address:
         lines += [
@@ -99,10 +106,10 @@ def _status_and_answer(error: ApiError) -> str:
     return f"status {error.status} {_answer(error)}"
 
 
-def _answer(error: ApiError) -> str:
+def _answer(error: ApiError, request_id: str = REQUEST_ID) -> str:
     """As `http-error` and `http-request return` take it. The body stands in single quotes, so it may have none."""
     headers = "".join(f" hdr {name} {value}" for name, value in error.headers() if name != "content-type")
-    return f"content-type application/json string '{error.body().decode()}'{headers} hdr x-request-id %[uuid]"
+    return f"content-type application/json string '{error.body().decode()}'{headers} hdr x-request-id {request_id}"
 
 
 def bounds_from(environment: dict[str, str]) -> Bounds:

@@ -69,7 +69,8 @@ class Load:
     async def _outcome(self, kind: Kind, request_id: str) -> Outcome:
         async with self._session.post(kind.path, headers={"x-request-id": request_id}, **_content(kind)) as response:
             if response.headers.get("x-request-id") != request_id:
-                return lost(response.status, f"status {response.status} with another request id")
+                text = (await response.read())[:200]
+                return lost(response.status, f"status {response.status} with another request id: {text!r}")
             if response.status != 200:
                 return of_error(response.status, response.headers.get("retry-after"), await response.read())
             if "retry-after" in response.headers:

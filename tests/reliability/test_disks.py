@@ -1,7 +1,7 @@
 """The disks of the budgets' snapshot and of the kept images are full for a while."""
 
 import asyncio
-import shutil
+import time
 from contextlib import suppress
 from pathlib import Path
 
@@ -17,14 +17,15 @@ MAX_IMAGES = 60  # those of a minute, which is how long they are kept, and of th
 
 
 async def fill(folder: Path) -> None:
-    """Have no byte left on the disk of `folder` for a while."""
-    filling = folder / FILLING
+    """Have no byte left on the disk of `folder` for a while: what others remove there is filled again."""
+    filling, until = folder / FILLING, time.monotonic() + FULL_SECONDS
     try:
-        with suppress(OSError), filling.open("wb", buffering=0) as file:
-            while True:
-                file.write(bytes(4096))
-        assert shutil.disk_usage(folder).free == 0
-        await asyncio.sleep(FULL_SECONDS)
+        with filling.open("wb", buffering=0) as file:
+            while time.monotonic() < until:
+                with suppress(OSError):
+                    while True:
+                        file.write(bytes(4096))
+                await asyncio.sleep(0.05)
     finally:
         filling.unlink()
 

@@ -48,7 +48,7 @@ KEPT = {
 class Gateway(ThreadingHTTPServer):
     """A server that answers, or at /dies closes without an answer as a replica does that has died.
 
-    At /once it answers and closes.
+    At /closes it answers the first request of a connection, and closes at the second.
     """
 
     daemon_threads = True
@@ -65,18 +65,18 @@ class Gateway(ThreadingHTTPServer):
 class GatewayHandler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
     server: Gateway
+    has_answered = False  # on this connection
 
     def do_GET(self) -> None:
         if self.path != "/-/healthz":
             self.server.paths.append(self.path)
         self.rfile.read(int(self.headers.get("content-length", 0)))
-        if self.path == "/dies":
+        if self.path == "/dies" or (self.path == "/closes" and self.has_answered):
             self.close_connection = True
             return
+        self.has_answered = True
         self.send_response(200)
         self.send_header("content-length", "2")
-        if self.path == "/once":
-            self.send_header("connection", "close")
         self.end_headers()
         self.wfile.write(b"ok")
 
@@ -315,12 +315,24 @@ def test_a_kept_connection_outlives_the_gateway_replicas_that_haproxy_knew_when_
     with ExitStack() as replicas:
         servers = [replicas.enter_context(gateway()).port for _ in range(2)]
         with httpx.Client(base_url=f"http://127.0.0.1:{(port := door(servers, replica.port))}", timeout=30) as client:
-            assert client.post("/once", content=b"{}").status_code == 200
+            assert client.post("/v1/models", content=b"{}").status_code == 200
             soft_stop(port)
             replicas.close()
             answer = client.post("/v1/models", content=b"{}")
     assert answer.status_code == 200, answer.text
     assert replica.paths == ["/v1/models"]
+
+
+def test_a_gateway_replica_that_closes_its_idle_connections_as_it_ends_takes_no_request_with_it(
+    door: Callable[..., int], replica: Gateway
+) -> None:
+    """A request on a connection that it had kept would be closed without an answer: HAProxy keeps none."""
+    with httpx.Client(base_url=f"http://127.0.0.1:{door([replica.port])}") as client:
+        for _ in range(2):
+            answer = client.post("/closes", content=b"{}")
+            assert answer.status_code == 200
+            assert answer.headers.get("connection") != "close"
+    assert replica.paths == ["/closes"] * 2
 
 
 def soft_stop(port: int) -> None:

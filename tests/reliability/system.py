@@ -5,7 +5,6 @@ import os
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
-from contextlib import suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -13,7 +12,7 @@ import httpx
 import psutil
 
 from tests.reliability.books import Counted, Line, counted, lines_of
-from tests.reliability.kinds import IMAGE, KINDS
+from tests.reliability.kinds import CHAT, IMAGE, KINDS
 from tests.scaling.conftest import ScaledService, is_settled
 
 CONTROLLER, STORE, ENGINE = "ray::ServeController", "ray::BudgetStoreActor", "VLLM::EngineCore"
@@ -78,13 +77,17 @@ class System:
         return max(found, key=lambda one: float(one.cpu_percent()))
 
     def kill(self, name: str) -> None:
-        """SIGKILL for the busiest process of that name; it is gone then."""
-        process = self.busiest(name)
+        """SIGKILL for the busiest process of that name; it is gone then, with what it had started."""
+        self.kill_all([self.busiest(name)])
         if name == replica_of(GATEWAY):
             self.gateway_died_at = time.monotonic()
-        process.kill()
-        with suppress(psutil.NoSuchProcess):
-            process.wait(KILLED_SECONDS)
+
+    def kill_all(self, processes: list[psutil.Process]) -> None:
+        """SIGKILL for these, at once; they are gone then, with what they had started."""
+        gone = [*processes, *(child for one in processes for child in one.children(recursive=True))]
+        for one in processes:
+            one.kill()
+        psutil.wait_procs(gone, KILLED_SECONDS)
 
     async def gone(self, process: psutil.Process, seconds: float = 60) -> None:
         """Wait until it has ended."""
@@ -113,12 +116,12 @@ class System:
 
     async def wait_whole(self, seconds: float = 180) -> None:
         """Wait until every model has all its replicas, an engine each, and every gateway replica knows it."""
-        chats = self.scaled.entry("pocket-chat")["scaling"]["min_replicas"]
+        chats = self.scaled.entry(CHAT)["scaling"]["min_replicas"]
         async with asyncio.timeout(seconds):
             while not (
                 await self._is_ready()
                 and len(self.running(replica_of(GATEWAY))) == self.gateways()
-                and len(self.running(ENGINE)) == chats
+                and len(self.running(replica_of(CHAT))) == len(self.running(ENGINE)) == chats
                 and len(self.running(STORE)) >= self.stores()
             ):
                 await asyncio.sleep(0.5)

@@ -15,8 +15,7 @@ async def kill_a_replica(system: System) -> None:
 
 
 async def kill_every_replica(system: System) -> None:
-    for process in system.running(replica_of(CHAT)):
-        process.kill()
+    system.kill_all(system.running(replica_of(CHAT)))
 
 
 async def kill_an_engine(system: System) -> None:

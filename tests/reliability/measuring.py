@@ -106,13 +106,13 @@ def assert_kept(measured: Measured) -> None:
 
 def assert_unharmed(measured: Measured) -> None:
     """Every request was answered well, too."""
-    assert not measured.bad()
+    assert not measured.bad(), measured.bad()
     assert_books_and_leaks(measured)
 
 
 def assert_books_and_leaks(measured: Measured) -> None:
-    assert measured.leaks == []
-    assert measured.disagreements == []
+    assert not measured.leaks, "\n".join(measured.leaks)
+    assert not measured.disagreements, "\n".join(measured.disagreements)
     assert measured.recovery_s() < inf, "a kind of request was not answered well again"
     assert max(one.ended - one.sent for one in measured.ended) < ANSWER_SECONDS
 

@@ -295,10 +295,17 @@ def test_statistics_and_metrics_are_on_loopback_and_the_socket_is_its_owner_s(
     assert (tmp_path / "admin.sock").stat().st_mode & 0o777 == 0o600
 
 
-def test_a_request_that_ends_its_replica_is_not_given_to_another(door: Callable[..., int], replica: Gateway) -> None:
+@pytest.mark.parametrize("before", [[], ["/v1/models"]], ids=["on a new connection", "on one that was used before"])
+def test_a_request_that_ends_its_replica_is_answered_and_not_given_to_another(
+    door: Callable[..., int], replica: Gateway, before: list[str]
+) -> None:
     with gateway() as second:
-        answer = httpx.post(f"http://127.0.0.1:{door([replica.port, second.port])}/dies", content=b"poison")
-        assert [*replica.paths, *second.paths] == ["/dies"]
+        port = door([replica.port, second.port])
+        with httpx.Client(base_url=f"http://127.0.0.1:{port}") as client:
+            for path in before:
+                assert client.post(path, content=b"{}").status_code == 200
+            answer = client.post("/dies", content=b"poison")
+        assert sorted([*replica.paths, *second.paths]) == sorted([*before, "/dies"])
     assert (answer.status_code, answer.json()["error"]["code"]) == (502, "upstream_error")
 
 

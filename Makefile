@@ -1,6 +1,6 @@
 # make serve, make test, make lint and make check are for everybody; make test-long is for whoever changes what finds
 # hung engines, speculation or `tune`, make test-handle for whoever changes what carries requests to replicas, make lock for
-# whoever changes a dependency.
+# whoever changes a dependency, make reliability for whoever changes what becomes of requests when something fails.
 
 PYTHON ?= python3
 VENV := .venv
@@ -14,7 +14,8 @@ ONLY_ONE = test ! -e $(VENV)/$(1) || { echo "$(VENV) has the packages for $(2), 
 	first (rm -r $(VENV)), or keep both: make $(3) VENV=$(4)"; exit 1; }
 INSTALL_TORCH = $(BIN)/pip install --disable-pip-version-check --no-deps --require-hashes -r locks/torch-cpu.txt
 
-.PHONY: serve gpu gpu-lock-check test test-handle test-long bench-gateway lint check docs format lock clean xtts qwen-tts
+.PHONY: serve gpu gpu-lock-check test test-handle test-long reliability bench-gateway lint check docs format \
+	lock clean xtts qwen-tts
 .DELETE_ON_ERROR:
 
 # The models that `make serve` serves: `local`, small real ones that are fetched, or `tiny`, those of the tests.
@@ -49,6 +50,12 @@ test-long: $(TESTED) $(VENV)/kokoro-ja
 # the connections are held to.
 test-handle: $(TESTED)
 	RAY_SERVE_ENABLE_HA_PROXY=0 PORTICO_TEST_CARRIER=handle $(BIN)/python -m pytest tests/contract
+
+# Faults under a minute of load each, in both profiles and on three nodes, which write the table of docs/reliability.md: an
+# hour of a machine with nothing else to do. Two of them mount small disks, which takes root; one needs redis-server.
+reliability: $(TESTED)
+	$(BIN)/python -m pytest -m reliability
+	RAY_SERVE_ENABLE_HA_PROXY=0 $(BIN)/python -m pytest -m reliability tests/reliability
 
 # The form of the code, its faults, its types, and which module may import which.
 lint: $(VENV)/dev

@@ -19,6 +19,9 @@ from contract.errors import ApiError, internal_error, nothing_here, service_star
 REWRITTEN = "# Rewritten by cluster/haproxy.\n"
 LIMIT_VARIABLE = "PORTICO_CONNECTIONS_PER_ADDRESS"
 HEAD_VARIABLE = "PORTICO_HEAD_TIMEOUT_S"
+# The id of an answer of HAProxy's own: the client's where that is a UUID. A request that has not come has none.
+REQUEST_ID, NEW_ID = "%[var(txn.request_id)]", "%[uuid]"
+UUID = "^[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}$"
 
 
 class Bounds(NamedTuple):
@@ -60,7 +63,8 @@ def _errors(head_timeout_s: int) -> dict[int, ApiError]:
 def _changes(bounds: Bounds) -> list[tuple[str, str]]:
     """What to look for, and what takes its place."""
     errors = [
-        f"    http-error status {status} {_answer(error)}\n" for status, error in _errors(bounds.head_timeout_s).items()
+        f"    http-error status {status} {_answer(error, NEW_ID if status in (400, 408) else REQUEST_ID)}\n"
+        for status, error in _errors(bounds.head_timeout_s).items()
     ]
     no_path = f"    http-request return {_status_and_answer(nothing_here())} unless {{ path_beg / }}\n"
     starting = f"    http-request return {_status_and_answer(service_starting())}"
@@ -71,6 +75,8 @@ def _changes(bounds: Bounds) -> list[tuple[str, str]]:
         (r"^(listen stats\n  bind )\*:", r"\g<1>127.0.0.1:"),
         # Without it, a client may take as long for its headers as between two bytes of an answer.
         (r"^    timeout http-keep-alive \d+s$", rf"\g<0>\n    timeout http-request {bounds.head_timeout_s}s"),
+        # A gateway replica that ends closes the connections that are idle; a request that comes on one would be lost.
+        (r"^    option http-no-delay$", r"\g<0>\n    option http-server-close"),
         (r"^(    errorfile 50[234] .*\n){3}", _literal("".join(errors))),
         (r"^    http-request return status 404 content-type text/plain lf-string .*$", _literal(no_path + starting)),
         (r"^(frontend http_frontend\n    bind .*\n)", r"\1" + "".join(_frontend(bounds.connections_per_address))),
@@ -85,6 +91,9 @@ def _frontend(connections_per_address: int) -> list[str]:
     lines = [
         "    option http-buffer-request\n",  # the time for the head counts for the beginning of the body, too
         "    option disable-h2-upgrade\n",  # a stream of HTTP/2 is a request that no limit of connections counts
+        f"    acl has_own_id req.hdr(x-request-id) -m reg {UUID}\n",
+        "    http-request set-var(txn.request_id) req.hdr(x-request-id) if has_own_id\n",
+        "    http-request set-var(txn.request_id) uuid unless has_own_id\n",
     ]
     if connections_per_address:
         lines += [
@@ -99,10 +108,10 @@ def _status_and_answer(error: ApiError) -> str:
     return f"status {error.status} {_answer(error)}"
 
 
-def _answer(error: ApiError) -> str:
+def _answer(error: ApiError, request_id: str = REQUEST_ID) -> str:
     """As `http-error` and `http-request return` take it. The body stands in single quotes, so it may have none."""
     headers = "".join(f" hdr {name} {value}" for name, value in error.headers() if name != "content-type")
-    return f"content-type application/json string '{error.body().decode()}'{headers} hdr x-request-id %[uuid]"
+    return f"content-type application/json string '{error.body().decode()}'{headers} hdr x-request-id {request_id}"
 
 
 def bounds_from(environment: dict[str, str]) -> Bounds:

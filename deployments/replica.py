@@ -19,7 +19,7 @@ from contract.warm_up import say_warming_up
 from deployments.health import Health
 from deployments.request_log import RequestLine, begin_request_log
 from deployments.slots import Slots
-from deployments.watchdog import Watchdog
+from deployments.watchdog import Watchdog, end_process
 
 logger = logging.getLogger("portico.replica")
 
@@ -120,10 +120,7 @@ class Replica:
                         head = item
                         continue
                     if head is not None and isinstance(item, ResponseTail) and item.error:
-                        failed = _failed(ApiError.from_wire(item.error), started=False)
-                        line.end(failed)
-                        yield failed
-                        return
+                        raise ApiError.from_wire(item.error)  # noqa: TRY301
                     if head is not None:
                         started = True
                         line.begin_stream(head.status)
@@ -134,11 +131,14 @@ class Replica:
                     if item != b"":
                         yield item
         except ApiError as error:
+            if error.code == upstream_error().code:
+                await self._end_if_dead()
             failed = _failed(error, started=started)
             line.end(failed)
             yield failed
         except Exception:
             logger.exception("the engine failed request %s", request.request_id)
+            await self._end_if_dead()
             self._health.suspect()
             failed = _failed(upstream_error(), started=started)
             line.end(failed)
@@ -146,6 +146,17 @@ class Replica:
         finally:
             self._under_way -= 1
             line.write()
+
+    async def _end_if_dead(self) -> None:
+        """End this process where the engine is dead, and with it this request: another replica may answer it.
+
+        Until Serve looked, every request would fail here, and many would come: who fails at once has room for more.
+        """
+        try:
+            await self.engine.check_health()
+        except Exception:
+            logger.exception("the engine is dead; this replica ends")
+            end_process()
 
     async def slot(self, _: SlotRequest) -> AsyncGenerator[Slot]:
         """One slot of this replica, for as long as a gateway holds it: see `deployments/slots.py`."""

@@ -56,6 +56,7 @@ class Service:
     process: subprocess.Popen[bytes]
     printed: Path
     key_file: Path
+    ray_folder: Path  # where Ray's logs and sockets are
     was_broken: bool = False  # a test has killed parts of it, so that it may log tracebacks
     log_read: int = 0  # bytes that were looked through for tracebacks
 
@@ -200,7 +201,7 @@ def begun(content: dict[str, Any], folder: Path, key_file: Path) -> Iterator[Ser
             stdout=printed,
             stderr=subprocess.STDOUT,
         )
-    running = Service(port, process, folder / "printed", key_file)
+    running = Service(port, process, folder / "printed", key_file, ray_folder)
     try:
         yield running
     finally:

@@ -60,8 +60,16 @@ class ImageStore:
             raise ValueError(f"the secret that signs the URLs of images has fewer than {SECRET_BYTES} bytes")
 
     async def publish(self, answer: bytes, host: str | None) -> bytes:
-        """An engine's answer with `url` instead of `b64_json`; `host` is the one that the client addressed."""
-        return await self._calls.call(self._publish, answer, self.origin(host))
+        """An engine's answer with `url` instead of `b64_json`; `host` is the one that the client addressed.
+
+        Raises ApiError `overloaded` where the location does not take the images.
+        """
+        origin = self.origin(host)
+        try:
+            return await self._calls.call(self._publish, answer, origin)
+        except OSError as error:  # a full disk, a place that is not there, one that does not answer in time
+            logger.warning("images cannot be kept for their URLs: %s", error)
+            raise _cannot_keep() from None
 
     def origin(self, host: str | None) -> str:
         """What URLs begin with, for a client that addressed `host`. Raises ApiError where that is none."""
@@ -122,6 +130,11 @@ class ImageStore:
         if not self._system.exists(path):
             owner_only.write(self._system, path, secrets.token_bytes(SECRET_BYTES))
         return owner_only.read(self._system, path)
+
+
+def _cannot_keep() -> ApiError:
+    message = "Images cannot be kept now, so there are no URLs of them. Request b64_json, or retry after a pause."
+    return ApiError("overloaded", message, retry_after=SWEEP_S)  # then some have expired
 
 
 def _absent() -> ApiError:

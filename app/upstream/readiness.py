@@ -23,6 +23,8 @@ DESCRIBE_SECONDS = 30.0  # a replica answers at once, unless its queue is long
 
 # All replicas are of the newest version, or there is none: the model was scaled to zero, or wakes.
 SETTLED = frozenset({"HEALTHY", "UPSCALING", "DOWNSCALING"})
+# States of replicas that take requests. A controller that has restarted is still to hear from those that recover.
+TAKES_REQUESTS = ("RUNNING", "RECOVERING")
 
 
 def readiness_of(deployment: Any) -> Readiness:
@@ -38,7 +40,7 @@ def readiness_of(deployment: Any) -> Readiness:
 
 def running_of(deployment: Any) -> int:
     """How many of its replicas take requests."""
-    return int(deployment.replica_states.get("RUNNING", 0))
+    return sum(int(deployment.replica_states.get(state, 0)) for state in TAKES_REQUESTS)
 
 
 def _trouble(deployment: Any, readiness: Readiness) -> str:

@@ -7,11 +7,13 @@ import asyncio
 import json
 import os
 import re
+import signal
 import socket
 import subprocess
 import sys
 import threading
 import time
+import uuid
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -19,6 +21,7 @@ from pathlib import Path
 from typing import Any, cast
 
 import httpx
+import psutil
 import pytest
 from ray.serve._private.http_util import start_asgi_http_server
 from ray.serve.config import HTTPOptions
@@ -43,7 +46,10 @@ KEPT = {
 
 
 class Gateway(ThreadingHTTPServer):
-    """A server that answers, or at /dies closes without an answer as a replica does that has died."""
+    """A server that answers, or at /dies closes without an answer as a replica does that has died.
+
+    At /closes it answers the first request of a connection, and closes at the second.
+    """
 
     daemon_threads = True
 
@@ -59,14 +65,16 @@ class Gateway(ThreadingHTTPServer):
 class GatewayHandler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
     server: Gateway
+    has_answered = False  # on this connection
 
     def do_GET(self) -> None:
         if self.path != "/-/healthz":
             self.server.paths.append(self.path)
         self.rfile.read(int(self.headers.get("content-length", 0)))
-        if self.path == "/dies":
+        if self.path == "/dies" or (self.path == "/closes" and self.has_answered):
             self.close_connection = True
             return
+        self.has_answered = True
         self.send_response(200)
         self.send_header("content-length", "2")
         self.end_headers()
@@ -96,10 +104,10 @@ class Renderer:
     def __init__(self, process: "subprocess.Popen[str]") -> None:
         self._process = process
 
-    def __call__(self, folder: Path, port: int, servers: list[int]) -> Path:
+    def __call__(self, folder: Path, port: int, servers: list[int], fallback: int | None = None) -> Path:
         assert self._process.stdin
         assert self._process.stdout
-        print(json.dumps([str(folder), port, servers]), file=self._process.stdin, flush=True)
+        print(json.dumps([str(folder), port, servers, fallback]), file=self._process.stdin, flush=True)
         assert self._process.stdout.readline(), "the process that renders ended"
         return folder / "haproxy.cfg"
 
@@ -115,10 +123,12 @@ def render() -> Iterator[Renderer]:
 
 
 @contextmanager
-def haproxy(render: Renderer, folder: Path, servers: list[int], **variables: str) -> Iterator[int]:
+def haproxy(
+    render: Renderer, folder: Path, servers: list[int], fallback: int | None = None, **variables: str
+) -> Iterator[int]:
     """HAProxy before these servers. Yields its port."""
     port = free_port()
-    config = render(folder, port, servers)
+    config = render(folder, port, servers, fallback)
     with (folder / "log").open("wb") as log:
         process = subprocess.Popen(
             [CLUSTER / "haproxy", "-db", "-f", config],
@@ -148,7 +158,9 @@ def accepts(port: int) -> bool:
 def door(render: Renderer, tmp_path: Path) -> Iterator[Callable[..., int]]:
     """Starts HAProxy before servers; returns its port."""
     with ExitStack() as stack:
-        yield lambda servers, **variables: stack.enter_context(haproxy(render, tmp_path, servers, **variables))
+        yield lambda servers, fallback=None, **variables: stack.enter_context(
+            haproxy(render, tmp_path, servers, fallback, **variables)
+        )
 
 
 @pytest.fixture(scope="module")
@@ -283,10 +295,17 @@ def test_statistics_and_metrics_are_on_loopback_and_the_socket_is_its_owner_s(
     assert (tmp_path / "admin.sock").stat().st_mode & 0o777 == 0o600
 
 
-def test_a_request_that_ends_its_replica_is_not_given_to_another(door: Callable[..., int], replica: Gateway) -> None:
+@pytest.mark.parametrize("before", [[], ["/v1/models"]], ids=["on a new connection", "on one that was used before"])
+def test_a_request_that_ends_its_replica_is_answered_and_not_given_to_another(
+    door: Callable[..., int], replica: Gateway, before: list[str]
+) -> None:
     with gateway() as second:
-        answer = httpx.post(f"http://127.0.0.1:{door([replica.port, second.port])}/dies", content=b"poison")
-        assert [*replica.paths, *second.paths] == ["/dies"]
+        port = door([replica.port, second.port])
+        with httpx.Client(base_url=f"http://127.0.0.1:{port}") as client:
+            for path in before:
+                assert client.post(path, content=b"{}").status_code == 200
+            answer = client.post("/dies", content=b"poison")
+        assert sorted([*replica.paths, *second.paths]) == sorted([*before, "/dies"])
     assert (answer.status_code, answer.json()["error"]["code"]) == (502, "upstream_error")
 
 
@@ -294,6 +313,51 @@ def test_a_request_that_no_replica_has_seen_is_given_to_another(door: Callable[.
     port = door([free_port(), replica.port])
     answers = [httpx.post(f"http://127.0.0.1:{port}/v1/models", content=b"{}").status_code for _ in range(4)]
     assert answers == [200] * 4
+
+
+def test_a_kept_connection_outlives_the_gateway_replicas_that_haproxy_knew_when_it_was_reloaded(
+    door: Callable[..., int], replica: Gateway
+) -> None:
+    """It stays with the process of before, whose replicas may all be replaced: Serve's proxy gets its request."""
+    with ExitStack() as replicas:
+        servers = [replicas.enter_context(gateway()).port for _ in range(2)]
+        with httpx.Client(base_url=f"http://127.0.0.1:{(port := door(servers, replica.port))}", timeout=30) as client:
+            assert client.post("/v1/models", content=b"{}").status_code == 200
+            soft_stop(port)
+            replicas.close()
+            answer = client.post("/v1/models", content=b"{}")
+    assert answer.status_code == 200, answer.text
+    assert replica.paths == ["/v1/models"]
+
+
+def test_a_gateway_replica_that_closes_its_idle_connections_as_it_ends_takes_no_request_with_it(
+    door: Callable[..., int], replica: Gateway
+) -> None:
+    """A request on a connection that it had kept would be closed without an answer: HAProxy keeps none."""
+    with httpx.Client(base_url=f"http://127.0.0.1:{door([replica.port])}") as client:
+        for _ in range(2):
+            answer = client.post("/closes", content=b"{}")
+            assert answer.status_code == 200
+            assert answer.headers.get("connection") != "close"
+    assert replica.paths == ["/closes"] * 2
+
+
+def soft_stop(port: int) -> None:
+    """What a reload does to the process before: it takes no connection any more, and keeps those that it has."""
+    (process,) = {one.pid for one in psutil.net_connections("tcp") if one.laddr.port == port and one.status == "LISTEN"}
+    os.kill(process, signal.SIGUSR1)
+    while accepts(port):
+        time.sleep(0.05)
+
+
+@pytest.mark.parametrize("sent", [str(uuid.uuid4()), "no UUID", None])
+def test_an_answer_of_haproxy_s_own_has_the_client_s_id(door: Callable[..., int], sent: str | None) -> None:
+    headers = {} if sent is None else {"x-request-id": sent}
+    for servers in ([], [free_port()]):
+        answer = httpx.get(f"http://127.0.0.1:{door(servers)}/v1/models", headers=headers, timeout=30)
+        assert answer.status_code == 503
+        assert answer.headers.get_list("x-request-id") == [str(uuid.UUID(answer.headers["x-request-id"]))]
+        assert (answer.headers["x-request-id"] == sent) is (sent is not None and sent != "no UUID")
 
 
 def test_no_client_has_an_hour(rendered: Path) -> None:
@@ -306,7 +370,7 @@ def test_no_client_has_an_hour(rendered: Path) -> None:
 def test_only_a_connection_that_could_not_be_opened_is_tried_again(rendered: Path) -> None:
     lines = [line.strip() for line in rendered.read_text().splitlines()]
     rules = [line for line in lines if line.startswith(("retry-on ", "retries ", "option redispatch"))]
-    assert sorted(rules) == ["option redispatch 1", "retries 1", "retry-on conn-failure"]
+    assert sorted(rules) == ["option redispatch 1", "retries 10", "retry-on conn-failure"]
 
 
 @pytest.mark.parametrize(("servers", "code"), [(1, "overloaded"), (0, "model_starting")])

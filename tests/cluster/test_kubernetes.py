@@ -26,6 +26,7 @@ from tests.cluster.needs import (
 )
 
 FOLDER = PROJECT_FOLDER / "cluster" / "kuberay"
+INCREMENTAL = PROJECT_FOLDER / "cluster" / "kuberay-incremental-upgrade"
 SCHEMA = json.loads(Path(__file__).with_name("schemas").joinpath("rayservice.json").read_text())
 KUBERNETES = ("1.31", "1.36")  # the oldest and the newest that the manifests are for
 
@@ -114,6 +115,38 @@ def test_the_serve_configuration_is_prod_yaml() -> None:
 def test_every_manifest_is_applied() -> None:
     listed = yaml.safe_load((FOLDER / "kustomization.yaml").read_text())["resources"]
     assert sorted([*listed, "kustomization.yaml"]) == sorted(path.name for path in FOLDER.glob("*.yaml"))
+
+
+def patched(manifest: dict[str, Any], patch: dict[str, Any]) -> dict[str, Any]:
+    """As kustomize does it with a custom resource: by RFC 7386."""
+    changed = dict(manifest)
+    for name, value in patch.items():
+        changed[name] = patched(manifest.get(name, {}), value) if isinstance(value, dict) else value
+    return changed
+
+
+def test_the_incremental_upgrade_changes_the_strategy_alone_and_fits_kuberay_s_schema() -> None:
+    kustomization = yaml.safe_load((INCREMENTAL / "kustomization.yaml").read_text())
+    assert [(INCREMENTAL / one).resolve() for one in kustomization["resources"]] == [FOLDER]
+    (patch,) = kustomization["patches"]
+    changes = yaml.safe_load((INCREMENTAL / patch["path"]).read_text())
+    assert list(changes["spec"]) == ["upgradeStrategy"]
+    before = OBJECTS[changes["kind"], changes["metadata"]["name"]]
+    manifest = patched(before, changes)
+    check_ray_service(manifest)
+    assert {name: one for name, one in manifest["spec"].items() if one != before["spec"][name]} == changes["spec"]
+    assert set(changes["spec"]["upgradeStrategy"]) == {"type", "clusterUpgradeOptions"}
+
+
+def test_the_incremental_upgrade_is_one_that_the_operator_takes() -> None:
+    """What its own check asks for, and no schema says."""
+    strategy = yaml.safe_load((INCREMENTAL / "rayservice.yaml").read_text())["spec"]["upgradeStrategy"]
+    assert strategy["type"] == "NewClusterWithIncrementalUpgrade"
+    options = strategy["clusterUpgradeOptions"]
+    assert 0 < options["stepSizePercent"] <= options["maxSurgePercent"] <= 100
+    assert options["intervalSeconds"] > 0
+    assert options["gatewayClassName"]
+    assert RAY["enableInTreeAutoscaling"] is True
 
 
 def test_versions_are_those_of_the_project() -> None:
@@ -218,6 +251,16 @@ def test_what_the_configuration_names_is_mounted() -> None:
         assert volumes[mounts["/mnt/shared"]["name"]]["persistentVolumeClaim"]["claimName"] == "portico-shared"
         assert all(str(path).startswith("/mnt/shared/") for path in shared)
     assert OBJECTS["PersistentVolumeClaim", "portico-shared"]["spec"]["accessModes"] == ["ReadWriteMany"]
+
+
+def test_a_worker_that_ends_has_the_time_to_hand_its_work_on() -> None:
+    """Kubernetes waits longer than Ray, and Ray longer than a replica may finish what it has."""
+    lines = (PROJECT_FOLDER / "cluster" / "serve.env").read_text().splitlines()
+    drain_s = int(dict(line.split("=", 1) for line in lines if "=" in line)["RAY_GRACEFUL_SHUTDOWN_DRAIN_TIMEOUT_S"])
+    for group in RAY["workerGroupSpecs"]:
+        assert group["template"]["spec"]["terminationGracePeriodSeconds"] >= drain_s + 30
+    times = [CONFIG.ingress.drain_timeout_s, *(model.scale.drain_timeout_s for model in CONFIG.models)]
+    assert max(times) + 240 <= drain_s, "those that replace a replica need time to start"
 
 
 def test_no_pod_is_privileged() -> None:

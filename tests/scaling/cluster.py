@@ -8,9 +8,13 @@ is answered by a line of JSON:
     ongoing NAME      how many requests each replica of a deployment works on
     stats NAME        what a replica of a deployment reports to the autoscaler
     kill NAME         kills the replicas of a deployment
+    held              what the gateway's replicas and the budget stores hold for requests that are under way
 """
 
+import asyncio
+import gc
 import json
+import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -21,6 +25,8 @@ import yaml
 from ray import serve
 from ray.serve.context import _get_global_client
 from ray.serve.schema import ServeDeploySchema
+
+from app.budgets.actor import NAME as STORE
 
 APP = "portico"
 NAMESPACE = "serve"
@@ -63,12 +69,44 @@ def kill(deployment: str) -> None:
         ray.kill(one, no_restart=True)
 
 
+def held_by_gateway(actor: Any) -> dict[str, int]:
+    """Runs in a replica of the gateway: what it holds, and how many tasks there are in its process."""
+    gateway = actor._replica_impl._user_callable_wrapper._callable
+    queues, budgets = gateway._queues, getattr(gateway._budgets, "parts", [])
+    return {
+        "pid": os.getpid(),
+        "tasks": sum(isinstance(one, asyncio.Task) and not one.done() for one in gc.get_objects()),
+        "places": sum(one.in_use for one in queues._queues.values()),
+        "waiting": sum(one.waiting for one in queues._queues.values()),
+        "open requests": queues.open_requests._open.total(),
+        "admissions": sum(one._under_way for one in budgets),
+        "slots of keys": sum(len(numbers) for one in budgets for numbers in one._ledger._slots.values()),
+        "bytes of bodies": gateway._bodies._bytes,
+    }
+
+
+def slots_in_store(actor: Any) -> int:
+    """Runs in a budget store: the slots of keys that it believes to be taken."""
+    return sum(len(numbers) for member in actor._store._members.values() for numbers in member.slots.values())
+
+
+def held() -> dict[str, Any]:
+    stores = [one for one in ray.util.list_named_actors(all_namespaces=True) if one["name"].startswith(STORE)]
+    return {
+        "gateways": ray.get([one.__ray_call__.remote(held_by_gateway) for one in replicas("gateway")]),
+        "stores": ray.get(
+            [ray.get_actor(**one).__ray_call__.remote(slots_in_store) for one in stores]  # name and namespace
+        ),
+    }
+
+
 COMMANDS: dict[str, Callable[..., Any]] = {
     "status": status,
     "deploy": deploy,
     "ongoing": ongoing,
     "stats": stats,
     "kill": kill,
+    "held": held,
 }
 
 

@@ -1,6 +1,7 @@
 """Images by URL: kept, signed, expired, swept."""
 
 import base64
+import errno
 import os
 import time
 from pathlib import Path
@@ -51,6 +52,22 @@ async def test_an_image_is_shown_at_its_url(tmp_path: Path) -> None:
     kept = await images.read(name_of(urls[0]))
     assert (kept.content, kept.content_type) == (PICTURE, "image/png")
     assert 3590 < kept.seconds_left <= 3600
+
+
+async def test_where_no_image_can_be_kept_the_client_learns_what_to_do(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(tmp_path))
+
+    images = store(tmp_path)
+    monkeypatch.setattr("app.owner_only.write", full)
+    with pytest.raises(ApiError, match="b64_json") as caught:
+        await published(images)
+    assert (caught.value.status, caught.value.code, caught.value.retry_after) == (503, "overloaded", 60)
+    assert str(tmp_path) not in caught.value.message
+    monkeypatch.undo()
+    assert len(await published(images)) == 1
 
 
 async def test_no_character_of_the_url_can_be_changed(tmp_path: Path) -> None:

@@ -101,6 +101,18 @@ async def test_a_model_is_verified_by_its_first_start_and_stays_so_asleep_and_wa
     assert world.handle.asked == 1
 
 
+async def test_a_model_stays_up_while_serve_s_controller_has_restarted_and_finds_its_replicas_again(
+    world: World,
+) -> None:
+    registry, watch = world.gateway()
+    world.is_now("HEALTHY", 1)
+    await look(watch)
+    world.deployment.status, world.deployment.replica_states = "UPDATING", {"RECOVERING": 1}
+    await look(watch)
+    assert readiness(registry) is Readiness.VERIFIED
+    assert watch.is_up("alpha")
+
+
 NO_ROOM = (
     "Deployment 'alpha' in application 'portico' has 1 replicas that have taken more than 30s to be scheduled. This "
     "may be due to waiting for the cluster to auto-scale or for a runtime environment to be installed. Resources "

@@ -217,6 +217,29 @@ class TestHealth:
         with pytest.raises(RuntimeError, match="the GPU is lost"):
             await replica.check_health()
 
+    @pytest.mark.parametrize("failure", [LOST, upstream_error()], ids=["raised", "reported"])
+    async def test_a_request_that_fails_on_a_dead_engine_ends_the_replica_without_an_answer(
+        self, monkeypatch: pytest.MonkeyPatch, failure: Exception
+    ) -> None:
+        """Else it would fail all that come until Serve looks: a replica that fails at once has most room for more."""
+        ends: list[None] = []
+
+        class EndedError(BaseException):
+            pass
+
+        def end() -> None:
+            ends.append(None)
+            raise EndedError
+
+        monkeypatch.setattr("deployments.replica.end_process", end)
+        replica = await replica_of(answering(failure))
+        await items_of(replica)
+        assert ends == []
+        engine_of(replica).dead = LOST
+        with pytest.raises(EndedError):
+            await anext(replica.handle(HEAD, b"{}"))
+        assert len(ends) == 1
+
     async def test_a_replica_that_is_let_go_frees_its_engine(self) -> None:
         replica = await replica_of()
         engine = engine_of(replica)

@@ -1,0 +1,1 @@
+"""The service under a steady mixed load while something fails: one test a fault, each with counts at its end."""

@@ -174,6 +174,8 @@ class IngressReplica:
         absence = Absence(carrier, config.absence_timeouts_s())
         report = partial(self._report_running, absence)
         watch = ReadinessWatch(registry, app_name, handles, profiles, report_running=report)
+        if self._gateway is None:
+            await watch.first_look()
         relay = Relay(carrier, handles, watch, config.wake_timeouts_s())
         budgets = self._budgets_of(config)
         self._load_tokenizers(config)

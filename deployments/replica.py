@@ -16,6 +16,7 @@ from contract.profile import Profile
 from contract.protocol import RequestHead, ResponseHead, ResponseItem, ResponseTail, Slot, SlotRequest
 from contract.replica_port import keep_on_loopback
 from deployments.health import Health
+from deployments.serve_log import serve_log_kept
 from deployments.slots import Slots
 from deployments.watchdog import Watchdog, end_process
 
@@ -79,8 +80,9 @@ class Replica:
     async def __init__(self, spec: EngineSpec, model: ServedModel) -> None:  # type: ignore[misc]
         keep_on_loopback()
         module, _, name = spec.load[model.task].partition(":")
-        starter: Starter = getattr(import_module(module), name)
-        self.engine = await starter.start(model, spec.parsed(model.engine_kwargs))
+        with serve_log_kept():
+            starter: Starter = getattr(import_module(module), name)
+            self.engine = await starter.start(model, spec.parsed(model.engine_kwargs))
         self._health = Health(self.engine.trial)
         self._under_way = 0
         self._slots = Slots()

@@ -18,6 +18,7 @@ from contract.replica_port import keep_on_loopback
 from contract.warm_up import say_warming_up
 from deployments.health import Health
 from deployments.request_log import RequestLine, begin_request_log
+from deployments.serve_log import serve_log_kept
 from deployments.slots import Slots
 from deployments.watchdog import Watchdog, end_process
 
@@ -83,8 +84,9 @@ class Replica:
         begin_request_log()
         self._model_id = model.id
         module, _, name = spec.load[model.task].partition(":")
-        starter: Starter = getattr(import_module(module), name)
-        self.engine = await starter.start(model, spec.parsed(model.engine_kwargs))
+        with serve_log_kept():
+            starter: Starter = getattr(import_module(module), name)
+            self.engine = await starter.start(model, spec.parsed(model.engine_kwargs))
         self._health = Health(self.engine.trial)
         self._under_way = 0
         self._slots = Slots()

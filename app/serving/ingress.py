@@ -185,6 +185,8 @@ class IngressReplica:
             report_running=partial(self._report_running, absence),
             stages=partial(controller.stages, app_name),
         )
+        if self._gateway is None:
+            await watch.first_look()
         relay = Relay(carrier, handles, watch, config.wake_timeouts_s())
         budgets = self._budgets_of(config)
         self._load_tokenizers(config)

@@ -3,6 +3,7 @@
 import asyncio
 import logging
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any
 
 from ray import serve
@@ -19,6 +20,7 @@ logger = logging.getLogger("portico.readiness")
 WATCH_SECONDS_STARTING = 0.5
 WATCH_SECONDS_READY = 5.0
 STATUS_SECONDS = 10.0  # for Serve's controller to answer
+FIRST_SECONDS = 10.0  # before a gateway replica takes requests, which it would refuse as long as it knows no model
 DESCRIBE_SECONDS = 30.0  # a replica answers at once, unless its queue is long
 
 # All replicas are of the newest version, or there is none: the model was scaled to zero, or wakes.
@@ -96,6 +98,14 @@ class ReadinessWatch:
         while True:
             await self.look()
             await asyncio.sleep(WATCH_SECONDS_READY if self._registry.all_verified() else WATCH_SECONDS_STARTING)
+
+    async def first_look(self, seconds: float = FIRST_SECONDS) -> None:
+        """Look, and learn what the models can do that are up by now; for `seconds` at the most."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                await self.look()
+                if self._learning:
+                    await asyncio.wait(self._learning.values())
 
     async def look(self) -> None:
         """Ask Serve once; single models are then asked for their descriptions in the background."""

@@ -206,4 +206,4 @@ def _known(command: str) -> str:
     """The name of a process that is counted; nothing for one that Ray keeps for later."""
     if "/haproxy" in command and "-f" in command:
         return "haproxy"
-    return command.partition(".")[0] if command.startswith(KNOWN) else ""
+    return command.partition(".")[0].strip() if command.startswith(KNOWN) else ""

@@ -16,6 +16,7 @@ import gc
 import json
 import os
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -87,7 +88,7 @@ def held_by_gateway(actor: Any) -> dict[str, int]:
 
 def slots_in_store(actor: Any) -> int:
     """Runs in a budget store: the slots of keys that it believes to be taken."""
-    return sum(len(numbers) for member in actor._store._members.values() for numbers in member.slots.values())
+    return int(actor._store.slots_held(time.monotonic_ns()))
 
 
 def held() -> dict[str, Any]:

@@ -32,6 +32,7 @@ class Profiles:
 class Handle:
     def __init__(self) -> None:
         self.asked = 0
+        self.silent = False
 
     @property
     def describe(self) -> Any:
@@ -39,6 +40,8 @@ class Handle:
 
     async def remote(self) -> dict[str, Any]:
         self.asked += 1
+        if self.silent:
+            await asyncio.Event().wait()
         return PROFILE.to_wire()
 
 
@@ -99,6 +102,25 @@ async def test_a_model_is_verified_by_its_first_start_and_stays_so_asleep_and_wa
         assert watch.is_up("alpha") is await watch.check_whether_up("alpha") is (running > 0)
         assert readiness(registry) is expected
     assert world.handle.asked == 1
+
+
+async def test_a_gateway_that_starts_knows_the_models_that_are_up_before_it_takes_requests(world: World) -> None:
+    registry, watch = world.gateway()
+    world.is_now("HEALTHY", 1)
+    await watch.first_look(seconds=5)
+    assert readiness(registry) is Readiness.VERIFIED
+    assert registry._models["alpha"].profile
+
+
+async def test_it_does_not_wait_for_those_that_start_or_for_long(world: World) -> None:
+    registry, watch = world.gateway()
+    await watch.first_look(seconds=5)
+    assert (readiness(registry), world.handle.asked) == (Readiness.STARTING, 0)
+    world.is_now("HEALTHY", 1)
+    world.handle.silent = True
+    async with asyncio.timeout(5):
+        await watch.first_look(seconds=0.01)
+    assert (readiness(registry), world.handle.asked) == (Readiness.STARTING, 1)
 
 
 async def test_a_model_stays_up_while_serve_s_controller_has_restarted_and_finds_its_replicas_again(

@@ -1,9 +1,11 @@
 """The replica around any engine: when a head leaves, what becomes of failures, what Serve asks of it."""
 
 import asyncio
+import logging
 from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
 from functools import partial
+from logging.handlers import MemoryHandler
 from typing import Any, Self
 
 import pytest
@@ -80,6 +82,14 @@ class HangingEngine(FakeEngine):
         await asyncio.Event().wait()
 
 
+class ClosingEngine(FakeEngine):
+    @classmethod
+    async def start(cls, model: ServedModel, options: Options) -> Self:
+        for handler in logging.getLogger("ray.serve").handlers:
+            handler.close()  # as `logging.config.dictConfig` does
+        return cls(model, options)
+
+
 def spec(name: str) -> EngineSpec:
     return EngineSpec("fake", {"chat": f"{__name__}:{name}"}, Options)
 
@@ -117,6 +127,16 @@ async def answered(*items: ResponseItem | Exception) -> list[Any]:
 
 
 class TestStart:
+    async def test_serve_s_log_is_written_where_it_was_before(self) -> None:
+        target, logger = logging.NullHandler(), logging.getLogger("ray.serve")
+        buffer = MemoryHandler(10, target=target)
+        logger.addHandler(buffer)
+        try:
+            await Replica.started(spec("ClosingEngine"), ServedModel("m", "fake", "chat", "somewhere", {}))
+        finally:
+            logger.removeHandler(buffer)
+        assert buffer.target is target
+
     async def test_it_is_ready_after_one_trial(self) -> None:
         assert engine_of(await replica_of()).trials == 1
 

@@ -5,6 +5,7 @@ import os
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
+from itertools import pairwise
 from typing import Any
 
 import pytest
@@ -46,8 +47,11 @@ FORMED = [
     chat("The weather?", max_tokens=600, tools=[TOOL], tool_choice="required", parallel_tool_calls=False,
          temperature=1, seed=1),
 ]  # fmt: skip
-ROUNDS = [[REPETITIVE], *([one] for one in VARIED), VARIED, CROWD, *([one] for one in FORMED)]
-ALONE, TOGETHER, IN_A_CROWD, JSON, TOOLS = range(4), 4, 5, 6, 7
+SAMPLED = [
+    chat(text, ignore_eos=True, temperature=1, max_tokens=200, logprobs=True) for text in ("A gateway", "0 1 2 3")
+]
+ROUNDS = [[REPETITIVE], *([one] for one in VARIED), VARIED, CROWD, *([one] for one in FORMED), SAMPLED]
+ALONE, TOGETHER, IN_A_CROWD, JSON, TOOLS, AT_RANDOM = range(4), 4, 5, 6, 7, 8
 
 
 @pytest.fixture(scope="module")
@@ -101,6 +105,22 @@ def test_greedy_answers_are_the_same_alone_and_together(found: Any, name: str) -
         assert messages(found[name], number) == messages(found["off"], number)
     varied = {message["content"] for number in ALONE for message in messages(found["off"], number)}
     assert len(varied) == len(ALONE), "the texts are all different, so that equal ones mean something"
+
+
+def repeated(reported: dict[str, Any]) -> float:
+    """The share of sampled tokens that are the same as the one before."""
+    found = [[token["token"] for token in answer["choices"][0]["logprobs"]["content"]]
+             for answer in reported["rounds"][AT_RANDOM]]  # fmt: skip
+    pairs = [pair for tokens in found for pair in pairwise(tokens)]
+    assert len(pairs) > 300
+    return sum(one == other for one, other in pairs) / len(pairs)
+
+
+@pytest.mark.parametrize("name", SPECULATING)
+def test_sampled_answers_have_the_temperature_that_was_asked_for(found: Any, name: str) -> None:
+    """Near 0 the model says one token again and again; at 1 it hardly ever does."""
+    assert repeated(found["off"]) < 0.1
+    assert repeated(found[name]) < 0.1
 
 
 @pytest.mark.parametrize("name", SPECULATING)

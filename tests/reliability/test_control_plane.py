@@ -23,5 +23,8 @@ async def test_a_killed_budget_store_costs_nothing(system: System) -> None:
     assert_unharmed(await under_load(system, "the budget store is killed", kill_the_budget_store))
 
 
-async def test_a_killed_controller_costs_nothing(system: System) -> None:
-    assert_unharmed(await under_load(system, "Serve's controller is killed", kill_the_controller))
+async def test_a_killed_controller_costs_nothing_and_the_next_keeps_every_replica(system: System) -> None:
+    before = {one.pid for one in system.running("ray::ServeReplica:")}
+    measured = await under_load(system, "Serve's controller is killed", kill_the_controller)
+    assert {one.pid for one in system.running("ray::ServeReplica:")} == before
+    assert_unharmed(measured)

@@ -14,7 +14,7 @@ ONLY_ONE = test ! -e $(VENV)/$(1) || { echo "$(VENV) has the packages for $(2), 
 	first (rm -r $(VENV)), or keep both: make $(3) VENV=$(4)"; exit 1; }
 INSTALL_TORCH = $(BIN)/pip install --disable-pip-version-check --no-deps --require-hashes -r locks/torch-cpu.txt
 
-.PHONY: serve gpu gpu-lock-check test test-handle test-long reliability bench-gateway lint check docs format \
+.PHONY: serve gpu gpu-lock-check test test-handle test-long reliability soak overload bench-gateway lint check docs format \
 	lock clean xtts qwen-tts
 .DELETE_ON_ERROR:
 
@@ -56,6 +56,15 @@ test-handle: $(TESTED)
 reliability: $(TESTED)
 	$(BIN)/python -m pytest -m reliability
 	RAY_SERVE_ENABLE_HA_PROXY=0 $(BIN)/python -m pytest -m reliability tests/reliability
+
+# Half an hour of load in which one client of a hundred is faulty: whether memory or anything else grows. It writes its table
+# in docs/reliability.md.
+soak: $(TESTED)
+	$(BIN)/python -m pytest -m soak tests/reliability
+
+# More requests than a model can take: what becomes of those that it takes, and how soon the others are refused.
+overload: $(VENV)/models $(VENV)/dev
+	$(BIN)/python -m benchmarks.overload
 
 # The form of the code, its faults, its types, and which module may import which.
 lint: $(VENV)/dev

@@ -42,7 +42,7 @@ PROFILE = PYTHON if os.environ.get(SWITCH) == "0" else HAPROXY
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Whatever is here takes minutes, and is deselected by default."""
     for item in items:
-        if Path(__file__).parent in item.path.parents:
+        if Path(__file__).parent in item.path.parents and item.get_closest_marker("soak") is None:
             item.add_marker(pytest.mark.reliability)
             item.add_marker(pytest.mark.timeout(FAULT_SECONDS))
 

@@ -70,8 +70,8 @@ async def under_load(system: System, name: str, fault: Fault) -> Measured:
 
     `fault` returns once it has struck.
     """
-    await _until_quiet(system, None)
-    before, counters, lines = await system.vitals(), await _settled_counters(system), system.lines()
+    await until_quiet(system, None)
+    before, counters, lines = await system.vitals(), await settled_counters(system), system.lines()
     system.gateway_died_at = None
     began = time.monotonic()
     async with Load(system.url, KINDS) as load:
@@ -83,11 +83,11 @@ async def under_load(system: System, name: str, fault: Fault) -> Measured:
         seconds = time.monotonic() - began
         await load.finish()
     await asyncio.sleep(LOG_SECONDS)
-    leaks = await _until_quiet(system, before)
+    leaks = await until_quiet(system, before)
     new = {key: line for key, line in system.lines().items() if key not in lines}
     disagreements = list(unlike_lines(load.ended, new, system.gateway_died_at))
     if system.gateway_died_at is None:
-        disagreements += await _until_counted(system, in_lines(new.values()) + counters)
+        disagreements += await until_counted(system, in_lines(new.values()) + counters)
     measured = Measured(load.ended, struck_at, disagreements, leaks)
     table.put(_row(name, system.profile, seconds, measured))
     print(f"\n{name}: {len(load.ended)} requests in {seconds:.0f} s, recovered after {measured.recovery_s():.1f} s")
@@ -134,7 +134,7 @@ def _row(name: str, profile: str, seconds: float, measured: Measured) -> table.R
     )
 
 
-async def _until_quiet(system: System, before: Vitals | None) -> list[str]:
+async def until_quiet(system: System, before: Vitals | None) -> list[str]:
     """Wait until nothing is held any more; what still is after a while."""
     deadline = time.monotonic() + QUIET_SECONDS
     while True:
@@ -157,7 +157,7 @@ def _leaks(before: Vitals | None, now: Vitals) -> Iterator[str]:
         yield f"the processes are {now.processes}, before they were {before.processes}"
 
 
-async def _settled_counters(system: System) -> Counter[tuple[str, int, str]]:
+async def settled_counters(system: System) -> Counter[tuple[str, int, str]]:
     """The counters once they agree with the lines so far, or what they are after a while."""
     await asyncio.sleep(LOG_SECONDS)
     lines, counters = in_lines(system.lines().values()), await system.counters()
@@ -168,7 +168,7 @@ async def _settled_counters(system: System) -> Counter[tuple[str, int, str]]:
     return counters
 
 
-async def _until_counted(system: System, expected: Counter[tuple[str, int, str]]) -> list[str]:
+async def until_counted(system: System, expected: Counter[tuple[str, int, str]]) -> list[str]:
     """Wait until the gateway's page has counted what is expected; where it does not after a while."""
     deadline = time.monotonic() + COUNT_SECONDS
     while True:

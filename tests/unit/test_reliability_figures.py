@@ -6,7 +6,7 @@ import pytest
 
 from contract import sse
 from contract.errors import ApiError, internal_error, model_starting, upstream_error
-from tests.reliability import table
+from tests.reliability import soak, table
 from tests.reliability.books import Line, counted, in_lines, unlike_counters, unlike_lines
 from tests.reliability.measuring import Measured
 from tests.reliability.outcomes import (
@@ -136,3 +136,22 @@ def test_recovery_lasts_until_the_first_good_answer_after_the_last_bad_one() -> 
     assert measured.recovery_s() == float("inf")
     assert measured._replace(ended=[*measured.ended, ended("3", good(), 13, 14)]).recovery_s() == 4.0
     assert measured.bad() == Counter({"chat: failed 502 upstream_error": 1})
+
+
+class TestSoak:
+    """The figures of a long load."""
+
+    def test_a_minute_has_the_quantiles_of_what_was_sent_in_it_and_counts_what_was_not_good(self) -> None:
+        ends = [ended(str(number), good(), 0.0, 0.01 * number) for number in range(1, 100)]
+        ends.append(ended("100", lost(0, "closed"), 0.0, 1.0))
+        minute = soak.minute_of(3, ends, 2, 180, 90)
+        assert minute == soak.Minute(3, 100, 1, 2, 505, 990, 180, 90)
+
+    def test_the_growth_is_the_slope_of_the_later_two_thirds(self) -> None:
+        memory = [100, 150, 180, *(180 + number for number in range(6))]
+        minutes = [soak.Minute(number, 9, 0, 0, 1, 2, mb, 50) for number, mb in enumerate(memory, 1)]
+        assert soak.growth_mb_per_hour(minutes) == pytest.approx(60)
+
+    @pytest.mark.skipif(not soak.CSV.exists(), reason="it has not run yet")
+    def test_the_page_shows_what_the_csv_has(self) -> None:
+        assert f"{soak.BEGIN}{soak.table(soak.read())}{soak.END}" in soak.PAGE.read_text()

@@ -1,4 +1,4 @@
-"""Machines of a cluster, all on this one: each a Ray of its own, started as in production, with a HAProxy of its own."""
+"""Machines of a cluster, all on this one: each a Ray of its own, started as in production, and a HAProxy of its own."""
 
 import os
 import secrets
@@ -15,6 +15,7 @@ from app.commands.serve import ON_LOOPBACK
 from contract.project import PROJECT_FOLDER
 from tests.conftest import Service
 from tests.own_ports import free_port, haproxy_variables
+from tests.reliability.system import command_of
 
 PROFILE = str(PROJECT_FOLDER / "cluster" / "with-profile")
 RAY, SERVE, PORTICO = (str(Path(sys.executable).with_name(name)) for name in ("ray", "serve", "portico"))
@@ -22,7 +23,7 @@ HOST = "127.0.0.1"
 NAME = "PORTICO_TEST_MACHINE"  # the variable by which the processes of a machine are known
 GATEWAY_LABEL = {"portico.io/role": "gateway"}
 WORKER_CPUS = 4
-LISTEN_SECONDS = 60
+LISTEN_SECONDS, KILLED_SECONDS = 60, 10
 # What KubeRay sets where Redis is behind the head: for so long the others wait for a head that is away.
 RECONNECT = {"RAY_gcs_rpc_server_reconnect_timeout_s": "600"}
 
@@ -58,7 +59,9 @@ class Machine:
     def processes(self) -> list[psutil.Process]:
         """All that run on it: those below `ray start`, and those that this has left alone."""
         below = self.ray.children(recursive=True) if self.ray.is_running() else []
-        return list({one.pid: one for one in [self.ray, *below, *filter(self._is_here, psutil.process_iter())]}.values())
+        return list(
+            {one.pid: one for one in [self.ray, *below, *filter(self._is_here, psutil.process_iter())]}.values()
+        )
 
     def _is_here(self, process: psutil.Process) -> bool:
         try:
@@ -72,11 +75,15 @@ class Machine:
         for one in self.processes():
             with suppress(psutil.NoSuchProcess):
                 one.kill()
-        self.ray.wait()
+        with suppress(psutil.TimeoutExpired):
+            self.ray.wait(KILLED_SECONDS)
 
     def terminate(self) -> None:
         """SIGTERM for what was started, as whoever takes the machine away sends."""
         self.ray.terminate()
+
+    def runs(self, name: str) -> bool:
+        return any(command_of(one).startswith(name) for one in self.processes())
 
     def log(self) -> str:
         return self._log.read_text()[-5000:]
@@ -95,7 +102,7 @@ class Redis:
             stdout=subprocess.DEVNULL,
         )  # fmt: skip
 
-    def stop(self) -> None:
+    def close(self) -> None:
         self._process.kill()
         self._process.wait()
 
@@ -114,10 +121,6 @@ class Machines(Service):
     def ray_address(self) -> str:
         return self.gcs
 
-    @property
-    def dashboard(self) -> str:
-        return self.environment["RAY_DASHBOARD_ADDRESS"]
-
     def processes(self) -> list[psutil.Process]:
         return [process for one in (self.head, *self.workers) for process in one.processes()]
 
@@ -128,6 +131,10 @@ class Machines(Service):
         )
         assert done.returncode == 0, f"{command}: {done.stdout}{done.stderr}"
         return done.stdout
+
+    def close(self) -> None:
+        for one in (*self.workers, self.head):
+            one.kill()
 
     def join(self) -> Machine:
         """Another worker."""

@@ -26,6 +26,7 @@ from tests.cluster.needs import (
 )
 
 FOLDER = PROJECT_FOLDER / "cluster" / "kuberay"
+INCREMENTAL = PROJECT_FOLDER / "cluster" / "kuberay-incremental-upgrade"
 SCHEMA = json.loads(Path(__file__).with_name("schemas").joinpath("rayservice.json").read_text())
 KUBERNETES = ("1.31", "1.36")  # the oldest and the newest that the manifests are for
 
@@ -114,6 +115,38 @@ def test_the_serve_configuration_is_prod_yaml() -> None:
 def test_every_manifest_is_applied() -> None:
     listed = yaml.safe_load((FOLDER / "kustomization.yaml").read_text())["resources"]
     assert sorted([*listed, "kustomization.yaml"]) == sorted(path.name for path in FOLDER.glob("*.yaml"))
+
+
+def patched(manifest: dict[str, Any], patch: dict[str, Any]) -> dict[str, Any]:
+    """As kustomize does it with a custom resource: by RFC 7386."""
+    changed = dict(manifest)
+    for name, value in patch.items():
+        changed[name] = patched(manifest.get(name, {}), value) if isinstance(value, dict) else value
+    return changed
+
+
+def test_the_incremental_upgrade_changes_the_strategy_alone_and_fits_kuberay_s_schema() -> None:
+    kustomization = yaml.safe_load((INCREMENTAL / "kustomization.yaml").read_text())
+    assert [(INCREMENTAL / one).resolve() for one in kustomization["resources"]] == [FOLDER]
+    (patch,) = kustomization["patches"]
+    changes = yaml.safe_load((INCREMENTAL / patch["path"]).read_text())
+    assert list(changes["spec"]) == ["upgradeStrategy"]
+    before = OBJECTS[changes["kind"], changes["metadata"]["name"]]
+    manifest = patched(before, changes)
+    check_ray_service(manifest)
+    assert {name: one for name, one in manifest["spec"].items() if one != before["spec"][name]} == changes["spec"]
+    assert set(changes["spec"]["upgradeStrategy"]) == {"type", "clusterUpgradeOptions"}
+
+
+def test_the_incremental_upgrade_is_one_that_the_operator_takes() -> None:
+    """What its own check asks for, and no schema says."""
+    strategy = yaml.safe_load((INCREMENTAL / "rayservice.yaml").read_text())["spec"]["upgradeStrategy"]
+    assert strategy["type"] == "NewClusterWithIncrementalUpgrade"
+    options = strategy["clusterUpgradeOptions"]
+    assert 0 < options["stepSizePercent"] <= options["maxSurgePercent"] <= 100
+    assert options["intervalSeconds"] > 0
+    assert options["gatewayClassName"]
+    assert RAY["enableInTreeAutoscaling"] is True
 
 
 def test_versions_are_those_of_the_project() -> None:

@@ -99,11 +99,16 @@ class System:
         """Hand Serve the changed configuration, as `portico deploy` does."""
         await asyncio.to_thread(self.scaled.deploy)
 
-    async def replace(self, deployment: str) -> None:
-        """Hand Serve the changed configuration, and wait until no replica of before is left of that deployment."""
-        before = set((await asyncio.to_thread(self.scaled.status))[deployment]["replicas"])
+    async def replace(self, *deployments: str) -> None:
+        """Hand Serve the changed configuration, and wait until no replica of before is left of these deployments."""
+        status = await asyncio.to_thread(self.scaled.status)
+        before = {one: set(status[one]["replicas"]) for one in deployments}
         await self.deploy()
-        await self.wait(lambda status: is_settled(status) and before.isdisjoint(status[deployment]["replicas"]))
+        await self.wait(
+            lambda status: (
+                is_settled(status) and all(before[one].isdisjoint(status[one]["replicas"]) for one in deployments)
+            )
+        )
 
     async def resize(self, deployment: str, replicas: int) -> None:
         """Hand Serve the changed configuration, and wait until that deployment has so many replicas."""

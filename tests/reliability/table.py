@@ -8,7 +8,7 @@ from contract.project import PROJECT_FOLDER
 CSV = PROJECT_FOLDER / "benchmarks" / "reliability.csv"
 PAGE = PROJECT_FOLDER / "docs" / "reliability.md"
 BEGIN, END = "<!-- figures -->\n", "<!-- end of figures -->\n"
-HAPROXY, PYTHON = "production", "without HAProxy"  # profiles
+HAPROXY, PYTHON, CLUSTER = "production", "without HAProxy", "three nodes"  # profiles
 
 
 class Row(NamedTuple):

@@ -29,10 +29,12 @@ SETTLE_SECONDS = 90
 class Cluster:
     """The process that talks with the service's Serve: see tests/scaling/cluster.py."""
 
-    def __init__(self, address: str) -> None:
+    def __init__(self, address: str, environment: dict[str, str] | None = None) -> None:
+        """`environment` is that of a driver of this cluster, where it is not this process's."""
         self._process = subprocess.Popen(
             [sys.executable, "-m", "tests.scaling.cluster", address],
             cwd=PROJECT_FOLDER,
+            env=environment,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
@@ -58,6 +60,9 @@ class ScaledService:
         self.content = content
         self._folder = folder
         self._cluster = cluster
+
+    def close(self) -> None:
+        self._cluster.close()
 
     def entry(self, model_id: str) -> dict[str, Any]:
         """A model's entry in the configuration; change it and `deploy`."""

@@ -23,6 +23,7 @@ class Loop(StrEnum):
     BUDGET_STORE_GAUGE = "budget_store_gauge"
     METRICS = "metrics"
     TOKENIZERS = "tokenizers"
+    DRAIN = "drain"
 
 
 class Supervisor:

@@ -32,6 +32,7 @@ from app.gateway.call import Call
 from app.gateway.image_store import ImageStore
 from app.gateway.input_audio import AudioChecks
 from app.gateway.input_images import ImageLoader
+from app.gateway.open_streams import OpenStreams
 from app.gateway.streaming import StreamBrokenError, relay_bytes, relay_events
 from app.http.bodies_in_flight import BodiesInFlight
 from app.http.body import ClientGone, Receive, announced_bytes, impatient
@@ -69,6 +70,7 @@ class Gateway:
         registry: Registry,
         *,
         bodies: BodiesInFlight,
+        streams: OpenStreams,
         budgets: Budgets,
         estimator: Estimator,
         image_store: ImageStore,
@@ -83,6 +85,7 @@ class Gateway:
         self._limits = config.limits
         bodies.resize(self._limits.bodies_in_flight_bytes, self._limits.bodies_in_flight_bytes_per_key)
         self._bodies = bodies
+        self._streams = streams
         self._schemas = SchemaChecker()
         self._images = ImageLoader(config.input_images, config.limits.max_body_bytes)
         self._audio = AudioChecks(config.input_audio)
@@ -227,9 +230,9 @@ class Gateway:
                 record.characters = endpoint.characters(adjusted.engine)
             if answer.head.body is None and answer.head.announces_events:
                 failure_event = partial(endpoint.failure_event, exchange)
-                await relay_events(response, record, answer, self._limits, failure_event)
+                await relay_events(response, record, answer, self._limits, failure_event, streams=self._streams)
             elif answer.head.body is None:
-                await relay_bytes(response, record, answer, self._limits)
+                await relay_bytes(response, record, answer, self._limits, streams=self._streams)
             else:
                 record.usage = answer.head.usage
                 body = await endpoint.after(exchange, answer.head.body)

@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import Callable
 
 from app.config.service import Limits
+from app.gateway.open_streams import OpenStreams
 from app.http.response import EVENT_STREAM_HEADERS, ResponseWriter
 from app.telemetry.record import RequestRecord
 from app.upstream.answer import Answer, Pieces
@@ -19,7 +20,13 @@ class StreamBrokenError(Exception):
 
 
 async def relay_events(
-    response: ResponseWriter, record: RequestRecord, answer: Answer, limits: Limits, failure_event: FailureEvent
+    response: ResponseWriter,
+    record: RequestRecord,
+    answer: Answer,
+    limits: Limits,
+    failure_event: FailureEvent,
+    *,
+    streams: OpenStreams,
 ) -> None:
     """Write the events of `answer`. A failure becomes a last event that holds the error; no [DONE] follows it."""
     first = b""
@@ -30,15 +37,17 @@ async def relay_events(
         record.events += piece.count(EVENT_END)
 
     await response.start(answer.head.status, EVENT_STREAM_HEADERS)
-    failure = await _relay(response, record, answer, limits, note=note, ping=PING)
+    failure = await _relay(response, record, answer, limits, streams=streams, note=note, ping=PING)
     # The blank line ends an event that the failure may have cut.
     await response.finish(EVENT_END + failure_event(failure, first, record.events) if failure else b"")
 
 
-async def relay_bytes(response: ResponseWriter, record: RequestRecord, answer: Answer, limits: Limits) -> None:
+async def relay_bytes(
+    response: ResponseWriter, record: RequestRecord, answer: Answer, limits: Limits, *, streams: OpenStreams
+) -> None:
     """Write the pieces of `answer`, such as audio, as they come. Raises StreamBrokenError."""
     await response.start(answer.head.status, [("content-type", answer.head.content_type)])
-    failure = await _relay(response, record, answer, limits, note=lambda _: None)
+    failure = await _relay(response, record, answer, limits, streams=streams, note=lambda _: None)
     if failure:
         raise StreamBrokenError(failure.code)
     await response.finish()
@@ -50,6 +59,7 @@ async def _relay(
     answer: Answer,
     limits: Limits,
     *,
+    streams: OpenStreams,
     note: Callable[[bytes], None],
     ping: bytes = b"",
 ) -> ApiError | None:
@@ -58,7 +68,8 @@ async def _relay(
     failure: ApiError | None = None
     async with answer.reading(response.give_up) as pieces:
         try:
-            await _write_all(response, pieces, limits, note, ping)
+            with streams.one_more(pieces):
+                await _write_all(response, pieces, limits, streams=streams, note=note, ping=ping)
         except ApiError as error:
             failure = error
         finally:
@@ -75,11 +86,17 @@ async def _relay(
 
 
 async def _write_all(
-    response: ResponseWriter, pieces: Pieces, limits: Limits, note: Callable[[bytes], None], ping: bytes
+    response: ResponseWriter,
+    pieces: Pieces,
+    limits: Limits,
+    *,
+    streams: OpenStreams,
+    note: Callable[[bytes], None],
+    ping: bytes,
 ) -> None:
     """Write and `note` all `pieces` until they have ended, and `ping` where nothing comes for a while.
 
-    Raises ApiError `timeout` where the engine is silent for too long.
+    Raises ApiError `timeout` where the engine is silent for too long, `upstream_error` where all streams must end.
     """
     loop = asyncio.get_running_loop()
     silent_since = written = loop.time()
@@ -93,6 +110,8 @@ async def _write_all(
 
     try:
         while True:
+            if not pieces.ended:
+                streams.require_time()
             ends = silent_since + limits.stream_idle_timeout_s
             ping_at = written + limits.ping_interval_s if ping else ends
             if piece := pieces.take():

@@ -23,11 +23,12 @@ from app.console.application import ASGI, Sources
 from app.console.files import read_files
 from app.gateway.application import Gateway, limits_of
 from app.gateway.image_store import ImageStore
+from app.gateway.open_streams import OpenStreams
 from app.gateway.streaming import StreamBrokenError
 from app.http.bodies_in_flight import BodiesInFlight
 from app.http.stall_timer import ReaderStalled
 from app.keys import KeyRing
-from app.serving import controller, serve_settings
+from app.serving import controller, own_replica, serve_settings
 from app.serving.front import fronted
 from app.serving.queued_demand import QueuedDemand
 from app.telemetry import access_log
@@ -52,6 +53,9 @@ logger = logging.getLogger("portico.ingress")
 INGRESS_NAME = "gateway"  # of the deployment
 STEP_SECONDS = 120.0  # for what a configuration names to be read, opened or compared
 LOOK_SECONDS = 5.0  # for Serve's controller to say how far models are, for the page
+STOPPING_POLL_SECONDS = 1.0
+# Before Serve kills a replica whose drain time is over: for the last events of its streams to reach their clients.
+LAST_SECONDS = 5.0
 STEPS_AT_ONCE = 4  # so that one that hangs does not stand in the way of a configuration without it
 
 
@@ -98,6 +102,7 @@ class IngressReplica:
         self._registry: Registry | None = None
         self._budgets: Budgets | None = None
         self._bodies = BodiesInFlight()
+        self._streams = OpenStreams()
         self._demand = QueuedDemand()
         self._estimator = Estimator()
         self._metrics = RayMetrics()
@@ -186,6 +191,7 @@ class IngressReplica:
             FairRelay(relay, self._queues),
             registry,
             bodies=self._bodies,
+            streams=self._streams,
             budgets=budgets,
             estimator=self._estimator,
             image_store=image_store,
@@ -202,6 +208,14 @@ class IngressReplica:
         self._supervisor.keep(Loop.READINESS_WATCH, watch.run)
         self._supervisor.keep(Loop.KEY_FILE, keys.follow)
         self._supervisor.keep(Loop.KEPT_IMAGES, image_store.keep_swept)
+        self._supervisor.keep(Loop.DRAIN, partial(self._end_in_time, config.ingress.drain_timeout_s))
+
+    async def _end_in_time(self, drain_timeout_s: float) -> None:
+        """Once Serve has told this replica to stop, end the streams that it still has shortly before it is killed."""
+        while not own_replica.is_stopping():  # noqa: ASYNC110 - Serve tells nobody
+            await asyncio.sleep(STOPPING_POLL_SECONDS)
+        await asyncio.sleep(max(drain_timeout_s / 2, drain_timeout_s - LAST_SECONDS))
+        self._streams.end()
 
     def _sources(self, gateway: Gateway, registry: Registry, budgets: Budgets) -> Sources:
         """Where the console looks."""

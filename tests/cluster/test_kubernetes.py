@@ -253,6 +253,16 @@ def test_what_the_configuration_names_is_mounted() -> None:
     assert OBJECTS["PersistentVolumeClaim", "portico-shared"]["spec"]["accessModes"] == ["ReadWriteMany"]
 
 
+def test_a_worker_that_ends_has_the_time_to_hand_its_work_on() -> None:
+    """Kubernetes waits longer than Ray, and Ray longer than a replica may finish what it has."""
+    lines = (PROJECT_FOLDER / "cluster" / "serve.env").read_text().splitlines()
+    drain_s = int(dict(line.split("=", 1) for line in lines if "=" in line)["RAY_GRACEFUL_SHUTDOWN_DRAIN_TIMEOUT_S"])
+    for group in RAY["workerGroupSpecs"]:
+        assert group["template"]["spec"]["terminationGracePeriodSeconds"] >= drain_s + 30
+    times = [CONFIG.ingress.drain_timeout_s, *(model.scale.drain_timeout_s for model in CONFIG.models)]
+    assert max(times) + 240 <= drain_s, "those that replace a replica need time to start"
+
+
 def test_no_pod_is_privileged() -> None:
     stateful = OBJECTS["StatefulSet", "portico-redis"]["spec"]["template"]
     for template in [*TEMPLATES, stateful]:

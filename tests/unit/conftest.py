@@ -16,6 +16,7 @@ from app.endpoints.catalog import ENDPOINTS
 from app.endpoints.endpoint import Endpoint
 from app.gateway.application import Gateway
 from app.gateway.image_store import ImageStore
+from app.gateway.open_streams import OpenStreams
 from app.http.bodies_in_flight import BodiesInFlight
 from app.keys import LOCAL_KEY, KeyRing, hash_key, public_id
 from app.telemetry.acceptance import Acceptance
@@ -178,6 +179,7 @@ def make_gateway(
             FairRelay(relay, queues_of(config)),
             registry,
             bodies=bodies or BodiesInFlight(),
+            streams=OpenStreams(),
             budgets=ExactBudgets(),
             estimator=Estimator(),
             image_store=ImageStore(KeptImages(location=str(tmp_path))),

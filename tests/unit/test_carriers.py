@@ -8,6 +8,7 @@ import hypothesis
 from hypothesis import strategies
 
 from app.config.service import Limits
+from app.gateway.open_streams import OpenStreams
 from app.gateway.streaming import StreamBrokenError, relay_bytes, relay_events
 from app.http.response import ResponseWriter
 from app.telemetry.record import RequestRecord
@@ -78,9 +79,11 @@ async def given_to_a_client(carrier: Carrier, handle: Handle, request: RequestHe
         if answer.head.body is not None:
             written.append(answer.head.body)
         elif answer.head.announces_events:
-            await relay_events(response, record, answer, Limits(), lambda error, *_: sse.event(error.envelope()))
+            await relay_events(
+                response, record, answer, Limits(), lambda error, *_: sse.event(error.envelope()), streams=OpenStreams()
+            )
         else:
-            await relay_bytes(response, record, answer, Limits())
+            await relay_bytes(response, record, answer, Limits(), streams=OpenStreams())
     except StreamBrokenError as error:
         written.append(repr(error).encode())
     finally:

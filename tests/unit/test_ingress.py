@@ -15,6 +15,7 @@ from app.budgets.messages import Join, JoinReply
 from app.config.service import parse_config
 from app.serving.ingress import IngressReplica, _is_no_client_s_doing
 from app.telemetry.line_writer import LineWriter
+from contract.errors import ApiError
 from contract.fields import ConfigError
 from tests.unit.budget_world import KEY, World, turns
 from tests.unit.conftest import config_args
@@ -53,6 +54,19 @@ async def test_a_stop_hands_on_what_was_counted_and_logged(monkeypatch: pytest.M
     assert os.read(reader, 100) == b"a line\n"
     os.close(reader)
     assert exported == [("portico_queue_refusals", 1)]
+
+
+async def test_its_streams_end_with_its_drain_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("app.serving.ingress.STOPPING_POLL_SECONDS", 0.01)
+    stopping = [False, False]
+    monkeypatch.setattr("app.serving.own_replica.is_stopping", lambda: stopping.pop() if len(stopping) > 1 else True)
+    replica = IngressReplica({})
+    ending = asyncio.create_task(replica._end_in_time(drain_timeout_s=0.4))
+    await asyncio.sleep(0.1)
+    replica._streams.require_time()
+    await asyncio.wait_for(ending, 5)
+    with pytest.raises(ApiError, match="Send it again"):
+        replica._streams.require_time()
 
 
 async def test_while_it_serves_what_was_counted_is_exported(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from app.config.service import Limits
+from app.gateway.open_streams import OpenStreams
 from app.gateway.streaming import relay_bytes, relay_events
 from app.http.response import ResponseWriter
 from app.http.stall_timer import ReaderStalled
@@ -41,12 +42,14 @@ class Written:
         return dict(self.messages[0]["headers"])
 
 
-async def relay(answer: StandInAnswer, **limits: Any) -> tuple[RequestRecord, Written]:
+async def relay(
+    answer: StandInAnswer, streams: OpenStreams | None = None, **limits: Any
+) -> tuple[RequestRecord, Written]:
     """What is recorded and what is written of a stream of events."""
     written, record = Written(), RequestRecord("")
     bounds = Limits(**limits)
     response = ResponseWriter(written.send, lambda _: (), bounds.write_stall_timeout_s)
-    await relay_events(response, record, answer, bounds, failure_event)
+    await relay_events(response, record, answer, bounds, failure_event, streams=streams or OpenStreams())
     return record, written
 
 
@@ -77,6 +80,23 @@ async def test_a_failure_becomes_a_last_event_and_no_done(end: list[Any], code: 
     assert blank == b"\n\n"
     assert set(error) == {"message", "type", "code", "param"}
     assert (error["code"], record.reason) == (code, code)
+    assert DONE not in written.pieces
+
+
+@pytest.mark.parametrize("pause_s", [0.0, 60.0], ids=["a busy engine", "a silent engine"])
+async def test_a_stream_that_must_end_with_its_replica_says_so_and_is_no_success(pause_s: float) -> None:
+    class Endless(StandInAnswer):
+        async def pieces(self) -> AsyncGenerator[bytes]:
+            while True:
+                yield b"data: 1\n\n"
+                await asyncio.sleep(pause_s)
+
+    streams = OpenStreams()
+    asyncio.get_running_loop().call_later(0.1, streams.end)
+    async with asyncio.timeout(10):
+        record, written = await relay(Endless([ResponseHead(200)]), streams)
+    blank, event = written.pieces[-1].split(b"data: ")
+    assert (blank, json.loads(event)["error"]["code"], record.reason) == (b"\n\n", "upstream_error", "upstream_error")
     assert DONE not in written.pieces
 
 
@@ -164,9 +184,9 @@ class TestAReaderThatStalls:
         bounds = Limits(**limits)
         response = ResponseWriter(reader.send, lambda _: (), bounds.write_stall_timeout_s)
         if events:
-            relaying = relay_events(response, RequestRecord(""), engine, bounds, failure_event)
+            relaying = relay_events(response, RequestRecord(""), engine, bounds, failure_event, streams=OpenStreams())
         else:
-            relaying = relay_bytes(response, RequestRecord(""), engine, bounds)
+            relaying = relay_bytes(response, RequestRecord(""), engine, bounds, streams=OpenStreams())
         return asyncio.create_task(relaying)
 
     async def test_no_more_is_read_from_the_engine_than_may_wait(self, events: bool) -> None:
@@ -201,6 +221,6 @@ class TestAnEngineThatNothingSlowsDown:
         bounds = Limits()
         response = ResponseWriter(Reader().send, lambda _: (), bounds.write_stall_timeout_s)
         with pytest.raises(ReaderStalled):
-            await asyncio.wait_for(relay_bytes(response, RequestRecord(""), engine, bounds), 5)
+            await asyncio.wait_for(relay_bytes(response, RequestRecord(""), engine, bounds, streams=OpenStreams()), 5)
         assert engine.made == 1_000 + 40_000  # in the write, and in the buffer
         assert engine.cancelled

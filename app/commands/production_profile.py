@@ -19,8 +19,8 @@ CLUSTER = PROJECT_FOLDER / "cluster"
 SWITCH = "RAY_SERVE_ENABLE_HA_PROXY"
 JOINS_ANOTHER = "RAY_ADDRESS"  # whose processes have the variables that they have
 PORTS = ("RAY_SERVE_HAPROXY_STATS_PORT", "RAY_SERVE_HAPROXY_METRICS_PORT", "RAY_SERVE_FALLBACK_PROXY_HTTP_PORT")
-# No load balancer stands before it, which might take half a minute to notice that a gateway replica ends, and no other node
-# is there to take its work.
+# No load balancer stands before it, which might take half a minute to notice that a gateway replica ends, and no other
+# node takes its work.
 ALONE = {"RAY_SERVE_DIRECT_INGRESS_MIN_DRAINING_PERIOD_S": "2", "RAY_GRACEFUL_SHUTDOWN_DRAIN_TIMEOUT_S": "30"}
 ASKED_FOR_BY_NUMBER = range(20_000, 32_000)  # over those of Ray's workers, below those that systems give away
 FILES = {

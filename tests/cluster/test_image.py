@@ -19,7 +19,7 @@ DOCKERFILE = CLUSTER / "Dockerfile"
 SCRIPTS = [CLUSTER / "haproxy", CLUSTER / "with-profile"]
 BIN = Path(sys.executable).parent
 # What the profile may hold beside Serve's variables.
-RAY_VARIABLES = {"RAY_AUTH_MODE", "RAY_USAGE_STATS_ENABLED"}
+RAY_VARIABLES = {"RAY_AUTH_MODE", "RAY_USAGE_STATS_ENABLED", "RAY_GRACEFUL_SHUTDOWN_DRAIN_TIMEOUT_S"}
 
 
 def instructions(name: str) -> list[list[str]]:

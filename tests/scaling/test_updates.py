@@ -3,6 +3,7 @@
 import json
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 
 import httpx
 
@@ -16,6 +17,7 @@ LONG_STREAM = {
     "logit_bias": {"3": -100},
     "stream": True,
 }
+STREAMS, DRAIN_S = 16, 8  # of them at once each is slow
 
 
 def test_one_changed_entry_restarts_that_model_only_and_cuts_no_stream(
@@ -76,3 +78,31 @@ def test_a_model_that_is_added_is_served_by_the_same_gateway_and_one_that_is_rem
         time.sleep(0.3)
     assert client.post("/audio/speech", json=body).status_code == 404
     assert set(scaled.wait_settled()[INGRESS]["replicas"]) == gateway  # it is UPDATING for a moment, and serves
+
+
+def test_streams_that_outlive_the_drain_time_of_their_gateway_end_in_the_error_form(
+    scaled: ScaledService, client: httpx.Client
+) -> None:
+    ingress = scaled.content["applications"][0]["args"].setdefault("ingress", {})
+    ingress["drain_timeout_s"] = DRAIN_S
+    scaled.deploy()
+    gateway = set(scaled.wait_settled()[INGRESS]["replicas"])
+    begun = threading.Barrier(STREAMS + 1, timeout=60)
+
+    def stream(_: int) -> bytes:
+        with client.stream("POST", "/chat/completions", json=LONG_STREAM | {"n": 4}) as response:
+            pieces = response.iter_raw()
+            first = next(pieces)
+            begun.wait()
+            return first + b"".join(pieces)
+
+    with ThreadPoolExecutor(STREAMS) as pool:
+        streams = [pool.submit(stream, number) for number in range(STREAMS)]
+        begun.wait()
+        ingress["num_cpus"] = 0.11
+        scaled.deploy()
+        ends = [one.result().rstrip().rpartition(b"data: ")[2] for one in streams]
+    assert gateway.isdisjoint(scaled.wait_settled()[INGRESS]["replicas"])
+    errors = [json.loads(end)["error"]["code"] for end in ends if end != b"[DONE]"]
+    assert errors, "every stream was over before"
+    assert set(errors) == {"upstream_error"}

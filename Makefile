@@ -51,11 +51,11 @@ test-long: $(TESTED) $(VENV)/kokoro-ja
 test-handle: $(TESTED)
 	RAY_SERVE_ENABLE_HA_PROXY=0 PORTICO_TEST_CARRIER=handle $(BIN)/python -m pytest tests/contract
 
-# Faults under a minute of load each, in both profiles, which write the table of docs/reliability.md: an hour of a machine
-# with nothing else to do. Two of them mount small disks, which takes root.
+# Faults under a minute of load each, in both profiles and on three nodes, which write the table of docs/reliability.md: an
+# hour of a machine with nothing else to do. Two of them mount small disks, which takes root; one needs redis-server.
 reliability: $(TESTED)
 	$(BIN)/python -m pytest -m reliability
-	RAY_SERVE_ENABLE_HA_PROXY=0 $(BIN)/python -m pytest -m reliability
+	RAY_SERVE_ENABLE_HA_PROXY=0 $(BIN)/python -m pytest -m reliability tests/reliability
 
 # The form of the code, its faults, its types, and which module may import which.
 lint: $(VENV)/dev

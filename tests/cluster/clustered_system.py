@@ -74,7 +74,9 @@ def clustered(content: dict[str, Any], port: int) -> dict[str, Any]:
 
 
 def scaled(machines: Machines, content: dict[str, Any], folder: Path) -> ScaledService:
-    return ScaledService(machines, content, folder, Cluster(machines.gcs, machines.environment))
+    environment = {name: value for name, value in machines.environment.items() if name != "RAY_TMPDIR"}
+    cluster = Cluster(machines.gcs, environment | {"RAY_AUTH_MODE": "token"})  # none of the service's own processes
+    return ScaledService(machines, content, folder, cluster)
 
 
 @contextmanager

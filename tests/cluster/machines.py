@@ -2,6 +2,7 @@
 
 import os
 import secrets
+import socket
 import subprocess
 import sys
 import time
@@ -19,13 +20,23 @@ from tests.reliability.system import command_of
 
 PROFILE = str(PROJECT_FOLDER / "cluster" / "with-profile")
 RAY, SERVE, PORTICO = (str(Path(sys.executable).with_name(name)) for name in ("ray", "serve", "portico"))
-HOST = "127.0.0.1"
+LOOPBACK, ELSEWHERE = "127.0.0.1", ("192.0.2.1", 9)  # an address of documentation; nothing is sent to it
 NAME = "PORTICO_TEST_MACHINE"  # the variable by which the processes of a machine are known
 GATEWAY_LABEL = {"portico.io/role": "gateway"}
 WORKER_CPUS = 4
 LISTEN_SECONDS, KILLED_SECONDS = 60, 10
 # What KubeRay sets where Redis is behind the head: for so long the others wait for a head that is away.
 RECONNECT = {"RAY_gcs_rpc_server_reconnect_timeout_s": "600"}
+
+
+def own_address() -> str:
+    """Where other machines would reach this one. Ray takes that for a node even where it is told loopback."""
+    with socket.socket(type=socket.SOCK_DGRAM) as probe:
+        try:
+            probe.connect(ELSEWHERE)
+        except OSError:
+            return LOOPBACK
+        return str(probe.getsockname()[0])
 
 
 class Machine:
@@ -44,7 +55,7 @@ class Machine:
             "RAY_SERVE_FALLBACK_PROXY_HTTP_PORT": str(free_port()),
         }  # fmt: skip
         self._command = [
-            PROFILE, RAY, "start", "--block", f"--node-ip-address={HOST}", "--min-worker-port=0", "--max-worker-port=0",
+            PROFILE, RAY, "start", "--block", f"--node-ip-address={own_address()}", "--min-worker-port=0", "--max-worker-port=0",
             f"--object-store-memory={150 * 2**20}", f"--dashboard-agent-listen-port={free_port()}",
             "--include-log-monitor=false", *arguments,
         ]  # fmt: skip
@@ -96,7 +107,7 @@ class Redis:
         self.port, self.password = free_port(), secrets.token_hex(16)
         self._process = subprocess.Popen(  # as cluster/kuberay/redis.yaml starts it
             [
-                "redis-server", "--port", str(self.port), "--bind", HOST, "--dir", str(folder), "--appendonly", "yes",
+                "redis-server", "--port", str(self.port), "--bind", LOOPBACK, "--dir", str(folder), "--appendonly", "yes",
                 "--maxmemory-policy", "noeviction", "--requirepass", self.password,
             ],
             stdout=subprocess.DEVNULL,
@@ -136,6 +147,11 @@ class Machines(Service):
         for one in (*self.workers, self.head):
             one.kill()
 
+    def start_head(self) -> None:
+        """Again, where it has been killed."""
+        self.process = self.head.start().ray
+        wait_listening(self.head, int(self.gcs.rpartition(":")[2]))
+
     def join(self) -> Machine:
         """Another worker."""
         self.number += 1
@@ -156,17 +172,17 @@ def started(folder: Path, redis: Redis | None) -> Machines:
     environment = {name: value for name, value in os.environ.items() if name not in others}
     environment |= RECONNECT | {
         "RAY_TMPDIR": str(folder), "RAY_AUTH_TOKEN": secrets.token_hex(32), "RAY_DEDUP_LOGS": "0",
-        "RAY_DASHBOARD_ADDRESS": f"http://{HOST}:{dashboard}",
+        "RAY_DASHBOARD_ADDRESS": f"http://{LOOPBACK}:{dashboard}",
     }  # fmt: skip
     arguments = [
-        "--head", "--num-cpus=0", f"--port={gcs}", f"--dashboard-host={HOST}", f"--dashboard-port={dashboard}",
+        "--head", "--num-cpus=0", f"--port={gcs}", f"--dashboard-host={LOOPBACK}", f"--dashboard-port={dashboard}",
         f"--ray-client-server-port={free_port()}",
     ]  # fmt: skip
     of_head = environment
     if redis is not None:
         arguments.append(f"--redis-password={redis.password}")
         of_head = environment | {
-            "RAY_REDIS_ADDRESS": f"{HOST}:{redis.port}", "RAY_external_storage_namespace": folder.name
+            "RAY_REDIS_ADDRESS": f"{LOOPBACK}:{redis.port}", "RAY_external_storage_namespace": folder.name
         }  # fmt: skip
     head = Machine("head", folder, of_head, arguments).start()
     try:
@@ -174,7 +190,7 @@ def started(folder: Path, redis: Redis | None) -> Machines:
     except BaseException:
         head.kill()
         raise
-    address = f"{HOST}:{gcs}"
+    address = f"{own_address()}:{gcs}"
     workers = [worker(name, folder, environment, address).start() for name in ("w1", "w2")]
     return Machines(
         workers[0].port, head.ray, folder / "head" / "log", folder / "none", folder, head=head, workers=workers,

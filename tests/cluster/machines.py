@@ -55,9 +55,9 @@ class Machine:
             "RAY_SERVE_FALLBACK_PROXY_HTTP_PORT": str(free_port()),
         }  # fmt: skip
         self._command = [
-            PROFILE, RAY, "start", "--block", f"--node-ip-address={own_address()}", "--min-worker-port=0", "--max-worker-port=0",
-            f"--object-store-memory={150 * 2**20}", f"--dashboard-agent-listen-port={free_port()}",
-            "--include-log-monitor=false", *arguments,
+            PROFILE, RAY, "start", "--block", f"--node-ip-address={own_address()}", "--min-worker-port=0",
+            "--max-worker-port=0", f"--object-store-memory={150 * 2**20}",
+            f"--dashboard-agent-listen-port={free_port()}", "--include-log-monitor=false", *arguments,
         ]  # fmt: skip
 
     def start(self) -> "Machine":
@@ -107,8 +107,8 @@ class Redis:
         self.port, self.password = free_port(), secrets.token_hex(16)
         self._process = subprocess.Popen(  # as cluster/kuberay/redis.yaml starts it
             [
-                "redis-server", "--port", str(self.port), "--bind", LOOPBACK, "--dir", str(folder), "--appendonly", "yes",
-                "--maxmemory-policy", "noeviction", "--requirepass", self.password,
+                "redis-server", "--port", str(self.port), "--bind", LOOPBACK, "--dir", str(folder),
+                "--appendonly", "yes", "--maxmemory-policy", "noeviction", "--requirepass", self.password,
             ],
             stdout=subprocess.DEVNULL,
         )  # fmt: skip

@@ -12,7 +12,7 @@ from typing import Any
 import ray
 from ray.exceptions import ActorDiedError, RayError, RayTaskError
 
-from app.budgets import snapshot
+from app.budgets import own_node, snapshot
 from app.budgets.account import Debt
 from app.budgets.batches import Batches
 from app.budgets.messages import SECOND, AdmissionReply, AdmissionRequest, Join, JoinReply, Message, Reply, Report
@@ -26,6 +26,7 @@ logger = logging.getLogger("portico.budgets")
 PROTOCOL = 2  # counts up with every change of what an actor is called for: one of an older version may still live
 NAME, NAMESPACE = f"portico-budget-store-{PROTOCOL}", "portico"
 SNAPSHOT_SECONDS = 1.0
+LOOK_SECONDS = 5.0  # at whether the node is to end
 UNCALLED_SECONDS = MEMORY / SECOND  # Ray restarts an actor whether or not anybody calls it any more
 CALL_SECONDS = 2.0  # a call takes about a millisecond
 MAX_CALLS = 10_000  # at once: one of each gateway replica
@@ -43,6 +44,7 @@ class BudgetStoreActor:
         fresh = found is None and not _was_restarted()
         self._store = BudgetStore(time.monotonic_ns(), fresh=fresh, debts=found)
         self._keeping: asyncio.Task[None] | None = None
+        self._moving: asyncio.Task[None] | None = None
         self._beginning = asyncio.Lock()
         uncalled = threading.Timer(UNCALLED_SECONDS, self._end_uncalled)  # a constructor has no loop
         uncalled.daemon = True
@@ -52,6 +54,7 @@ class BudgetStoreActor:
         """The replies in the order of the messages; None where the store failed at one."""
         if self._keeping is None:
             self._keeping = asyncio.create_task(self._keep())
+            self._moving = asyncio.create_task(self._move_on())
         if any(isinstance(message, Join) for message in messages):
             async with self._beginning:
                 if any(isinstance(one, Join) and self._store.was_left(one, time.monotonic_ns()) for one in messages):
@@ -98,6 +101,12 @@ class BudgetStoreActor:
                     logger.warning("the snapshot of the budgets cannot be written", exc_info=True)
                 failed = True
             await asyncio.sleep(SNAPSHOT_SECONDS)
+
+    async def _move_on(self) -> None:
+        """Fail where the node is to end, so that Ray starts this actor on another: the node would wait for it."""
+        while not await asyncio.to_thread(own_node.is_draining):  # noqa: ASYNC110 - Ray tells nobody
+            await asyncio.sleep(LOOK_SECONDS)
+        _fail()
 
 
 class ActorLink:
@@ -163,6 +172,11 @@ def default_snapshot() -> str:
 def _end() -> None:
     """End this actor; Ray does not restart it."""
     ray.kill(ray.get_runtime_context().current_actor)
+
+
+def _fail() -> None:
+    """End this process as if it had failed; Ray restarts the actor, which starts from the last snapshot."""
+    os._exit(1)
 
 
 def _was_restarted() -> bool:

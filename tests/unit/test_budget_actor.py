@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from app.budgets import actor
+from app.budgets import actor, own_node
 from app.budgets.account import BudgetLimits, Debt
 from app.budgets.actor import ActorLink, BudgetStoreActor
 from app.budgets.messages import AdmissionReply, AdmissionRequest, Join, JoinReply, Message, Report, Slots
@@ -81,6 +81,7 @@ def ends(monkeypatch: pytest.MonkeyPatch) -> list[None]:
     found: list[None] = []
     monkeypatch.setattr(actor, "_end", lambda: found.append(None))
     monkeypatch.setattr(actor, "_was_restarted", lambda: False)
+    monkeypatch.setattr(own_node, "is_draining", lambda: False)
     return found
 
 
@@ -111,6 +112,25 @@ class TestUncalled:
         assert ends == []
         assert store._keeping is not None
         store._keeping.cancel()
+
+
+async def test_a_store_whose_node_is_to_end_fails_so_that_ray_starts_it_on_another(
+    ends: list[None], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    failed = asyncio.Event()
+    draining = [False]
+    monkeypatch.setattr(actor, "_fail", failed.set)
+    monkeypatch.setattr(actor, "LOOK_SECONDS", 0.01)
+    monkeypatch.setattr(own_node, "is_draining", lambda: draining[0])
+    store = BudgetStoreActor(f"{tmp_path}/budgets.json")
+    await delivered(store)
+    await asyncio.sleep(0.1)
+    assert not failed.is_set()
+    draining[0] = True
+    await asyncio.wait_for(failed.wait(), 5)
+    assert ends == [], "Ray restarts none that ended itself"
+    assert store._keeping is not None
+    store._keeping.cancel()
 
 
 async def test_a_store_that_was_left_and_is_joined_again_begins_again(ends: list[None], tmp_path: Path) -> None:

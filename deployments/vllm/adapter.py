@@ -10,7 +10,7 @@ import copy
 import logging
 import re
 import types
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Callable
 from importlib import import_module
 from pathlib import Path
 from typing import Any, get_args
@@ -142,6 +142,13 @@ def _embedding_profile(model: Any) -> Profile:
             "dimensions": model.embedding_size,
         },
     )
+
+
+def replace_expand_on_cpus(function: Callable[..., None]) -> None:
+    """Have vLLM call `function` where it would call its own in the place of the kernel `expand_kernel`."""
+    from vllm.utils import cpu_triton_utils
+
+    cpu_triton_utils._expand_kernel_impl = function
 
 
 def import_engine() -> None:

@@ -7,12 +7,12 @@ were sampled at whatever temperature lay in fresh memory.
 
 from typing import Any
 
+from deployments.vllm.adapter import replace_expand_on_cpus
+
 
 def register() -> None:
     """`vllm.general_plugins` in pyproject.toml. It comes before vLLM puts its functions in the kernels' places."""
-    from vllm.utils import cpu_triton_utils  # noqa: PLC0415 - vLLM loads this as it starts
-
-    cpu_triton_utils._expand_kernel_impl = expand
+    replace_expand_on_cpus(expand)
 
 
 def expand(output: Any, values: Any, cu_num_tokens: Any, replace_from: int, replace_to: int, *_: int) -> None:
@@ -20,7 +20,7 @@ def expand(output: Any, values: Any, cu_num_tokens: Any, replace_from: int, repl
 
     `cu_num_tokens` of [requests] are those up to and with each request. `replace_to` stands for `replace_from`.
     """
-    from torch import where  # noqa: PLC0415 - as above
+    from torch import where  # noqa: PLC0415 - vLLM loads this as it starts
 
     drafts = cu_num_tokens.diff(prepend=cu_num_tokens.new_zeros(1))
     output.copy_(where(values == replace_from, replace_to, values).repeat_interleave(drafts, output_size=len(output)))

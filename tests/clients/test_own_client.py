@@ -86,16 +86,18 @@ async def test_the_asynchronous_client_does_the_same(service: Service) -> None:
         assert portico.about(answer).adjustments == IGNORED
 
 
-def line_of(service: Service, request_id: str) -> dict[str, Any]:
-    """The line of a request in the access log. Ray forwards what an actor prints after a moment."""
+def lines_of(service: Service, request_id: str) -> tuple[dict[str, Any], dict[str, Any]]:
+    """The gateway's line of a request and the replica's. Ray forwards what an actor prints after a moment."""
     deadline = time.monotonic() + 10
     while time.monotonic() < deadline:
-        for line in service.logged.splitlines():
-            if f'"request_id":"{request_id}"' in line:
-                found: dict[str, Any] = json.loads(line[line.index("{") :])
-                return found
+        own = [line for line in service.logged.splitlines() if f'"request_id":"{request_id}"' in line]
+        found = [json.loads(line[line.index("{") :]) for line in own]
+        gateway = [line for line in found if "duration_ms" in line]
+        replica = [line for line in found if "duration_ms" not in line]
+        if gateway and replica:
+            return gateway[0], replica[0]
         time.sleep(0.2)
-    raise AssertionError(f"no line of {request_id} in {service.log}")
+    raise AssertionError(f"not both lines of {request_id} are in {service.log}")
 
 
 def test_one_id_finds_the_request_in_the_service_s_log(portico: Portico, service: Service) -> None:
@@ -104,7 +106,9 @@ def test_one_id_finds_the_request_in_the_service_s_log(portico: Portico, service
     )
     about = portico.about(answer)
     assert about.client_request_id == "order 42"
-    line = line_of(service, about.request_id)
-    assert line["client_request_id"] == "order 42"
-    assert line["adjustments"] == "store;action=ignore"
-    assert 0 <= line["queue_ms"] < line["engine_ms"] <= line["duration_ms"]
+    gateway, replica = lines_of(service, about.request_id)
+    assert gateway["client_request_id"] == "order 42"
+    assert gateway["adjustments"] == "store;action=ignore"
+    assert 0 <= gateway["queue_ms"] < gateway["engine_ms"] <= gateway["duration_ms"]
+    assert (replica["model"], replica["status"], replica["completion_tokens"]) == ("pocket-chat", 200, 2)
+    assert replica["engine_ms"] <= gateway["engine_ms"]

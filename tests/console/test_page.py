@@ -56,7 +56,7 @@ class TestModels:
     async def test_a_model_that_starts_says_its_stage_and_the_seconds(self, page: Page, stand_in: str) -> None:
         await sign_in(page, stand_in, LOCAL_KEY, "models")
         await expect(page.get_by_role("article", name="starting-chat")).to_contain_text(
-            "It loads the model and warms up, for 42 s so far."
+            "It loads the model, for 42 s so far."
         )
         await expect(page.get_by_role("article", name="starting-chat").get_by_text("so far")).to_have_count(1)
         await expect(page.get_by_role("article", name="queued-chat")).to_contain_text("It waits for room, for 2 min")

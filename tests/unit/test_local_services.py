@@ -33,6 +33,7 @@ def sleeper() -> Iterator[subprocess.Popen[bytes]]:
     code = (
         "import signal, subprocess, sys, time\n"
         "child = subprocess.Popen([sys.executable, '-c', 'import time; time.sleep(100)'])\n"
+        "signal.signal(signal.SIGINT, signal.default_int_handler)\n"  # a shell's background jobs ignore it
         "print('up', flush=True)\n"
         "try: time.sleep(100)\n"
         "except KeyboardInterrupt: child.kill(); child.wait()"

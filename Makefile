@@ -41,8 +41,8 @@ TESTED := $(VENV)/models $(VENV)/test-models $(VENV)/dev $(VENV)/vision $(VENV)/
 test: $(TESTED)
 	$(BIN)/python -m pytest
 
-# What takes minutes: engines and replicas that stop and do not die, `tune` that is stopped, speculation by n-grams, and a
-# voice of 90 MB.
+# What takes minutes: engines and replicas that stop and do not die, `tune` that is stopped, speculation by n-grams and its
+# notebook, streams that outlive their gateway, and a voice of 90 MB.
 test-long: $(TESTED) $(VENV)/kokoro-ja
 	$(BIN)/python -m pytest -m long
 

@@ -12,6 +12,8 @@ ASK_SECONDS = 5.0
 
 def is_draining() -> bool:
     """Whether the node is told to end once its work is done elsewhere. Blocks. False where Ray does not say."""
+    if not ray.is_initialized():  # to ask for its context would start one
+        return False
     context = ray.get_runtime_context()
     try:
         draining = GcsClient(address=context.gcs_address).get_draining_nodes(timeout=ASK_SECONDS)

@@ -73,6 +73,7 @@ def test_the_notebook_of_an_engine_plays_what_it_said_and_shows_an_error() -> No
     assert any(result.startswith("(400, ") for result in notebooks.shown(notebook, "text/plain"))
 
 
+@pytest.mark.long
 def test_the_notebook_of_speculation_plots_drafts_that_are_accepted() -> None:
     notebook = notebooks.run("speculation", NO_RAY)
     assert len(notebooks.shown(notebook, notebooks.PLOT)) == 2

@@ -65,7 +65,7 @@ def test_a_request_under_way_has_its_answer_first_and_no_other_is_taken(service:
     assert psutil.wait_procs(started, timeout=1)[1] == []
 
 
-@pytest.mark.parametrize("printed", ["Starting Ray", "pocket-image: loading"])
+@pytest.mark.parametrize("printed", ["Starting Ray", pytest.param("pocket-image: loading", marks=pytest.mark.long)])
 def test_while_it_starts_it_ends_within_ten_seconds_too(content: dict[str, Any], tmp_path: Path, printed: str) -> None:
     with begun(content, tmp_path, tmp_path / "keys.json") as starting:
         starting.wait_printed(printed, START_SECONDS)

@@ -6,6 +6,7 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 
 import httpx
+import pytest
 
 from tests.scaling.conftest import CHAT, EMBED, SPEECH, ScaledService, is_settled, listed, synthesize
 
@@ -80,6 +81,7 @@ def test_a_model_that_is_added_is_served_by_the_same_gateway_and_one_that_is_rem
     assert set(scaled.wait_settled()[INGRESS]["replicas"]) == gateway  # it is UPDATING for a moment, and serves
 
 
+@pytest.mark.long
 def test_streams_that_outlive_the_drain_time_of_their_gateway_end_in_the_error_form(
     scaled: ScaledService, client: httpx.Client
 ) -> None:

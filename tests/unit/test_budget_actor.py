@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import ray
 
 from app.budgets import actor, own_node
 from app.budgets.account import BudgetLimits, Debt
@@ -160,3 +161,8 @@ async def test_a_store_that_was_left_and_is_joined_again_begins_again(ends: list
     assert store._store is before, "once is enough"
     assert store._keeping is not None
     store._keeping.cancel()
+
+
+def test_without_ray_no_node_is_to_end_and_none_is_started_to_ask() -> None:
+    assert not own_node.is_draining()
+    assert not ray.is_initialized()

@@ -112,10 +112,12 @@ COMMANDS: dict[str, Callable[..., Any]] = {
 
 
 def main(address: str) -> None:
+    answers = os.fdopen(os.dup(sys.stdout.fileno()), "w")
+    os.dup2(sys.stderr.fileno(), sys.stdout.fileno())  # Ray prints there what happens in the cluster
     ray.init(address=address, namespace=NAMESPACE, logging_level="error", log_to_driver=False)
     for line in sys.stdin:
         name, *rest = json.loads(line)
-        print(json.dumps(COMMANDS[name](*rest)), flush=True)
+        print(json.dumps(COMMANDS[name](*rest)), file=answers, flush=True)
 
 
 if __name__ == "__main__":

@@ -86,8 +86,6 @@ class Machine:
         for one in self.processes():
             with suppress(psutil.NoSuchProcess):
                 one.kill()
-        with suppress(psutil.TimeoutExpired):
-            self.ray.wait(KILLED_SECONDS)
 
     def terminate(self) -> None:
         """SIGTERM for what was started, as whoever takes the machine away sends."""
@@ -146,9 +144,11 @@ class Machines(Service):
     def close(self) -> None:
         for one in (*self.workers, self.head):
             one.kill()
+        psutil.wait_procs([one.ray for one in (*self.workers, self.head)], timeout=KILLED_SECONDS)
 
     def start_head(self) -> None:
-        """Again, where it has been killed."""
+        """Again, where it has been killed: as another machine, which knows of no cluster that runs on it."""
+        (self.ray_folder / "ray" / "ray_current_cluster").unlink(missing_ok=True)
         self.process = self.head.start().ray
         wait_listening(self.head, int(self.gcs.rpartition(":")[2]))
 
@@ -201,7 +201,7 @@ def started(folder: Path, redis: Redis | None) -> Machines:
 def wait_listening(machine: Machine, *ports: int) -> None:
     deadline = time.monotonic() + LISTEN_SECONDS
     while not set(ports) <= _listening():
-        assert machine.ray.is_running(), machine.log()
+        assert machine.ray.poll() is None, machine.log()
         assert time.monotonic() < deadline, machine.log()
         time.sleep(0.2)
 

@@ -60,7 +60,7 @@ async def test_a_killed_node_costs_what_it_had_and_another_takes_its_place(syste
 
 
 async def kill_the_head(system: System) -> None:
-    """It loses its power, and is started again with the Redis of before."""
+    """It loses its power, and another takes its place with the Redis of before."""
     assert isinstance(system, ClusteredSystem)
     system.machines.head.kill()
     await asyncio.sleep(AWAY_SECONDS)

@@ -24,6 +24,7 @@ CHAT, EMBED, SPEECH = "pocket-chat", "pocket-embed", "pocket-speech"
 SOON = {"downscale_to_zero_delay_s": 2, "look_back_s": 2, "upscale_delay_s": 0}
 WAKE_SECONDS = 60
 SETTLE_SECONDS = 90
+CLOSE_SECONDS = 10
 
 
 class Cluster:
@@ -49,7 +50,12 @@ class Cluster:
         return json.loads(answer)
 
     def close(self) -> None:
-        self._process.communicate()
+        """End it. It would wait for a head that has gone."""
+        try:
+            self._process.communicate(timeout=CLOSE_SECONDS)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.communicate()
 
 
 class ScaledService:

@@ -24,5 +24,5 @@ def setback_of(deployment: Any) -> str:
         return f"a try failed{left}: {error_of(deployment)}"
     if no_room := NO_ROOM.search(deployment.message):
         needed, free = (one[:MAX_ERROR_LENGTH] for one in no_room.groups())
-        return f"no machine has room for it: a replica needs {needed}, and {free} is free"
+        return f"no machine has taken a replica for 30 s: it needs {needed}, and {free} is free"
     return ""

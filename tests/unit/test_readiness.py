@@ -156,8 +156,8 @@ NO_ROOM = (
         ),
         (
             NO_ROOM,
-            'alpha is starting (queued; no machine has room for it: a replica needs {"CPU": 400.0}, and {"CPU": 1.5} '
-            "is free)",
+            'alpha is starting (queued; no machine has taken a replica for 30 s: it needs {"CPU": 400.0}, and '
+            '{"CPU": 1.5} is free)',
         ),
         ("Updating.", "alpha is starting (queued)"),
     ],

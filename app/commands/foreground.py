@@ -120,7 +120,7 @@ class Foreground:
         begun = quiet = time.monotonic()  # from `quiet` on no request is under way
         while self._child.poll() is None and time.monotonic() - quiet < STOP_SECONDS:
             time.sleep(0.1)
-            if (elsewhere or any(map(_runs, gateways))) and time.monotonic() - begun < DRAIN_SECONDS:
+            if (elsewhere or any(map(runs, gateways))) and time.monotonic() - begun < DRAIN_SECONDS:
                 quiet = time.monotonic()
 
 
@@ -146,7 +146,7 @@ def _is_named(process: psutil.Process, name: str) -> bool:
         return False
 
 
-def _runs(process: psutil.Process) -> bool:
+def runs(process: psutil.Process) -> bool:
     """A zombie has ended: whoever started it has not looked yet."""
     try:
         return bool(process.status() != psutil.STATUS_ZOMBIE)

@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import psutil
 
-from app.commands.foreground import DRAIN_SECONDS, STOP_SECONDS
+from app.commands.foreground import DRAIN_SECONDS, STOP_SECONDS, runs
 from app.commands.services import LocalService
 
 LIMIT_SECONDS = DRAIN_SECONDS + STOP_SECONDS + 10  # `serve` itself ends what is left before
@@ -26,13 +26,5 @@ def stop(service: LocalService, on_wait: Callable[[float], None] = lambda _: Non
     while left and time.monotonic() - begun < LIMIT_SECONDS:
         on_wait(time.monotonic() - begun)
         _, left = psutil.wait_procs(left, timeout=POLL_SECONDS)
-        left = [one for one in left if _runs(one)]
+        left = [one for one in left if runs(one)]
     return not left
-
-
-def _runs(process: psutil.Process) -> bool:
-    """A zombie has ended: whoever started it has not looked yet."""
-    try:
-        return bool(process.status() != psutil.STATUS_ZOMBIE)
-    except psutil.NoSuchProcess:
-        return False

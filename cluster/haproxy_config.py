@@ -75,8 +75,9 @@ def _changes(bounds: Bounds) -> list[tuple[str, str]]:
         (r"^(listen stats\n  bind )\*:", r"\g<1>127.0.0.1:"),
         # Without it, a client may take as long for its headers as between two bytes of an answer.
         (r"^    timeout http-keep-alive \d+s$", rf"\g<0>\n    timeout http-request {bounds.head_timeout_s}s"),
-        # A gateway replica that ends closes the connections that are idle; a request that comes on one would be lost.
-        (r"^    option http-no-delay$", r"\g<0>\n    option http-server-close"),
+        # A request on a connection that a gateway replica closes as it ends would be lost. One that stops ends each
+        # with its request, and those without a request are gone long before it ends.
+        (r"^    option http-no-delay$", r"\g<0>\n    default-server pool-purge-delay 1s"),
         (r"^(    errorfile 50[234] .*\n){3}", _literal("".join(errors))),
         (r"^    http-request return status 404 content-type text/plain lf-string .*$", _literal(no_path + starting)),
         (r"^(frontend http_frontend\n    bind .*\n)", r"\1" + "".join(_frontend(bounds.connections_per_address))),

@@ -17,7 +17,7 @@ from contract.protocol import RequestHead, ResponseHead, ResponseItem, ResponseT
 from contract.replica_port import keep_on_loopback
 from contract.warm_up import say_warming_up
 from deployments.health import Health
-from deployments.request_log import RequestLine, begin_request_log
+from deployments.request_log import RequestLine, started_log
 from deployments.serve_log import serve_log_kept
 from deployments.slots import Slots
 from deployments.watchdog import Watchdog, end_process
@@ -81,7 +81,7 @@ class Replica:
     # Serve awaits a constructor; the type checker knows only plain ones.
     async def __init__(self, spec: EngineSpec, model: ServedModel) -> None:  # type: ignore[misc]
         keep_on_loopback()
-        begin_request_log()
+        self._log = started_log()
         self._model_id = model.id
         module, _, name = spec.load[model.task].partition(":")
         with serve_log_kept():
@@ -147,7 +147,8 @@ class Replica:
             yield failed
         finally:
             self._under_way -= 1
-            line.write()
+            if self._log is not None:
+                line.write(self._log.write)
 
     async def _end_if_dead(self) -> None:
         """End this process where the engine is dead, and with it this request: another replica may answer it.
@@ -158,6 +159,7 @@ class Replica:
             await self.engine.check_health()
         except Exception:
             logger.exception("the engine is dead; this replica ends")
+            self._close_log()
             end_process()
 
     async def slot(self, _: SlotRequest) -> AsyncGenerator[Slot]:
@@ -191,6 +193,12 @@ class Replica:
             slots.close()
         if engine := getattr(self, "engine", None):  # it is not there where its start failed
             engine.close()
+        self._close_log()
+
+    def _close_log(self) -> None:
+        if log := getattr(self, "_log", None):
+            self._log = None
+            log.close()
 
     def __del__(self) -> None:
         self.close()

@@ -3,31 +3,27 @@
 They go to the replica's standard output, which Ray keeps in its log. Never text of a prompt or an answer.
 """
 
-import logging
-import sys
 import time
+from collections.abc import Callable
 from typing import Any
 
 import orjson
 
+from contract.line_writer import LineWriter, standard_output
 from contract.protocol import RequestHead, ResponseHead, ResponseTail
 from contract.serve_replica import replica_id
-
-logger = logging.getLogger("portico.requests")
 
 OK, CLIENT_GONE = "ok", "client_gone"
 PROMPT, COMPLETION = ("prompt_tokens", "input_tokens"), ("completion_tokens", "output_tokens")
 
 
-def begin_request_log() -> None:
-    """For a replica's constructor. Without Serve there are no lines, but where somebody sets the logger up."""
-    if replica_id() is None or logger.handlers:
-        return
-    handler = logging.StreamHandler(sys.__stdout__)  # Serve may have put its logger in place of sys.stdout
-    handler.setFormatter(logging.Formatter("%(message)s"))
-    logger.addHandler(handler)
-    logger.setLevel(logging.INFO)
-    logger.propagate = False
+def started_log() -> LineWriter | None:
+    """For a replica's constructor. None without Serve, such as in a notebook."""
+    if replica_id() is None:
+        return None
+    writer = standard_output()
+    writer.start()
+    return writer
 
 
 class RequestLine:
@@ -58,9 +54,8 @@ class RequestLine:
         self._usage = item.usage
         self._reason = OK if item.error is None else item.error["code"]
 
-    def write(self) -> None:
-        if not logger.isEnabledFor(logging.INFO):
-            return
+    def write(self, log: Callable[[bytes], None]) -> None:
+        """Hand the whole line on."""
         usage = self._usage or {}
         line = {
             "time": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
@@ -76,7 +71,7 @@ class RequestLine:
             "prompt_tokens": next((usage[name] for name in PROMPT if name in usage), None),
             "completion_tokens": next((usage[name] for name in COMPLETION if name in usage), None),
         }
-        logger.info(orjson.dumps(line).decode())
+        log(orjson.dumps(line, option=orjson.OPT_APPEND_NEWLINE))
 
 
 def _milliseconds(seconds: float) -> float:

@@ -26,12 +26,12 @@ from app.gateway.image_store import ImageStore
 from app.gateway.open_streams import OpenStreams
 from app.gateway.streaming import StreamBrokenError
 from app.http.bodies_in_flight import BodiesInFlight
+from app.http.connection_close import close_after
 from app.http.stall_timer import ReaderStalled
 from app.keys import KeyRing
 from app.serving import controller, own_replica, serve_settings
 from app.serving.front import fronted
 from app.serving.queued_demand import QueuedDemand
-from app.telemetry import access_log
 from app.telemetry.acceptance import KnownAcceptance
 from app.telemetry.metrics import RayMetrics
 from app.telemetry.metrics_page import MetricsAgents
@@ -46,6 +46,7 @@ from app.upstream.readiness import ReadinessWatch
 from app.upstream.registry import Registry
 from app.upstream.relay import Relay
 from app.upstream.replica_connections import ReplicaConnections
+from contract import line_writer
 from contract.replica_port import keep_on_loopback
 
 logger = logging.getLogger("portico.ingress")
@@ -103,10 +104,11 @@ class IngressReplica:
         self._budgets: Budgets | None = None
         self._bodies = BodiesInFlight()
         self._streams = OpenStreams()
+        self._stopping = False
         self._demand = QueuedDemand()
         self._estimator = Estimator()
         self._metrics = RayMetrics()
-        self._log = access_log.line_writer()
+        self._log = line_writer.standard_output()
         self._queues = ModelQueues(self._report_waiting, self._metrics.count_queue_refusal, INGRESS_NAME)
         self._connections = ReplicaConnections()
         self._agents = MetricsAgents()
@@ -128,6 +130,8 @@ class IngressReplica:
         if scope["type"] == "lifespan":
             await self._lifespan(receive, send)
         elif self._gateway is not None:  # Serve configures a replica before it sends requests
+            if self._stopping:
+                close_after(send)
             await self._gateway(scope, partial(_or_disconnect, receive), send)
 
     async def _lifespan(self, receive: Any, send: Any) -> None:
@@ -217,9 +221,12 @@ class IngressReplica:
         self._supervisor.keep(Loop.DRAIN, partial(self._end_in_time, config.ingress.drain_timeout_s))
 
     async def _end_in_time(self, drain_timeout_s: float) -> None:
-        """Once Serve has told this replica to stop, end the streams that it still has shortly before it is killed."""
+        """Once Serve has told this replica to stop, let connections end with their requests, and end the streams that
+        it still has shortly before it is killed.
+        """
         while not own_replica.is_stopping():  # noqa: ASYNC110 - Serve tells nobody
             await asyncio.sleep(STOPPING_POLL_SECONDS)
+        self._stopping = True
         await asyncio.sleep(max(drain_timeout_s / 2, drain_timeout_s - LAST_SECONDS))
         self._streams.end()
 

@@ -3,24 +3,16 @@
 Probes (liveness, readiness, metrics) are counted in the metrics and leave no line.
 """
 
-import sys
 import time
 from typing import Any
 
 import orjson
 
-from app.telemetry.line_writer import LineWriter
 from app.telemetry.record import RequestRecord
 
 # Parameters that name a user; they go into the log and nowhere else.
 AUDITED = ("user", "safety_identifier", "metadata")
 MAX_TEXT_LENGTH = 512  # of one that is a text; metadata is bounded where it is checked
-STANDARD_OUTPUT = 1
-
-
-def line_writer() -> LineWriter:
-    """Of the process's own standard output; Serve may have put its logger in place of sys.stdout."""
-    return LineWriter(STANDARD_OUTPUT if sys.__stdout__ is None else sys.__stdout__.fileno())
 
 
 def line_of(record: RequestRecord) -> bytes:

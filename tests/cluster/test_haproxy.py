@@ -15,6 +15,7 @@ import threading
 import time
 import uuid
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager, suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -23,6 +24,7 @@ from typing import Any, cast
 import httpx
 import psutil
 import pytest
+from ray.serve._private.constants import RAY_SERVE_DIRECT_INGRESS_MIN_DRAINING_PERIOD_S
 from ray.serve._private.http_util import start_asgi_http_server
 from ray.serve.config import HTTPOptions
 
@@ -37,6 +39,7 @@ ENVELOPE = {"message", "type", "code", "param"}
 START_SECONDS = 30
 HALF_OPEN = 500
 HEAD_SECONDS = 3
+CONNECTIONS = 32
 CLOSED_SECONDS = 40  # far over those, for a machine that has other work
 KEPT = {
     "half a request line": b"GET /v1/mod",
@@ -48,7 +51,7 @@ KEPT = {
 class Gateway(ThreadingHTTPServer):
     """A server that answers, or at /dies closes without an answer as a replica does that has died.
 
-    At /closes it answers the first request of a connection, and closes at the second.
+    At /stops it closes the connection with its answer, at /together it answers once `together` lets it.
     """
 
     daemon_threads = True
@@ -56,6 +59,9 @@ class Gateway(ThreadingHTTPServer):
     def __init__(self) -> None:
         super().__init__(("127.0.0.1", 0), GatewayHandler)
         self.paths: list[str] = []
+        self.used: list[int] = []  # for each request, the number of its connection
+        self.open: dict[int, socket.socket] = {}  # by their numbers, those that had a request
+        self.together: Callable[[], object] = bool
 
     @property
     def port(self) -> int:
@@ -65,22 +71,34 @@ class Gateway(ThreadingHTTPServer):
 class GatewayHandler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
     server: Gateway
-    has_answered = False  # on this connection
+    number: int | None = None  # of this connection
 
     def do_GET(self) -> None:
         if self.path != "/-/healthz":
+            if self.number is None:
+                self.number = len({*self.server.used})
+                self.server.open[self.number] = self.connection
+            self.server.used.append(self.number)
             self.server.paths.append(self.path)
         self.rfile.read(int(self.headers.get("content-length", 0)))
-        if self.path == "/dies" or (self.path == "/closes" and self.has_answered):
+        if self.path == "/dies":
             self.close_connection = True
             return
-        self.has_answered = True
+        if self.path == "/together":
+            self.server.together()
         self.send_response(200)
+        if self.path == "/stops":
+            self.send_header("connection", "close")
         self.send_header("content-length", "2")
         self.end_headers()
         self.wfile.write(b"ok")
 
     do_POST = do_GET  # noqa: N815 - http.server's own
+
+    def finish(self) -> None:
+        super().finish()
+        if self.number is not None:
+            self.server.open.pop(self.number, None)
 
     def log_message(self, *_: object) -> None:
         pass
@@ -96,6 +114,9 @@ def gateway() -> Iterator[Gateway]:
         finally:
             server.shutdown()
             thread.join()
+            for connection in list(server.open.values()):
+                with suppress(OSError):
+                    connection.shutdown(socket.SHUT_RDWR)
 
 
 class Renderer:
@@ -330,16 +351,30 @@ def test_a_kept_connection_outlives_the_gateway_replicas_that_haproxy_knew_when_
     assert replica.paths == ["/v1/models"]
 
 
-def test_a_gateway_replica_that_closes_its_idle_connections_as_it_ends_takes_no_request_with_it(
+def test_a_gateway_replica_that_stops_has_its_connections_end_and_its_clients_keep_theirs(
     door: Callable[..., int], replica: Gateway
 ) -> None:
-    """A request on a connection that it had kept would be closed without an answer: HAProxy keeps none."""
     with httpx.Client(base_url=f"http://127.0.0.1:{door([replica.port])}") as client:
-        for _ in range(2):
-            answer = client.post("/closes", content=b"{}")
-            assert answer.status_code == 200
-            assert answer.headers.get("connection") != "close"
-    assert replica.paths == ["/closes"] * 2
+        for path in ("/v1/models", "/v1/models", "/stops", "/stops"):
+            answer = client.post(path, content=b"{}")
+            assert (answer.status_code, answer.headers.get("connection")) == (200, None)
+    assert replica.used == [0, 0, 0, 1]
+
+
+def test_idle_connections_to_a_gateway_replica_are_closed_long_before_its_drain_time_ends(
+    door: Callable[..., int], replica: Gateway
+) -> None:
+    """It would close them as it ends, and a request that came meanwhile with them."""
+    port = door([replica.port])
+    replica.together = threading.Barrier(CONNECTIONS).wait  # so that each has a connection of its own
+    with ThreadPoolExecutor(CONNECTIONS) as clients:
+        answers = clients.map(httpx.get, [f"http://127.0.0.1:{port}/together"] * CONNECTIONS)
+        assert {answer.status_code for answer in answers} == {200}
+    assert len(set(replica.used)) == CONNECTIONS
+    deadline = time.monotonic() + RAY_SERVE_DIRECT_INGRESS_MIN_DRAINING_PERIOD_S / 2
+    while replica.open:
+        assert time.monotonic() < deadline, f"{len(replica.open)} are still open"
+        time.sleep(0.2)
 
 
 def soft_stop(port: int) -> None:

@@ -14,9 +14,9 @@ from app.budgets.account import BudgetLimits
 from app.budgets.messages import Join, JoinReply
 from app.config.service import parse_config
 from app.serving.ingress import IngressReplica, _is_no_client_s_doing
-from app.telemetry.line_writer import LineWriter
 from contract.errors import ApiError
 from contract.fields import ConfigError
+from contract.line_writer import LineWriter
 from tests.unit.budget_world import KEY, World, turns
 from tests.unit.conftest import config_args
 
@@ -67,6 +67,37 @@ async def test_its_streams_end_with_its_drain_time(monkeypatch: pytest.MonkeyPat
     await asyncio.wait_for(ending, 5)
     with pytest.raises(ApiError, match="Send it again"):
         replica._streams.require_time()
+
+
+async def test_a_replica_that_stops_has_its_connections_end_with_their_requests(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """HAProxy would send a request on a connection that it had kept, as this replica closes it."""
+    monkeypatch.setattr("app.serving.ingress.STOPPING_POLL_SECONDS", 0.01)
+    stopping = [False]
+    monkeypatch.setattr("app.serving.own_replica.is_stopping", lambda: stopping[0])
+    kept = []
+
+    async def gateway(_: Any, __: Any, send: Any) -> None:
+        kept.append(send.__self__.keep_alive)
+
+    replica = IngressReplica({})
+    replica._gateway = gateway
+    ending = asyncio.create_task(replica._end_in_time(drain_timeout_s=60))
+    for stopping[0] in (False, True):
+        await asyncio.sleep(0.1)
+        await replica.serve({"type": "http"}, None, Cycle().send)
+    assert kept == [True, False]
+    ending.cancel()
+
+
+class Cycle:
+    """uvicorn's, of one request."""
+
+    keep_alive = True
+
+    async def send(self, message: dict[str, Any]) -> None:
+        pass
 
 
 async def test_while_it_serves_what_was_counted_is_exported(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 
-from app.telemetry import line_writer
-from app.telemetry.line_writer import LineWriter
+from contract import line_writer
+from contract.line_writer import LineWriter
 
 
 @pytest.fixture
@@ -86,7 +86,7 @@ def test_a_reader_that_stalls_drops_lines_beyond_a_bound_and_the_log_says_how_ma
     reading.join(5)
     assert [int(line) for line in got][:100] == list(range(100))
     assert len(got) >= kept
-    assert f"{300 - len(got)} lines of the access log were dropped" in caplog.text
+    assert f"{300 - len(got)} lines of the log were dropped" in caplog.text
 
 
 def test_what_nobody_can_read_is_lost_and_the_rest_goes_on(
@@ -138,6 +138,6 @@ def test_a_close_does_not_wait_for_a_reader_that_stalls(pipe: Any, monkeypatch: 
 
 @pytest.mark.parametrize("end", ["", "raise SystemExit(3)", "raise RuntimeError('a fault')"])
 def test_a_process_that_ends_writes_what_waits(end: str) -> None:
-    code = f"from app.telemetry.line_writer import LineWriter\nw = LineWriter(1)\nw.start()\nw.write(b'last\\n')\n{end}"
+    code = f"from contract.line_writer import LineWriter\nw = LineWriter(1)\nw.start()\nw.write(b'last\\n')\n{end}"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, timeout=60, check=False)
     assert done.stdout == b"last\n"

@@ -2,18 +2,21 @@
 
 import asyncio
 import json
-import logging
 import os
 import sys
+from collections.abc import Callable
 from contextlib import aclosing
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, cast
 
+import orjson
 import pytest
 
 from contract.errors import ApiError
+from contract.line_writer import LineWriter
 from contract.protocol import ResponseHead, ResponseTail
-from deployments.request_log import begin_request_log, logger
+from deployments.replica import Replica
+from deployments.request_log import started_log
 from tests.unit.test_replica import HEAD, STREAM, answering, items_of, replica_of
 
 USAGE = {"prompt_tokens": 7, "completion_tokens": 3, "total_tokens": 10}
@@ -21,10 +24,20 @@ RESPONSES_USAGE = {"input_tokens": 7, "output_tokens": 3}
 BAD = ApiError("invalid_value", "the prompt is wrong", param="input")
 
 
-@pytest.fixture
-def lines(caplog: pytest.LogCaptureFixture) -> Any:
-    caplog.set_level(logging.INFO, logger=logger.name)
-    return lambda: [json.loads(one.message) for one in caplog.records if one.name == logger.name]
+class Kept(list[bytes]):
+    """A log that keeps its lines."""
+
+    write = list.append
+
+    def close(self) -> None:
+        pass
+
+
+async def logged_replica(answer: Any) -> tuple[Replica, Callable[[], list[dict[str, Any]]]]:
+    """A replica, and what it has logged."""
+    replica, log = await replica_of(answer), Kept()
+    replica._log = cast("LineWriter", log)
+    return replica, lambda: [orjson.loads(line) for line in log]
 
 
 @pytest.mark.parametrize(
@@ -42,9 +55,9 @@ def lines(caplog: pytest.LogCaptureFixture) -> Any:
     ids=["whole", "responses", "stream", "audio", "refused", "refused stream", "late error", "lost"],
 )
 async def test_each_request_has_one_line_with_how_it_ended_and_its_tokens(
-    lines: Any, items: list[Any], expected: tuple[Any, ...]
+    items: list[Any], expected: tuple[Any, ...]
 ) -> None:
-    replica = await replica_of(answering(*items))
+    replica, lines = await logged_replica(answering(*items))
     async with aclosing(replica.handle(HEAD._replace(queue_ms=1.234), b'{"prompt": "a secret"}')) as answer:
         _ = [item async for item in answer]
     (line,) = lines()
@@ -56,8 +69,8 @@ async def test_each_request_has_one_line_with_how_it_ended_and_its_tokens(
     assert "secret" not in str(line)
 
 
-async def test_where_the_client_has_left_the_line_says_so(lines: Any) -> None:
-    replica = await replica_of(answering(STREAM, b"1", b"2", ResponseTail(USAGE)))
+async def test_where_the_client_has_left_the_line_says_so() -> None:
+    replica, lines = await logged_replica(answering(STREAM, b"1", b"2", ResponseTail(USAGE)))
     async with aclosing(replica.handle(HEAD, b"")) as answer:
         await anext(answer)
         await asyncio.sleep(0)
@@ -65,26 +78,23 @@ async def test_where_the_client_has_left_the_line_says_so(lines: Any) -> None:
     assert (line["status"], line["reason"]) == (200, "client_gone")
 
 
-async def test_without_serve_there_is_no_line_unless_somebody_asks_for_it(capfd: pytest.CaptureFixture[str]) -> None:
+async def test_without_serve_there_is_no_line(capfd: pytest.CaptureFixture[str]) -> None:
     """Such as in a notebook."""
     await items_of(await replica_of(answering(ResponseHead(200, body=b"{}"))))
     assert capfd.readouterr() == ("", "")
 
 
-async def test_a_replica_of_serve_writes_them_to_its_standard_output_once(
+async def test_a_replica_of_serve_writes_its_lines_to_its_standard_output_at_its_end_too(
     monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
     context = SimpleNamespace(replica_id="r1")
     monkeypatch.setitem(sys.modules, "ray.serve", SimpleNamespace(get_replica_context=lambda: context))
     monkeypatch.setattr(sys, "__stdout__", os.fdopen(1, "w", closefd=False))
-    try:
-        begin_request_log()
-        begin_request_log()
-        monkeypatch.delitem(sys.modules, "ray.serve")
-        await items_of(await replica_of(answering(ResponseHead(200, body=b"{}"))))
-    finally:
-        logger.handlers.clear()
-        logger.setLevel(logging.NOTSET)
-        logger.propagate = True
+    log = started_log()
+    monkeypatch.delitem(sys.modules, "ray.serve")
+    replica = await replica_of(answering(ResponseHead(200, body=b"{}")))
+    replica._log = log
+    await items_of(replica)
+    replica.close()
     (line,) = capfd.readouterr().out.splitlines()
     assert json.loads(line)["reason"] == "ok"

@@ -6,6 +6,7 @@ Each write has whole lines, as many as a pipe takes at once, so that those of se
 import atexit
 import logging
 import os
+import sys
 import threading
 from collections import deque
 from select import PIPE_BUF
@@ -16,6 +17,12 @@ WRITE_SECONDS = 1.0  # that a line waits at the most
 WRITE_BYTES = 64 * 1024  # that wait before they are written sooner
 MAX_WAITING_BYTES = 8 * 1024 * 1024  # then lines are dropped: nobody reads
 CLOSE_SECONDS = 2.0  # for what waits to be written at the end
+STANDARD_OUTPUT = 1
+
+
+def standard_output() -> "LineWriter":
+    """For the process's own; Serve may have put its logger in place of sys.stdout."""
+    return LineWriter(STANDARD_OUTPUT if sys.__stdout__ is None else sys.__stdout__.fileno())
 
 
 class LineWriter:
@@ -72,10 +79,10 @@ class LineWriter:
             try:
                 _write(self._descriptor, b"".join(batch))
             except OSError as error:  # nobody will ever read it, or a disk is full
-                logger.warning("%d lines of the access log are lost: %s", len(batch), error)
+                logger.warning("%d lines of the log are lost: %s", len(batch), error)
             self._done += size
         if (dropped := self._dropped) > self._reported:
-            logger.warning("%d lines of the access log were dropped: its reader stalls", dropped - self._reported)
+            logger.warning("%d lines of the log were dropped: its reader stalls", dropped - self._reported)
             self._reported = dropped
 
 

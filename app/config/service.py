@@ -15,6 +15,7 @@ from app.config.model_entry import ModelEntry
 from app.keys.entry import KeyEntry
 from contract.fields import ConfigError, PositiveFloat, PositiveInt, Strict, explain, refuse_twice
 from contract.project import in_project
+from contract.protocol import ENDPOINT_ROUTES
 
 # Of a Serve config file, beside `args`: so that updates leave the autoscaling of other models alone.
 APPLICATION_POLICY = "app.autoscaling:ApplicationPolicy"
@@ -178,6 +179,23 @@ class Console(Strict):
     )
 
 
+class Routes(Strict):
+    """Which of the routes that models answer there are."""
+
+    disabled: list[str] = Field(
+        [], description=f"routes that nobody may use, in the documentation neither: any of {', '.join(ENDPOINT_ROUTES)}"
+    )
+
+    @pydantic.field_validator("disabled")
+    @classmethod
+    def _are_known(cls, value: list[str]) -> list[str]:
+        refuse_twice(value)
+        if unknown := [path for path in value if path not in ENDPOINT_ROUTES]:
+            legal = ", ".join(ENDPOINT_ROUTES)
+            raise ValueError(f"{unknown[0]!r} is no route that models answer. Those are: {legal}")
+        return value
+
+
 class Cors(Strict):
     """Pages of other origins that may call this service from a browser."""
 
@@ -208,6 +226,7 @@ class Config(Strict):
     kept_images: KeptImages = KeptImages()
     budgets: BudgetSettings = BudgetSettings()
     ingress: Ingress = Ingress()
+    routes: Routes = Routes()
     console: Console = Console()
     cors: Cors = Cors()
     cluster: Cluster = Cluster()

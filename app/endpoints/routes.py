@@ -1,6 +1,6 @@
 """The plain routes as data, and the router: which route a path means."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
 
@@ -106,8 +106,10 @@ class Match:
 class Router:
     """Finds the route of a path."""
 
-    def __init__(self, endpoints: Sequence[Endpoint] = ENDPOINTS) -> None:
-        self.routes: tuple[Route, ...] = (*endpoints, *PLAIN_ROUTES)
+    def __init__(self, endpoints: Sequence[Endpoint] = ENDPOINTS, disabled: Collection[str] = ()) -> None:
+        """Without the routes whose paths are `disabled`."""
+        self.routes: tuple[Route, ...] = (*(one for one in endpoints if one.path not in disabled), *PLAIN_ROUTES)
+        self._disabled = frozenset(disabled)
         self._fixed = {route.path: route for route in self.routes if "{" not in route.path}
 
     def match(self, method: str, path: str) -> Match:
@@ -149,6 +151,10 @@ class Router:
             return (
                 f"{method} {shown(path)} {fault}. Send {right}: the base URL ends in /v1, and a client adds the rest."
             )
+        pipeline, _, rest = path.removeprefix(API_PREFIX).partition("/")
+        if path in self._disabled or (pipeline and API_PREFIX + rest in self._disabled):
+            fault = "is disabled here: the operator's configuration names it under `routes.disabled`"
+            return f"{method} {shown(path)} {fault}."
         (nearest,) = get_close_matches(shown(path), self._fixed, n=1, cutoff=0)
         return (
             f"There is no such route: {method} {shown(path)}. The nearest is {self._fixed[nearest].method} {nearest}."

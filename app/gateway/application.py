@@ -82,7 +82,7 @@ class Gateway:
         http_host: str | None,
         endpoints: Sequence[Endpoint] = ENDPOINTS,
     ) -> None:
-        self._router = Router(endpoints)
+        self._router = Router(endpoints, config.routes.disabled)
         self._limits = config.limits
         bodies.resize(self._limits.bodies_in_flight_bytes, self._limits.bodies_in_flight_bytes_per_key)
         self._bodies = bodies

@@ -165,6 +165,13 @@ def test_a_file_that_is_no_yaml_names_the_line_and_does_not_repeat_it(tmp_path: 
 KEYS = [{"id": "a" * 12, "sha256": "0" * 64}]
 
 
+def test_a_disabled_route_that_is_none_is_named_with_those_that_are() -> None:
+    args = config_args(routes={"disabled": ["/v1/audio/speech", "/v1/audio"]})
+    with pytest.raises(ConfigError) as failure:
+        parse_config(args)
+    assert "routes.disabled: '/v1/audio' is no route that models answer. Those are: /v1/chat/" in str(failure.value)
+
+
 def test_a_model_that_is_to_start_first_and_is_not_there_is_named_with_those_that_are() -> None:
     args = config_args(models=[entry(), entry(id="beta")], start_first=["beta", "gamma"])
     with pytest.raises(ConfigError) as failure:

@@ -2,10 +2,12 @@
 
 import pytest
 
+from app.endpoints import openapi
 from app.endpoints.catalog import ENDPOINTS
 from app.endpoints.chat import CHAT
 from app.endpoints.routes import HEALTH, METRICS, MODEL_CARD, MODEL_LIST, READY, Match, Router
 from contract.errors import ApiError
+from contract.protocol import CHAT_ROUTE, ENDPOINT_ROUTES, SPEECH_ROUTE
 
 match = Router().match
 
@@ -97,3 +99,17 @@ def test_a_path_without_v1_says_so_and_names_the_right_one(path: str, route: str
 
 def test_each_endpoint_is_a_route_and_has_a_path_of_its_own() -> None:
     assert [match("POST", endpoint.path).route for endpoint in ENDPOINTS] == list(ENDPOINTS)
+
+
+def test_they_are_those_that_the_gateway_and_the_replicas_speak_of() -> None:
+    assert {endpoint.path for endpoint in ENDPOINTS} == set(ENDPOINT_ROUTES)
+
+
+@pytest.mark.parametrize("path", [SPEECH_ROUTE, "/v1/alpha/audio/speech"])
+def test_a_disabled_route_is_none_and_says_so(path: str) -> None:
+    router = Router(disabled=[SPEECH_ROUTE])
+    with pytest.raises(ApiError, match=rf"POST {path} is disabled here: the operator's configuration") as caught:
+        router.match("POST", path)
+    assert caught.value.code == "unknown_url"
+    assert SPEECH_ROUTE not in openapi.document(router.routes)["paths"]
+    assert router.match("POST", CHAT_ROUTE).route is CHAT

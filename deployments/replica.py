@@ -17,8 +17,8 @@ from contract.protocol import RequestHead, ResponseHead, ResponseItem, ResponseT
 from contract.replica_port import keep_on_loopback
 from contract.warm_up import say_warming_up
 from deployments.health import Health
+from deployments.kept_log import serve_log_kept
 from deployments.request_log import RequestLine, started_log
-from deployments.serve_log import serve_log_kept
 from deployments.slots import Slots
 from deployments.watchdog import Watchdog, end_process
 

@@ -1,207 +1,39 @@
-"""HAProxy as each node runs it: Serve's own configuration with the variables of serve.env, through cluster/haproxy.
-
-Small servers stand behind it in place of the gateway.
+"""HAProxy's bounds on clients and its answers: Serve's own configuration with the variables of serve.env, through
+cluster/haproxy.
 """
 
 import asyncio
-import json
 import os
 import re
-import signal
 import socket
 import subprocess
-import sys
 import threading
 import time
 import uuid
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager, suppress
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any, cast
 
 import httpx
-import psutil
 import pytest
-from ray.serve._private.constants import RAY_SERVE_DIRECT_INGRESS_MIN_DRAINING_PERIOD_S
 from ray.serve._private.http_util import start_asgi_http_server
 from ray.serve.config import HTTPOptions
 
 from app.edge import Edge
 from contract.errors import ApiError
-from contract.project import PROJECT_FOLDER
+from tests.cluster.haproxy_door import CLUSTER, Gateway
 from tests.malformed_http import REQUESTS, send
 from tests.own_ports import free_port
 
-CLUSTER = PROJECT_FOLDER / "cluster"
 ENVELOPE = {"message", "type", "code", "param"}
-START_SECONDS = 30
 HALF_OPEN = 500
-HEAD_SECONDS = 3
-CONNECTIONS = 32
 CLOSED_SECONDS = 40  # far over those, for a machine that has other work
 KEPT = {
     "half a request line": b"GET /v1/mod",
     "half the headers": b"GET /v1/models HTTP/1.1\r\nHost: localhost\r\nX-",
     "a body a byte a second": b"POST /v1/embeddings HTTP/1.1\r\nHost: localhost\r\nContent-Length: 1000\r\n\r\n",
 }
-
-
-class Gateway(ThreadingHTTPServer):
-    """A server that answers, or at /dies closes without an answer as a replica does that has died.
-
-    At /stops it closes the connection with its answer, at /together it answers once `together` lets it.
-    """
-
-    daemon_threads = True
-
-    def __init__(self) -> None:
-        super().__init__(("127.0.0.1", 0), GatewayHandler)
-        self.paths: list[str] = []
-        self.used: list[int] = []  # for each request, the number of its connection
-        self.open: dict[int, socket.socket] = {}  # by their numbers, those that had a request
-        self.together: Callable[[], object] = bool
-
-    @property
-    def port(self) -> int:
-        return self.server_address[1]
-
-
-class GatewayHandler(BaseHTTPRequestHandler):
-    protocol_version = "HTTP/1.1"
-    server: Gateway
-    number: int | None = None  # of this connection
-
-    def do_GET(self) -> None:
-        if self.path != "/-/healthz":
-            if self.number is None:
-                self.number = len({*self.server.used})
-                self.server.open[self.number] = self.connection
-            self.server.used.append(self.number)
-            self.server.paths.append(self.path)
-        self.rfile.read(int(self.headers.get("content-length", 0)))
-        if self.path == "/dies":
-            self.close_connection = True
-            return
-        if self.path == "/together":
-            self.server.together()
-        self.send_response(200)
-        if self.path == "/stops":
-            self.send_header("connection", "close")
-        self.send_header("content-length", "2")
-        self.end_headers()
-        self.wfile.write(b"ok")
-
-    do_POST = do_GET  # noqa: N815 - http.server's own
-
-    def finish(self) -> None:
-        super().finish()
-        if self.number is not None:
-            self.server.open.pop(self.number, None)
-
-    def log_message(self, *_: object) -> None:
-        pass
-
-
-@contextmanager
-def gateway() -> Iterator[Gateway]:
-    with Gateway() as server:
-        thread = threading.Thread(target=server.serve_forever)
-        thread.start()
-        try:
-            yield server
-        finally:
-            server.shutdown()
-            thread.join()
-            for connection in list(server.open.values()):
-                with suppress(OSError):
-                    connection.shutdown(socket.SHUT_RDWR)
-
-
-class Renderer:
-    """Writes the configuration as Serve does on a node with the variables of serve.env, by one process for all."""
-
-    def __init__(self, process: "subprocess.Popen[str]") -> None:
-        self._process = process
-
-    def __call__(self, folder: Path, port: int, servers: list[int], fallback: int | None = None) -> Path:
-        assert self._process.stdin
-        assert self._process.stdout
-        print(json.dumps([str(folder), port, servers, fallback]), file=self._process.stdin, flush=True)
-        assert self._process.stdout.readline(), "the process that renders ended"
-        return folder / "haproxy.cfg"
-
-
-@pytest.fixture(scope="module")
-def render() -> Iterator[Renderer]:
-    command: list[str | Path] = [CLUSTER / "with-profile", sys.executable, "-m", "tests.cluster.rendered_haproxy"]
-    with subprocess.Popen(
-        command, cwd=PROJECT_FOLDER, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
-    ) as process:
-        yield Renderer(process)
-        process.communicate()
-
-
-@contextmanager
-def haproxy(
-    render: Renderer, folder: Path, servers: list[int], fallback: int | None = None, **variables: str
-) -> Iterator[int]:
-    """HAProxy before these servers. Yields its port."""
-    port = free_port()
-    config = render(folder, port, servers, fallback)
-    with (folder / "log").open("wb") as log:
-        process = subprocess.Popen(
-            [CLUSTER / "haproxy", "-db", "-f", config],
-            env=os.environ | {"PORTICO_HEAD_TIMEOUT_S": str(HEAD_SECONDS)} | variables,
-            stderr=log,
-            stdout=log,
-        )
-    try:
-        deadline = time.monotonic() + START_SECONDS
-        while not accepts(port):
-            assert process.poll() is None, (folder / "log").read_text()
-            assert time.monotonic() < deadline, (folder / "log").read_text()
-            time.sleep(0.1)
-        yield port
-    finally:
-        process.kill()
-        process.wait()
-
-
-def accepts(port: int) -> bool:
-    with suppress(OSError), socket.create_connection(("127.0.0.1", port), timeout=1):
-        return True
-    return False
-
-
-@pytest.fixture
-def door(render: Renderer, tmp_path: Path) -> Iterator[Callable[..., int]]:
-    """Starts HAProxy before servers; returns its port."""
-    with ExitStack() as stack:
-        yield lambda servers, fallback=None, **variables: stack.enter_context(
-            haproxy(render, tmp_path, servers, fallback, **variables)
-        )
-
-
-@pytest.fixture(scope="module")
-def template(render: Renderer, tmp_path_factory: pytest.TempPathFactory) -> str:
-    """Serve's configuration for one gateway replica, which is not there."""
-    return render(tmp_path_factory.mktemp("rendered"), free_port(), [free_port()]).read_text()
-
-
-@pytest.fixture
-def rendered(template: str, tmp_path: Path) -> Path:
-    """A file of it, for this test to change."""
-    file = tmp_path / "haproxy.cfg"
-    file.write_text(template)
-    return file
-
-
-@pytest.fixture
-def replica() -> Iterator[Gateway]:
-    with gateway() as server:
-        yield server
 
 
 def closed(client: socket.socket, deadline: float) -> bool:
@@ -314,75 +146,6 @@ def test_statistics_and_metrics_are_on_loopback_and_the_socket_is_its_owner_s(
     assert len(binds) == 3
     assert all(bind.startswith("127.0.0.1:") for bind in binds)
     assert (tmp_path / "admin.sock").stat().st_mode & 0o777 == 0o600
-
-
-@pytest.mark.parametrize("before", [[], ["/v1/models"]], ids=["on a new connection", "on one that was used before"])
-def test_a_request_that_ends_its_replica_is_answered_and_not_given_to_another(
-    door: Callable[..., int], replica: Gateway, before: list[str]
-) -> None:
-    with gateway() as second:
-        port = door([replica.port, second.port])
-        with httpx.Client(base_url=f"http://127.0.0.1:{port}") as client:
-            for path in before:
-                assert client.post(path, content=b"{}").status_code == 200
-            answer = client.post("/dies", content=b"poison")
-        assert sorted([*replica.paths, *second.paths]) == sorted([*before, "/dies"])
-    assert (answer.status_code, answer.json()["error"]["code"]) == (502, "upstream_error")
-
-
-def test_a_request_that_no_replica_has_seen_is_given_to_another(door: Callable[..., int], replica: Gateway) -> None:
-    port = door([free_port(), replica.port])
-    answers = [httpx.post(f"http://127.0.0.1:{port}/v1/models", content=b"{}").status_code for _ in range(4)]
-    assert answers == [200] * 4
-
-
-def test_a_kept_connection_outlives_the_gateway_replicas_that_haproxy_knew_when_it_was_reloaded(
-    door: Callable[..., int], replica: Gateway
-) -> None:
-    """It stays with the process of before, whose replicas may all be replaced: Serve's proxy gets its request."""
-    with ExitStack() as replicas:
-        servers = [replicas.enter_context(gateway()).port for _ in range(2)]
-        with httpx.Client(base_url=f"http://127.0.0.1:{(port := door(servers, replica.port))}", timeout=30) as client:
-            assert client.post("/v1/models", content=b"{}").status_code == 200
-            soft_stop(port)
-            replicas.close()
-            answer = client.post("/v1/models", content=b"{}")
-    assert answer.status_code == 200, answer.text
-    assert replica.paths == ["/v1/models"]
-
-
-def test_a_gateway_replica_that_stops_has_its_connections_end_and_its_clients_keep_theirs(
-    door: Callable[..., int], replica: Gateway
-) -> None:
-    with httpx.Client(base_url=f"http://127.0.0.1:{door([replica.port])}") as client:
-        for path in ("/v1/models", "/v1/models", "/stops", "/stops"):
-            answer = client.post(path, content=b"{}")
-            assert (answer.status_code, answer.headers.get("connection")) == (200, None)
-    assert replica.used == [0, 0, 0, 1]
-
-
-def test_idle_connections_to_a_gateway_replica_are_closed_long_before_its_drain_time_ends(
-    door: Callable[..., int], replica: Gateway
-) -> None:
-    """It would close them as it ends, and a request that came meanwhile with them."""
-    port = door([replica.port])
-    replica.together = threading.Barrier(CONNECTIONS).wait  # so that each has a connection of its own
-    with ThreadPoolExecutor(CONNECTIONS) as clients:
-        answers = clients.map(httpx.get, [f"http://127.0.0.1:{port}/together"] * CONNECTIONS)
-        assert {answer.status_code for answer in answers} == {200}
-    assert len(set(replica.used)) == CONNECTIONS
-    deadline = time.monotonic() + RAY_SERVE_DIRECT_INGRESS_MIN_DRAINING_PERIOD_S / 2
-    while replica.open:
-        assert time.monotonic() < deadline, f"{len(replica.open)} are still open"
-        time.sleep(0.2)
-
-
-def soft_stop(port: int) -> None:
-    """What a reload does to the process before: it takes no connection any more, and keeps those that it has."""
-    (process,) = {one.pid for one in psutil.net_connections("tcp") if one.laddr.port == port and one.status == "LISTEN"}
-    os.kill(process, signal.SIGUSR1)
-    while accepts(port):
-        time.sleep(0.05)
 
 
 @pytest.mark.parametrize("sent", [str(uuid.uuid4()), "no UUID", None])

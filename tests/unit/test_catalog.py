@@ -49,7 +49,7 @@ def test_the_builder_imports_no_engine() -> None:
         cwd=PROJECT_FOLDER, capture_output=True, text=True, timeout=60, check=True,
     ).stdout.split()  # fmt: skip
     ours = {name for name in names if name.startswith("deployments.")}
-    parts = ("health", "replica", "request_log", "serve_log", "slots", "watchdog")
+    parts = ("health", "kept_log", "replica", "request_log", "slots", "watchdog")
     assert ours == {f"deployments.{part}" for part in parts}
     libraries = {"torch", "vllm", "transformers", "diffusers", "faster_whisper", "sentence_transformers", "av"}
     assert not libraries.intersection(names)

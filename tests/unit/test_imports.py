@@ -82,7 +82,7 @@ def test_only_the_builder_knows_the_deployments_and_of_them_the_one_replica() ->
 def test_the_replica_names_no_engine() -> None:
     """The catalogue's line does, as a text that is imported where the engine starts."""
     known = {one for one in IMPORTS["deployments.replica"] if package(one) == "deployments"}
-    assert known <= {f"deployments.{one}" for one in ("health", "request_log", "serve_log", "slots", "watchdog")}
+    assert known <= {f"deployments.{one}" for one in ("health", "kept_log", "request_log", "slots", "watchdog")}
 
 
 def test_neither_the_gateway_nor_the_contract_imports_a_library_of_an_engine() -> None:

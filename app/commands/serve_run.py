@@ -18,6 +18,7 @@ import ray
 from app.config.service import read_serve_config
 
 BUILDER, BUILDER_OF_FIRST = "app.builder:build", "app.builder:build_first"
+LIMIT_SECONDS = 2.0  # for the gateway to take a limit
 NAMESPACE = "serve"  # in which Serve looks for its own actors
 FAILED = "DEPLOY_FAILED"  # of an application, and of a deployment
 UNDER_WAY = frozenset({"NOT_STARTED", "DEPLOYING"})  # of an application
@@ -113,8 +114,21 @@ def _stop(applications: list[str]) -> None:
 
     with suppress(TimeoutError):
         for name in applications:
+            _limit_drain(name)
             serve.delete(name)
     serve.shutdown()
+
+
+def _limit_drain(application: str) -> None:
+    """Have the gateway end its streams before this service is killed, and say so to their clients."""
+    from ray.serve.handle import DeploymentHandle
+
+    from app.commands.foreground import DRAIN_SECONDS
+    from app.serving.ingress import INGRESS_NAME
+
+    with suppress(Exception):  # there may be no gateway yet, or not of ours: then there are no streams
+        gateway = DeploymentHandle(INGRESS_NAME, application)
+        gateway.broadcast("limit_drain", DRAIN_SECONDS).results(timeout_s=LIMIT_SECONDS)
 
 
 if __name__ == "__main__":

@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import math
 from collections.abc import Awaitable, Callable
 from functools import partial
 from typing import Any
@@ -105,6 +106,7 @@ class IngressReplica:
         self._bodies = BodiesInFlight()
         self._streams = OpenStreams()
         self._stopping = False
+        self._drain_limit_s = math.inf
         self._demand = QueuedDemand()
         self._estimator = Estimator()
         self._metrics = RayMetrics()
@@ -220,6 +222,10 @@ class IngressReplica:
         self._supervisor.keep(Loop.KEPT_IMAGES, image_store.keep_swept)
         self._supervisor.keep(Loop.DRAIN, partial(self._end_in_time, config.ingress.drain_timeout_s))
 
+    async def limit_drain(self, seconds: float) -> None:
+        """Called before the whole service is stopped by who has less patience than the drain time."""
+        self._drain_limit_s = seconds
+
     async def _end_in_time(self, drain_timeout_s: float) -> None:
         """Once Serve has told this replica to stop, let connections end with their requests, and end the streams that
         it still has shortly before it is killed.
@@ -227,7 +233,8 @@ class IngressReplica:
         while not own_replica.is_stopping():  # noqa: ASYNC110 - Serve tells nobody
             await asyncio.sleep(STOPPING_POLL_SECONDS)
         self._stopping = True
-        await asyncio.sleep(max(drain_timeout_s / 2, drain_timeout_s - LAST_SECONDS))
+        seconds = min(drain_timeout_s, self._drain_limit_s)
+        await asyncio.sleep(max(seconds / 2, seconds - LAST_SECONDS))
         self._streams.end()
 
     def _sources(self, gateway: Gateway, registry: Registry, budgets: Budgets) -> Sources:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+import orjson
 import psutil
 import pytest
 import yaml
@@ -18,6 +19,7 @@ from contract.project import PROJECT_FOLDER
 from tests.conftest import START_SECONDS, STOP_SECONDS, Service, begun, entry_of, launched
 
 LONG_STEPS = 1500  # of an image of 64 x 64: some seconds
+TOO_MANY_STEPS = 24_000  # more than a minute
 
 
 @pytest.fixture
@@ -26,7 +28,7 @@ def content() -> dict[str, Any]:
     content: dict[str, Any] = yaml.safe_load((PROJECT_FOLDER / "serve_configs" / "tiny.yaml").read_text())
     args = content["applications"][0]["args"]
     args["models"] = [entry_of(args["models"], name) for name in ("pocket-image", "pocket-speech")]
-    args["models"][0]["engine_kwargs"]["quality"]["high"] = LONG_STEPS
+    args["models"][0]["engine_kwargs"]["quality"] |= {"high": LONG_STEPS, "medium": TOO_MANY_STEPS}
     return content
 
 
@@ -63,6 +65,24 @@ def test_a_request_under_way_has_its_answer_first_and_no_other_is_taken(service:
     assert [answer.status_code for answer in answers] == [200]
     assert service.process.wait(STOP_SECONDS) == 0
     assert psutil.wait_procs(started, timeout=1)[1] == []
+
+
+@pytest.mark.long
+def test_a_stream_that_takes_too_long_ends_in_an_error_before_the_service_ends(service: Service) -> None:
+    """Whatever its drain time: that is for updates of a service that goes on."""
+    body: dict[str, Any] = {"model": "pocket-image", "prompt": "a boat", "quality": "medium", "size": "64x64"}
+    body |= {"stream": True, "partial_images": 3}
+    headers = {"authorization": f"Bearer {LOCAL_KEY}"}
+    url = f"{service.base_url}/images/generations"
+    with httpx.stream("POST", url, json=body, headers=headers, timeout=120) as answer:
+        lines = answer.iter_lines()
+        assert next(lines) == "event: image_generation.partial_image"
+        service.process.send_signal(signal.SIGTERM)
+        began = time.monotonic()
+        *_, kind, data = (line for line in lines if line)
+    assert DRAIN_SECONDS / 2 < time.monotonic() - began < DRAIN_SECONDS
+    assert (kind, orjson.loads(data.removeprefix("data: "))["error"]["code"]) == ("event: error", "upstream_error")
+    assert service.process.wait(STOP_SECONDS) == 0
 
 
 @pytest.mark.parametrize("printed", ["Starting Ray", pytest.param("pocket-image: loading", marks=pytest.mark.long)])

@@ -69,6 +69,15 @@ async def test_its_streams_end_with_its_drain_time(monkeypatch: pytest.MonkeyPat
         replica._streams.require_time()
 
 
+async def test_who_stops_the_whole_service_may_give_its_streams_less_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("app.serving.own_replica.is_stopping", lambda: True)
+    replica = IngressReplica({})
+    await replica.limit_drain(0.1)
+    await asyncio.wait_for(replica._end_in_time(drain_timeout_s=600), 5)
+    with pytest.raises(ApiError, match="Send it again"):
+        replica._streams.require_time()
+
+
 async def test_a_replica_that_stops_has_its_connections_end_with_their_requests(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

@@ -25,11 +25,14 @@ class Line(NamedTuple):
 
 
 def lines_of(ray_folder: Path) -> dict[str, Line]:
-    """Every line of the access log by its request's id, from the files into which Ray leads its workers' output."""
+    """Every line of the access log by its request's id, from the files into which Ray leads its workers' output.
+
+    Lines of the models' replicas have the same ids, and know less of how a request ended.
+    """
     found: dict[str, Line] = {}
     for file in ray_folder.glob("**/logs/worker-*.out"):
         for text in file.read_bytes().splitlines():
-            if text.startswith(b'{"time":') and b'"request_id":' in text:
+            if text.startswith(b'{"time":') and b'"overhead_ms":' in text:
                 one = orjson.loads(text)
                 found[one["request_id"]] = Line(one["route"], one["status"] or 0, one["reason"])
     return found

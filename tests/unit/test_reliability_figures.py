@@ -1,13 +1,14 @@
 """The faults under load: how ends are told apart, where counts disagree, and that the page shows what was measured."""
 
 from collections import Counter
+from pathlib import Path
 
 import pytest
 
 from contract import sse
 from contract.errors import ApiError, internal_error, model_starting, upstream_error
 from tests.reliability import soak, table
-from tests.reliability.books import Line, counted, in_lines, unlike_counters, unlike_lines
+from tests.reliability.books import Line, counted, in_lines, lines_of, unlike_counters, unlike_lines
 from tests.reliability.measuring import Measured
 from tests.reliability.outcomes import (
     Ended,
@@ -127,6 +128,15 @@ def test_lines_and_counters_are_compared_by_route_status_and_reason() -> None:
     line = Line("/v1/embeddings", 200, "ok")
     assert unlike_counters(in_lines([line] * 3), counted(page)) == []
     assert len(unlike_counters(in_lines([line] * 2), counted(page))) == 1
+
+
+def test_the_lines_are_the_gateway_s_and_not_those_of_the_models_replicas(tmp_path: Path) -> None:
+    logs = tmp_path / "session_1" / "logs"
+    logs.mkdir(parents=True)
+    begin = '{"time":"2026-01-01T00:00:00Z","request_id":"1","route":"/v1/audio/speech","status":200,"reason":'
+    (logs / "worker-a.out").write_text(f'warming up\n{begin}"client_gone","overhead_ms":1.5}}\n')
+    (logs / "worker-b.out").write_text(f'{begin}"ok","engine_ms":20.0}}\n')
+    assert lines_of(tmp_path) == {"1": Line("/v1/audio/speech", 200, "client_gone")}
 
 
 def test_recovery_lasts_until_the_first_good_answer_after_the_last_bad_one() -> None:

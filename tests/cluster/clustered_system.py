@@ -92,6 +92,7 @@ def three_machines(redis: bool) -> Iterator[ClusteredSystem]:
         content = clustered(configuration(folder), machines.head.port)
         file = folder / "config.yaml"
         file.write_text(yaml.safe_dump(content))
+        machines.wait_joined()
         machines.run(SERVE, "deploy", str(file))
         wait_ready(machines.port, machines.head.ray, machines.log, START_SECONDS)
         system = ClusteredSystem(scaled(machines, content, folder), machines, folder)

@@ -141,6 +141,13 @@ class Machines(Service):
         assert done.returncode == 0, f"{command}: {done.stdout}{done.stderr}"
         return done.stdout
 
+    def wait_joined(self) -> None:
+        """Wait until every worker is a node: what is deployed before is placed without those that are late."""
+        deadline = time.monotonic() + LISTEN_SECONDS
+        while (status := self.run(RAY, "status", f"--address={self.gcs}")).count(" node_") < 1 + len(self.workers):
+            assert time.monotonic() < deadline, status
+            time.sleep(1)
+
     def close(self) -> None:
         for one in (*self.workers, self.head):
             one.kill()

@@ -53,7 +53,13 @@ def test_the_model_calls_the_shell_and_goes_on_with_its_output(http: httpx.Clien
     (call,) = [item for item in last["response"]["output"] if item["type"] == "function_call"]
     assert json.loads(call["arguments"])["timeout_ms"] in (1000, 5000)
 
-    thought: dict[str, Any] = {"type": "reasoning", "id": "rs_1", "summary": [], "content": None, "encrypted_content": None}
+    thought: dict[str, Any] = {
+        "type": "reasoning",
+        "id": "rs_1",
+        "summary": [],
+        "content": None,
+        "encrypted_content": None,
+    }
     asked = {"type": "function_call", "name": call["name"], "arguments": call["arguments"], "call_id": call["call_id"]}
     result = {"type": "function_call_output", "call_id": call["call_id"], "output": "README.md\n"}
     second = http.post(RESPONSES, json=body_of(thought, asked, result, max_output_tokens=6, logit_bias={"3": -100}))

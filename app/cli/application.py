@@ -5,7 +5,23 @@ from typing import Annotated
 
 import typer
 
-from app.cli import chat, check, config, deploy, docs, doctor, keys, logs, models, serve, smoke, status, stop, tune
+from app.cli import (
+    chat,
+    check,
+    config,
+    deploy,
+    docs,
+    doctor,
+    fetch,
+    keys,
+    logs,
+    models,
+    serve,
+    smoke,
+    status,
+    stop,
+    tune,
+)
 from app.cli.arguments import Status
 
 PROGRAM = "portico"
@@ -43,8 +59,8 @@ def _options(
 
 
 for function in (
-    serve.serve, deploy.deploy, status.status, logs.logs, stop.stop, check.check, doctor.doctor, models.models,
-    chat.chat, smoke.smoke, tune.tune, docs.docs,
+    serve.serve, deploy.deploy, status.status, logs.logs, stop.stop, check.check, doctor.doctor, fetch.fetch,
+    models.models, chat.chat, smoke.smoke, tune.tune, docs.docs,
 ):  # fmt: skip
     application.command()(function)
 application.add_typer(keys.application)

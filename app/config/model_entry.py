@@ -184,15 +184,19 @@ class ModelEntry(Strict):
         """Whether `source` is a name on the hub, where its content may change."""
         return CATALOG[self.engine].downloads and is_hub_name(self.source)
 
-    def unpinned(self) -> list[str]:
-        """Hub names of the entry that have no commit: whoever owns them can change what is served."""
+    def hub_names(self) -> dict[str, str | None]:
+        """What the entry names on the hub, with its commit."""
         named = {self.source: self.revision} if self.is_from_the_hub() else {}
         if isinstance(self.speculation, Drafting) and self.speculation.model is not None:
             named[self.speculation.model] = self.speculation.revision
         checker = self.engine_kwargs.get("safety_checker")
         if isinstance(checker, str):
             named[checker] = self.engine_kwargs.get("safety_checker_revision")
-        return [name for name, commit in named.items() if is_hub_name(name) and commit is None]
+        return {name: commit for name, commit in named.items() if is_hub_name(name)}
+
+    def unpinned(self) -> list[str]:
+        """Hub names of the entry that have no commit: whoever owns them can change what is served."""
+        return [name for name, commit in self.hub_names().items() if commit is None]
 
     def location(self) -> str:
         """`source` as an engine takes it: a hub name, or an absolute path."""

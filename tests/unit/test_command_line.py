@@ -13,8 +13,8 @@ from app.cli.arguments import Status
 from contract.project import PROJECT_FOLDER, VERSION
 
 COMMANDS = {
-    "serve", "deploy", "status", "logs", "stop", "check", "doctor", "models", "chat", "smoke", "tune", "docs", "keys",
-    "config",
+    "serve", "deploy", "status", "logs", "stop", "check", "doctor", "fetch", "models", "chat", "smoke", "tune", "docs",
+    "keys", "config",
 }  # fmt: skip
 # What takes long to import, and what no help needs.
 LATE = ("ray", "vllm", "torch", "transformers", "huggingface_hub", "openai", "httpx2", "pydantic", "yaml", "psutil")

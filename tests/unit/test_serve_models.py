@@ -3,12 +3,10 @@
 No service starts here. GPUs, and the hub, are stand-ins.
 """
 
-import http.server
 import json
 import os
 import subprocess
 import sys
-import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, ClassVar
@@ -31,6 +29,7 @@ from app.config.model_entry import ModelEntry
 from app.config.service import read_serve_config
 from contract.fields import ConfigError
 from contract.project import PROJECT_FOLDER
+from tests.unit.model_hub import Hub, serving
 
 GIB = 2**30
 CPU = Machine(4, 16.0, (), fast_bfloat16=False)
@@ -301,52 +300,17 @@ class TestFile:
         assert not home.exists()
 
 
-class Hub(http.server.BaseHTTPRequestHandler):
-    """A stand-in for the hub: one model, whose small files it gives, and an unknown one."""
+class TinyHub(Hub):
+    """Whose model the weights of are not to be read."""
 
     FILES: ClassVar[dict[str, str]] = {"config.json": json.dumps(LLAMA), "chat_template.jinja": TEMPLATE}
-    COMMIT = "c" * 40
-    asked: ClassVar[list[str]] = []
-
-    def do_HEAD(self) -> None:
-        self.do_GET()
-
-    def do_GET(self) -> None:
-        self.asked.append(self.path)
-        name = self.path.rpartition("/")[2]
-        if self.path.startswith("/api/models/org/tiny"):
-            siblings = [{"rfilename": one, "size": len(text)} for one, text in self.FILES.items()]
-            siblings.append({"rfilename": "model.safetensors", "size": 2_000_000})
-            counted = {"parameters": {"BF16": 1_000_000}, "total": 1_000_000}
-            info = {"id": "org/tiny", "sha": self.COMMIT, "siblings": siblings, "safetensors": counted}
-            self._send(200, json.dumps(info))
-        elif f"/org/tiny/resolve/{self.COMMIT}/" in self.path and name in self.FILES:
-            self._send(200, self.FILES[name])
-        else:
-            self._send(404, "{}", "RepoNotFound")
-
-    def _send(self, status: int, text: str, error: str = "") -> None:
-        body = text.encode()
-        self.send_response(status)
-        self.send_header("Content-Length", str(len(body)))
-        self.send_header("X-Repo-Commit", self.COMMIT)
-        self.send_header("ETag", f'"{len(body)}"')
-        if error:
-            self.send_header("X-Error-Code", error)
-        self.end_headers()
-        if self.command == "GET":
-            self.wfile.write(body)
-
-    def log_message(self, *_: Any) -> None:
-        pass
+    UNREAD: ClassVar[dict[str, int]] = {"model.safetensors": 2_000_000}
 
 
 @pytest.fixture
 def hub() -> Iterator[str]:
-    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Hub) as server:
-        threading.Thread(target=server.serve_forever, args=[0.01], daemon=True).start()
-        yield f"http://127.0.0.1:{server.server_port}"
-        server.shutdown()
+    with serving(TinyHub) as endpoint:
+        yield endpoint
 
 
 def served(name: str, endpoint: str, folder: Path) -> subprocess.CompletedProcess[str]:
@@ -363,14 +327,14 @@ def served(name: str, endpoint: str, folder: Path) -> subprocess.CompletedProces
 
 class TestHub:
     def test_a_hub_name_is_pinned_to_its_commit_and_no_weights_are_read(self, hub: str, tmp_path: Path) -> None:
-        Hub.asked.clear()
+        TinyHub.asked.clear()
         result = served("org/tiny", hub, tmp_path)
         assert result.returncode == 0, result.stderr
         _, config = read_serve_config(tmp_path / "config" / "portico" / "tiny.yaml")
         (made,) = config.models
-        assert (made.id, made.source, made.revision) == ("tiny", "org/tiny", Hub.COMMIT)
+        assert (made.id, made.source, made.revision) == ("tiny", "org/tiny", TinyHub.COMMIT)
         assert (made.task, made.engine, made.engine_kwargs["tool_call_parser"]) == ("chat", "vllm", "hermes")
-        assert not any("model.safetensors" in path for path in Hub.asked)
+        assert not any("model.safetensors" in path for path in TinyHub.asked)
 
     def test_a_name_that_the_hub_does_not_know_says_so(self, hub: str, tmp_path: Path) -> None:
         result = served("org/nothing", hub, tmp_path)

@@ -12,11 +12,11 @@ from rich.console import Console
 from rich.table import Table
 
 from app.commands.planned import serve_file
-from app.commands.planned.download import download
 from app.commands.planned.entries import Planned, entry, plan
 from app.commands.planned.kind import kind_of
 from app.commands.planned.machine import GIB, Machine, idle_gpus, this_machine
 from app.commands.planned.source import find
+from app.commands.weights import fetch_weights
 from app.config.model_entry import ModelEntry
 from contract.fields import ConfigError, explain, refuse_twice
 from contract.project import PROJECT_FOLDER
@@ -81,7 +81,8 @@ def _planned(names: list[str], options: Options) -> Path:
     console.print(f"{'Wrote' if written else 'As before:'} {path}", markup=False, soft_wrap=True)
     if options.fetch:
         for source, kind in models:
-            download(source, kind)
+            if source.folder is None:
+                fetch_weights(source.name, source.revision, kind.engine)
     return path
 
 

@@ -7,12 +7,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from app.commands.weights import HUB_NAME
 from app.config.model_entry import ROUTE_WORDS
 from app.config.model_files import Unknown, folder_of
 from contract.fields import ConfigError
 from contract.project import PROJECT_FOLDER
 
-HUB_NAME = re.compile(r"[\w][\w.-]{0,95}/[\w][\w.-]{0,95}", re.ASCII)
 HUB_SECONDS = 20.0
 ESPEAK = "espeak-ng"  # comes with the packages
 

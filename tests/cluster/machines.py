@@ -103,7 +103,7 @@ class Redis:
 
     def __init__(self, folder: Path) -> None:
         self.port, self.password = free_port(), secrets.token_hex(16)
-        self._process = subprocess.Popen(  # as cluster/kuberay/redis.yaml starts it
+        self._process = subprocess.Popen(  # as cluster/helm/portico/templates/redis.yaml starts it
             [
                 "redis-server", "--port", str(self.port), "--bind", LOOPBACK, "--dir", str(folder),
                 "--appendonly", "yes", "--maxmemory-policy", "noeviction", "--requirepass", self.password,

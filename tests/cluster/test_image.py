@@ -13,6 +13,7 @@ import yaml
 
 from app.serving.serve_settings import VARIABLES
 from contract.project import PROJECT_FOLDER
+from tests.cluster.charts import CHART
 
 CLUSTER = PROJECT_FOLDER / "cluster"
 DOCKERFILE = CLUSTER / "Dockerfile"
@@ -181,8 +182,8 @@ def test_there_is_no_second_copy_of_a_serve_variable() -> None:
     copies = [path for path in CLUSTER.rglob("*") if path.suffix in (".yaml", ".json", "") and path.is_file()]
     for path in set(copies) - {*SCRIPTS}:
         content = path.read_text()
-        if path == CLUSTER / "kuberay" / "rayservice.yaml":
-            content = yaml.safe_dump({**yaml.safe_load(content)["spec"], "serveConfigV2": ""})
+        if path == CHART / "values.yaml":
+            content = yaml.safe_dump({**yaml.safe_load(content), "serve": ""})
         assert [name for name in reported if f"{name}:" in content or f"{name}=" in content] == [], path
     for path in (PROJECT_FOLDER / "serve_configs").glob("*.yaml"):
         config = yaml.safe_load(path.read_text())

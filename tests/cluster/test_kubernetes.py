@@ -1,19 +1,17 @@
-"""The Kubernetes manifests: every object fits its schema, and all of them fit together and the configuration."""
+"""What the chart makes for the models of prod.yaml: all objects fit together and the configuration."""
 
-import json
 import subprocess
 from pathlib import Path
 from typing import Any
 
-import jsonschema
-import kubernetes_validate
 import pytest
 import yaml
 from ray.autoscaler._private.kuberay.autoscaling_config import _generate_available_node_types_from_ray_cr_spec
 
-from cluster import rayservice
-from contract.project import PROJECT_FOLDER, VERSION
+from contract.project import PROJECT_FOLDER
+from tests.cluster import charts
 from tests.cluster.growth import machines_for
+from tests.cluster.manifests import ray_groups
 from tests.cluster.needs import (
     CONFIG,
     PROD,
@@ -25,134 +23,16 @@ from tests.cluster.needs import (
     most_gpus,
 )
 
-FOLDER = PROJECT_FOLDER / "cluster" / "kuberay"
-INCREMENTAL = PROJECT_FOLDER / "cluster" / "kuberay-incremental-upgrade"
-SCHEMA = json.loads(Path(__file__).with_name("schemas").joinpath("rayservice.json").read_text())
-KUBERNETES = ("1.31", "1.36")  # the oldest and the newest that the manifests are for
-
-
-def documents() -> list[dict[str, Any]]:
-    paths = sorted(FOLDER.glob("*.yaml"))
-    return [document for path in paths for document in yaml.safe_load_all(path.read_text())]
-
-
-OBJECTS = {(one["kind"], one["metadata"]["name"]): one for one in documents() if one["kind"] != "Kustomization"}
+OBJECTS = charts.rendered(charts.example(*charts.PROD))
 SERVICE = OBJECTS["RayService", "portico"]["spec"]
 RAY = SERVICE["rayClusterConfig"]
-GROUPS = [RAY["headGroupSpec"], *RAY["workerGroupSpecs"]]
+GROUPS = ray_groups(OBJECTS["RayService", "portico"])
 TEMPLATES = [group["template"] for group in GROUPS]
 CONTAINERS = [template["spec"]["containers"][0] for template in TEMPLATES]
 
 
-def closed(schema: Any) -> Any:
-    """`schema`, but an unknown field is a fault, as `kubectl apply --validate=strict` has it."""
-    if isinstance(schema, list):
-        return [closed(one) for one in schema]
-    if not isinstance(schema, dict):
-        return schema
-    found = {name: closed(one) for name, one in schema.items()}
-    if isinstance(found.get("properties"), dict) and not found.get("x-kubernetes-preserve-unknown-fields"):
-        found.setdefault("additionalProperties", False)
-    return found
-
-
-def check_ray_service(manifest: dict[str, Any]) -> None:
-    jsonschema.validate(manifest, closed(SCHEMA))
-
-
-def check_core(manifest: dict[str, Any], version: str) -> None:
-    kubernetes_validate.validate(manifest, version, strict=True)
-
-
-def test_the_ray_service_fits_kuberay_s_schema() -> None:
-    check_ray_service(OBJECTS["RayService", "portico"])
-
-
-@pytest.mark.parametrize(
-    "path",
-    [
-        ("spec", "rayClusterConfig", "headGroupSpec", "rayStartParam"),
-        ("spec", "rayClusterConfig", "gcsFaultToleranceOptions", "redisAdress"),
-        ("spec", "serveConfig"),
-    ],
-    ids=lambda path: path[-1],
-)
-def test_a_misspelt_field_would_be_found(path: tuple[str, ...]) -> None:
-    manifest = json.loads(json.dumps(OBJECTS["RayService", "portico"]))
-    place = manifest
-    for name in path[:-1]:
-        place = place[name]
-    place[path[-1]] = "x"
-    with pytest.raises(jsonschema.ValidationError, match=path[-1]):
-        check_ray_service(manifest)
-
-
-@pytest.mark.parametrize("version", KUBERNETES)
-@pytest.mark.parametrize("name", [name for name in OBJECTS if name[0] != "RayService"], ids="-".join)
-def test_an_object_fits_kubernetes_schema(name: tuple[str, str], version: str) -> None:
-    check_core(OBJECTS[name], version)
-
-
-@pytest.mark.parametrize("version", KUBERNETES)
-@pytest.mark.parametrize("number", range(len(GROUPS)), ids=lambda n: GROUPS[n].get("groupName", "head"))
-def test_a_pod_template_fits_kubernetes_schema(number: int, version: str) -> None:
-    pod = {"apiVersion": "v1", "kind": "PodTemplate", "metadata": {"name": "x"}, "template": TEMPLATES[number]}
-    check_core(pod, version)
-    pod = json.loads(json.dumps(pod))
-    pod["template"]["spec"]["containers"][0]["imagee"] = "x"
-    with pytest.raises(jsonschema.ValidationError):
-        check_core(pod, version)
-
-
 def test_the_serve_configuration_is_prod_yaml() -> None:
-    manifest = rayservice.MANIFEST.read_text()
-    assert manifest == rayservice.rendered(manifest, rayservice.CONFIG.read_text()), (
-        "run `python -m cluster.rayservice`"
-    )
     assert yaml.safe_load(SERVICE["serveConfigV2"]) == PROD
-
-
-def test_every_manifest_is_applied() -> None:
-    listed = yaml.safe_load((FOLDER / "kustomization.yaml").read_text())["resources"]
-    assert sorted([*listed, "kustomization.yaml"]) == sorted(path.name for path in FOLDER.glob("*.yaml"))
-
-
-def patched(manifest: dict[str, Any], patch: dict[str, Any]) -> dict[str, Any]:
-    """As kustomize does it with a custom resource: by RFC 7386."""
-    changed = dict(manifest)
-    for name, value in patch.items():
-        changed[name] = patched(manifest.get(name, {}), value) if isinstance(value, dict) else value
-    return changed
-
-
-def test_the_incremental_upgrade_changes_the_strategy_alone_and_fits_kuberay_s_schema() -> None:
-    kustomization = yaml.safe_load((INCREMENTAL / "kustomization.yaml").read_text())
-    assert [(INCREMENTAL / one).resolve() for one in kustomization["resources"]] == [FOLDER]
-    (patch,) = kustomization["patches"]
-    changes = yaml.safe_load((INCREMENTAL / patch["path"]).read_text())
-    assert list(changes["spec"]) == ["upgradeStrategy"]
-    before = OBJECTS[changes["kind"], changes["metadata"]["name"]]
-    manifest = patched(before, changes)
-    check_ray_service(manifest)
-    assert {name: one for name, one in manifest["spec"].items() if one != before["spec"][name]} == changes["spec"]
-    assert set(changes["spec"]["upgradeStrategy"]) == {"type", "clusterUpgradeOptions"}
-
-
-def test_the_incremental_upgrade_is_one_that_the_operator_takes() -> None:
-    """What its own check asks for, and no schema says."""
-    strategy = yaml.safe_load((INCREMENTAL / "rayservice.yaml").read_text())["spec"]["upgradeStrategy"]
-    assert strategy["type"] == "NewClusterWithIncrementalUpgrade"
-    options = strategy["clusterUpgradeOptions"]
-    assert 0 < options["stepSizePercent"] <= options["maxSurgePercent"] <= 100
-    assert options["intervalSeconds"] > 0
-    assert options["gatewayClassName"]
-    assert RAY["enableInTreeAutoscaling"] is True
-
-
-def test_versions_are_those_of_the_project() -> None:
-    lock = (PROJECT_FOLDER / "locks" / "gpu.txt").read_text()
-    assert f"\nray=={RAY['rayVersion']} " in lock
-    assert {container["image"].rpartition(":")[2] for container in CONTAINERS} == {VERSION}
 
 
 def test_the_serve_variables_are_the_image_s_own() -> None:
@@ -261,24 +141,6 @@ def test_a_worker_that_ends_has_the_time_to_hand_its_work_on() -> None:
         assert group["template"]["spec"]["terminationGracePeriodSeconds"] >= drain_s + 30
     times = [CONFIG.ingress.drain_timeout_s, *(model.scale.drain_timeout_s for model in CONFIG.models)]
     assert max(times) + 240 <= drain_s, "those that replace a replica need time to start"
-
-
-def test_no_pod_is_privileged() -> None:
-    stateful = OBJECTS["StatefulSet", "portico-redis"]["spec"]["template"]
-    for template in [*TEMPLATES, stateful]:
-        pod = template["spec"]["securityContext"]
-        assert pod["runAsNonRoot"] is True
-        assert pod["runAsUser"] > 0
-        assert pod["seccompProfile"] == {"type": "RuntimeDefault"}
-        for container in template["spec"]["containers"]:
-            security = container["securityContext"]
-            assert security["allowPrivilegeEscalation"] is False
-            assert security["capabilities"] == {"drop": ["ALL"]}
-    assert RAY["autoscalerOptions"]["securityContext"]["allowPrivilegeEscalation"] is False
-
-
-def test_no_manifest_holds_a_secret() -> None:
-    assert not [name for name in OBJECTS if name[0] == "Secret"]
 
 
 def test_only_the_api_is_open_to_everybody() -> None:

@@ -9,7 +9,8 @@ import yaml
 from ray.autoscaler._private.util import prepare_config, validate_config
 
 from app.config.resources import ACCELERATOR_LABEL
-from contract.project import PROJECT_FOLDER
+from contract.project import PROJECT_FOLDER, VERSION
+from tests.cluster.charts import CHART
 from tests.cluster.growth import machines_for
 from tests.cluster.needs import (
     CONFIG,
@@ -135,6 +136,5 @@ def test_there_may_be_as_many_machines_as_the_types_say(path: Path) -> None:
 
 @by_cloud
 def test_the_image_is_the_one_of_kubernetes(path: Path) -> None:
-    service = yaml.safe_load((PROJECT_FOLDER / "cluster" / "kuberay" / "rayservice.yaml").read_text())
-    head = service["spec"]["rayClusterConfig"]["headGroupSpec"]["template"]["spec"]["containers"][0]
-    assert read(path)["docker"]["image"] == head["image"]
+    image = yaml.safe_load((CHART / "values.yaml").read_text())["image"]
+    assert read(path)["docker"]["image"] == f"{image['repository']}:{image['tag'] or VERSION}"

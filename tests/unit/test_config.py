@@ -33,20 +33,23 @@ def test_the_production_config_scales_several_models_on_gpus_and_knows_no_local_
     assert str(config.key_path()) == "/etc/portico/keys.json"
 
 
-MANIFEST = PROJECT_FOLDER / "cluster" / "kuberay" / "rayservice.yaml"
+CHART = PROJECT_FOLDER / "cluster" / "helm" / "portico"
 
 
-def shipped_configs() -> dict[str, Any]:
-    """Each shipped Serve configuration by where it is: files, and the text in the RayService manifest."""
+def shipped_models() -> dict[str, list[dict[str, Any]]]:
+    """The models by the file that names them: each Serve configuration, the chart's values and its examples."""
     configs = {path.name: yaml.safe_load(path.read_text()) for path in CONFIGS}
-    return configs | {MANIFEST.name: yaml.safe_load(yaml.safe_load(MANIFEST.read_text())["spec"]["serveConfigV2"])}
+    values = {
+        path.name: yaml.safe_load(path.read_text()) for path in [CHART / "values.yaml", *CHART.glob("examples/*")]
+    }
+    found = {name: config["applications"][0]["args"]["models"] for name, config in configs.items()}
+    return found | {name: one["models"] for name, one in values.items() if "models" in one}
 
 
-@pytest.mark.parametrize("name", shipped_configs())
+@pytest.mark.parametrize("name", shipped_models())
 def test_no_chat_model_of_a_shipped_config_may_fill_its_answer_with_whitespace(name: str) -> None:
     """Where a grammar allows whitespace between fields, a model can go on with it up to its token limit."""
-    (application,) = shipped_configs()[name]["applications"]
-    chat = [model for model in application["args"]["models"] if model["task"] == "chat"]
+    chat = [model for model in shipped_models()[name] if model["task"] == "chat"]
     assert chat
     for model in chat:
         options = model["engine_kwargs"].get("structured_outputs_config")

@@ -1,12 +1,13 @@
 """The Helm chart as Helm renders it: by Helm's own library in Go, in a process of its own.
 
-As a program it reads lines of JSON, a release and its values each, and writes a line of what is made of them.
+As a program it reads lines of JSON, each of which asks for something, and answers with a line each.
 """
 
 import json
 import subprocess
 import sys
 from functools import cache
+from pathlib import Path
 from typing import Any
 
 import yaml
@@ -56,6 +57,12 @@ def rendered(values: Values, release: str = "portico") -> Objects:
     return objects
 
 
+@cache
+def made(release: str) -> Objects:
+    """The objects of one of RELEASES. They are shared: do not change them."""
+    return rendered(example(*RELEASES[release]))
+
+
 def notes(values: Values) -> str:
     """What Helm says after an installation."""
     return _run(json.dumps(values), "portico")["portico/templates/NOTES.txt"]
@@ -63,7 +70,7 @@ def notes(values: Values) -> str:
 
 @cache
 def _run(values: str, release: str) -> dict[str, str]:
-    answer = _asked({"release": release, "values": json.loads(values)})
+    answer = _asked(do="render", release=release, values=json.loads(values))
     if "error" in answer:
         raise ChartError(answer["error"])
     return answer["files"]
@@ -71,7 +78,12 @@ def _run(values: str, release: str) -> dict[str, str]:
 
 def lint() -> list[str]:
     """What `helm lint --strict` has to say of the chart, but of an icon."""
-    return _asked({})["lint"]
+    return _asked(do="lint")["found"]
+
+
+def package(folder: Path) -> Path:
+    """What `helm package` makes of the chart, in that folder."""
+    return Path(_asked(do="package", folder=str(folder))["path"])
 
 
 @cache
@@ -88,7 +100,7 @@ def _helm() -> subprocess.Popen[str]:
     )
 
 
-def _asked(request: dict[str, Any]) -> dict[str, Any]:
+def _asked(**request: Any) -> dict[str, Any]:
     process = _helm()
     assert process.stdin is not None
     assert process.stdout is not None
@@ -102,10 +114,12 @@ def main() -> None:
     import helm_python as helm
 
     def answer(request: dict[str, Any]) -> dict[str, Any]:
-        if not request:
+        if request["do"] == "lint":
             report = helm.lint(CHART, strict=True)
             found = [one["error"] for one in report["messages"] if one["error"] != "icon is recommended"]
-            return {"lint": [*found, *report["errors"]]}
+            return {"found": [*found, *report["errors"]]}
+        if request["do"] == "package":
+            return {"path": helm.package(CHART, destination=request["folder"])}
         try:
             return {"files": chart.render(request["values"], name=request["release"], namespace="inference")}
         except (helm.HelmValuesError, helm.HelmRenderError) as error:

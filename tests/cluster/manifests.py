@@ -1,4 +1,4 @@
-"""Whether an object is what Kubernetes, or the operator that it is for, takes; an unknown field is a fault."""
+"""The objects of a release: what is in them, and whether Kubernetes, or the operator that one is for, takes them."""
 
 import json
 from functools import cache
@@ -7,6 +7,9 @@ from typing import Any
 
 import jsonschema
 import kubernetes_validate
+
+from app.config.service import Config, read_serve_config
+from tests.cluster.charts import Objects
 
 SCHEMAS = {path.stem: path for path in Path(__file__).with_name("schemas").glob("*.json")}
 KUBERNETES = ("1.31", "1.36")  # the oldest and the newest that the chart is for
@@ -48,3 +51,28 @@ def ray_groups(ray_service: dict[str, Any]) -> list[dict[str, Any]]:
 def pod_template(group: dict[str, Any]) -> dict[str, Any]:
     """A group's pods as an object of Kubernetes' own: KubeRay's schema leaves them out."""
     return {"apiVersion": "v1", "kind": "PodTemplate", "metadata": {"name": "x"}, "template": group["template"]}
+
+
+def ray_service(objects: Objects) -> dict[str, Any]:
+    (found,) = [one for (kind, _), one in objects.items() if kind == "RayService"]
+    return found
+
+
+def kinds(objects: Objects) -> set[str]:
+    return {kind for kind, _ in objects}
+
+
+def pods(objects: Objects) -> list[dict[str, Any]]:
+    """The specs of all pods that come of these objects."""
+    groups = [group["template"]["spec"] for group in ray_groups(ray_service(objects))]
+    others = [one["spec"] for (kind, _), one in objects.items() if kind in ("StatefulSet", "Job")]
+    return [*groups, *(one["template"]["spec"] for one in others), *(
+        one["spec"] for (kind, _), one in objects.items() if kind == "Pod"
+    )]  # fmt: skip
+
+
+def served(objects: Objects, folder: Path) -> tuple[Path, Config]:
+    """The Serve configuration of a release, as a file and as the service reads it."""
+    file = folder / "config.yaml"
+    file.write_text(ray_service(objects)["spec"]["serveConfigV2"])
+    return file, read_serve_config(file)[1]

@@ -133,3 +133,13 @@ spec:
 {{ include "portico.selector" (dict "at" .at "part" "ray") }}
 ray.io/group: {{ .name }}
 {{- end -}}
+
+{{/* How many pods a group has: (dict "group" GROUP "name" "gateway"). KubeRay says later, in a status, what is wrong. */}}
+{{- define "portico.sizes" -}}
+{{- if or (gt (int .group.minReplicas) (int .group.replicas)) (gt (int .group.replicas) (int .group.maxReplicas)) -}}
+{{- printf "%s: replicas must be minReplicas or more, and maxReplicas or fewer" .name | fail -}}
+{{- end -}}
+replicas: {{ int .group.replicas }}
+minReplicas: {{ int .group.minReplicas }}
+maxReplicas: {{ int .group.maxReplicas }}
+{{- end -}}

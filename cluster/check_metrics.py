@@ -20,8 +20,8 @@ from promql_parser import AggregateExpr, BinaryExpr, MatrixSelector, VectorSelec
 
 from contract.project import PROJECT_FOLDER
 
-RULES = PROJECT_FOLDER / "cluster" / "prometheus-rules.yaml"
-DASHBOARD = PROJECT_FOLDER / "cluster" / "grafana-dashboard.json"
+FILES = PROJECT_FOLDER / "cluster" / "helm" / "portico" / "files"  # a chart reads no file outside its folder
+RULES, DASHBOARD = FILES / "prometheus-rules.yaml", FILES / "grafana-dashboard.json"
 
 # What no single machine without a GPU can show -> where it is looked for instead.
 ELSEWHERE = {

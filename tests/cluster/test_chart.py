@@ -89,7 +89,7 @@ def test_helm_lint_finds_nothing() -> None:
     assert lint() == []
 
 
-def test_a_package_has_the_files_that_are_links_here(tmp_path: Path) -> None:
+def test_a_package_has_the_alerts_and_the_dashboard(tmp_path: Path) -> None:
     with tarfile.open(package(tmp_path)) as archive:
         for path in (RULES, DASHBOARD):
             member = archive.extractfile(f"portico/files/{path.name}")

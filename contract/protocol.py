@@ -15,6 +15,8 @@ EMBEDDINGS_ROUTE = "/v1/embeddings"
 IMAGES_ROUTE = "/v1/images/generations"
 TRANSCRIPTIONS_ROUTE = "/v1/audio/transcriptions"
 SPEECH_ROUTE = "/v1/audio/speech"
+MESSAGES_ROUTE = "/v1/messages"
+COUNT_TOKENS_ROUTE = "/v1/messages/count_tokens"
 ENDPOINT_ROUTES = tuple(path for name, path in list(globals().items()) if name.endswith("_ROUTE"))  # all of the above
 
 EVENT_STREAM = "text/event-stream"

@@ -3,8 +3,9 @@
 from app.endpoints.chat import CHAT
 from app.endpoints.embeddings import EMBEDDINGS
 from app.endpoints.images import IMAGES
+from app.endpoints.messages import COUNT_TOKENS, MESSAGES
 from app.endpoints.responses import RESPONSES
 from app.endpoints.speech import SPEECH
 from app.endpoints.transcriptions import TRANSCRIPTIONS
 
-ENDPOINTS = (CHAT, RESPONSES, EMBEDDINGS, IMAGES, TRANSCRIPTIONS, SPEECH)
+ENDPOINTS = (CHAT, RESPONSES, EMBEDDINGS, IMAGES, TRANSCRIPTIONS, SPEECH, MESSAGES, COUNT_TOKENS)

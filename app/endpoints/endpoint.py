@@ -9,6 +9,7 @@ import orjson
 from app.budgets.estimate import CountedFields
 from app.config.service import Limits
 from app.endpoints.answers import Component, Schema
+from app.endpoints.api_style import OPENAI, ApiStyle
 from app.http.body import Receive, read_json
 from app.http.multipart import read_form
 from app.parameters.adjust import Adjusted
@@ -69,6 +70,7 @@ class Route:
     content: dict[str, Schema | Component]  # media type of a 200 -> its schema; of a stream: the schema of one event
     query: dict[str, str] = field(default_factory=dict)  # its optional parameters in the URL, and what they are
     needs_key: bool = True
+    style: ApiStyle = OPENAI
     is_probe: bool = False  # called by machines every few seconds, so not worth a line in the access log
 
 

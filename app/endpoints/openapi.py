@@ -4,26 +4,29 @@ import re
 from collections.abc import Iterable
 from typing import Any
 
-from app.endpoints.answers import STRING, Component, Schema, array, one_of, record
+from app.endpoints.answers import STRING, Component, Schema, array
+from app.endpoints.api_style import OPENAI, ApiStyle
 from app.endpoints.endpoint import Endpoint, Route
 from app.parameters.adjust import STRICT
 from app.parameters.adjustments import HEADER as ADJUSTMENTS_HEADER
 from app.parameters.request_bounds import MAX_FIELDS
 from app.parameters.row import Table, Treatment
-from contract.errors import CODES
 from contract.project import VERSION
 from contract.protocol import EVENT_STREAM
 
-ERROR = {"$ref": "#/components/responses/Error"}
+BEARER = "key"  # the name of what every route takes
 
 
 def document(routes: Iterable[Route]) -> dict[str, Any]:
     """The OpenAPI 3.1 document of `routes`."""
     paths: dict[str, Any] = {}
-    schemas: dict[str, Schema] = {"Error": _error_schema()}
+    schemas: dict[str, Schema] = {}
+    styles = {OPENAI.error.name: OPENAI}
     for route in routes:
         paths.setdefault(route.path, {})[route.method.lower()] = _operation(route)
         schemas |= {one.name: one.schema for one in route.content.values() if isinstance(one, Component)}
+        styles[route.style.error.name] = route.style
+    schemas |= {name: style.error.schema for name, style in styles.items()}
     return {
         "openapi": "3.1.0",
         "info": {
@@ -34,13 +37,19 @@ def document(routes: Iterable[Route]) -> dict[str, Any]:
         },
         "paths": paths,
         "components": {
-            "securitySchemes": {"key": {"type": "http", "scheme": "bearer"}},
+            "securitySchemes": {BEARER: {"type": "http", "scheme": "bearer"}}
+            | {
+                style.key_header: {"type": "apiKey", "in": "header", "name": style.key_header}
+                for style in styles.values()
+                if style.key_header
+            },
             "schemas": schemas,
             "responses": {
-                "Error": {
+                name: {
                     "description": "Every error has this body.",
-                    "content": {"application/json": {"schema": {"$ref": "#/components/schemas/Error"}}},
+                    "content": {"application/json": {"schema": style.error.ref}},
                 }
+                for name, style in styles.items()
             },
         },
     }
@@ -49,8 +58,8 @@ def document(routes: Iterable[Route]) -> dict[str, Any]:
 def _operation(route: Route) -> dict[str, Any]:
     operation: dict[str, Any] = {
         "summary": route.summary,
-        "security": [{"key": []}] if route.needs_key else [],
-        "responses": {"200": _success(route), "default": ERROR},
+        "security": _security(route.style) if route.needs_key else [],
+        "responses": {"200": _success(route), "default": {"$ref": f"#/components/responses/{route.style.error.name}"}},
     }
     parameters = [
         {"name": name, "in": "path", "required": True, "schema": STRING} for name in re.findall(r"{(\w+)}", route.path)
@@ -66,6 +75,11 @@ def _operation(route: Route) -> dict[str, Any]:
             request["example"] = {"model": "my-model"} | route.example
         operation["requestBody"] = {"required": True, "content": {route.request_type: request}}
     return operation
+
+
+def _security(style: ApiStyle) -> list[dict[str, list[str]]]:
+    """The headers that may hold the key, any one of them."""
+    return [{name: []} for name in (BEARER, style.key_header) if name]
 
 
 def _success(route: Route) -> dict[str, Any]:
@@ -96,13 +110,3 @@ def _request_schema(table: Table) -> Schema:
     properties[STRICT] = {"type": "boolean", "description": "Whether to refuse a request that would be changed."}
     fields = {"properties": properties, "required": list(table.required)}
     return {"type": "object", "maxProperties": MAX_FIELDS} | fields
-
-
-def _error_schema() -> Schema:
-    fields = {
-        "message": STRING,
-        "type": one_of(sorted({kind for _, kind in CODES.values()})),
-        "code": one_of(sorted(CODES)),
-        "param": {"type": ["string", "null"]},
-    }
-    return record({"error": record(fields)})

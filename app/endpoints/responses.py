@@ -35,7 +35,9 @@ from contract.responses import NO_USAGE
 
 TOOL_CHOICE = ToolChoice(nested=False)
 NOTHING_STORED = "responses are not stored; send the whole conversation in `input`."
-TEXT = Fields({"format": ResponseFormat(nested=False), "verbosity": OneOf(VERBOSITIES)}, features=("verbosity",))
+TEXT = Fields(
+    {"format": ResponseFormat(nested=False), "verbosity": OneOf(VERBOSITIES)}, features={"verbosity": "verbosity"}
+)
 REASONING = Fields({"effort": OneOf(EFFORTS), "summary": OneOf(("auto", "concise", "detailed"))})
 BACKGROUND = Fixed(Flag(), False, "responses are not stored.")
 INCLUDABLE = ("message.output_text.logprobs", "reasoning.encrypted_content")

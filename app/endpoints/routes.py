@@ -114,7 +114,11 @@ class Router:
 
     def match(self, method: str, path: str) -> Match:
         """The route of a request. Raises ApiError `unknown_url` or `method_not_allowed`."""
-        found, method = self._match_path(path), shown(method)
+        return self.require(method, path, self.find(path))
+
+    def require(self, method: str, path: str, found: Match | None) -> Match:
+        """`found`, which is what `path` names. Raises ApiError where that is nothing, or not to be had by `method`."""
+        method = shown(method)
         if found is None:
             raise ApiError("unknown_url", f"{self._no_route(method, path)} /openapi.json lists all routes.")
         allow = found.route.method
@@ -123,7 +127,8 @@ class Router:
             raise ApiError("method_not_allowed", f"{found.route.path} takes {allow}, not {method}.", allow=allow)
         return found
 
-    def _match_path(self, path: str) -> Match | None:
+    def find(self, path: str) -> Match | None:
+        """What a path names, whatever the method."""
         if found := self._match_plain(path, pipeline=None):
             return found
         image = path.removeprefix(KEPT_IMAGE_PREFIX)
@@ -145,12 +150,10 @@ class Router:
     def _no_route(self, method: str, path: str) -> str:
         """What is wrong with a path that is no route: where it has /v1, or else it is like another."""
         meant = API_PREFIX + "/".join(part for part in path.split("/")[1:] if part != API_VERSION)
-        if meant != path and (found := self._match_path(meant)):
+        if meant != path and (found := self.find(meant)):
             fault = "has /v1 more than once" if path.startswith(API_PREFIX) else "lacks /v1 at its beginning"
             right = f"{found.route.method} {shown(meant)}"
-            return (
-                f"{method} {shown(path)} {fault}. Send {right}: the base URL ends in /v1, and a client adds the rest."
-            )
+            return f"{method} {shown(path)} {fault}. Send {right}: {found.route.style.base_url}."
         pipeline, _, rest = path.removeprefix(API_PREFIX).partition("/")
         if path in self._disabled or (pipeline and API_PREFIX + rest in self._disabled):
             fault = "is disabled here: the operator's configuration names it under `routes.disabled`"

@@ -120,12 +120,12 @@ class Gateway:
 
     async def _serve(self, scope: dict[str, Any], receive: Receive, send: Send) -> None:
         call = Call(scope, receive, send, self._limits)
-        record, response = call.record, call.response
+        record = call.record
         try:
             await self._handle(scope, call)
         except ApiError as error:
             record.reason = error.code
-            await response.error(error)
+            await call.fail(error)
         except ClientGone:
             record.reason = CLIENT_GONE
         except asyncio.CancelledError:  # how Serve signals that the client left
@@ -140,9 +140,9 @@ class Gateway:
             logger.exception("request %s failed", record.request_id)
             if record.reason == OK:
                 record.reason = internal_error().code
-            if response.started:
+            if call.response.started:
                 raise  # the server cuts the connection: a failure must not look like an end
-            await response.error(internal_error())
+            await call.fail(internal_error())
         finally:
             record.total_s = call.clock.total()
             self._metrics.record(record)
@@ -151,10 +151,12 @@ class Gateway:
 
     async def _handle(self, scope: dict[str, Any], call: Call) -> None:
         path = scope["path"]
+        if found := self._router.find(path):
+            call.style = found.route.style
         if needs_key(path):
-            key = call.key = self.authenticate(call.headers.get("authorization"), call.client)
+            key = call.key = self.authenticate(call.authorization(), call.client)
             call.budget_status = partial(self._budgets.budget_status, key.id, limits_of(key))
-        call.match = self._router.match(scope["method"], path)
+        call.match = self._router.require(scope["method"], path, found)
         await self._handlers[call.match.route.path](call)
 
     def authenticate(self, authorization: str | None, client: str | None) -> KeyEntry:

@@ -4,9 +4,12 @@ import time
 from collections.abc import Callable, Sequence
 from typing import Any
 
+import orjson
+
 from app.budgets.account import BudgetStatus
 from app.budgets.headers import rate_limit_headers
 from app.config.service import Limits
+from app.endpoints.api_style import OPENAI, ApiStyle
 from app.endpoints.routes import UNKNOWN, Match
 from app.http.backlog import HEADER, Backlog
 from app.http.body import Receive
@@ -19,6 +22,7 @@ from app.parameters.adjustments import header_value
 from app.telemetry.record import RequestRecord
 from app.telemetry.stopwatch import Stopwatch
 from contract.adjustments import Adjustment
+from contract.errors import ApiError
 
 
 class Call:
@@ -39,6 +43,7 @@ class Call:
         backlog = Backlog(receive, limits.stream_buffer_bytes) if HEADER in self.headers else None
         self.response = ResponseWriter(send, self._common_headers, limits.write_stall_timeout_s, backlog)
         self.budget_status: Callable[[], BudgetStatus] | None = None  # of the key's budget, where a key was recognised
+        self.style: ApiStyle = OPENAI  # of the route, where the path names one
         self._match: Match | None = None
         self._key: KeyEntry | None = None
         self._adjustments: Sequence[Adjustment] = ()
@@ -66,6 +71,15 @@ class Call:
     def key(self, key: KeyEntry) -> None:
         self._key, self.record.key_id = key, key.id
 
+    def authorization(self) -> str | None:
+        """The key as an Authorization header has it; a route may take it from another header too."""
+        return self.style.authorization(self.headers)
+
+    async def fail(self, error: ApiError) -> None:
+        """Answer with `error`."""
+        envelope = self.style.envelope(error, self.record.request_id)
+        await self.response.error(error, orjson.dumps(envelope))
+
     def note(self, adjusted: Adjusted) -> None:
         """Take over what was changed in the request, for the header, and what the log is to hold."""
         if adjusted.adjustments and adjusted.adjustments is not self._adjustments:
@@ -78,6 +92,8 @@ class Call:
         record = self.record
         record.status, record.overhead_s, record.first_byte_s = status, self.clock.own(), self.clock.total()
         headers = [("x-request-id", record.request_id), ("x-gateway-overhead-ms", f"{record.overhead_s * 1000:.2f}")]
+        if self.style.request_id_header is not None:
+            headers.append((self.style.request_id_header, record.request_id))
         if record.client_request_id is not None:
             headers.append(("x-client-request-id", record.client_request_id))
         if record.characters is not None:

@@ -47,8 +47,9 @@ class ResponseWriter:
             await self.write(body[start : start + SLICE_BYTES])
         await self.finish(body[last:])
 
-    async def error(self, error: ApiError) -> None:
-        await self.complete(error.status, error.headers(), error.body())
+    async def error(self, error: ApiError, body: bytes) -> None:
+        """`body` is the error's, in the form that the clients of its route read."""
+        await self.complete(error.status, error.headers(), body)
 
     async def start(self, status: int, headers: Headers) -> None:
         self.started = True

@@ -1,7 +1,8 @@
 """The kinds of values that a parameter can have. A kind knows what is legal, its description, and its JSON Schema."""
 
 import math
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Any, NamedTuple, Protocol
 
 import orjson
@@ -234,10 +235,10 @@ class Fixed:
 
 @dataclass(frozen=True, slots=True)
 class Fields:
-    """An object of fields that may each be left out. Dropped are unknown ones, and `features` that the model lacks."""
+    """An object of fields that may each be left out. Dropped are unknown ones, and those whose feature is lacking."""
 
     fields: dict[str, Kind]
-    features: tuple[str, ...] = ()
+    features: Mapping[str, str] = field(default_factory=dict)  # by the field that needs it
 
     def read(self, value: Any, name: str, profile: Profile) -> Reading:
         if not isinstance(value, dict):
@@ -246,14 +247,14 @@ class Fields:
         kept: dict[str, Any] = {}
         dropped: list[tuple[str, str]] = []
         schemas: tuple[PlacedSchema, ...] = ()
-        for field, inner in value.items():
-            if field not in self.fields:
-                dropped.append((field, UNKNOWN))
-            elif field in self.features and field in profile.lacks:
-                dropped.append((field, profile.lacks[field]))
+        for part, inner in value.items():
+            if part not in self.fields:
+                dropped.append((part, UNKNOWN))
+            elif why := profile.lacks.get(self.features.get(part, "")):
+                dropped.append((part, why))
             elif inner is not None:
-                reading = self.fields[field].read(inner, f"{name}.{field}", profile)
-                kept[field] = reading.value
+                reading = self.fields[part].read(inner, f"{name}.{part}", profile)
+                kept[part] = reading.value
                 schemas += reading.schemas
         return Reading(kept, dropped=tuple(dropped), schemas=schemas)
 
@@ -290,6 +291,7 @@ class Metadata:
     def read(self, value: Any, name: str, profile: Profile) -> Reading:  # noqa: ARG002
         if not isinstance(value, dict):
             raise wrong_type(name, self.description())
+        value = {key: text for key, text in value.items() if text is not None}
         if len(value) > self.max_pairs:
             raise wrong_value(name, self.description())
         for key, text in value.items():

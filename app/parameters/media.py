@@ -8,8 +8,9 @@ PLACES = {
     "image_url": ("image_url", "url"),
     "input_audio": ("input_audio", "data"),
     "input_image": ("image_url",),
+    "image": ("source", "data"),
 }
-CONTENTS = ("content", "output")  # of a message, and of a function call's output
+CONTENTS = ("content", "output")  # of a message or a tool's result in one, and of a function call's output
 
 
 def media_bytes(messages: Any) -> int:
@@ -20,7 +21,9 @@ def media_bytes(messages: Any) -> int:
 def _parts(messages: Any) -> Iterator[dict[str, Any]]:
     for message in _objects(messages):
         for field in CONTENTS:
-            yield from _objects(message.get(field))
+            for part in _objects(message.get(field)):
+                yield part
+                yield from _objects(part.get("content"))
 
 
 def _objects(value: Any) -> Iterator[dict[str, Any]]:

@@ -56,7 +56,7 @@ class AudioSlot:
 
 def text_part(name: str, *more: str) -> PartKind:
     """A part whose text is in `name`. `more` are fields that clients send back to us as they got them."""
-    return PartKind(lambda part, place: _need_string(part, name, place), fields=dict.fromkeys((name, *more), ()))
+    return PartKind(lambda part, place: need_string(part, name, place), fields=dict.fromkeys((name, *more), ()))
 
 
 def unsupported_part(why: str, capability: str | None = None) -> PartKind:
@@ -118,7 +118,7 @@ def holder_of(part: dict[str, Any], field: str, place: str) -> dict[str, Any]:
 
 
 def check_image(holder: dict[str, Any], field: str, place: str) -> None:
-    _need_string(holder, field, place)
+    need_string(holder, field, place)
     detail = holder.get("detail")
     if detail is not None and detail not in DETAILS:
         raise wrong_value(f"{place}.detail", "one of " + ", ".join(DETAILS))
@@ -130,6 +130,7 @@ def parts_of(content: Any, kind: str) -> Iterator[tuple[int, dict[str, Any]]]:
         yield from ((index, part) for index, part in enumerate(content) if part["type"] == kind)
 
 
-def _need_string(holder: dict[str, Any], field: str, place: str) -> None:
+def need_string(holder: dict[str, Any], field: str, place: str) -> None:
+    """Raises ApiError where `field` of `holder`, which is at `place`, is no string."""
     if not isinstance(holder.get(field), str):
         raise wrong_type(f"{place}.{field}", "a string")

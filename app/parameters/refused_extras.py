@@ -63,6 +63,20 @@ RESPONSES = (
     refused("max_completion_tokens", "use `max_output_tokens`."),
     refused("n", "a response has one answer; /v1/chat/completions has it.", absent=(1,)),
 )
+MESSAGES = (
+    refused("stop", "use `stop_sequences`."),
+    refused("max_completion_tokens", "use `max_tokens`."),
+    refused("response_format", "use `output_config.format`."),
+    refused("reasoning_effort", "use `output_config.effort`."),
+    refused("parallel_tool_calls", "use `tool_choice.disable_parallel_tool_use`."),
+    *(
+        refused(name, "/v1/chat/completions has it.")
+        for name in (
+            "n", "seed", "logit_bias", "min_p", "min_tokens", "presence_penalty", "frequency_penalty",
+            "repetition_penalty", "ignore_eos", "stop_token_ids", "logprobs", "top_logprobs",
+        )
+    ),
+)  # fmt: skip
 EMBEDDINGS = (
     refused("truncate_prompt_tokens", "an input that is too long is an error; shorten it."),
     refused("truncation_side", "an input that is too long is an error; shorten it."),

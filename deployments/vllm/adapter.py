@@ -7,15 +7,18 @@ and `OnlineRenderer` gains `reasoning_effort_map`. Building the server applicati
 
 import argparse
 import copy
+import json
 import logging
 import re
 import types
 from collections.abc import AsyncGenerator, Callable
+from contextlib import aclosing
 from importlib import import_module
 from pathlib import Path
 from typing import Any, get_args
 
 import pydantic
+import pydantic_core
 
 from contract.options.catalog import ServedModel
 from contract.profile import Profile
@@ -45,6 +48,8 @@ MAY_BE_PICKLES = frozenset({"auto", "hf"})
 NOTHING_TO_FETCH = ["nothing.invalid"]
 NOT_MATRYOSHKA = "the model's vectors cannot be shortened"
 NOT_IN_TEMPLATE = "the model's template does not read it"
+NO_REASONING = "the model does not reason"
+NO_THINKING_BUDGET = "the model's reasoning cannot be cut"
 NOT_WITH_SPECULATION = "not supported by vllm with speculative decoding"
 
 
@@ -99,6 +104,10 @@ class VllmServer:
             "reasoning": bool(self._arguments.structured_outputs_config.reasoning_parser),
         }
         lacks = {name: NOT_IN_TEMPLATE for name in ("reasoning_effort", "verbosity") if name not in variables}
+        if not has["reasoning"]:
+            lacks["thinking"] = NO_REASONING
+        elif not self._engine.vllm_config.reasoning_config.enabled:  # its parser names no marks
+            lacks["thinking_budget"] = NO_THINKING_BUDGET
         speculation = _speculation(self._engine.vllm_config.speculative_config, self._choice)
         if speculation is not None:
             lacks |= dict.fromkeys(("logit_bias", "min_p"), NOT_WITH_SPECULATION)
@@ -195,6 +204,8 @@ async def start_server(served: ServedModel) -> VllmServer:
     tasks = await engine.get_supported_tasks()
     _read_cut_tool_calls()
     _report_length_of_cut_tool_calls()
+    _answer_cut_tool_calls_of_messages()
+    _report_errors_of_messages_in_full()
     _leave_client_faults_out_of_the_log()
     # A plain namespace, as vLLM's own command line hands over: engine fields win where both have one.
     arguments = argparse.Namespace(**(vars(frontend_args) | vars(engine_args)))
@@ -422,14 +433,68 @@ def _report_length_of_cut_tool_calls() -> None:
     OpenAIServingChat.chat_completion_full_generator = reported
 
 
+def _answer_cut_tool_calls_of_messages() -> None:
+    """Make a call that the token limit cut an answer on Anthropic's route: vLLM fails to parse its arguments. What is
+    whole of them is its input.
+    """
+    from vllm.entrypoints.anthropic.serving import AnthropicServingMessages
+
+    convert = AnthropicServingMessages.messages_full_converter
+
+    def converted(self: Any, response: Any) -> Any:
+        for call in response.choices[0].message.tool_calls:
+            call.function.arguments = _whole_arguments(call.function.arguments)
+        return convert(self, response)
+
+    AnthropicServingMessages.messages_full_converter = converted
+
+
+def _whole_arguments(arguments: str) -> str:
+    """`arguments` as a JSON object, without what is cut in it."""
+    try:
+        value = pydantic_core.from_json(arguments, allow_partial=True)
+    except ValueError:  # it is not even the beginning of any
+        value = {}
+    return json.dumps(value if isinstance(value, dict) else {})
+
+
+def _report_errors_of_messages_in_full() -> None:
+    """Make vLLM report errors on Anthropic's routes as on chat: with the parameter, and in a stream with the status."""
+    from starlette.responses import JSONResponse
+    from vllm.entrypoints.anthropic import api_router
+    from vllm.entrypoints.anthropic.serving import AnthropicServingMessages
+
+    convert = AnthropicServingMessages.message_stream_converter
+
+    async def converted(self: Any, chat_events: AsyncGenerator[str]) -> AsyncGenerator[str]:
+        errors: list[str] = []
+
+        async def good() -> AsyncGenerator[str]:
+            async for event in chat_events:
+                if event.startswith('data: {"error"'):
+                    errors.append(event)
+                    return
+                yield event
+
+        async with aclosing(convert(self, good())) as events:
+            async for event in events:
+                yield event
+        for event in errors:
+            yield event
+
+    AnthropicServingMessages.message_stream_converter = converted
+    api_router.translate_error_response = lambda error: JSONResponse(error.model_dump(), error.error.code)
+
+
 def _leave_client_faults_out_of_the_log() -> None:
-    """vLLM logs a traceback for every stream that it refuses; the gateway's own log has what is the client's fault."""
+    """vLLM logs a traceback for all that it refuses of these; the gateway's own log has what is the client's fault."""
 
     def is_kept(record: logging.LogRecord) -> bool:
         error = record.exc_info[1] if record.exc_info else None
         return not isinstance(error, Exception) or reported(error)[0] >= 500
 
-    logging.getLogger("vllm.entrypoints.openai.chat_completion.serving").addFilter(is_kept)
+    for module in ("openai.chat_completion.serving", "anthropic.api_router"):
+        logging.getLogger(f"vllm.entrypoints.{module}").addFilter(is_kept)
 
 
 def _bound_whitespace_of_tool_calls() -> None:

@@ -12,7 +12,9 @@ from contract.options.catalog import ServedModel
 from contract.profile import Profile
 from contract.protocol import (
     CHAT_ROUTE,
+    COUNT_TOKENS_ROUTE,
     KV_CACHE_USAGE,
+    MESSAGES_ROUTE,
     RESPONSES_ROUTE,
     RequestHead,
     ResponseItem,
@@ -23,6 +25,7 @@ from deployments.vllm.answer import answer
 from deployments.vllm.chat import ChatDialect
 from deployments.vllm.dialect import Dialect
 from deployments.vllm.input_audio import with_decoded_audio
+from deployments.vllm.messages import CountTokensDialect, MessagesDialect
 from deployments.vllm.responses import ResponsesDialect
 
 TRIAL_TOKENS = 2
@@ -87,6 +90,8 @@ class VllmChatEngine(VllmEngine):
     dialects: ClassVar[dict[str, Dialect]] = {
         CHAT_ROUTE: ChatDialect(reported),
         RESPONSES_ROUTE: ResponsesDialect(reported),
+        MESSAGES_ROUTE: MessagesDialect(reported),
+        COUNT_TOKENS_ROUTE: CountTokensDialect(reported),
     }
     trial_route = CHAT_ROUTE
     trial_body: ClassVar[dict[str, Any]] = {

@@ -57,7 +57,7 @@ def test_what_the_model_can_do_is_found_in_it(http: httpx.Client) -> None:
     assert found["engine"] == "vllm"
     assert found["capabilities"] == ["chat", "tools"]
     assert found["limits"] == {"context_length": 2048, "max_logprobs": 20, "vocabulary_size": 384}
-    assert set(found["unsupported"]) == {"reasoning_effort", "verbosity"}
+    assert set(found["unsupported"]) == {"reasoning_effort", "thinking", "verbosity"}
 
 
 def test_a_template_that_does_not_read_a_parameter_drops_it(http: httpx.Client) -> None:

@@ -6,13 +6,15 @@ import pytest
 
 from app.endpoints.catalog import ENDPOINTS
 from app.parameters.row import Treatment
-from contract.protocol import CHAT_ROUTE, EMBEDDINGS_ROUTE, RESPONSES_ROUTE
+from contract.protocol import CHAT_ROUTE, COUNT_TOKENS_ROUTE, EMBEDDINGS_ROUTE, MESSAGES_ROUTE, RESPONSES_ROUTE
 
 OPENAI = "vllm.entrypoints.openai"
 REQUESTS = {
     CHAT_ROUTE: f"{OPENAI}.chat_completion.protocol:ChatCompletionRequest",
     RESPONSES_ROUTE: f"{OPENAI}.responses.protocol:ResponsesRequest",
     EMBEDDINGS_ROUTE: "vllm.entrypoints.pooling.embed.protocol:EmbeddingCompletionRequest",
+    MESSAGES_ROUTE: "vllm.entrypoints.anthropic.protocol:AnthropicMessagesRequest",
+    COUNT_TOKENS_ROUTE: "vllm.entrypoints.anthropic.protocol:AnthropicCountTokensRequest",
 }
 # Beside an answer that stays the same: when it comes and from where, what else is reported of it, its name.
 BESIDE_THE_ANSWER = {

@@ -5,12 +5,12 @@ from typing import Any
 
 import pytest
 
-from deployments.vllm.adapter import NOT_WITH_SPECULATION, VllmServer
+from deployments.vllm.adapter import NO_REASONING, NO_THINKING_BUDGET, NOT_WITH_SPECULATION, VllmServer
 
 TEMPLATE = "{% if tools %}{{ tools }}{% endif %}{{ messages }}{{ reasoning_effort }}"
 
 
-def engine_of(template: str | None, speculation: Any = None, **model: Any) -> Any:
+def engine_of(template: str | None, speculation: Any = None, *, has_marks: bool = True, **model: Any) -> Any:
     """As much of an engine as a profile is read from."""
 
     def get_chat_template(*_: Any, **__: Any) -> str:
@@ -25,7 +25,9 @@ def engine_of(template: str | None, speculation: Any = None, **model: Any) -> An
     vars(config).update(model)
     return SimpleNamespace(
         model_config=config,
-        vllm_config=SimpleNamespace(speculative_config=speculation),
+        vllm_config=SimpleNamespace(
+            speculative_config=speculation, reasoning_config=SimpleNamespace(enabled=has_marks)
+        ),
         get_tokenizer=lambda: SimpleNamespace(get_chat_template=get_chat_template),
     )
 
@@ -80,7 +82,14 @@ def test_vision_and_reasoning_are_found() -> None:
 
 
 def test_what_the_template_does_not_read_is_lacking() -> None:
-    assert set(profile_of(engine_of(TEMPLATE)).lacks) == {"verbosity"}
+    assert set(profile_of(engine_of(TEMPLATE), reasoning_parser="qwen3").lacks) == {"verbosity"}
+
+
+def test_a_model_thinks_where_it_has_a_reasoning_parser_and_within_a_budget_where_that_knows_the_marks() -> None:
+    assert profile_of(engine_of(TEMPLATE)).lacks["thinking"] == NO_REASONING
+    markless = profile_of(engine_of(TEMPLATE, has_marks=False), reasoning_parser="openai_gptoss")
+    assert markless.lacks["thinking_budget"] == NO_THINKING_BUDGET
+    assert "thinking" not in markless.lacks
 
 
 def test_speculation_forbids_logit_bias_and_min_p() -> None:

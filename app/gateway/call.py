@@ -78,7 +78,7 @@ class Call:
     async def fail(self, error: ApiError) -> None:
         """Answer with `error`."""
         envelope = self.style.envelope(error, self.record.request_id)
-        await self.response.error(error, orjson.dumps(envelope))
+        await self.response.complete(error.status, error.headers(), orjson.dumps(envelope))
 
     def note(self, adjusted: Adjusted) -> None:
         """Take over what was changed in the request, for the header, and what the log is to hold."""

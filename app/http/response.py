@@ -5,7 +5,6 @@ from typing import Any
 
 from app.http.backlog import Backlog
 from app.http.stall_timer import StallTimer
-from contract.errors import ApiError
 
 Send = Callable[[dict[str, Any]], Awaitable[None]]
 Headers = Iterable[tuple[str, str]]
@@ -46,10 +45,6 @@ class ResponseWriter:
         for start in range(0, last, SLICE_BYTES):
             await self.write(body[start : start + SLICE_BYTES])
         await self.finish(body[last:])
-
-    async def error(self, error: ApiError, body: bytes) -> None:
-        """`body` is the error's, in the form that the clients of its route read."""
-        await self.complete(error.status, error.headers(), body)
 
     async def start(self, status: int, headers: Headers) -> None:
         self.started = True

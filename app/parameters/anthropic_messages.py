@@ -142,7 +142,7 @@ def _check(message: Any, place: str, called: set[str], profile: Profile) -> list
         if message.get(field) is None:
             raise missing(f"{place}.{field}")
     role, content = message["role"], message["content"]
-    if role not in BLOCKS:
+    if not isinstance(role, str) or role not in BLOCKS:
         raise wrong_value(f"{place}.role", "one of " + ", ".join(BLOCKS))
     place = f"{place}.content"
     gone = check_content(content, place, BLOCKS[role], profile)

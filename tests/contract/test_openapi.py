@@ -23,6 +23,12 @@ CHAT = {"model": MODEL, "messages": MESSAGES, "max_tokens": 8, "n": 2, "logprobs
 CALL = {"tools": [{"type": "function", "function": FUNCTION}], "tool_choice": "required", "max_tokens": 64}
 RESPONSE = {"model": MODEL, "input": "Say something.", "max_output_tokens": 8, "metadata": {"order": "42"}}
 FLAT_CALL = {"tools": [{"type": "function", **FUNCTION}], "tool_choice": "required", "max_output_tokens": 64}
+MESSAGE = {"model": MODEL, "messages": MESSAGES, "max_tokens": 8, "metadata": {"user_id": "u"}}
+ANTHROPIC_CALL = {
+    "tools": [{"name": "weather", "input_schema": FUNCTION["parameters"]}],
+    "tool_choice": {"type": "any"},
+    "max_tokens": 64,
+}
 REQUESTS: list[tuple[str, dict[str, Any]]] = [
     ("/v1/chat/completions", CHAT),
     ("/v1/chat/completions", CHAT | {"stream": True, "stream_options": {"include_usage": True}}),
@@ -35,6 +41,13 @@ REQUESTS: list[tuple[str, dict[str, Any]]] = [
     ("/v1/responses", RESPONSE | FLAT_CALL | {"stream": True}),
     ("/v1/responses", RESPONSE | {"model": VISION_MODEL, "max_output_tokens": 32}),
     ("/v1/responses", RESPONSE | {"model": VISION_MODEL, "max_output_tokens": 32, "stream": True}),
+    ("/v1/messages", MESSAGE),
+    ("/v1/messages", MESSAGE | {"stream": True}),
+    ("/v1/messages", MESSAGE | ANTHROPIC_CALL),
+    ("/v1/messages", MESSAGE | ANTHROPIC_CALL | {"stream": True}),
+    ("/v1/messages", MESSAGE | {"model": VISION_MODEL, "max_tokens": 32}),
+    ("/v1/messages", MESSAGE | {"model": VISION_MODEL, "max_tokens": 32, "stream": True}),
+    ("/v1/messages/count_tokens", {"model": MODEL, "messages": MESSAGES}),
     ("/v1/embeddings", {"model": EMBEDDING_MODEL, "input": ["a", "b"]}),
     ("/v1/embeddings", {"model": EMBEDDING_MODEL, "input": "a", "encoding_format": "base64"}),
     ("/v1/images/generations", {"model": IMAGE_MODEL, "prompt": "a boat"}),

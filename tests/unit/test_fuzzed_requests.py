@@ -21,6 +21,7 @@ from tests.unit.test_parameter_table import ENDPOINT, able, request_of
 
 EXAMPLES = 100  # for each endpoint
 IMAGE = data_url(PNG)
+SOURCE = {"type": "base64", "media_type": "image/png", "data": IMAGE.partition(",")[2]}
 TOOL_CALL = {"id": "c", "type": "function", "function": {"name": "f", "arguments": "{}"}}
 SCHEMA = {
     "type": "object",
@@ -70,10 +71,38 @@ SEEDS: dict[str, list[dict[str, Any]]] = {
             "max_tool_calls": 1,
         },
     ],
+    "messages": [
+        {
+            "max_tokens": 2048,
+            "messages": [
+                {"role": "user", "content": [{"type": "text", "text": "hi", "cache_control": {"type": "ephemeral"}}]},
+                {"role": "user", "content": [{"type": "image", "source": SOURCE}]},
+                {"role": "assistant", "content": [
+                    {"type": "thinking", "thinking": "hm", "signature": "s"},
+                    {"type": "tool_use", "id": "c", "name": "f", "input": {"a": [1]}},
+                ]},
+                {"role": "user", "content": [
+                    {"type": "tool_result", "tool_use_id": "c", "content": [{"type": "image", "source": SOURCE}]},
+                ]},
+                {"role": "system", "content": "go on"},
+                {"role": "user", "content": "go on"},
+            ],
+            "tools": [{"name": "f", "input_schema": SCHEMA, "strict": True}],
+            "tool_choice": {"type": "tool", "name": "f", "disable_parallel_tool_use": True},
+        },
+        {
+            "max_tokens": 2048,
+            "system": [{"type": "text", "text": "be brief"}],
+            "thinking": {"type": "enabled", "budget_tokens": 1024},
+            "output_config": {"effort": "low", "format": {"type": "json_schema", "schema": SCHEMA}},
+            "stop_sequences": ["a"],
+            "metadata": {"user_id": None},
+        },
+    ],
     "embeddings": [{"input": ["a", "b"]}, {"input": [[1, 2], [3]]}, {"input": [1, 2, 3], "dimensions": 4}],
     "images": [{"prompt": "a", "size": "64x64", "n": 2, "quality": "low"}, {"stream": True, "partial_images": 1}],
     "speech": [{"voice": {"id": "alloy"}, "speed": 1.5}, {"stream_format": "sse"}],
-}
+}  # fmt: skip
 ODD: list[Any] = [
     None, True, 0, -1, 1.5, 2**63, 2**64, 10**30, 1e20, -1e300, 1e308, "", "a", "\0", "x" * 5000, "\u2028", "0x0",
     "9" * 400, [], [[]], {}, {"": {}}, [None], {"type": None}, {"type": []}, {"type": {}}, {"role": []}, nested(70),

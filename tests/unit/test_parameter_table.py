@@ -47,6 +47,21 @@ BESIDE_RESPONSES: dict[str, dict[str, Any]] = {
     "tool_choice": {"tools": [{"type": "function", "name": "f"}]},
 }
 FLAT_TOOL = {"type": "function", "name": "f", "parameters": {"type": "object"}}
+ANTHROPIC_TOOL = {"name": "f", "input_schema": {"type": "object"}}
+BESIDE_MESSAGES: dict[str, dict[str, Any]] = {
+    "tool_choice": {"tools": [ANTHROPIC_TOOL]},
+    "thinking": {"max_tokens": 2048},
+}
+PROMPT: dict[str, list[Any]] = {
+    "messages": [BASE["messages"]],
+    "system": ["Be brief.", [{"type": "text", "text": "Be brief.", "cache_control": {"type": "ephemeral"}}], []],
+    "tools": [[ANTHROPIC_TOOL]],
+    "tool_choice": [{"type": "none"}, {"type": "any"}, {"type": "tool", "name": "f"}],
+    "thinking": [{"type": "enabled", "budget_tokens": 1024}, {"type": "adaptive"}, {"type": "disabled"}],
+    "output_config": [{}, {"effort": "low", "format": {"type": "json_schema", "schema": {"type": "object"}}}],
+    "output_format": [{"type": "json_schema", "schema": {"type": "object"}}],
+    "chat_template_kwargs": [{}],
+}
 # Legal values of the rows whose kind has a shape of its own; those of the others follow from their kinds.
 LEGAL: dict[str, dict[str, list[Any]]] = {
     "chat": {
@@ -74,6 +89,8 @@ LEGAL: dict[str, dict[str, list[Any]]] = {
     "images": {"size": ["auto", "64x128"]},
     "transcriptions": {"file": [b"RIFF"], "language": ["en", "yue"]},
     "speech": {"input": ["Hi."], "voice": ["alloy"], "language": ["en", "german"]},
+    "messages": PROMPT,
+    "count_tokens": PROMPT,
 }
 BESIDE_TRANSCRIPTIONS = {"timestamp_granularities": {"response_format": "verbose_json"}}
 BESIDE_IMAGES: dict[str, dict[str, Any]] = {
@@ -85,8 +102,11 @@ BESIDE_BY_TABLE = {
     "responses": BESIDE_RESPONSES,
     "images": BESIDE_IMAGES,
     "transcriptions": BESIDE_TRANSCRIPTIONS,
+    "messages": BESIDE_MESSAGES,
+    "count_tokens": {"tool_choice": BESIDE_MESSAGES["tool_choice"]},
 }
-ENDPOINT = dict(zip(("chat", "responses", "embeddings", "images", "transcriptions", "speech"), ENDPOINTS, strict=True))
+NAMES = ("chat", "responses", "embeddings", "images", "transcriptions", "speech", "messages", "count_tokens")
+ENDPOINT = dict(zip(NAMES, ENDPOINTS, strict=True))
 CHAT = ENDPOINT["chat"].table
 ROWS = [(name, row) for name, endpoint in ENDPOINT.items() for row in endpoint.table.rows]
 READ = [(name, row) for name, row in ROWS if row.treatment in (Treatment.FORWARD, Treatment.GATEWAY, Treatment.ACCEPT)]
@@ -274,7 +294,7 @@ def test_a_row_is_treated_as_it_says(table: str, row: Parameter) -> None:
         assert (caught.value.code, caught.value.param) == ("missing_required_parameter", row.name)
 
 
-@pytest.mark.parametrize("table", ENDPOINT)
+@pytest.mark.parametrize("table", dict(NUMBERS))
 def test_strict_params_names_every_change_in_one_400(table: str) -> None:
     number = next(row for name, row in NUMBERS if name == table)
     _, high = bounds(number.kind)  # type: ignore[arg-type]
@@ -283,7 +303,7 @@ def test_strict_params_names_every_change_in_one_400(table: str) -> None:
     with pytest.raises(ApiError) as caught:
         adjust(ENDPOINT[table].table, request, ABLE)
     assert caught.value.status == 400
-    assert caught.value.param == "surprise"
+    assert caught.value.param == next(name for name in request if name in ("surprise", number.name))
     assert f"`{number.name}` would become {high:g}" in caught.value.message
     assert "`surprise` would be dropped (unknown parameter)" in caught.value.message
 
@@ -309,6 +329,10 @@ def test_reserved_keys_are_refused(table: str, name: str) -> None:
         ("responses", "max_tokens", 9, "use `max_output_tokens`"),
         ("responses", "min_tokens", 9, "/v1/chat/completions has it"),
         ("embeddings", "truncate_prompt_tokens", 9, "an input that is too long is an error"),
+        ("messages", "stop", ["a"], "use `stop_sequences`"),
+        ("messages", "response_format", {"type": "json_object"}, "use `output_config.format`"),
+        ("messages", "seed", 1, "/v1/chat/completions has it"),
+        ("messages", "mcp_servers", [{"type": "url"}], "send tools of your own"),
     ],
 )
 def test_what_would_change_the_answer_is_refused_and_what_to_use_is_named(

@@ -7,7 +7,6 @@ import pytest
 
 from app.http.response import SLICE_BYTES, ResponseWriter
 from app.http.stall_timer import ReaderStalled
-from contract.errors import ApiError
 
 
 def writer(send: Any, stall_timeout_s: float = 5) -> ResponseWriter:
@@ -25,7 +24,7 @@ async def messages_of(respond: Any) -> list[dict[str, Any]]:
 
 
 async def test_every_response_has_the_common_headers_beside_its_own() -> None:
-    start, _ = await messages_of(lambda response: response.error(ApiError("overloaded", "full")))
+    start, _ = await messages_of(lambda response: response.complete(503, [("retry-after", "5")], b"{}"))
     assert start["status"] == 503
     assert {(b"x-status", b"503"), (b"retry-after", b"5")} <= set(start["headers"])
 

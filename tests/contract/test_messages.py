@@ -22,6 +22,7 @@ SOURCE = {"type": "base64", "media_type": "image/png", "data": data_url(PNG).par
 FIELDS = {"id", "type", "role", "model", "content", "stop_reason", "stop_sequence", "usage"}
 USAGE = {"input_tokens", "output_tokens", "cache_creation_input_tokens", "cache_read_input_tokens"}
 INVALID = "invalid_request_error"
+THINKING = {"model": VISION_MODEL, "max_tokens": 1200, "thinking": {"type": "enabled", "budget_tokens": 1024}}
 STREAMED = pytest.mark.parametrize("stream", [False, True])
 # A conversation with everything that a text model reads, here and as chat has it.
 CONVERSATION: dict[str, Any] = {
@@ -188,13 +189,9 @@ def test_the_answer_follows_a_schema(http: httpx.Client, stream: bool) -> None:
 class TestThinking:
     """A model that reasons, and whose weights are random: its budget ends its thinking."""
 
-    body = {
-        "model": VISION_MODEL, "max_tokens": 1200, "thinking": {"type": "enabled", "budget_tokens": 1024},
-    }  # fmt: skip
-
     @STREAMED
     def test_it_stands_in_a_block_of_its_own_before_the_answer(self, http: httpx.Client, stream: bool) -> None:
-        message = answered(http, **self.body, output_config=FORMAT, stream=stream)
+        message = answered(http, **THINKING, output_config=FORMAT, stream=stream)
         thinking, text = message["content"]
         assert (thinking["type"], text["type"]) == ("thinking", "text")
         assert thinking["thinking"]
@@ -203,7 +200,7 @@ class TestThinking:
         assert_fits(json.loads(text["text"]))
 
     def test_a_conversation_goes_on_after_it(self, http: httpx.Client) -> None:
-        first = answered(http, **self.body | {"max_tokens": 1100})
+        first = answered(http, **THINKING | {"max_tokens": 1100})
         turns = [
             {"role": "user", "content": "Think."},
             {"role": "assistant", "content": first["content"]},

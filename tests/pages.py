@@ -35,6 +35,7 @@ EXAMPLES: dict[str, dict[str, list[str]]] = {
         "langchain_openai": ["sky='grey' windy=True"],
         "llama_index.llms": ["sky='grey' windy=True"],
         "instructor.from_openai": ["sky='grey' windy="],
+        "from anthropic": ["Paris"],
         'from "openai"': ["Paris"],
         "createOpenAI(": ["Paris"],
         "createOpenAICompatible(": ["grey 7"],

@@ -26,8 +26,10 @@ SHORT = {
     "/v1/chat/completions": {"max_tokens": 16},
     "/v1/responses": {"max_output_tokens": 16},
     "/v1/images/generations": {"n": 1},
+    "/v1/messages": {"max_tokens": 16},
 }
 STREAMED = "stream"
+STREAM_ENDS = (b"data: [DONE]", b"event: message_stop")
 MAY_BE_EMPTY = "text/plain"  # metrics, in the first seconds of a service
 TONE_SECONDS, TONE_HERTZ, TONE_RATE = 1.0, 440, 16_000
 
@@ -107,7 +109,7 @@ def _fault_of(response: httpx2.Response) -> str:
     kind = response.headers.get("content-type", "")
     if not response.content and not kind.startswith(MAY_BE_EMPTY):
         return "the answer is empty"
-    if kind.startswith(EVENT_STREAM) and b"data: [DONE]" not in response.content:
+    if kind.startswith(EVENT_STREAM) and not any(end in response.content for end in STREAM_ENDS):
         return "the stream broke off"
     return ""
 

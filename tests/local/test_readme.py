@@ -23,7 +23,7 @@ LOCAL_URL = "http://127.0.0.1:8000"
 
 
 # In the environment of locks/clients.txt: these want older packages than the service.
-OTHER_CLIENTS = {"langchain_openai", "llama_index.llms", "instructor.from_openai"}
+OTHER_CLIENTS = {"langchain_openai", "llama_index.llms", "instructor.from_openai", "from anthropic"}
 PROGRAMS = {
     "bash": ["bash", "-ec"],
     "python": [sys.executable, "-c"],

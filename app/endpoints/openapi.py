@@ -32,8 +32,8 @@ def document(routes: Iterable[Route]) -> dict[str, Any]:
         "info": {
             "title": "Portico",
             "version": VERSION,
-            "description": "OpenAI's HTTP API on your own models. Every route under /v1 is also served under "
-            "/v1/{pipeline}, where `pipeline` is the ID of a model and `model` may be left out.",
+            "description": "OpenAI's HTTP API, and Anthropic's Messages API, on your own models. Every route under /v1 "
+            "is also served under /v1/{pipeline}, where `pipeline` is the ID of a model and `model` may be left out.",
         },
         "paths": paths,
         "components": {

@@ -151,7 +151,7 @@ class TestTools:
 
     @pytest.mark.parametrize("choice", [{"type": "auto"}, {"type": "tool", "name": "g"}])
     def test_a_choice_needs_a_tool_to_choose(self, choice: dict[str, Any]) -> None:
-        more = {} if choice["type"] == "auto" else {"tools": [TOOL]}
+        more: dict[str, Any] = {} if choice["type"] == "auto" else {"tools": [TOOL]}
         with pytest.raises(ApiError) as caught:
             adjusted(tool_choice=choice, **more)
         assert caught.value.param == "tool_choice"
@@ -195,7 +195,8 @@ class TestThinking:
 class TestOutput:
     def test_both_names_of_a_format_reach_the_engine_as_one(self) -> None:
         form = {"type": "json_schema", "schema": {"type": "object"}}
-        for fields in ({"output_config": {"format": form, "effort": "low"}}, {"output_format": form}):
+        both: tuple[dict[str, Any], ...] = ({"output_config": {"format": form}}, {"output_format": form})
+        for fields in both:
             outcome = adjusted(**fields)
             assert [schema for _, schema in outcome.schemas] == [form["schema"]]
             body = orjson.loads(MESSAGES.engine_body(outcome.engine, "m"))

@@ -146,7 +146,7 @@ def test_errors_are_of_the_package_s_own_types(client: Any, base_url: str, model
         client.messages.create(model="claude-sonnet-4-5", max_tokens=1, **ASK)
     assert unknown.value.type == "not_found_error"
     assert unknown.value.request_id
-    assert "GET /v1/models" in unknown.value.api_message
+    assert "GET /v1/models" in str(unknown.value.api_message)
     picture = {"type": "image", "source": {"type": "url", "url": "https://example.org/a.png"}}
     with pytest.raises(anthropic.BadRequestError, match="`vision`"):
         client.messages.create(model=model, max_tokens=1, messages=[{"role": "user", "content": [picture]}])

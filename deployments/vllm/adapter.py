@@ -13,6 +13,7 @@ import re
 import types
 from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
+from contextvars import ContextVar
 from importlib import import_module
 from pathlib import Path
 from typing import Any, get_args
@@ -206,6 +207,7 @@ async def start_server(served: ServedModel) -> VllmServer:
     _report_length_of_cut_tool_calls()
     _answer_cut_tool_calls_of_messages()
     _report_errors_of_messages_in_full()
+    _count_tokens_past_the_cache_of_images()
     _leave_client_faults_out_of_the_log()
     # A plain namespace, as vLLM's own command line hands over: engine fields win where both have one.
     arguments = argparse.Namespace(**(vars(frontend_args) | vars(engine_args)))
@@ -484,6 +486,30 @@ def _report_errors_of_messages_in_full() -> None:
 
     AnthropicServingMessages.message_stream_converter = converted
     api_router.translate_error_response = lambda error: JSONResponse(error.model_dump(), error.error.code)
+
+
+def _count_tokens_past_the_cache_of_images() -> None:
+    """Make the counting of tokens leave vLLM's cache of images alone: it notes them as known to the engine, which never
+    gets them, and then fails the next message that has one.
+    """
+    from vllm.entrypoints.anthropic.serving import AnthropicServingMessages
+    from vllm.renderers.online_renderer import OnlineRenderer
+
+    counts = ContextVar("counts", default=False)
+    count, render = AnthropicServingMessages.count_tokens, OnlineRenderer.render_chat
+
+    async def counted(*args: Any) -> Any:
+        before = counts.set(True)
+        try:
+            return await count(*args)
+        finally:
+            counts.reset(before)
+
+    async def rendered(*args: Any, skip_mm_cache: bool = False) -> Any:
+        return await render(*args, skip_mm_cache=skip_mm_cache or counts.get())
+
+    AnthropicServingMessages.count_tokens = counted
+    OnlineRenderer.render_chat = rendered
 
 
 def _leave_client_faults_out_of_the_log() -> None:

@@ -208,6 +208,10 @@ class TestThinking:
         ]
         assert answered(http, model=VISION_MODEL, messages=turns)["usage"]["output_tokens"] > 0
 
+    def test_it_may_be_switched_off(self, http: httpx.Client) -> None:
+        """What the model makes of that is its template's to say; this one does not read it."""
+        assert answered(http, model=VISION_MODEL, thinking={"type": "disabled"})["content"]
+
     def test_a_model_that_does_not_reason_drops_it_and_says_so(self, http: httpx.Client) -> None:
         response = http.post(MESSAGES, json=body_of(thinking={"type": "adaptive"}))
         assert response.headers["x-param-adjustments"] == ('thinking;action=drop;reason="the model does not reason"')

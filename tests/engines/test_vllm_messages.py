@@ -85,3 +85,24 @@ def test_an_error_that_is_answered_has_its_parameter() -> None:
     )
     assert answer.status_code == 400
     assert json.loads(answer.body)["error"]["param"] == "input_tokens"
+
+
+async def test_counting_passes_the_cache_of_images_and_nothing_else_does(monkeypatch: pytest.MonkeyPatch) -> None:
+    from vllm.entrypoints.anthropic.serving import AnthropicServingMessages
+    from vllm.renderers.online_renderer import OnlineRenderer
+
+    skipped: list[bool] = []
+
+    async def render(_: Any, __: Any, *, skip_mm_cache: bool = False) -> None:
+        skipped.append(skip_mm_cache)
+
+    async def count(_: Any, request: Any, __: Any) -> None:
+        await renderer.render_chat(request)
+
+    monkeypatch.setattr(OnlineRenderer, "render_chat", render)
+    monkeypatch.setattr(AnthropicServingMessages, "count_tokens", count)
+    adapter._count_tokens_past_the_cache_of_images()
+    renderer = OnlineRenderer.__new__(OnlineRenderer)
+    await AnthropicServingMessages.count_tokens(None, None, None)
+    await renderer.render_chat(None)
+    assert skipped == [True, False]

@@ -9,7 +9,8 @@ import pydantic
 import pytest
 from shared import BRIEF, QUESTION, RESULTS, ROOMY, get_weather
 
-ASK: dict[str, Any] = {"messages": [{"role": "user", "content": QUESTION}], "temperature": 0}
+CONVERSATION: dict[str, Any] = {"messages": [{"role": "user", "content": QUESTION}]}
+ASK = CONVERSATION | {"extra_body": {"temperature": 0}}  # the package has no such argument any more
 WEATHER_SCHEMA = {
     "type": "object",
     "properties": {"unit": {"enum": ["celsius", "kelvin"]}, "tomorrow": {"type": "boolean"}},
@@ -134,10 +135,9 @@ def test_an_object_is_parsed(client: Any, model: str) -> None:
 
 
 def test_tokens_are_counted_as_a_message_has_them(client: Any, model: str) -> None:
-    prompt = ASK | {"tools": [TOOL], "system": "Be brief."}
-    temperature = prompt.pop("temperature")
+    prompt = CONVERSATION | {"tools": [TOOL], "system": "Be brief."}
     counted = client.messages.count_tokens(model=model, **prompt)
-    usage = client.messages.create(model=model, max_tokens=1, temperature=temperature, **prompt).usage
+    usage = client.messages.create(model=model, max_tokens=1, **prompt).usage
     assert counted.input_tokens == usage.input_tokens + usage.cache_read_input_tokens
 
 

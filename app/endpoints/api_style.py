@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from app.endpoints.answers import STRING, Component, const, one_of, record
+from app.endpoints.answers import OBJECT, STRING, Component, const, one_of, record
 from contract.errors import CODES, ApiError
 
 
@@ -56,11 +56,15 @@ ANTHROPIC_TYPES = {
     503: "overloaded_error",
     504: "timeout_error",
 }
+# What its clients act on, by the parameter that is refused: they then send the whole conversation themselves.
+ANTHROPIC_DETAILS = {"thread": {"error_code": "thread_unsupported_request", "unsupported": ["thread"]}}
 
 
 def _anthropic_envelope(error: ApiError, request_id: str) -> dict[str, Any]:
-    kind = ANTHROPIC_TYPES.get(error.status, error.type)
-    return {"type": "error", "error": {"type": kind, "message": error.message}, "request_id": request_id}
+    content: dict[str, Any] = {"type": ANTHROPIC_TYPES.get(error.status, error.type), "message": error.message}
+    if details := ANTHROPIC_DETAILS.get(error.param or ""):
+        content["details"] = details
+    return {"type": "error", "error": content, "request_id": request_id}
 
 
 ANTHROPIC = ApiStyle(
@@ -77,7 +81,8 @@ ANTHROPIC = ApiStyle(
                     {
                         "type": one_of(sorted({ANTHROPIC_TYPES.get(status, kind) for status, kind in CODES.values()})),
                         "message": STRING,
-                    }
+                    },
+                    {"details": OBJECT},
                 ),
                 "request_id": STRING,
             }

@@ -45,6 +45,8 @@ PROMPT = (
     ignored("context_management", "The conversation is read whole."),
     ignored("speed", "There is one speed."),
     ignored("diagnostics", "Prompts are cached by their content."),
+    refused("thread", "conversations are not stored; send the whole one in `messages`."),
+    refused("compaction", "conversations are not summarized; send a shorter one."),
     refused("mcp_servers", HOSTED),
     refused("container", HOSTED),
     *refused_extras.OPERATOR_S,

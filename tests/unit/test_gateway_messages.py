@@ -116,6 +116,15 @@ class TestErrors:
         relay.items = [ApiError(code, "No.")]
         assert assert_anthropic_error(await client.post(MESSAGES, json=message()), status, kind) == "No."
 
+    async def test_a_thread_is_refused_so_that_a_client_goes_on_without_one(self, client: Any, relay: Any) -> None:
+        response = await client.post(MESSAGES, json=message(thread={"type": "create"}))
+        assert (response.status_code, response.json()["error"]["type"]) == (400, "invalid_request_error")
+        assert response.json()["error"]["details"] == {
+            "error_code": "thread_unsupported_request",
+            "unsupported": ["thread"],
+        }
+        assert not relay.sent
+
     async def test_a_fault_of_ours(self, client: Any, relay: Any) -> None:
         relay.items = []
         assert_anthropic_error(await client.post(MESSAGES, json=message()), 500, "api_error")

@@ -126,9 +126,12 @@ def _limit_drain(application: str) -> None:
     from app.commands.foreground import DRAIN_SECONDS
     from app.serving.ingress import INGRESS_NAME
 
-    with suppress(Exception):  # there may be no gateway yet, or not of ours: then there are no streams
-        gateway = DeploymentHandle(INGRESS_NAME, application)
+    gateway = DeploymentHandle(INGRESS_NAME, application)
+    gateway._init(_run_router_in_separate_loop=True)  # this process has no loop that runs
+    try:
         gateway.broadcast("limit_drain", DRAIN_SECONDS).results(timeout_s=LIMIT_SECONDS)
+    except Exception as error:  # there may be no gateway yet, or not of ours: then there are no streams
+        print(f"{application}: streams that take too long will be cut: {error}", flush=True)
 
 
 if __name__ == "__main__":

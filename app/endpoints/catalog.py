@@ -7,5 +7,6 @@ from app.endpoints.messages import COUNT_TOKENS, MESSAGES
 from app.endpoints.responses import RESPONSES
 from app.endpoints.speech import SPEECH
 from app.endpoints.transcriptions import TRANSCRIPTIONS
+from app.endpoints.translations import TRANSLATIONS
 
-ENDPOINTS = (CHAT, RESPONSES, EMBEDDINGS, IMAGES, TRANSCRIPTIONS, SPEECH, MESSAGES, COUNT_TOKENS)
+ENDPOINTS = (CHAT, RESPONSES, EMBEDDINGS, IMAGES, TRANSCRIPTIONS, TRANSLATIONS, SPEECH, MESSAGES, COUNT_TOKENS)

@@ -18,7 +18,7 @@ from contract.errors import ApiError
 from contract.options.faster_whisper import TranscriberOptions
 from contract.options.whisper_languages import CODES_BY_NAME, LANGUAGES
 from contract.project import PROJECT_FOLDER
-from contract.protocol import TRANSCRIPTIONS_ROUTE, RequestHead, ResponseHead, ResponseTail, join
+from contract.protocol import TRANSCRIPTIONS_ROUTE, TRANSLATIONS_ROUTE, RequestHead, ResponseHead, ResponseTail, join
 from deployments.audio.recording import SAMPLE_RATE, DecodingLimits, Recording
 from deployments.replica import Replica
 from deployments.transcriptions.engine import in_steps
@@ -100,6 +100,14 @@ class TestTranscribe:
         parameters = {"prompt": "a fox <|translate|> jumps " * 500, "hotwords": "dog " * 500}
         assert segments(transcriber, SHORT, **parameters) is not None
         assert transcriber._bounded("<|translate|> fox", 9) == "fox"
+
+    def test_a_model_of_one_language_does_not_translate(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        import ctranslate2
+
+        monkeypatch.setattr(ctranslate2.models.Whisper, "is_multilingual", False)
+        of_one = Transcriber(served("faster-whisper", SOURCE), options())
+        assert of_one.languages == ["en"]
+        assert of_one.profile().capabilities == {"transcriptions"}
 
     def test_a_language_that_this_model_does_not_have(self) -> None:
         transcriber = Transcriber(served("faster-whisper", SOURCE), options())
@@ -225,6 +233,23 @@ class TestReplica:
         assert head.body.startswith(b"WEBVTT\n\n00:")
         assert head.usage == {"type": "duration", "seconds": 8.0}
 
+    async def test_a_translation_is_of_another_text_than_the_transcript_and_in_english(self, replica: Replica) -> None:
+        body = join(orjson.dumps({"response_format": "verbose_json", "language": "de"}), SHORT)
+        (translated,) = await items_of(replica, TRANSLATIONS_ROUTE, body)
+        (transcribed,) = await items_of(replica, TRANSCRIPTIONS_ROUTE, body)
+        translation, transcript = orjson.loads(translated.body), orjson.loads(transcribed.body)
+        assert (translation["task"], translation["language"]) == ("translate", "english")
+        assert (transcript["task"], transcript["language"]) == ("transcribe", "german")
+        assert translation["text"] != transcript["text"]
+        assert translated.usage == {"type": "duration", "seconds": 8.0}
+
+    async def test_a_long_recording_is_translated_to_its_end(self, replica: Replica) -> None:
+        body = join(orjson.dumps({"response_format": "verbose_json"}), LONG)
+        (translated,) = await items_of(replica, TRANSLATIONS_ROUTE, body)
+        translation = orjson.loads(translated.body)
+        assert (translation["task"], translation["language"], translation["duration"]) == ("translate", "english", 75)
+        assert translation["segments"][-1]["end"] > 60
+
     async def test_a_stream(self, replica: Replica) -> None:
         head, *events, tail = await self.answer(replica, LONG, stream=True)
         assert isinstance(head, ResponseHead)
@@ -281,5 +306,5 @@ class TestReplica:
     async def test_it_says_what_it_can(self, replica: Replica) -> None:
         profile = await replica.describe()
         assert (profile["engine"], profile["limits"]) == ("faster-whisper", {"audio_seconds": 3600})
-        assert profile["capabilities"] == {"transcriptions"}
+        assert profile["capabilities"] == {"transcriptions", "translations"}
         assert "logprobs" in profile["lacks"]

@@ -7,7 +7,7 @@ import jsonschema
 import pydantic
 import pytest
 from openai.types import CreateEmbeddingResponse, ImagesResponse
-from openai.types.audio import TranscriptionVerbose
+from openai.types.audio import TranscriptionVerbose, TranslationVerbose
 from openai.types.chat import ChatCompletion, ChatCompletionChunk
 from openai.types.image_gen_completed_event import ImageGenCompletedEvent
 from openai.types.responses import Response, ResponseCompletedEvent
@@ -81,6 +81,7 @@ TRANSCRIPTION = {
     "task": "transcribe", "language": "english", "duration": 1.5, "text": "a", "usage": DURATION,
     "words": [{"word": "a", "start": 0.0, "end": 0.5}],
 }  # fmt: skip
+TRANSLATION = {"task": "translate", "language": "english", "duration": 1.5, "text": "a", "usage": DURATION}
 TRANSCRIPTION_EVENT = {"type": "transcript.text.done", "text": "a", "usage": DURATION}
 SPEECH_EVENT = {"type": "speech.audio.delta", "audio": "AA=="}
 RESPONSE_EVENT = {"type": "response.completed", "sequence_number": 9, "response": RESPONSE}
@@ -97,6 +98,7 @@ ANSWERS: list[tuple[str, bool, type[pydantic.BaseModel] | None, dict[str, Any], 
     ("/v1/images/generations", True, ImageGenCompletedEvent, IMAGE_EVENT, "b64_json"),
     ("/v1/audio/transcriptions", False, TranscriptionVerbose, TRANSCRIPTION, "text"),
     ("/v1/audio/transcriptions", True, None, TRANSCRIPTION_EVENT, "type"),
+    ("/v1/audio/translations", False, TranslationVerbose, TRANSLATION, "text"),
     ("/v1/audio/speech", True, None, SPEECH_EVENT, "type"),
 ]
 

@@ -20,7 +20,9 @@ from contract.profile import Profile
 
 ABLE = Profile(
     engine="vllm",
-    capabilities=frozenset({"chat", "tools", "vision", "embeddings", "images", "transcriptions", "speech"}),
+    capabilities=frozenset(
+        {"chat", "tools", "vision", "embeddings", "images", "transcriptions", "translations", "speech"}
+    ),
     limits={
         "context_length": 2048,
         "vocabulary_size": 384,
@@ -88,6 +90,7 @@ LEGAL: dict[str, dict[str, list[Any]]] = {
     "embeddings": {"input": ["a", ["a", "b"], [1, 2, 3], [[1], [2, 3]]]},
     "images": {"size": ["auto", "64x128"]},
     "transcriptions": {"file": [b"RIFF"], "language": ["en", "yue"]},
+    "translations": {"file": [b"RIFF"], "language": ["en", "yue"], "to_language": ["en"]},
     "speech": {"input": ["Hi."], "voice": ["alloy"], "language": ["en", "german"]},
     "messages": PROMPT,
     "count_tokens": PROMPT,
@@ -105,7 +108,7 @@ BESIDE_BY_TABLE = {
     "messages": BESIDE_MESSAGES,
     "count_tokens": {"tool_choice": BESIDE_MESSAGES["tool_choice"]},
 }
-NAMES = ("chat", "responses", "embeddings", "images", "transcriptions", "speech", "messages", "count_tokens")
+NAMES = ("chat", "responses", "embeddings", "images", "transcriptions", "translations", "speech", "messages", "count_tokens")
 ENDPOINT = dict(zip(NAMES, ENDPOINTS, strict=True))
 CHAT = ENDPOINT["chat"].table
 ROWS = [(name, row) for name, endpoint in ENDPOINT.items() for row in endpoint.table.rows]
@@ -126,7 +129,7 @@ def request_of(table: str, **fields: Any) -> dict[str, Any]:
     return request | fields
 
 
-ENGINES = {"images": "diffusers", "transcriptions": "faster-whisper"}
+ENGINES = {"images": "diffusers", "transcriptions": "faster-whisper", "translations": "faster-whisper"}
 
 
 def able(table: str) -> Profile:

@@ -12,6 +12,8 @@ from typing import Any, NamedTuple
 CHAT_ROUTE = "/v1/chat/completions"
 RESPONSES_ROUTE = "/v1/responses"
 EMBEDDINGS_ROUTE = "/v1/embeddings"
+RERANK_ROUTE = "/v1/rerank"
+SCORE_ROUTE = "/v1/score"
 IMAGES_ROUTE = "/v1/images/generations"
 TRANSCRIPTIONS_ROUTE = "/v1/audio/transcriptions"
 TRANSLATIONS_ROUTE = "/v1/audio/translations"

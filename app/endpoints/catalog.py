@@ -4,9 +4,11 @@ from app.endpoints.chat import CHAT
 from app.endpoints.embeddings import EMBEDDINGS
 from app.endpoints.images import IMAGES
 from app.endpoints.messages import COUNT_TOKENS, MESSAGES
+from app.endpoints.rerank import RERANK
 from app.endpoints.responses import RESPONSES
+from app.endpoints.score import SCORE
 from app.endpoints.speech import SPEECH
 from app.endpoints.transcriptions import TRANSCRIPTIONS
 from app.endpoints.translations import TRANSLATIONS
 
-ENDPOINTS = (CHAT, RESPONSES, EMBEDDINGS, IMAGES, TRANSCRIPTIONS, TRANSLATIONS, SPEECH, MESSAGES, COUNT_TOKENS)
+ENDPOINTS = (CHAT, RESPONSES, EMBEDDINGS, RERANK, SCORE, IMAGES, TRANSCRIPTIONS, TRANSLATIONS, SPEECH, MESSAGES, COUNT_TOKENS)

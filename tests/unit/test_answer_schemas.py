@@ -69,6 +69,14 @@ EMBEDDINGS = {
     "object": "list", "model": "m", "data": [{"object": "embedding", "index": 0, "embedding": [0.5, -0.5]}],
     "usage": {"prompt_tokens": 1, "total_tokens": 1},
 }  # fmt: skip
+RERANKED = {
+    "id": "rerank-1", "model": "m", "usage": {"prompt_tokens": 9, "total_tokens": 9},
+    "results": [{"index": 1, "relevance_score": 0.9, "document": {"text": "a"}}, {"index": 0, "relevance_score": 0.1}],
+}  # fmt: skip
+SCORED = {
+    "id": "score-1", "object": "list", "created": 1, "model": "m", "usage": {"prompt_tokens": 9, "total_tokens": 9},
+    "data": [{"index": 0, "object": "score", "score": 0.9}],
+}  # fmt: skip
 IMAGE_USAGE = {
     "input_tokens": 1, "output_tokens": 16, "total_tokens": 17, "images": 1,
     "input_tokens_details": {"text_tokens": 1, "image_tokens": 0},
@@ -87,13 +95,15 @@ SPEECH_EVENT = {"type": "speech.audio.delta", "audio": "AA=="}
 RESPONSE_EVENT = {"type": "response.completed", "sequence_number": 9, "response": RESPONSE}
 
 # path, whether it is an event of a stream, OpenAI's type, an answer, a field that it must have. OpenAI has no type for
-# events of speech, and none for events of transcriptions that are billed by duration.
+# what is not its own, for events of speech, and none for events of transcriptions that are billed by duration.
 ANSWERS: list[tuple[str, bool, type[pydantic.BaseModel] | None, dict[str, Any], str]] = [
     ("/v1/chat/completions", False, ChatCompletion, COMPLETION, "usage"),
     ("/v1/chat/completions", True, ChatCompletionChunk, CHUNK, "choices"),
     ("/v1/responses", False, Response, RESPONSE, "completed_at"),
     ("/v1/responses", True, ResponseCompletedEvent, RESPONSE_EVENT, "sequence_number"),
     ("/v1/embeddings", False, CreateEmbeddingResponse, EMBEDDINGS, "data"),
+    ("/v1/rerank", False, None, RERANKED, "results"),
+    ("/v1/score", False, None, SCORED, "data"),
     ("/v1/images/generations", False, ImagesResponse, IMAGES, "created"),
     ("/v1/images/generations", True, ImageGenCompletedEvent, IMAGE_EVENT, "b64_json"),
     ("/v1/audio/transcriptions", False, TranscriptionVerbose, TRANSCRIPTION, "text"),

@@ -17,7 +17,7 @@ from contract.project import PROJECT_FOLDER
 TEXTS = [*PROJECT_FOLDER.glob("*.md"), *(PROJECT_FOLDER / "docs").glob("*.md")]
 # What who follows docs/adding-*.md makes.
 FILES_OF_THE_RECIPES = {
-    "app/endpoints/rerank.py", "deployments/sentence_transformers/reranker.py", "deployments/speech/tone.py",
+    "app/endpoints/classify.py", "deployments/sentence_transformers/classifier.py", "deployments/speech/tone.py",
 }  # fmt: skip
 NAMED_FILE = re.compile(
     r"`((?:app|benchmarks|cluster|contract|deployments|docs|local_models|locks|serve_configs|tests)/[\w./-]*)`"

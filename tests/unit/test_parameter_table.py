@@ -21,7 +21,7 @@ from contract.profile import Profile
 ABLE = Profile(
     engine="vllm",
     capabilities=frozenset(
-        {"chat", "tools", "vision", "embeddings", "images", "transcriptions", "translations", "speech"}
+        {"chat", "tools", "vision", "embeddings", "rerank", "images", "transcriptions", "translations", "speech"}
     ),
     limits={
         "context_length": 2048,
@@ -88,6 +88,8 @@ LEGAL: dict[str, dict[str, list[Any]]] = {
         "chat_template_kwargs": [{}],
     },
     "embeddings": {"input": ["a", ["a", "b"], [1, 2, 3], [[1], [2, 3]]]},
+    "rerank": {"documents": [["a"], ["a", "b"]]},
+    "score": {"text_1": ["a", ["a"]], "text_2": ["a", ["a", "b"]]},
     "images": {"size": ["auto", "64x128"]},
     "transcriptions": {"file": [b"RIFF"], "language": ["en", "yue"]},
     "translations": {"file": [b"RIFF"], "language": ["en", "yue"], "to_language": ["en"]},
@@ -108,7 +110,7 @@ BESIDE_BY_TABLE = {
     "messages": BESIDE_MESSAGES,
     "count_tokens": {"tool_choice": BESIDE_MESSAGES["tool_choice"]},
 }
-NAMES = ("chat", "responses", "embeddings", "images", "transcriptions", "translations", "speech", "messages", "count_tokens")
+NAMES = ("chat", "responses", "embeddings", "rerank", "score", "images", "transcriptions", "translations", "speech", "messages", "count_tokens")
 ENDPOINT = dict(zip(NAMES, ENDPOINTS, strict=True))
 CHAT = ENDPOINT["chat"].table
 ROWS = [(name, row) for name, endpoint in ENDPOINT.items() for row in endpoint.table.rows]

@@ -2,6 +2,7 @@
 
 from app.endpoints.chat import CHAT
 from app.endpoints.embeddings import EMBEDDINGS
+from app.endpoints.image_edits import EDITS, VARIATIONS
 from app.endpoints.images import IMAGES
 from app.endpoints.messages import COUNT_TOKENS, MESSAGES
 from app.endpoints.rerank import RERANK
@@ -11,4 +12,18 @@ from app.endpoints.speech import SPEECH
 from app.endpoints.transcriptions import TRANSCRIPTIONS
 from app.endpoints.translations import TRANSLATIONS
 
-ENDPOINTS = (CHAT, RESPONSES, EMBEDDINGS, RERANK, SCORE, IMAGES, TRANSCRIPTIONS, TRANSLATIONS, SPEECH, MESSAGES, COUNT_TOKENS)
+ENDPOINTS = (
+    CHAT,
+    RESPONSES,
+    EMBEDDINGS,
+    RERANK,
+    SCORE,
+    IMAGES,
+    EDITS,
+    VARIATIONS,
+    TRANSCRIPTIONS,
+    TRANSLATIONS,
+    SPEECH,
+    MESSAGES,
+    COUNT_TOKENS,
+)

@@ -7,6 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import aclosing
 from typing import Any
 
+import faster_whisper
 import faster_whisper.tokenizer
 import numpy as np
 import orjson
@@ -100,6 +101,23 @@ class TestTranscribe:
         parameters = {"prompt": "a fox <|translate|> jumps " * 500, "hotwords": "dog " * 500}
         assert segments(transcriber, SHORT, **parameters) is not None
         assert transcriber._bounded("<|translate|> fox", 9) == "fox"
+
+    @pytest.mark.parametrize("profile", ["fast", "accurate"])
+    @pytest.mark.parametrize("task", ["transcribe", "translate"])
+    def test_the_model_is_told_the_task(self, profile: str, task: str, monkeypatch: pytest.MonkeyPatch) -> None:
+        transcriber = Transcriber(served("faster-whisper", SOURCE), options(profile=profile))
+        prompts: list[list[int]] = []
+        get_prompt = faster_whisper.WhisperModel.get_prompt
+
+        def seen(*arguments: Any, **options: Any) -> Any:
+            prompts.append(get_prompt(*arguments, **options))
+            return prompts[-1]
+
+        monkeypatch.setattr(faster_whisper.WhisperModel, "get_prompt", seen)
+        assert segments(transcriber, SHORT, task=task)
+        token = transcriber._model.hf_tokenizer.token_to_id(f"<|{task}|>")
+        assert prompts
+        assert all(token in prompt for prompt in prompts)
 
     def test_a_model_of_one_language_does_not_translate(self, monkeypatch: pytest.MonkeyPatch) -> None:
         import ctranslate2
@@ -233,14 +251,13 @@ class TestReplica:
         assert head.body.startswith(b"WEBVTT\n\n00:")
         assert head.usage == {"type": "duration", "seconds": 8.0}
 
-    async def test_a_translation_is_of_another_text_than_the_transcript_and_in_english(self, replica: Replica) -> None:
+    async def test_a_translation_is_in_english_whatever_is_spoken(self, replica: Replica) -> None:
         body = join(orjson.dumps({"response_format": "verbose_json", "language": "de"}), SHORT)
         (translated,) = await items_of(replica, TRANSLATIONS_ROUTE, body)
         (transcribed,) = await items_of(replica, TRANSCRIPTIONS_ROUTE, body)
         translation, transcript = orjson.loads(translated.body), orjson.loads(transcribed.body)
         assert (translation["task"], translation["language"]) == ("translate", "english")
         assert (transcript["task"], transcript["language"]) == ("transcribe", "german")
-        assert translation["text"] != transcript["text"]
         assert translated.usage == {"type": "duration", "seconds": 8.0}
 
     async def test_a_long_recording_is_translated_to_its_end(self, replica: Replica) -> None:

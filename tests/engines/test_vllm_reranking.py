@@ -22,11 +22,11 @@ REQUESTS: dict[str, tuple[str, dict[str, Any]]] = {
     "one with many": (SCORE_ROUTE, {"text_1": "the fox", "text_2": DOCUMENTS}),
     "one with one": (SCORE_ROUTE, {"text_1": "the fox", "text_2": "paris"}),
     "each with its own": (SCORE_ROUTE, {"text_1": ["the fox", "paris"], "text_2": ["paris", "the fox"]}),
-    "cut": (SCORE_ROUTE, {"text_1": "the fox", "text_2": ["fox " * 1000], "max_tokens_per_doc": 7}),
-    "its beginning": (SCORE_ROUTE, {"text_1": "the fox", "text_2": ["fox fox fox fox fox fox fox"]}),
+    "cut": (SCORE_ROUTE, {"text_1": "the fox", "text_2": ["the " * 1000], "max_tokens_per_doc": 7}),
+    "its beginning": (SCORE_ROUTE, {"text_1": "the fox", "text_2": ["the the the the the the the"]}),
     "long document": (RERANK_ROUTE, RERANK | {"documents": ["paris", "fox " * 300]}),
     "long query": (SCORE_ROUTE, {"text_1": "fox " * 300, "text_2": "paris"}),
-    "too many tokens": (RERANK_ROUTE, RERANK | {"documents": ["fox " * 200] * 1500}),
+    "too many tokens": (RERANK_ROUTE, RERANK | {"documents": ["the " * 200] * 1500}),
 }
 
 

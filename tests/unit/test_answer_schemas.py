@@ -9,6 +9,7 @@ import pytest
 from openai.types import CreateEmbeddingResponse, ImagesResponse
 from openai.types.audio import TranscriptionVerbose, TranslationVerbose
 from openai.types.chat import ChatCompletion, ChatCompletionChunk
+from openai.types.image_edit_completed_event import ImageEditCompletedEvent
 from openai.types.image_gen_completed_event import ImageGenCompletedEvent
 from openai.types.responses import Response, ResponseCompletedEvent
 
@@ -83,6 +84,7 @@ IMAGE_USAGE = {
 }  # fmt: skip
 FACTS = {"size": "1024x1024", "quality": "auto", "background": "opaque", "output_format": "png"}
 IMAGES = {"created": 1, "data": [{"b64_json": "AA=="}, {"url": "http://a/b"}], "usage": IMAGE_USAGE}
+EDIT_EVENT = {"type": "image_edit.completed", "b64_json": "AA==", "created_at": 1, "usage": IMAGE_USAGE} | FACTS
 IMAGE_EVENT = {"type": "image_generation.completed", "b64_json": "AA==", "created_at": 1, "usage": IMAGE_USAGE} | FACTS
 DURATION = {"type": "duration", "seconds": 1.5}
 TRANSCRIPTION = {
@@ -106,6 +108,9 @@ ANSWERS: list[tuple[str, bool, type[pydantic.BaseModel] | None, dict[str, Any], 
     ("/v1/score", False, None, SCORED, "data"),
     ("/v1/images/generations", False, ImagesResponse, IMAGES, "created"),
     ("/v1/images/generations", True, ImageGenCompletedEvent, IMAGE_EVENT, "b64_json"),
+    ("/v1/images/edits", False, ImagesResponse, IMAGES, "created"),
+    ("/v1/images/edits", True, ImageEditCompletedEvent, EDIT_EVENT, "b64_json"),
+    ("/v1/images/variations", False, ImagesResponse, IMAGES, "created"),
     ("/v1/audio/transcriptions", False, TranscriptionVerbose, TRANSCRIPTION, "text"),
     ("/v1/audio/transcriptions", True, None, TRANSCRIPTION_EVENT, "type"),
     ("/v1/audio/translations", False, TranslationVerbose, TRANSLATION, "text"),
@@ -138,6 +143,7 @@ def test_every_media_type_of_an_answer_has_a_schema(endpoint: Any) -> None:
 
 def test_a_legal_request_of_each_endpoint_fits_its_own_schema() -> None:
     for endpoint in ENDPOINTS:
-        request = document([endpoint])["paths"][endpoint.path]["post"]["requestBody"]["content"][endpoint.request_type]
+        content = document([endpoint])["paths"][endpoint.path]["post"]["requestBody"]["content"]
+        request = content[endpoint.request_types[0]]
         if "example" in request:
             jsonschema.validate(request["example"], request["schema"], jsonschema.Draft202012Validator)

@@ -21,7 +21,20 @@ from contract.profile import Profile
 ABLE = Profile(
     engine="vllm",
     capabilities=frozenset(
-        {"chat", "tools", "vision", "embeddings", "rerank", "images", "transcriptions", "translations", "speech"}
+        {
+            "chat",
+            "tools",
+            "vision",
+            "embeddings",
+            "rerank",
+            "images",
+            "edits",
+            "masks",
+            "variations",
+            "transcriptions",
+            "translations",
+            "speech",
+        }
     ),
     limits={
         "context_length": 2048,
@@ -64,6 +77,7 @@ PROMPT: dict[str, list[Any]] = {
     "output_format": [{"type": "json_schema", "schema": {"type": "object"}}],
     "chat_template_kwargs": [{}],
 }
+IMAGE = {"image_url": "data:image/png;base64,AA=="}
 # Legal values of the rows whose kind has a shape of its own; those of the others follow from their kinds.
 LEGAL: dict[str, dict[str, list[Any]]] = {
     "chat": {
@@ -91,6 +105,8 @@ LEGAL: dict[str, dict[str, list[Any]]] = {
     "rerank": {"documents": [["a"], ["a", "b"]]},
     "score": {"text_1": ["a", ["a"]], "text_2": ["a", ["a", "b"]]},
     "images": {"size": ["auto", "64x128"]},
+    "edits": {"size": ["auto", "64x128"], "image": [[IMAGE]], "mask": [IMAGE]},
+    "variations": {"size": ["auto", "64x128"], "image": [[IMAGE]]},
     "transcriptions": {"file": [b"RIFF"], "language": ["en", "yue"]},
     "translations": {"file": [b"RIFF"], "language": ["en", "yue"], "to_language": ["en"]},
     "speech": {"input": ["Hi."], "voice": ["alloy"], "language": ["en", "german"]},
@@ -106,11 +122,13 @@ BESIDE_BY_TABLE = {
     "chat": BESIDE,
     "responses": BESIDE_RESPONSES,
     "images": BESIDE_IMAGES,
+    "edits": BESIDE_IMAGES,
     "transcriptions": BESIDE_TRANSCRIPTIONS,
     "messages": BESIDE_MESSAGES,
     "count_tokens": {"tool_choice": BESIDE_MESSAGES["tool_choice"]},
 }
-NAMES = ("chat", "responses", "embeddings", "rerank", "score", "images", "transcriptions", "translations", "speech", "messages", "count_tokens")
+NAMES = ("chat", "responses", "embeddings", "rerank", "score", "images", "edits", "variations",
+         "transcriptions", "translations", "speech", "messages", "count_tokens")  # fmt: skip
 ENDPOINT = dict(zip(NAMES, ENDPOINTS, strict=True))
 CHAT = ENDPOINT["chat"].table
 ROWS = [(name, row) for name, endpoint in ENDPOINT.items() for row in endpoint.table.rows]
@@ -131,7 +149,13 @@ def request_of(table: str, **fields: Any) -> dict[str, Any]:
     return request | fields
 
 
-ENGINES = {"images": "diffusers", "transcriptions": "faster-whisper", "translations": "faster-whisper"}
+ENGINES = {
+    "images": "diffusers",
+    "edits": "diffusers",
+    "variations": "diffusers",
+    "transcriptions": "faster-whisper",
+    "translations": "faster-whisper",
+}
 
 
 def able(table: str) -> Profile:

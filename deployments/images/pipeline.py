@@ -87,7 +87,7 @@ class DiffusionModel:
         self._has_previews: bool | None = None  # not known before the first trial
         # Hooks that move a pipeline's parts to the GPU are of one pipeline.
         editing = editing_pipelines(self._pipe) if options.edits and options.offload == "none" else {}
-        self._pipes: dict[Beginning, Any] = {"noise": self._pipe} | editing
+        self._pipes: dict[Beginning, Any] = {"noise": self._pipe, **editing}
 
     def try_out(self) -> None:
         """Make a small image for nobody, and at the first time find out whether unfinished ones can be decoded. Blocks.

@@ -15,6 +15,7 @@ from contract.errors import ApiError
 logger = logging.getLogger("portico.images")
 
 Beginning = Literal["noise", "image", "masked"]
+MAX_SCHEDULE = 1000  # steps that schedulers know
 FORMATS = ("PNG", "JPEG", "WEBP", "GIF")
 WHITE = (255, 255, 255)
 
@@ -93,12 +94,15 @@ def sides_like(image: Any, usual: tuple[int, int], multiple: int, bounds: tuple[
     return width, height
 
 
-def schedule_steps(steps: int, strength: float) -> int:
-    """Steps of a schedule whose last part, `strength` of it, has `steps`: pipelines leave out the first ones."""
-    whole = math.ceil(steps / strength - 1e-9)
-    while int(whole * strength) < steps:
-        whole += 1
-    return whole
+def schedule(steps: int, strength: float) -> tuple[int, float]:
+    """A number of steps, and the strength up to `strength` with which pipelines take exactly `steps` of them.
+
+    They leave out the first ones; how many, some round up and some down, so that the product must be whole.
+    """
+    nearest = max(steps, min(math.ceil(steps / strength - 1e-9), MAX_SCHEDULE))
+    candidates = (*range(nearest, MAX_SCHEDULE + 1), *range(nearest, steps - 1, -1))
+    whole = next(one for one in candidates if one * (steps / one) == steps)
+    return whole, steps / whole
 
 
 def _opaque(image: Any) -> Any:

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 from contract.options.catalog import ServedModel
 from contract.options.diffusers import DiffusersOptions, Quantization
 from contract.profile import Profile
-from deployments.images.editing import Beginning, Given, editing_pipelines, schedule_steps
+from deployments.images.editing import Beginning, Given, editing_pipelines, schedule
 from deployments.images.latents import decoded
 from deployments.images.safety import SafetyChecker
 from deployments.imports import importing
@@ -166,6 +166,7 @@ class DiffusionModel:
 
         pipe = self._pipes[shape.beginning]
         takes = _takes(pipe)
+        steps, strength = schedule(shape.steps, shape.strength)
 
         def report(step: int, latents: Any) -> None:
             watch(step + 1, lambda: self._preview(pipe, latents, shape))
@@ -184,7 +185,7 @@ class DiffusionModel:
             "prompt": [one.text for one in prompts],
             "width": shape.width,
             "height": shape.height,
-            "num_inference_steps": schedule_steps(shape.steps, shape.strength),
+            "num_inference_steps": steps,
             # On the CPU: the same seed gives the same noise on every device.
             "generator": [torch.Generator("cpu").manual_seed(one.seed) for one in prompts],
             "guidance_scale": self.options.guidance_scale,
@@ -195,7 +196,7 @@ class DiffusionModel:
         }
         begun = [one.given for one in prompts if one.given is not None]
         if begun:
-            arguments |= {"image": [one.image for one in begun], "strength": shape.strength}
+            arguments |= {"image": [one.image for one in begun], "strength": strength}
             arguments["mask_image"] = [one.mask for one in begun]
         given = {name: value for name, value in arguments.items() if value is not None and name in takes}
         try:

@@ -2,6 +2,7 @@
 
 import asyncio
 import io
+import math
 from typing import Any
 
 import numpy as np
@@ -12,7 +13,7 @@ from PIL import Image
 from contract.errors import ApiError
 from contract.options.diffusers import DiffusersOptions
 from contract.protocol import EDITS_ROUTE, IMAGES_ROUTE, VARIATIONS_ROUTE, ResponseHead
-from deployments.images.editing import given, opened, schedule_steps, sides_like
+from deployments.images.editing import given, opened, schedule, sides_like
 from deployments.images.pipeline import DiffusionModel
 from deployments.replica import Replica
 from tests.engines.pipelines import MODELS, OPTIONS, ROUNDING
@@ -162,7 +163,8 @@ async def test_a_variation_needs_no_prompt(replica: Replica) -> None:
     ids=["cut off", "no image", "no base64", "no mask", "mask of another size", "mask without transparency"],
 )
 async def test_what_is_no_image_or_no_mask(stable_diffusion: Replica, changes: Any, place: str) -> None:
-    (head,) = await edit(stable_diffusion, **changes)
+    body = {"prompt": "a fox", "image": [reference(PICTURE)]} | changes
+    (head,) = await items_of(stable_diffusion, EDITS_ROUTE, body)
     assert (head.status, head.error["code"], head.error["param"]) == (422, "invalid_image", place)
 
 
@@ -221,8 +223,10 @@ class TestOpened:
 @pytest.mark.parametrize("steps", [1, 2, 7, 28, 50])
 @pytest.mark.parametrize("strength", [0.05, 0.1, 0.3, 1 / 3, 0.7, 0.8, 0.95, 1.0])
 def test_a_schedule_has_as_many_steps_left_as_are_wanted(steps: int, strength: float) -> None:
-    whole = schedule_steps(steps, strength)
-    assert min(int(whole * strength), whole) == steps
+    whole, found = schedule(steps, strength)
+    assert whole * found == steps
+    assert found <= strength + 1e-9
+    assert whole <= math.ceil(steps / strength) + 5, "a shorter schedule would be nearer"
     assert whole <= 1000
 
 

@@ -3,13 +3,9 @@
 from collections.abc import Callable
 from typing import Any
 
-from contract.embedding_limits import MAX_TOKENS, too_many_tokens
 from contract.errors import ApiError
-
-# No text that somebody reads has so many. What has more is refused uncounted: counting 30 MB takes a minute and
-# seven gigabytes.
-MAX_CHARACTERS_PER_TOKEN = 64
-COUNTED_AT_ONCE = 64  # inputs; what is too much in all is found without counting all of it
+from contract.token_limits import MAX_TOKENS, too_many_tokens
+from deployments.long_texts import COUNTED_AT_ONCE, endless, too_long
 
 Input = str | list[int]
 Tokenize = Callable[[list[str]], list[list[int]]]
@@ -35,7 +31,7 @@ def tokens_of(inputs: list[Input], tokenize: Tokenize, limit: int, vocabulary_si
         found = tokenize(texts) if texts else [one for one in some if isinstance(one, list)]
         for index, one in enumerate(found, start):
             if len(one) > limit:
-                return _too_long(f"`input.{index}` has {len(one)} tokens; the model takes {limit}", f"input.{index}")
+                return too_long(f"`input.{index}` has {len(one)} tokens; the model takes {limit}", f"input.{index}")
         total += sum(map(len, found))
         if total > MAX_TOKENS:
             return too_many_tokens("input")
@@ -47,14 +43,8 @@ def _unreadable(one: Input, index: int, limit: int, vocabulary_size: int) -> Api
     """What can be said of an input before it is tokenized."""
     place = f"input.{index}"
     if isinstance(one, str):
-        longest = limit * MAX_CHARACTERS_PER_TOKEN
-        if len(one) > longest:
-            return _too_long(f"`{place}` has {len(one)} characters; the model takes {limit} tokens", place)
-    elif max(one) >= vocabulary_size:
+        return endless(one, place, limit)
+    if max(one) >= vocabulary_size:
         message = f"`{place}` holds a token id that the model does not have; its ids are 0 to {vocabulary_size - 1}."
         return ApiError("invalid_value", message, param=place)
     return None
-
-
-def _too_long(message: str, place: str) -> ApiError:
-    return ApiError("context_length_exceeded", f"{message}. Shorten it, or split it.", param=place)

@@ -19,6 +19,7 @@ from local_models.fetched import fetch_missing
 from local_models.image import make_flux, make_stable_diffusion
 from local_models.onnx_speech import make_kokoro_model, make_piper_voices
 from local_models.qwen_tts import make_qwen_tts_model
+from local_models.rerank import make_reranking_model
 from local_models.sources import FETCHED
 from local_models.speech import make_bark_model, make_vits_model
 from local_models.vision import make_vision_model
@@ -38,6 +39,7 @@ MAKERS: dict[str, Callable[[Path], None]] = {
     "pocket-kokoro": make_kokoro_model,
     "pocket-piper": make_piper_voices,
     "pocket-qwen-tts": make_qwen_tts_model,
+    "pocket-rerank": make_reranking_model,
     "pocket-vision": make_vision_model,
     "pocket-vits": make_vits_model,
     "pocket-whisper": make_whisper_model,

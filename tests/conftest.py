@@ -143,6 +143,13 @@ def speculating_entry(chat_entry: dict[str, Any]) -> dict[str, Any]:
     return copy.deepcopy(chat_entry) | {"id": "pocket-fast", "speculation": "auto"}
 
 
+def reranking_entry(embedding_entry: dict[str, Any]) -> dict[str, Any]:
+    """pocket-rerank, run as tiny.yaml runs its embedding model."""
+    entry = copy.deepcopy(embedding_entry)
+    entry |= {"id": "pocket-rerank", "task": "rerank", "source": "./local_models/pocket-rerank"}
+    return entry | {"engine_kwargs": {"device": "cpu"}}
+
+
 def flux_entry(image_entry: dict[str, Any]) -> dict[str, Any]:
     """pocket-flux, run as tiny.yaml runs its image model, with a safety checker."""
     entry = copy.deepcopy(image_entry)
@@ -223,6 +230,7 @@ def service(
     models = args["models"]
     image_entry = entry_of(models, "pocket-image")
     chat_entry = entry_of(models, "pocket-chat")
+    models.append(reranking_entry(entry_of(models, "pocket-embed")))
     models += [vision_entry(chat_entry), speculating_entry(chat_entry), flux_entry(image_entry)]
     models += [voice_entry(entry_of(models, "pocket-speech"), engine) for engine in ("vits", "bark")]
     for entry in models:

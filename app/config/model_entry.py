@@ -26,7 +26,7 @@ ROUTE_WORDS = frozenset({path.split("/")[2] for path in ENDPOINT_ROUTES} | {"mod
 # Of every process with an engine; an entry's `env` may override it. No engine reports its use to anybody.
 ENGINE_ENV = {"VLLM_NO_USAGE_STATS": "1", "DO_NOT_TRACK": "1", "HF_HUB_DISABLE_TELEMETRY": "1"}
 
-Capability = Literal[Task, "tools", "vision", "audio", "reasoning"]
+Capability = Literal[Task, "tools", "vision", "audio", "reasoning", "translations", "edits", "masks", "variations"]
 
 
 class ModelEntry(Strict):

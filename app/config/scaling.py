@@ -41,6 +41,7 @@ CHAT_PER_SEQUENCE = TaskDefaults(0.7, 2, 4)
 VLLM_MAX_NUM_SEQS = 128  # the default; vLLM's own for an engine inside another program
 TASKS: dict[Task, TaskDefaults] = {
     "embeddings": TaskDefaults(256, 512, 1024),
+    "rerank": TaskDefaults(32, 64, 256),
     "images": TaskDefaults(4, 8, 32),
     "transcriptions": TaskDefaults(4, 8, 32),
     "speech": TaskDefaults(2, 4, 32),

@@ -2,10 +2,28 @@
 
 from app.endpoints.chat import CHAT
 from app.endpoints.embeddings import EMBEDDINGS
+from app.endpoints.image_edits import EDITS, VARIATIONS
 from app.endpoints.images import IMAGES
 from app.endpoints.messages import COUNT_TOKENS, MESSAGES
+from app.endpoints.rerank import RERANK
 from app.endpoints.responses import RESPONSES
+from app.endpoints.score import SCORE
 from app.endpoints.speech import SPEECH
 from app.endpoints.transcriptions import TRANSCRIPTIONS
+from app.endpoints.translations import TRANSLATIONS
 
-ENDPOINTS = (CHAT, RESPONSES, EMBEDDINGS, IMAGES, TRANSCRIPTIONS, SPEECH, MESSAGES, COUNT_TOKENS)
+ENDPOINTS = (
+    CHAT,
+    RESPONSES,
+    EMBEDDINGS,
+    RERANK,
+    SCORE,
+    IMAGES,
+    EDITS,
+    VARIATIONS,
+    TRANSCRIPTIONS,
+    TRANSLATIONS,
+    SPEECH,
+    MESSAGES,
+    COUNT_TOKENS,
+)

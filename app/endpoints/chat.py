@@ -11,6 +11,7 @@ from app.endpoints.endpoint import Endpoint, Exchange
 from app.parameters import generation, refused_extras
 from app.parameters.generation import EFFORTS, TOKEN_LIMIT, VERBOSITIES, VLLM
 from app.parameters.kinds import Fixed, Flag, Items, Number, OneOf, Text
+from app.parameters.media import media_bytes
 from app.parameters.messages import Messages, audio, check_tool_results, images
 from app.parameters.parts import MEDIA_FIELDS
 from app.parameters.row import MODEL, STREAM, USER, Parameter, Table, Treatment, ignored, refused
@@ -176,7 +177,7 @@ CHAT = Endpoint(
     example={"messages": [{"role": "user", "content": "Hello!"}]},
     counted=CountedFields(("messages", "tools"), ("max_completion_tokens", "max_tokens"), MEDIA_FIELDS),
     engine_body=engine_body,
-    media_field="messages",
+    media_bytes=lambda request: media_bytes(request.get("messages")),
     images=images,
     audio=audio,
     echoed=("metadata",),

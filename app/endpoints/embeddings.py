@@ -9,9 +9,9 @@ from app.endpoints.endpoint import Endpoint
 from app.parameters import refused_extras
 from app.parameters.kinds import Number, OneOf, Reading, Text, wrong_type, wrong_value
 from app.parameters.row import MODEL, USER, Parameter, Table
-from contract.embedding_limits import MAX_TOKENS, too_many_tokens
 from contract.profile import Profile
 from contract.protocol import EMBEDDINGS_ROUTE
+from contract.token_limits import MAX_TOKENS, too_many_tokens
 
 MAX_INPUTS = 2048
 MAX_VALUES = 2**19  # each token id is one; more than MAX_TOKENS, so that those who send too many read why

@@ -11,16 +11,18 @@ from app.config.service import Limits
 from app.endpoints.answers import Component, Schema
 from app.endpoints.api_style import OPENAI, ApiStyle
 from app.http.body import Receive, read_json
-from app.http.multipart import read_form
+from app.http.multipart import is_form, read_form
 from app.parameters.adjust import Adjusted
 from app.parameters.form_fields import request_of
-from app.parameters.media import media_bytes
+from app.parameters.image_references import image_reference
 from app.parameters.parts import AudioSlot, ImageSlot
 from app.parameters.request_bounds import MAX_VALUES, check_bounds
 from app.parameters.row import Table
 from contract import sse
 from contract.errors import ApiError
 from contract.profile import Profile
+
+JSON, FORM = "application/json", "multipart/form-data"
 
 
 class ImagePublisher(Protocol):
@@ -82,10 +84,13 @@ class Endpoint(Route):
     table: Table
     example: dict[str, Any]  # the smallest legal request, without its model
     counted: CountedFields  # what the budget's estimate reads
+    # Images that a form may bring as files, beside JSON, which has them in base64: their names, and how many of each.
+    image_files: dict[str, int] = field(default_factory=dict)
     max_values: int = MAX_VALUES  # in all arrays and objects of a request together
     # (parameters for the engine, model id) -> the engine's body
     engine_body: Callable[[dict[str, Any], str], bytes] = json_body
-    media_field: str | None = None  # whose content parts may hold images or audio in base64
+    # (request, not checked yet) -> bytes of images and audio in base64 inside it; none: it may hold no such
+    media_bytes: Callable[[dict[str, Any]], int] | None = None
     # parameters for the engine -> the images in them, which the gateway fetches and measures
     images: Callable[[dict[str, Any]], Iterator[ImageSlot]] = lambda _: iter(())
     # the same of audio, which is checked
@@ -105,9 +110,11 @@ class Endpoint(Route):
     answer_tokens: Callable[[dict[str, Any], Profile], int] = lambda _, __: 0
 
     @property
-    def request_type(self) -> str:
-        """The media type of a request."""
-        return "application/json" if self.table.file is None else "multipart/form-data"
+    def request_types(self) -> tuple[str, ...]:
+        """The media types of a request; the first is the usual one."""
+        if self.table.file is not None:
+            return (FORM,)
+        return (JSON, FORM) if self.image_files else (JSON,)
 
     @property
     def makes_text(self) -> bool:
@@ -116,11 +123,14 @@ class Endpoint(Route):
 
     async def read(self, receive: Receive, headers: dict[str, str], limits: Limits) -> dict[str, Any]:
         """The request in the body, not checked yet; of a form, the file's bytes under its name. Raises ApiError."""
+        if self.image_files and is_form(headers):
+            # In base64 they are no more than a JSON body may be.
+            form = await read_form(receive, headers, self.image_files, limits.max_body_bytes // 4 * 3)
+            images = {name: list(map(image_reference, files)) for name, files in form.files.items()}
+            return request_of(self.table, form.fields) | images
         if self.table.file is None:
-            field = self.media_field
-            count = None if field is None else lambda request: media_bytes(request.get(field))
-            request = await read_json(receive, headers, limits, self.max_values, count)
+            request = await read_json(receive, headers, limits, self.max_values, self.media_bytes)
             check_bounds(request, self.max_values)
             return request
-        form = await read_form(receive, headers, self.table.file, limits.max_file_bytes)
-        return request_of(self.table, form.fields) | {self.table.file: form.file}
+        form = await read_form(receive, headers, {self.table.file: 1}, limits.max_file_bytes)
+        return request_of(self.table, form.fields) | {name: file for name, (file,) in form.files.items()}

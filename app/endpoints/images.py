@@ -4,6 +4,7 @@ import math
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from app.budgets.estimate import CountedFields
@@ -91,57 +92,72 @@ def _have_an_effect(legal: dict[str, Any], profile: Profile) -> Iterator[Dropped
         yield Dropped("quality", "the operator has set no inference steps for it")
 
 
+COUNT = Parameter("n", Number(1, "max_images", integer=True), "Number of images to generate.")
+SIZE_NOTE = "Size of the images. Rounded to the model's multiple."
+QUALITY = Parameter(
+    "quality",
+    OneOf(("auto", *QUALITIES, *OLDER_QUALITIES)),
+    "Quality of the images. The operator sets the inference steps of each.",
+    feature="quality",
+    absent=("auto",),
+)
+RESPONSE_FORMAT = Parameter(
+    "response_format",
+    OneOf(("b64_json", "url")),
+    "Whether to return the image in base64, or a URL where it can be downloaded.",
+    Treatment.GATEWAY,
+)
+FILE_FORMAT = (
+    Parameter("output_format", OneOf(OUTPUT_FORMATS), "File format of the images."),
+    Parameter("output_compression", Number(0, 100, integer=True), "Compression level of jpeg and webp."),
+    Parameter(
+        "background",
+        OneOf(("auto", "opaque", "transparent")),
+        "Background of the images.",
+        feature="transparency",
+        absent=("auto", "opaque"),
+    ),
+)
+STREAMED = (
+    STREAM,
+    Parameter(
+        "partial_images",
+        Number(0, 3, integer=True),
+        "Number of partial images in a stream.",
+        feature="partial_images",
+        absent=(0,),
+    ),
+)
+# What diffusers has beyond OpenAI.
+SEED = Parameter("seed", Number(0, 2**63 - 1, integer=True), "The same seed gives the same image.", engines=DIFFUSERS)
+NEGATIVE_PROMPT = Parameter(
+    "negative_prompt",
+    Text(0, MAX_PROMPT),
+    "Description of what the image must not show.",
+    engines=DIFFUSERS,
+    feature="negative_prompt",
+)
+MODERATION = ignored("moderation", "It is set by the operator.")
+RULES = (_streams, _have_an_effect)
+
 TABLE = Table(
     rows=(
         MODEL,
         Parameter("prompt", Text(1, MAX_PROMPT), "Description of the image.", required=True, capability="images"),
-        Parameter("n", Number(1, "max_images", integer=True), "Number of images to generate."),
-        Parameter("size", Size(), "Size of the images. Rounded to the model's multiple.", absent=("auto",)),
-        Parameter(
-            "quality",
-            OneOf(("auto", *QUALITIES, *OLDER_QUALITIES)),
-            "Quality of the images. The operator sets the inference steps of each.",
-            feature="quality",
-            absent=("auto",),
-        ),
-        Parameter(
-            "response_format",
-            OneOf(("b64_json", "url")),
-            "Whether to return the image in base64, or a URL where it can be downloaded.",
-            Treatment.GATEWAY,
-        ),
-        Parameter("output_format", OneOf(OUTPUT_FORMATS), "File format of the images."),
-        Parameter("output_compression", Number(0, 100, integer=True), "Compression level of jpeg and webp."),
-        Parameter(
-            "background",
-            OneOf(("auto", "opaque", "transparent")),
-            "Background of the images.",
-            feature="transparency",
-            absent=("auto", "opaque"),
-        ),
-        STREAM,
-        Parameter(
-            "partial_images",
-            Number(0, 3, integer=True),
-            "Number of partial images in a stream.",
-            feature="partial_images",
-            absent=(0,),
-        ),
+        COUNT,
+        Parameter("size", Size(), SIZE_NOTE, absent=("auto",)),
+        QUALITY,
+        RESPONSE_FORMAT,
+        *FILE_FORMAT,
+        *STREAMED,
         USER,
-        # What diffusers has beyond OpenAI.
-        Parameter("seed", Number(0, 2**63 - 1, integer=True), "The same seed gives the same image.", engines=DIFFUSERS),
-        Parameter(
-            "negative_prompt",
-            Text(0, MAX_PROMPT),
-            "Description of what the image must not show.",
-            engines=DIFFUSERS,
-            feature="negative_prompt",
-        ),
-        ignored("moderation", "It is set by the operator."),
+        SEED,
+        NEGATIVE_PROMPT,
+        MODERATION,
         ignored("style", "Describe the style in the prompt."),
-        refused("image", "image edits are not supported; this endpoint generates images from text."),
+        refused("image", "this endpoint generates images from text; /v1/images/edits changes one."),
     ),
-    rules=(_streams, _have_an_effect),
+    rules=RULES,
 )
 
 
@@ -152,10 +168,10 @@ def engine_body(parameters: dict[str, Any], model_id: str) -> bytes:
     return json_body(parameters, model_id)
 
 
-def answer_tokens(request: dict[str, Any], profile: Profile) -> int:
-    """Tokens that the images of any JSON request will count as; none where it is going to be refused."""
+def answer_tokens(table: Table, request: dict[str, Any], profile: Profile) -> int:
+    """Tokens that the images of any request will count as; none where it is going to be refused."""
     try:
-        parameters = adjust(TABLE, request, profile).engine
+        parameters = adjust(table, request, profile).engine
     except ApiError:
         return 0
     size = parameters.get("size")
@@ -191,33 +207,37 @@ _USAGE = record(
     {"input_tokens": INTEGER, "output_tokens": INTEGER, "total_tokens": INTEGER},
     {"input_tokens_details": record({"text_tokens": INTEGER, "image_tokens": INTEGER})},
 )
-_EVENTS = ("image_generation.partial_image", "image_generation.completed")
+WHOLE = Component(
+    "ImagesResponse",
+    record(
+        {"created": INTEGER, "data": array(record({}, {"b64_json": STRING, "url": STRING}))},
+        _FACTS | {"usage": _USAGE},
+    ),
+)
+
+
+def event(name: str, kind: str) -> Component:
+    """The schema `name` of the events of a stream, whose types begin with `kind`."""
+    types = (f"{kind}.partial_image", f"{kind}.completed")
+    return Component(
+        name,
+        record(
+            {"type": one_of(types), "b64_json": STRING, "created_at": INTEGER},
+            _FACTS | {"partial_image_index": INTEGER, "usage": _USAGE},
+        ),
+    )
+
 
 IMAGES = Endpoint(
     path=IMAGES_ROUTE,
     summary="Create image",
     answer="The generated images. With `stream`: partial images and the image as server-sent events.",
-    content={
-        "application/json": Component(
-            "ImagesResponse",
-            record(
-                {"created": INTEGER, "data": array(record({}, {"b64_json": STRING, "url": STRING}))},
-                _FACTS | {"usage": _USAGE},
-            ),
-        ),
-        EVENT_STREAM: Component(
-            "ImageGenerationEvent",
-            record(
-                {"type": one_of(_EVENTS), "b64_json": STRING, "created_at": INTEGER},
-                _FACTS | {"partial_image_index": INTEGER, "usage": _USAGE},
-            ),
-        ),
-    },
+    content={"application/json": WHOLE, EVENT_STREAM: event("ImageGenerationEvent", "image_generation")},
     table=TABLE,
     example={"prompt": "A small boat."},
     counted=CountedFields(("prompt",)),
     engine_body=engine_body,
     before=check_host,
     after=publish,
-    answer_tokens=answer_tokens,
+    answer_tokens=partial(answer_tokens, TABLE),
 )

@@ -21,6 +21,7 @@ from app.parameters.anthropic_tools import (
 )
 from app.parameters.generation import MAX_STOPS, TOKEN_LIMIT
 from app.parameters.kinds import Fields, Items, Number, OneOf, Text
+from app.parameters.media import media_bytes
 from app.parameters.row import MODEL, STREAM, Parameter, Table, ignored, refused
 from contract import sse
 from contract.errors import ApiError
@@ -125,7 +126,7 @@ MESSAGES = Endpoint(
     example={"max_tokens": 100, "messages": [{"role": "user", "content": "Hello!"}]},
     counted=CountedFields(("messages", "system", "tools"), ("max_tokens",), frozenset({"source"})),
     engine_body=engine_body,
-    media_field="messages",
+    media_bytes=lambda request: media_bytes(request.get("messages")),
     images=images,
     echoed=("metadata",),
     failure_event=failure_event,
@@ -140,6 +141,6 @@ COUNT_TOKENS = Endpoint(
     example={"messages": [{"role": "user", "content": "Hello!"}]},
     counted=CountedFields(()),
     engine_body=engine_body,
-    media_field="messages",
+    media_bytes=lambda request: media_bytes(request.get("messages")),
     images=images,
 )

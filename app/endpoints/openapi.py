@@ -6,15 +6,17 @@ from typing import Any
 
 from app.endpoints.answers import STRING, Component, Schema, array
 from app.endpoints.api_style import OPENAI, ApiStyle
-from app.endpoints.endpoint import Endpoint, Route
+from app.endpoints.endpoint import JSON, Endpoint, Route
 from app.parameters.adjust import STRICT
 from app.parameters.adjustments import HEADER as ADJUSTMENTS_HEADER
+from app.parameters.kinds import File
 from app.parameters.request_bounds import MAX_FIELDS
 from app.parameters.row import Table, Treatment
 from contract.project import VERSION
 from contract.protocol import EVENT_STREAM
 
 BEARER = "key"  # the name of what every route takes
+FILE = File().schema()
 
 
 def document(routes: Iterable[Route]) -> dict[str, Any]:
@@ -70,16 +72,26 @@ def _operation(route: Route) -> dict[str, Any]:
     if parameters:
         operation["parameters"] = parameters
     if isinstance(route, Endpoint):
-        request: dict[str, Any] = {"schema": _request_schema(route.table)}
-        if route.table.file is None:
-            request["example"] = {"model": "my-model"} | route.example
-        operation["requestBody"] = {"required": True, "content": {route.request_type: request}}
+        operation["requestBody"] = {
+            "required": True,
+            "content": {kind: _request(route, kind) for kind in route.request_types},
+        }
     return operation
 
 
 def _security(style: ApiStyle) -> list[dict[str, list[str]]]:
     """The headers that may hold the key, any one of them."""
     return [{name: []} for name in (BEARER, style.key_header) if name]
+
+
+def _request(endpoint: Endpoint, kind: str) -> dict[str, Any]:
+    """A request of one media type."""
+    schema = _request_schema(endpoint.table)
+    if kind == JSON:
+        return {"schema": schema, "example": {"model": "my-model"} | endpoint.example}
+    for name, most in endpoint.image_files.items():
+        schema["properties"][name] = FILE if most == 1 else array(FILE) | {"maxItems": most}
+    return {"schema": schema}
 
 
 def _success(route: Route) -> dict[str, Any]:

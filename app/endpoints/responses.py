@@ -25,6 +25,7 @@ from app.parameters import generation, refused_extras
 from app.parameters.generation import EFFORTS, TOKEN_LIMIT, VERBOSITIES, VLLM
 from app.parameters.input_items import Input, images
 from app.parameters.kinds import Fields, Fixed, Flag, Items, Number, OneOf, Text
+from app.parameters.media import media_bytes
 from app.parameters.parts import MEDIA_FIELDS
 from app.parameters.row import MODEL, STREAM, USER, Parameter, Table, Treatment, refused
 from app.parameters.tools import ResponseFormat, ToolChoice, Tools
@@ -195,7 +196,7 @@ RESPONSES = Endpoint(
     example={"input": "Hello!"},
     counted=CountedFields(("input", "instructions", "tools"), ("max_output_tokens",), MEDIA_FIELDS),
     engine_body=engine_body,
-    media_field="input",
+    media_bytes=lambda request: media_bytes(request.get("input")),
     images=images,
     echoed=("metadata", "safety_identifier", "prompt_cache_key"),
     failure_event=failure_event,

@@ -1,4 +1,4 @@
-"""POST /v1/audio/transcriptions."""
+"""POST /v1/audio/transcriptions, and what it shares with translations."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -52,35 +52,52 @@ def check_response_format(legal: dict[str, Any], _: Profile) -> Iterable[tuple[s
     return ()
 
 
+def recording(capability: str, verb: str) -> Parameter:
+    """The row of the file, which needs a model with `capability`."""
+    note = f"The audio file to {verb}: mp3, m4a, mp4, wav, webm, ogg, opus, flac, aac, aiff, caf, amr, mkv, mov."
+    return Parameter("file", File(), note, required=True, capability=capability)
+
+
+NO_SPEAKERS = "speaker diarization is not supported."
+LANGUAGE = Parameter("language", Language(), "Language of the audio. Without it the language is detected.")
+RESPONSE_FORMAT = Parameter(
+    "response_format",
+    OneOf(
+        ("json", "text", "srt", "verbose_json", "vtt"),
+        unsupported=(("diarized_json", f"{NO_SPEAKERS} verbose_json has the times of segments."),),
+    ),
+    "Format of the output.",
+)
+TEMPERATURE = Parameter(
+    "temperature", Number(0.0, 1.0), "Sampling temperature. 0 is raised where the text looks wrong."
+)
+FASTER_WHISPER_EXTRAS = (
+    Parameter("hotwords", Text(), "Words to favor.", engines=FASTER_WHISPER),
+    Parameter("vad_filter", Flag(), "Whether to skip parts without speech.", engines=FASTER_WHISPER),
+    ignored("chunking_strategy", "The engine splits the audio into chunks itself."),
+)
+
 TABLE = Table(
     rows=(
-        Parameter(
-            "file",
-            File(),
-            "The audio file to transcribe: mp3, m4a, mp4, wav, webm, ogg, opus, flac, aac, aiff, caf, amr, mkv, mov.",
-            required=True,
-            capability="transcriptions",
-        ),
+        recording("transcriptions", "transcribe"),
         MODEL,
-        Parameter("language", Language(), "Language of the audio. Without it the language is detected."),
+        LANGUAGE,
         Parameter(
             "prompt",
             Text(),
             "Text to guide the style, or the preceding transcript; the last 223 tokens of it are used.",
         ),
-        Parameter("response_format", OneOf(("json", "text", "srt", "verbose_json", "vtt")), "Format of the output."),
-        Parameter("temperature", Number(0.0, 1.0), "Sampling temperature. 0 is raised where the text looks wrong."),
+        RESPONSE_FORMAT,
+        TEMPERATURE,
         Parameter(
             "timestamp_granularities", Items(OneOf(("word", "segment")), 0, 2), "Timestamps to include in verbose_json."
         ),
         Parameter("include", Items(OneOf(("logprobs",)), 0, 1), "Additional data to include.", feature="logprobs"),
         STREAM,
         USER,
-        Parameter("hotwords", Text(), "Words to favor.", engines=FASTER_WHISPER),
-        Parameter("vad_filter", Flag(), "Whether to skip parts without speech.", engines=FASTER_WHISPER),
-        ignored("chunking_strategy", "The engine splits the audio into chunks itself."),
-        refused("known_speaker_names", "speaker diarization is not supported."),
-        refused("known_speaker_references", "speaker diarization is not supported."),
+        *FASTER_WHISPER_EXTRAS,
+        refused("known_speaker_names", NO_SPEAKERS),
+        refused("known_speaker_references", NO_SPEAKERS),
     ),
     rules=(check_response_format,),
 )
@@ -92,9 +109,9 @@ def engine_body(parameters: dict[str, Any], model_id: str) -> bytes:
     return join(orjson.dumps(fields), parameters["file"])
 
 
-_USAGE = record({"type": const("duration"), "seconds": NUMBER})
+USAGE = record({"type": const("duration"), "seconds": NUMBER})
 _WORD = record({"word": STRING, "start": NUMBER, "end": NUMBER})
-_SEGMENT = record(
+SEGMENT = record(
     {"id": INTEGER, "start": NUMBER, "end": NUMBER, "text": STRING},
     {
         "seek": INTEGER,
@@ -105,6 +122,7 @@ _SEGMENT = record(
         "no_speech_prob": NUMBER,
     },
 )
+TEXTS = {"text/plain": STRING, "application/x-subrip": STRING, "text/vtt": STRING}  # beside JSON
 
 TRANSCRIPTIONS = Endpoint(
     path=TRANSCRIPTIONS_ROUTE,
@@ -114,24 +132,22 @@ TRANSCRIPTIONS = Endpoint(
         "application/json": Component(
             "Transcription",
             record(
-                {"text": STRING, "usage": _USAGE},
+                {"text": STRING, "usage": USAGE},
                 {  # of verbose_json
                     "task": const("transcribe"),
                     "language": STRING,
                     "duration": NUMBER,
                     "words": array(_WORD),
-                    "segments": array(_SEGMENT),
+                    "segments": array(SEGMENT),
                 },
             ),
         ),
-        "text/plain": STRING,
-        "application/x-subrip": STRING,
-        "text/vtt": STRING,
+        **TEXTS,
         EVENT_STREAM: Component(
             "TranscriptionStreamEvent",
             record(
                 {"type": one_of(("transcript.text.delta", "transcript.text.done"))},
-                {"delta": STRING, "text": STRING, "portico": record({"usage": _USAGE})},
+                {"delta": STRING, "text": STRING, "portico": record({"usage": USAGE})},
             ),
         ),
     },

@@ -1,5 +1,6 @@
-"""Reads a multipart form with one file as it streams in, under limits. The parsing is python-multipart's."""
+"""Reads a multipart form with files as it streams in, under limits. The parsing is python-multipart's."""
 
+from collections.abc import Mapping
 from typing import NamedTuple
 
 from python_multipart.exceptions import FormParserError
@@ -8,6 +9,7 @@ from python_multipart.multipart import MultipartParser, parse_options_header
 from app.http.body import BodyReader, Receive
 from contract.errors import ApiError
 
+FORM_TYPE = b"multipart/form-data"
 MAX_FIELDS = 64
 MAX_FIELD_BYTES = 64 * 1024
 MAX_NAME_BYTES = 256
@@ -20,15 +22,22 @@ class Form(NamedTuple):
     """What a form holds."""
 
     fields: list[tuple[str, str]]  # in their order
-    file: bytearray  # its name and its type are not looked at: the content says what it is
+    # By their names, in their order. What a file itself is called, and its type, is not looked at: the content says it.
+    files: dict[str, list[bytearray]]
 
 
-async def read_form(receive: Receive, headers: dict[str, str], file_name: str, max_file_bytes: int) -> Form:
-    """The form in the body, whose part `file_name` is the one file; parts may come in any order.
+def is_form(headers: dict[str, str]) -> bool:
+    """Whether a request says that its body is a form."""
+    return parse_options_header(headers.get("content-type"))[0] == FORM_TYPE
 
-    Raises ApiError: `request_too_large` while it still comes, `invalid_form`, `missing_required_parameter`.
+
+async def read_form(receive: Receive, headers: dict[str, str], files: Mapping[str, int], max_file_bytes: int) -> Form:
+    """The form in the body; parts may come in any order. `files` are those that are files, and how many of each there
+    may be, also as `name[]`; all of them together have at most `max_file_bytes`.
+
+    Raises ApiError: `request_too_large` while it still comes, `invalid_form`, `invalid_type`.
     """
-    reader = _Reader(_boundary(headers), file_name, max_file_bytes)
+    reader = _Reader(_boundary(headers), files, max_file_bytes)
     body = BodyReader(receive, headers, max_file_bytes + MAX_OTHER_BYTES)
     while not body.ended:
         piece = await body.piece()
@@ -40,7 +49,7 @@ async def read_form(receive: Receive, headers: dict[str, str], file_name: str, m
 def _boundary(headers: dict[str, str]) -> bytes:
     media_type, options = parse_options_header(headers.get("content-type"))
     boundary = options.get(b"boundary")
-    if media_type != b"multipart/form-data" or not boundary:
+    if media_type != FORM_TYPE or not boundary:
         raise ApiError("invalid_form", "Send the request as multipart/form-data, with a boundary in its Content-Type.")
     return boundary
 
@@ -48,11 +57,13 @@ def _boundary(headers: dict[str, str]) -> bytes:
 class _Reader:
     """Takes the parser's callbacks and keeps what they bring."""
 
-    def __init__(self, boundary: bytes, file_name: str, max_file_bytes: int) -> None:
-        self._file_name = file_name
+    def __init__(self, boundary: bytes, files: Mapping[str, int], max_file_bytes: int) -> None:
+        self._most = files
+        self._bytes_left = max_file_bytes
         self._max_file_bytes = max_file_bytes
         self._fields: list[tuple[str, str]] = []
-        self._file: bytearray | None = None
+        self._files: dict[str, list[bytearray]] = {}
+        self._is_file = False
         self._header = (bytearray(), bytearray())  # name and value of the header that is read
         self._disposition = b""
         self._name = ""
@@ -86,9 +97,7 @@ class _Reader:
     def form(self) -> Form:
         if not self._ended:
             raise _broken()
-        if self._file is None:
-            raise ApiError("missing_required_parameter", f"`{self._file_name}` is missing.", param=self._file_name)
-        return Form(self._fields, self._file)
+        return Form(self._fields, self._files)
 
     @property
     def _shown(self) -> str:
@@ -114,26 +123,34 @@ class _Reader:
             self._name = name.decode()
         except UnicodeDecodeError:
             raise ApiError("invalid_form", "The name of a field of the form is not UTF-8 text.") from None
-        if self._name == self._file_name:
-            if self._file is not None:
-                raise ApiError("invalid_form", "The form has two files. Send one.", param=self._file_name)
-            if b"filename" not in options:
-                raise ApiError(
-                    "invalid_type",
-                    f"`{self._file_name}` must be a file: a part of the form with a `filename`.",
-                    param=self._file_name,
-                )
-            self._file = self._content
+        base = self._name.removesuffix("[]")
+        most = self._most.get(base, 0)
+        self._is_file = most > 1 or (most == 1 and base == self._name)  # `name[]` is one of several
+        if self._is_file:
+            self._file_begins(base, has_filename=b"filename" in options)
         elif len(self._fields) == MAX_FIELDS:
             raise ApiError("invalid_form", f"The form has more than {MAX_FIELDS} fields.")
 
+    def _file_begins(self, name: str, *, has_filename: bool) -> None:
+        files, most = self._files.setdefault(name, []), self._most[name]
+        if len(files) == most:
+            message = "two files. Send one." if most == 1 else f"more than {most} files in `{name}`."
+            raise ApiError("invalid_form", f"The form has {message}", param=name)
+        if not has_filename:
+            message = f"`{name}` must be a file: a part of the form with a `filename`."
+            raise ApiError("invalid_type", message, param=name)
+        self._name = name
+        files.append(self._content)
+
     def _content_comes(self, data: bytes, start: int, end: int) -> None:
         self._content += data[start:end]
-        if self._content is self._file:
-            if len(self._content) > self._max_file_bytes:
-                message = f"The file is larger than the {self._max_file_bytes} bytes that are allowed here. "
+        if self._is_file:
+            self._bytes_left -= end - start
+            if self._bytes_left < 0:
+                what = "The file is" if sum(self._most.values()) == 1 else "The files are"
+                message = f"{what} larger than the {self._max_file_bytes} bytes that are allowed here. "
                 message += "Send it in parts, or as a smaller format."
-                raise ApiError("request_too_large", message, param=self._file_name)
+                raise ApiError("request_too_large", message, param=self._name)
         elif len(self._content) > MAX_FIELD_BYTES:
             message = (
                 f"The field `{self._shown}` of the form is larger than the {MAX_FIELD_BYTES} bytes that are allowed."
@@ -141,13 +158,13 @@ class _Reader:
             raise ApiError("request_too_large", message, param=self._shown)
 
     def _part_ends(self) -> None:
-        if self._content is not self._file:
+        if not self._is_file:
             try:
                 self._fields.append((self._name, self._content.decode()))
             except UnicodeDecodeError:
+                names = " or ".join(f"`{name}`" for name in self._most)
                 message = (
-                    f"The field `{self._shown}` of the form is not UTF-8 text. A file goes into the field "
-                    f"`{self._file_name}`."
+                    f"The field `{self._shown}` of the form is not UTF-8 text. A file goes into the field {names}."
                 )
                 raise ApiError("invalid_form", message, param=self._shown) from None
 

@@ -57,8 +57,11 @@ def adjust(table: Table, request: dict[str, Any], profile: Profile) -> Adjusted:
             changes[name] = [adjustment]
             continue
         assert row is not None  # noqa: S101 - `_unread` answers for every unknown name
+        if row.name in legal:
+            message = f"`{name}` and `{row.name}` are names of one parameter. Send it once."
+            raise ApiError("invalid_value", message, param=name)
         reading = row.kind.read(value, name, profile)
-        legal[name] = reading.value
+        legal[row.name] = reading.value
         schemas += reading.schemas
         if reading.clamped:
             changes[name] = [Adjustment(name, "clamp", *reading.clamped)]

@@ -150,11 +150,14 @@ class OneOf:
     """One of a few strings."""
 
     values: tuple[str, ...]
+    unsupported: tuple[tuple[str, str], ...] = ()  # legal elsewhere and refused by name; why, as the message ends
 
     def read(self, value: Any, name: str, profile: Profile) -> Reading:  # noqa: ARG002
         if not isinstance(value, str):
             raise wrong_type(name, self.description())
         if value not in self.values:
+            if why := dict(self.unsupported).get(value):
+                raise ApiError("unsupported_parameter", f"`{name}` {value} is not supported: {why}", param=name)
             raise wrong_value(name, self.description())
         return Reading(value)
 

@@ -77,14 +77,23 @@ MESSAGES = (
         )
     ),
 )  # fmt: skip
-EMBEDDINGS = (
+POOLING = (
     refused("truncate_prompt_tokens", "an input that is too long is an error; shorten it."),
     refused("truncation_side", "an input that is too long is an error; shorten it."),
     refused("add_special_tokens", TEMPLATE_TOKENS, absent=(True,)),
     refused("padding", TEMPLATE_TOKENS, absent=("do_not_pad",)),
     refused("use_activation", BY_OPERATOR, absent=(True,)),
-    refused("normalize", BY_OPERATOR, absent=(True,)),
     refused("mm_processor_kwargs", BY_OPERATOR),
+)
+EMBEDDINGS = (
+    *POOLING,
+    refused("normalize", BY_OPERATOR, absent=(True,)),
     refused("embed_dtype", "vectors are of 32-bit floats.", absent=("float32",)),
     refused("endianness", "base64 holds little-endian floats.", absent=("native", "little")),
+)
+SCORES = (
+    *POOLING,
+    refused("max_tokens_per_query", "a query that is too long is an error; shorten it.", absent=(0,)),
+    refused("instruction", "put it into the query, where the model was trained with one."),
+    refused("chat_template_kwargs", BY_OPERATOR),
 )

@@ -33,6 +33,7 @@ class Parameter:
     feature: str | None = None  # the engine must have it here, else the parameter is dropped
     absent: tuple[Any, ...] = ()  # values that equal leaving it out
     engines: tuple[str, ...] = ()  # the engines that have it; none named: every engine of the endpoint
+    also: tuple[str, ...] = ()  # other names that clients have for it
 
 
 def refused(name: str, note: str, absent: tuple[Any, ...] = ()) -> Parameter:
@@ -62,13 +63,13 @@ class Table:
 
     rows: tuple[Parameter, ...]
     rules: tuple[Rule, ...] = ()
-    by_name: dict[str, Parameter] = field(init=False)
+    by_name: dict[str, Parameter] = field(init=False)  # other names included
     required: tuple[str, ...] = field(init=False)
     file: str | None = field(init=False)  # the parameter that is a file; a request with one is a multipart form
 
     def __post_init__(self) -> None:
-        by_name = {row.name: row for row in self.rows}
-        if len(by_name) != len(self.rows):
+        by_name = {name: row for row in self.rows for name in (row.name, *row.also)}
+        if len(by_name) != sum(1 + len(row.also) for row in self.rows):
             raise ValueError("a parameter stands in the table twice")
         object.__setattr__(self, "by_name", by_name)
         object.__setattr__(self, "required", tuple(row.name for row in self.rows if row.required))

@@ -21,7 +21,7 @@ from contract.options.speech import (
     XttsOptions,
 )
 
-Task = Literal["chat", "embeddings", "images", "transcriptions", "speech"]
+Task = Literal["chat", "embeddings", "rerank", "images", "transcriptions", "speech"]
 
 
 class EngineSpec(NamedTuple):
@@ -59,9 +59,11 @@ class ServedModel(NamedTuple):
 
 SPECS = (
     EngineSpec("vllm", {"chat": "deployments.vllm.engine:VllmChatEngine",
-                        "embeddings": "deployments.vllm.embeddings:VllmEmbeddingsEngine"}, None, stall_timeout_s=120),
+                        "embeddings": "deployments.vllm.embeddings:VllmEmbeddingsEngine",
+                        "rerank": "deployments.vllm.reranking:VllmRerankingEngine"}, None, stall_timeout_s=120),
     EngineSpec("sentence-transformers",
-               {"embeddings": "deployments.sentence_transformers.engine:SentenceTransformersEngine"}, EmbedderOptions),
+               {"embeddings": "deployments.sentence_transformers.engine:SentenceTransformersEngine",
+                "rerank": "deployments.sentence_transformers.reranking:RerankingEngine"}, EmbedderOptions),
     EngineSpec("diffusers", {"images": "deployments.images.engine:DiffusersEngine"}, DiffusersOptions),
     EngineSpec("faster-whisper", {"transcriptions": "deployments.transcriptions.engine:FasterWhisperEngine"},
                TranscriberOptions),

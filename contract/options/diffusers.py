@@ -65,6 +65,13 @@ class DiffusersOptions(Strict):
     max_side: PositiveInt = 2048
     max_pixels: PositiveInt = 2048 * 2048
     max_images: PositiveInt = Field(4, description="in one request")
+    edits: bool = Field(
+        True,
+        description="/v1/images/edits and /v1/images/variations, by pipelines of the same weights; not with `offload`",
+    )
+    edit_strength: float = Field(
+        0.8, ge=0.05, le=1, description="how much of an image is made anew, where a client does not say `strength`"
+    )
     long_prompts: Literal["refuse", "truncate"] = Field("refuse", description="422, or cut and reported")
     safety_checker: bool | str = Field(
         False, description="true: the one in the model's folder; a folder or a hub name: that one"

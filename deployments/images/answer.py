@@ -23,7 +23,11 @@ BLOCKED = "The safety checker of this model blocked the image. Change the prompt
 class ImagesAnswer:
     """The answer to one request."""
 
-    def __init__(self, parameters: dict[str, Any], shape: Shape, prompt_tokens: int, images: int) -> None:
+    def __init__(
+        self, parameters: dict[str, Any], shape: Shape, prompt_tokens: int, images: int, event: str = "image_generation"
+    ) -> None:
+        """`event` is what the types of its events begin with."""
+        self._event = event
         self._format = parameters.get("output_format", "png")
         self._compression = parameters.get("output_compression")
         facts = {
@@ -37,11 +41,12 @@ class ImagesAnswer:
         others = {name: value for name, value in given.items() if name not in self._facts}
         self._portico = {"portico": others} if others else {}
         generated = image_tokens(shape.width, shape.height, images)
+        read = 0 if shape.beginning == "noise" else image_tokens(shape.width, shape.height, 1)
         self.usage = {
-            "input_tokens": prompt_tokens,
-            "input_tokens_details": {"text_tokens": prompt_tokens, "image_tokens": 0},
+            "input_tokens": prompt_tokens + read,
+            "input_tokens_details": {"text_tokens": prompt_tokens, "image_tokens": read},
             "output_tokens": generated,
-            "total_tokens": prompt_tokens + generated,
+            "total_tokens": prompt_tokens + read + generated,
             "images": images,
         }
         self.ended = False  # whether the last event is made
@@ -56,7 +61,7 @@ class ImagesAnswer:
         """The next event of a stream. Raises as `whole` does."""
         result = await _result(job)
         self.ended = result.partial is None
-        kind = "image_generation.completed" if self.ended else "image_generation.partial_image"
+        kind = f"{self._event}.completed" if self.ended else f"{self._event}.partial_image"
         content: dict[str, Any] = {"type": kind, "b64_json": await self._base64(result.image)}
         content |= {"created_at": int(time.time()), "size": "auto", "quality": "auto"} | self._facts | self._portico
         content |= {"usage": self.usage} if self.ended else {"partial_image_index": result.partial}

@@ -13,9 +13,19 @@ from contract.errors import ApiError
 from contract.options.catalog import ServedModel
 from contract.options.diffusers import DiffusersOptions
 from contract.profile import Profile
-from contract.protocol import EVENT_STREAM, Clamp, RequestHead, ResponseHead, ResponseItem, ResponseTail
+from contract.protocol import (
+    EDITS_ROUTE,
+    EVENT_STREAM,
+    IMAGES_ROUTE,
+    Clamp,
+    RequestHead,
+    ResponseHead,
+    ResponseItem,
+    ResponseTail,
+)
 from deployments.images.answer import ImagesAnswer
 from deployments.images.batches import ImageBatches, ImageJob
+from deployments.images.editing import Beginning, Given, given, opened, sides_like
 from deployments.images.pipeline import DiffusionModel, Prompt, Shape
 from deployments.replica import Engine
 
@@ -41,8 +51,12 @@ class DiffusersEngine(Engine):
         """Closing it stops the work where nobody else waits for it."""
         parameters = orjson.loads(body)
         tokens, clamped = await self._read_prompts(parameters, request.strict)
-        jobs = self._jobs(parameters)
-        answer = ImagesAnswer(parameters, jobs[0].shape, tokens, len(jobs))
+        begun = None
+        if request.route != IMAGES_ROUTE:
+            begun = await asyncio.get_running_loop().run_in_executor(self._counting, self._given, parameters)
+        jobs = self._jobs(parameters, begun)
+        event_name = "image_edit" if request.route == EDITS_ROUTE else "image_generation"
+        answer = ImagesAnswer(parameters, jobs[0].shape, tokens, len(jobs), event_name)
         event: asyncio.Task[bytes] | None = None
         try:
             for job in jobs:
@@ -102,18 +116,33 @@ class DiffusersEngine(Engine):
             refuse_changes([Adjustment(name, "clamp", tokens, limit) for name, tokens, limit in cut])
         return read, tuple(cut)
 
-    def _jobs(self, parameters: dict[str, Any]) -> list[ImageJob]:
+    def _given(self, parameters: dict[str, Any]) -> Given:
+        """The image that a request brings, as the pipeline takes it. Blocks. Raises ApiError."""
+        image = opened(parameters["image"][0]["image_url"], "image.0")
+        mask = parameters.get("mask")
+        return given(
+            image,
+            mask and opened(mask["image_url"], "mask"),
+            self._sides(parameters["size"]) if "size" in parameters else self._sides_like(image),
+        )
+
+    def _jobs(self, parameters: dict[str, Any], begun: Given | None) -> list[ImageJob]:
         """One for each image; those after the first have the seeds that follow."""
         negative = parameters.get("negative_prompt", "")
-        width, height = self._sides(parameters.get("size"))
+        width, height = begun.image.size if begun else self._sides(parameters.get("size"))
         steps = self._options.steps_of(parameters.get("quality")) or self._model.default_steps
         shape = Shape(width, height, steps, bool(negative))
+        if begun is not None:
+            beginning: Beginning = "image" if begun.mask is None else "masked"
+            strength = parameters.get("strength", self._options.edit_strength)
+            shape = shape._replace(beginning=beginning, strength=strength)
         seed = parameters.get("seed")
         if seed is None:
             seed = secrets.randbits(SEED_BITS)
         partial_images = parameters.get("partial_images", 0) if parameters.get("stream") else 0
+        prompt = parameters.get("prompt", "")  # a variation has none
         return [
-            ImageJob(shape, Prompt(parameters["prompt"], negative, (seed + number) % 2**SEED_BITS), partial_images)
+            ImageJob(shape, Prompt(prompt, negative, (seed + number) % 2**SEED_BITS, begun), partial_images)
             for number in range(parameters.get("n", 1))
         ]
 
@@ -122,3 +151,8 @@ class DiffusersEngine(Engine):
             return self._model.default_sides
         width, height = size.split("x")
         return int(width), int(height)
+
+    def _sides_like(self, image: Any) -> tuple[int, int]:
+        """Sides in the form of `image`, of about as many pixels as the model's own."""
+        bounds = (self._options.min_side, self._options.max_side)
+        return sides_like(image, self._model.default_sides, self._model.size_multiple, bounds)

@@ -5,17 +5,21 @@ A pipeline object keeps state while it runs, so all its work is done by one call
 
 import copy
 import inspect
-from collections.abc import Callable, Iterator
+import logging
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from typing import Any, NamedTuple
 
 from contract.options.catalog import ServedModel
 from contract.options.diffusers import DiffusersOptions, Quantization
 from contract.profile import Profile
+from deployments.images.editing import Beginning, Given, editing_pipelines, schedule
 from deployments.images.latents import decoded
 from deployments.images.safety import SafetyChecker
 from deployments.imports import importing
 from deployments.weights import loading
+
+logger = logging.getLogger("portico.images")
 
 WARM_UP_STEPS = 2
 COMPILED_SHAPES = 64
@@ -40,6 +44,8 @@ class Shape(NamedTuple):
     height: int
     steps: int
     negative: bool  # whether a negative prompt is read
+    beginning: Beginning = "noise"
+    strength: float = 1.0  # how much of what it begins with is made anew
 
 
 class Prompt(NamedTuple):
@@ -48,6 +54,7 @@ class Prompt(NamedTuple):
     text: str
     negative: str
     seed: int
+    given: Given | None = None  # what the image begins with, where it is no noise
 
 
 TRIAL = Prompt("ready?", "", 0)
@@ -68,7 +75,7 @@ class DiffusionModel:
         """Load the pipeline. Raises PipelineError, PickleError."""
         self.options = options
         self._pipe = _loaded(model, options)
-        self._takes = inspect.signature(self._pipe.__call__).parameters
+        self._takes = _takes(self._pipe)
         if not {"prompt", "num_inference_steps"} <= self._takes.keys():
             raise PipelineError(f"{type(self._pipe).__name__} makes no images from text")
         self.size_multiple = options.size_multiple or _size_multiple(self._pipe)
@@ -78,6 +85,9 @@ class DiffusionModel:
         self._tokenizer = copy.deepcopy(tokenizer)  # it counts while the pipeline uses its own, in another thread
         self._safety = SafetyChecker(model, options) if options.safety_checker else None
         self._has_previews: bool | None = None  # not known before the first trial
+        # Hooks that move a pipeline's parts to the GPU are of one pipeline.
+        editing = editing_pipelines(self._pipe) if options.edits and options.offload == "none" else {}
+        self._pipes: dict[Beginning, Any] = {"noise": self._pipe, **editing}
 
     def try_out(self) -> None:
         """Make a small image for nobody, and at the first time find out whether unfinished ones can be decoded. Blocks.
@@ -98,6 +108,22 @@ class DiffusionModel:
             raise PipelineError(f"it made {made} where {expected} was asked for; set default_size and size_multiple")
         if self._has_previews is None:
             self._has_previews = bool(previews) and _same(previews[0], image)
+            self._pipes = {name: pipe for name, pipe in self._pipes.items() if self._edits(name, image)}
+
+    def _edits(self, beginning: Beginning, image: Any) -> bool:
+        """Whether that pipeline makes an image of `image`."""
+        from PIL import Image
+
+        if beginning == "noise":
+            return True
+        given = Given(image, Image.new("L", image.size, 255) if beginning == "masked" else None)
+        shape = Shape(*self.default_sides, WARM_UP_STEPS, negative=False, beginning=beginning, strength=0.5)
+        try:
+            (made,) = self.generate(shape, [TRIAL._replace(given=given)], lambda *_: None)
+        except Exception:  # whatever a pipeline of an unknown family makes of it
+            logger.warning("%s cannot be used", type(self._pipes[beginning]).__name__, exc_info=True)
+            return False
+        return bool(made.size == image.size)
 
     def profile(self) -> Profile:
         """What the pipeline and its options make possible."""
@@ -108,9 +134,14 @@ class DiffusionModel:
             "transparency": (_makes_transparency(self._pipe), NO_TRANSPARENCY),
             "negative_prompt": (self._reads_negative_prompts(), NO_NEGATIVE_PROMPT),
         }
+        capabilities = {"images"}
+        if "image" in self._pipes:
+            capabilities |= {"edits", "variations"}
+        if "masked" in self._pipes:
+            capabilities.add("masks")
         return Profile(
             engine="diffusers",
-            capabilities=frozenset({"images"}),
+            capabilities=frozenset(capabilities),
             lacks={name: why for name, (there, why) in lacks.items() if not there},
             limits={
                 "context_length": self.prompt_limit,
@@ -133,8 +164,12 @@ class DiffusionModel:
         """A PIL image of each prompt. Calls `watch` after each step; blocks. Raises what `watch` raises."""
         import torch
 
+        pipe = self._pipes[shape.beginning]
+        takes = _takes(pipe)
+        steps, strength = schedule(shape.steps, shape.strength)
+
         def report(step: int, latents: Any) -> None:
-            watch(step + 1, lambda: self._preview(self._pipe, latents, shape))
+            watch(step + 1, lambda: self._preview(pipe, latents, shape))
 
         def after_step(_: Any, step: int, __: Any, tensors: dict[str, Any]) -> dict[str, Any]:
             report(step, tensors["latents"])
@@ -142,7 +177,7 @@ class DiffusionModel:
 
         # What older pipelines call instead, such as PixArt's.
         watched = (
-            {"callback_on_step_end": after_step} if "callback_on_step_end" in self._takes
+            {"callback_on_step_end": after_step} if "callback_on_step_end" in takes
             else {"callback": lambda step, _, latents: report(step, latents)}
         )  # fmt: skip
 
@@ -150,7 +185,7 @@ class DiffusionModel:
             "prompt": [one.text for one in prompts],
             "width": shape.width,
             "height": shape.height,
-            "num_inference_steps": shape.steps,
+            "num_inference_steps": steps,
             # On the CPU: the same seed gives the same noise on every device.
             "generator": [torch.Generator("cpu").manual_seed(one.seed) for one in prompts],
             "guidance_scale": self.options.guidance_scale,
@@ -159,15 +194,21 @@ class DiffusionModel:
             "output_type": "pil",
             **watched,
         }
-        given = {name: value for name, value in arguments.items() if value is not None and name in self._takes}
+        begun = [one.given for one in prompts if one.given is not None]
+        if begun:
+            arguments |= {"image": [one.image for one in begun], "strength": strength}
+            arguments["mask_image"] = [one.mask for one in begun]
+        given = {name: value for name, value in arguments.items() if value is not None and name in takes}
         try:
             with torch.inference_mode():
-                made = self._pipe(**given)
+                made = pipe(**given)
             if not hasattr(made, "images"):
-                raise PipelineError(f"{type(self._pipe).__name__} makes something else than images")
-            return list(made.images)
+                raise PipelineError(f"{type(pipe).__name__} makes something else than images")
+            return (
+                [one.kept(image) for one, image in zip(begun, made.images, strict=True)] if begun else list(made.images)
+            )
         finally:
-            self._pipe.maybe_free_model_hooks()
+            pipe.maybe_free_model_hooks()
 
     def blocked(self, images: list[Any]) -> list[bool]:
         """Which of the images the safety checker blocks. Blocks."""
@@ -181,6 +222,11 @@ class DiffusionModel:
         if "true_cfg_scale" in self._takes:  # such pipelines read it only where that is over 1
             return (self.options.true_cfg_scale or self._takes["true_cfg_scale"].default) > 1
         return "negative_prompt" in self._takes
+
+
+def _takes(pipe: Any) -> Mapping[str, inspect.Parameter]:
+    """The parameters of a pipeline's call."""
+    return inspect.signature(pipe.__call__).parameters
 
 
 def _loaded(model: ServedModel, options: DiffusersOptions) -> Any:

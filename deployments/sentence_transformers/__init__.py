@@ -1,1 +1,1 @@
-"""Embeddings on sentence-transformers."""
+"""Embeddings and rerankers on sentence-transformers."""

@@ -1,6 +1,6 @@
-"""The one file that knows sentence-transformers: a model and its tokenizer."""
+"""A model on sentence-transformers that makes vectors of texts, and its tokenizer."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -9,9 +9,9 @@ from contract.errors import ApiError
 from contract.options.catalog import ServedModel
 from contract.options.sentence_transformers import EmbedderOptions
 from contract.profile import Profile
-from deployments.batches import Job
 from deployments.embedding_input import Input, tokens_of
 from deployments.imports import importing
+from deployments.sentence_transformers.batches import Row, TextJob, in_batches
 from deployments.weights import fetched, loading
 
 NOT_MATRYOSHKA = "the model's vectors cannot be shortened"
@@ -28,21 +28,8 @@ class Embedded(NamedTuple):
     tokens: int
 
 
-class EmbeddingJob(Job[Embedded | ApiError]):
-    """One request that somebody waits for; what is wrong with it is its result too."""
-
-    def __init__(self, inputs: list[Input]) -> None:
-        super().__init__()
-        self.inputs = inputs
-
-
-class _Row(NamedTuple):
-    """One input of one job."""
-
-    job: int
-    place: int  # among the inputs of that job
-    given: Input
-    tokens: int
+class EmbeddingJob(TextJob[Input, Embedded]):
+    """One request."""
 
 
 class Embedder:
@@ -77,7 +64,7 @@ class Embedder:
             else Embedded(np.zeros((len(one), self._dimensions), "<f4"), sum(map(len, one)))
             for one in read
         ]  # fmt: skip
-        for rows in self._batches(jobs, read):
+        for rows in in_batches(_rows(jobs, read), jobs, self._options.batch_size):
             for row, vector in zip(rows, self._vectors([row.given for row in rows]), strict=True):
                 result = results[row.job]
                 assert isinstance(result, Embedded)  # noqa: S101 - a request with a fault has no rows
@@ -95,21 +82,6 @@ class Embedder:
 
         return tokens_of(inputs, tokenize, int(self._model.max_seq_length), len(tokenizer))
 
-    def _batches(self, jobs: Sequence[EmbeddingJob], read: list[list[list[int]] | ApiError]) -> Iterator[list[_Row]]:
-        """Inputs of like lengths, so that few are padded, for as long as somebody wants them."""
-        rows = [
-            _Row(number, place, given, len(ids))
-            for number, (job, one) in enumerate(zip(jobs, read, strict=True))
-            if not isinstance(one, ApiError)
-            for place, (given, ids) in enumerate(zip(job.inputs, one, strict=True))
-        ]
-        rows.sort(key=lambda row: (isinstance(row.given, list), -row.tokens))
-        while rows := [row for row in rows if jobs[row.job].wanted]:
-            texts = isinstance(rows[0].given, str)
-            batch = [row for row in rows[: self._options.batch_size] if isinstance(row.given, str) is texts]
-            yield batch
-            rows = rows[len(batch) :]
-
     def _vectors(self, inputs: list[Input]) -> Vectors:
         """The vectors of one batch, all texts or all token ids; those go into the model as they are."""
         import torch
@@ -122,6 +94,15 @@ class Embedder:
         with torch.inference_mode():
             vectors = self._model(features)["sentence_embedding"].float().cpu().numpy()
         return np.asarray(vectors, "<f4")
+
+
+def _rows(jobs: Sequence[EmbeddingJob], read: list[list[list[int]] | ApiError]) -> list[Row]:
+    return [
+        Row(number, place, given, len(ids))
+        for number, (job, one) in enumerate(zip(jobs, read, strict=True))
+        if not isinstance(one, ApiError)
+        for place, (given, ids) in enumerate(zip(job.inputs, one, strict=True))
+    ]
 
 
 def _loaded(model: ServedModel, options: EmbedderOptions) -> Any:

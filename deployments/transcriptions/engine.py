@@ -11,11 +11,19 @@ import orjson
 from contract.options.catalog import ServedModel
 from contract.options.faster_whisper import TranscriberOptions
 from contract.profile import Profile
-from contract.protocol import EVENT_STREAM, RequestHead, ResponseHead, ResponseItem, ResponseTail, split
+from contract.protocol import (
+    EVENT_STREAM,
+    TRANSLATIONS_ROUTE,
+    RequestHead,
+    ResponseHead,
+    ResponseItem,
+    ResponseTail,
+    split,
+)
 from deployments.audio.recording import DecodingLimits, Recording
 from deployments.replica import Engine
 from deployments.transcriptions import formats
-from deployments.transcriptions.transcriber import Step, Transcriber, TranscriptionRequest
+from deployments.transcriptions.transcriber import TRANSCRIBE, TRANSLATE, Step, Transcriber, TranscriptionRequest
 from deployments.transcriptions.transcript import Transcript
 
 # A recording that is decoded within this takes no place among those that are in memory: it is small, and soon done.
@@ -58,16 +66,17 @@ class FasterWhisperEngine(Engine):
     async def start(cls, model: ServedModel, options: TranscriberOptions) -> Self:
         return cls(await asyncio.to_thread(Transcriber, model, options))
 
-    async def answer(self, request: RequestHead, body: bytes) -> AsyncGenerator[ResponseItem]:  # noqa: ARG002
+    async def answer(self, request: RequestHead, body: bytes) -> AsyncGenerator[ResponseItem]:
         """Closing it ends the work with the step that is under way."""
         fields, content = split(body)
         parameters = orjson.loads(fields)
         options = self._transcriber.options
         limits = DecodingLimits(options.max_audio_seconds, options.decoding_cpu_s, options.decoding_memory_bytes)
         recording = Recording(content, limits)
-        async with aclosing(self._steps(recording, _request(parameters))) as steps:
+        task = TRANSLATE if request.route == TRANSLATIONS_ROUTE else TRANSCRIBE
+        async with aclosing(self._steps(recording, _request(task, parameters))) as steps:
             if not parameters.get("stream"):
-                yield await _whole(steps, recording, parameters)
+                yield await _whole(task, steps, recording, parameters)
                 return
             yield ResponseHead(200, EVENT_STREAM)
             text = ""
@@ -117,19 +126,24 @@ async def in_steps(workers: ThreadPoolExecutor, steps: Iterator[T]) -> AsyncGene
         yield result  # type: ignore[misc]
 
 
-async def _whole(steps: AsyncGenerator[Step], recording: Recording, parameters: dict[str, Any]) -> ResponseHead:
+async def _whole(
+    task: str, steps: AsyncGenerator[Step], recording: Recording, parameters: dict[str, Any]
+) -> ResponseHead:
     language, segments = parameters.get("language", "en"), []
     async for step in steps:
         language = step.language
         segments.append(step.segment)
-    transcript = Transcript(language, recording.seconds, segments)
+    if task == TRANSLATE:
+        language = "en"
+    transcript = Transcript(language, recording.seconds, segments, task)
     granularities = parameters.get("timestamp_granularities", [])
     content_type, body = formats.body(transcript, parameters.get("response_format", "json"), granularities)
     return ResponseHead(200, content_type, body, formats.usage(recording.seconds))
 
 
-def _request(parameters: dict[str, Any]) -> TranscriptionRequest:
+def _request(task: str, parameters: dict[str, Any]) -> TranscriptionRequest:
     return TranscriptionRequest(
+        task=task,
         language=parameters.get("language"),
         prompt=parameters.get("prompt", ""),
         hotwords=parameters.get("hotwords", ""),

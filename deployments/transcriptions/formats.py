@@ -65,7 +65,7 @@ WRITERS: dict[str, Callable[[Transcript], Body]] = {"json": _json, "text": _text
 
 def _verbose(transcript: Transcript, granularities: list[str]) -> dict[str, Any]:
     content: dict[str, Any] = {
-        "task": "transcribe",
+        "task": transcript.task,
         "language": LANGUAGES[transcript.language],
         "duration": round(transcript.seconds, 2),
         "text": transcript.text,

@@ -14,6 +14,7 @@ from contract.profile import Profile
 from deployments.audio.recording import SAMPLE_RATE, Recording, Samples
 from deployments.transcriptions.transcript import Segment, Word
 
+TRANSCRIBE, TRANSLATE = "transcribe", "translate"  # faster-whisper's names
 NO_LOGPROBS = "faster-whisper gives no log-probabilities of tokens"
 WINDOW_SECONDS = 30  # what Whisper reads at once
 # Windows of a part. Its pauses and its features are found in one step, which nobody can stop and for which others wait;
@@ -29,7 +30,8 @@ CONTROL_TOKEN = re.compile(r"<\|[^|<>]*\|>")
 class TranscriptionRequest(NamedTuple):
     """What a client asks of a transcription."""
 
-    language: str | None = None  # a code of Whisper
+    task: str = TRANSCRIBE
+    language: str | None = None  # that is spoken, a code of Whisper
     prompt: str = ""
     hotwords: str = ""
     temperature: float = 0.0  # 0: the temperatures of the options, in turn
@@ -62,14 +64,17 @@ class Transcriber:
             num_workers=self.options.num_workers,
         )
         known = self._model.hf_tokenizer
+        multilingual = self._model.model.is_multilingual
+        # One that knows English only was never taught to translate.
+        self._translates = multilingual and known.token_to_id("<|translate|>") is not None
         self.languages = [code for code in LANGUAGES if known.token_to_id(f"<|{code}|>") is not None]
-        if not self._model.model.is_multilingual:
+        if not multilingual:
             self.languages = ["en"]
 
     def profile(self) -> Profile:
         return Profile(
             engine="faster-whisper",
-            capabilities=frozenset({"transcriptions"}),
+            capabilities=frozenset({"transcriptions", "translations"} if self._translates else {"transcriptions"}),
             lacks={"logprobs": NO_LOGPROBS},
             limits={"audio_seconds": int(self.options.max_audio_seconds)},
         )
@@ -143,6 +148,7 @@ class Transcriber:
         hotwords = self._bounded(request.hotwords, MAX_HOTWORD_TOKENS)
         room = MAX_PROMPT_TOKENS - MAX_HOTWORD_TOKENS if hotwords else MAX_PROMPT_TOKENS
         return {
+            "task": request.task,
             "language": request.language,
             "beam_size": self.options.beam_size,
             "temperature": [request.temperature] if request.temperature > 0 else self.options.temperatures,

@@ -30,9 +30,10 @@ class Segment(NamedTuple):
 class Transcript(NamedTuple):
     """The whole of it."""
 
-    language: str  # a code of Whisper
+    language: str  # of the text, a code of Whisper
     seconds: float  # of the recording
     segments: list[Segment]
+    task: str = "transcribe"  # or "translate", as clients are told
 
     @property
     def text(self) -> str:

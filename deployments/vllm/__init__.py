@@ -1,1 +1,1 @@
-"""Language models on vLLM: chat, responses, embeddings."""
+"""Language models on vLLM: chat, responses, embeddings, rerankers."""

@@ -92,7 +92,7 @@ class VllmServer:
     def profile(self) -> Profile:
         """What the model, its template and this engine's configuration make possible."""
         model = self._engine.model_config
-        return _embedding_profile(model) if model.runner_type == "pooling" else self._language_profile(model)
+        return _pooling_profile(model) if model.runner_type == "pooling" else self._language_profile(model)
 
     def _language_profile(self, model: Any) -> Profile:
         template = _chat_template(self._engine, self._arguments.chat_template)
@@ -141,16 +141,16 @@ class VllmServer:
         self._engine.shutdown()
 
 
-def _embedding_profile(model: Any) -> Profile:
+def _pooling_profile(model: Any) -> Profile:
+    """Of a model that gives pairs of texts a score, or else vectors."""
+    limits = {"context_length": model.max_model_len, "vocabulary_size": model.get_vocab_size()}
+    if model.score_type == "cross-encoder" and model.hf_config.num_labels == 1:
+        return Profile(engine="vllm", capabilities=frozenset({"rerank"}), limits=limits)
     return Profile(
         engine="vllm",
         capabilities=frozenset({"embeddings"}),
         lacks={} if model.is_matryoshka else {"dimensions": NOT_MATRYOSHKA},
-        limits={
-            "context_length": model.max_model_len,
-            "vocabulary_size": model.get_vocab_size(),
-            "dimensions": model.embedding_size,
-        },
+        limits=limits | {"dimensions": model.embedding_size},
     )
 
 

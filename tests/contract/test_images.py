@@ -162,7 +162,7 @@ def test_a_blocked_image_is_a_400(http: httpx.Client) -> None:
 
 def test_the_card_shows_what_the_model_can_paint(http: httpx.Client) -> None:
     card = http.get(f"/v1/models/{IMAGE_MODEL}").json()["portico"]
-    assert card["capabilities"] == ["images"]
+    assert card["capabilities"] == ["edits", "images", "masks", "variations"]
     assert card["limits"]["max_side"] == 256
     assert card["limits"]["size_multiple"] == 8
 

@@ -11,6 +11,7 @@ from tests.contract.conftest import (
     FLUX_MODEL,
     IMAGE_MODEL,
     MODEL,
+    RERANKING_MODEL,
     SPECULATING_MODEL,
     SPEECH_MODEL,
     TRANSCRIPTION_MODEL,
@@ -21,6 +22,7 @@ from tests.contract.conftest import (
 EVERY = {
     MODEL,
     EMBEDDING_MODEL,
+    RERANKING_MODEL,
     IMAGE_MODEL,
     FLUX_MODEL,
     TRANSCRIPTION_MODEL,

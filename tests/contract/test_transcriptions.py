@@ -159,7 +159,7 @@ def test_a_truncated_mp3_is_transcribed_as_far_as_it_goes(http: httpx.Client) ->
     [
         ({"language": "klingon"}, "invalid_value", "language"),
         ({"response_format": "docx"}, "invalid_value", "response_format"),
-        ({"response_format": "diarized_json"}, "invalid_value", "response_format"),
+        ({"response_format": "diarized_json"}, "unsupported_parameter", "response_format"),
         ({"temperature": "warm"}, "invalid_type", "temperature"),
         ({"temperature": "NaN"}, "invalid_type", "temperature"),
         ({"stream": "maybe"}, "invalid_type", "stream"),

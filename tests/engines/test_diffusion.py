@@ -86,7 +86,7 @@ def test_a_watcher_stops_the_pipeline_and_the_next_picture_is_right(model: Diffu
 
 def test_what_the_model_can_do_is_found(model: DiffusionModel) -> None:
     profile = model.profile()
-    assert profile.capabilities == {"images"}
+    assert profile.capabilities == {"images", "edits", "masks", "variations"}
     assert "partial_images" not in profile.lacks
     assert set(profile.lacks) >= {"quality", "transparency"}
 

@@ -7,15 +7,17 @@ import numpy as np
 import orjson
 import pytest
 
-from contract.embedding_limits import MAX_TOKENS
 from contract.errors import ApiError
 from contract.options.sentence_transformers import EmbedderOptions
 from contract.project import PROJECT_FOLDER
 from contract.protocol import EMBEDDINGS_ROUTE
-from deployments.embedding_input import MAX_CHARACTERS_PER_TOKEN, tokens_of
+from contract.token_limits import MAX_TOKENS
+from deployments.embedding_input import tokens_of
+from deployments.long_texts import MAX_CHARACTERS_PER_TOKEN
 from deployments.replica import Replica
+from deployments.sentence_transformers.batches import MAX_INPUTS_PER_BATCH
 from deployments.sentence_transformers.embedder import Embedded, Embedder, EmbeddingJob, shortened
-from deployments.sentence_transformers.engine import MAX_INPUTS_PER_BATCH, EmbeddingBatches
+from deployments.sentence_transformers.engine import EmbeddingBatches
 from tests.engines.replicas import items_of, served, started, until_replaced
 
 SOURCE = str(PROJECT_FOLDER / "local_models" / "pocket-embed")
@@ -201,7 +203,7 @@ async def test_an_engine_that_fails_its_trial_too_is_replaced(replica: Replica, 
     def lost(_: Any) -> Any:
         raise RuntimeError("the GPU is lost")
 
-    monkeypatch.setattr(engine_of(replica)._embedder, "embed", lost)
+    monkeypatch.setattr(engine_of(replica)._model, "embed", lost)
     (head,) = await items_of(replica, EMBEDDINGS_ROUTE, {"input": "the fox"})
     assert (head.status, head.error["code"]) == (502, "upstream_error")
     await until_replaced(replica)

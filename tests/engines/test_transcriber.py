@@ -7,6 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import aclosing
 from typing import Any
 
+import faster_whisper
 import faster_whisper.tokenizer
 import numpy as np
 import orjson
@@ -18,7 +19,7 @@ from contract.errors import ApiError
 from contract.options.faster_whisper import TranscriberOptions
 from contract.options.whisper_languages import CODES_BY_NAME, LANGUAGES
 from contract.project import PROJECT_FOLDER
-from contract.protocol import TRANSCRIPTIONS_ROUTE, RequestHead, ResponseHead, ResponseTail, join
+from contract.protocol import TRANSCRIPTIONS_ROUTE, TRANSLATIONS_ROUTE, RequestHead, ResponseHead, ResponseTail, join
 from deployments.audio.recording import SAMPLE_RATE, DecodingLimits, Recording
 from deployments.replica import Replica
 from deployments.transcriptions.engine import in_steps
@@ -100,6 +101,31 @@ class TestTranscribe:
         parameters = {"prompt": "a fox <|translate|> jumps " * 500, "hotwords": "dog " * 500}
         assert segments(transcriber, SHORT, **parameters) is not None
         assert transcriber._bounded("<|translate|> fox", 9) == "fox"
+
+    @pytest.mark.parametrize("profile", ["fast", "accurate"])
+    @pytest.mark.parametrize("task", ["transcribe", "translate"])
+    def test_the_model_is_told_the_task(self, profile: str, task: str, monkeypatch: pytest.MonkeyPatch) -> None:
+        transcriber = Transcriber(served("faster-whisper", SOURCE), options(profile=profile))
+        prompts: list[list[int]] = []
+        get_prompt = faster_whisper.WhisperModel.get_prompt
+
+        def seen(*arguments: Any, **options: Any) -> Any:
+            prompts.append(get_prompt(*arguments, **options))
+            return prompts[-1]
+
+        monkeypatch.setattr(faster_whisper.WhisperModel, "get_prompt", seen)
+        assert segments(transcriber, SHORT, task=task)
+        token = transcriber._model.hf_tokenizer.token_to_id(f"<|{task}|>")
+        assert prompts
+        assert all(token in prompt for prompt in prompts)
+
+    def test_a_model_of_one_language_does_not_translate(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        import ctranslate2
+
+        monkeypatch.setattr(ctranslate2.models.Whisper, "is_multilingual", False)
+        of_one = Transcriber(served("faster-whisper", SOURCE), options())
+        assert of_one.languages == ["en"]
+        assert of_one.profile().capabilities == {"transcriptions"}
 
     def test_a_language_that_this_model_does_not_have(self) -> None:
         transcriber = Transcriber(served("faster-whisper", SOURCE), options())
@@ -225,6 +251,22 @@ class TestReplica:
         assert head.body.startswith(b"WEBVTT\n\n00:")
         assert head.usage == {"type": "duration", "seconds": 8.0}
 
+    async def test_a_translation_is_in_english_whatever_is_spoken(self, replica: Replica) -> None:
+        body = join(orjson.dumps({"response_format": "verbose_json", "language": "de"}), SHORT)
+        (translated,) = await items_of(replica, TRANSLATIONS_ROUTE, body)
+        (transcribed,) = await items_of(replica, TRANSCRIPTIONS_ROUTE, body)
+        translation, transcript = orjson.loads(translated.body), orjson.loads(transcribed.body)
+        assert (translation["task"], translation["language"]) == ("translate", "english")
+        assert (transcript["task"], transcript["language"]) == ("transcribe", "german")
+        assert translated.usage == {"type": "duration", "seconds": 8.0}
+
+    async def test_a_long_recording_is_translated_to_its_end(self, replica: Replica) -> None:
+        body = join(orjson.dumps({"response_format": "verbose_json"}), LONG)
+        (translated,) = await items_of(replica, TRANSLATIONS_ROUTE, body)
+        translation = orjson.loads(translated.body)
+        assert (translation["task"], translation["language"], translation["duration"]) == ("translate", "english", 75)
+        assert translation["segments"][-1]["end"] > 60
+
     async def test_a_stream(self, replica: Replica) -> None:
         head, *events, tail = await self.answer(replica, LONG, stream=True)
         assert isinstance(head, ResponseHead)
@@ -281,5 +323,5 @@ class TestReplica:
     async def test_it_says_what_it_can(self, replica: Replica) -> None:
         profile = await replica.describe()
         assert (profile["engine"], profile["limits"]) == ("faster-whisper", {"audio_seconds": 3600})
-        assert profile["capabilities"] == {"transcriptions"}
+        assert profile["capabilities"] == {"transcriptions", "translations"}
         assert "logprobs" in profile["lacks"]

@@ -1,20 +1,17 @@
 """vLLM's pooling runner behind our interface: the vectors of sentence-transformers, and the same errors."""
 
 import base64
-import json
-import os
-import subprocess
-import sys
 from typing import Any
 
 import numpy as np
 import pytest
 
-from app.config.service import read_serve_config
 from contract.options.sentence_transformers import EmbedderOptions
 from contract.project import PROJECT_FOLDER
+from contract.protocol import EMBEDDINGS_ROUTE
 from deployments.sentence_transformers.embedder import Embedded, Embedder, EmbeddingJob
 from tests.engines.replicas import served
+from tests.engines.vllm_pooling_answers import answers_of
 
 SOURCE = str(PROJECT_FOLDER / "local_models" / "pocket-embed")
 TEXTS = ["the quick brown fox", "a gateway reads the request", "paris"]
@@ -34,32 +31,8 @@ REQUESTS: dict[str, dict[str, Any]] = {
 @pytest.fixture(scope="module")
 def found() -> dict[str, Any]:
     """The profile of a replica, and what it answered to each request; all of them were asked at once."""
-    _, config = read_serve_config(PROJECT_FOLDER / "serve_configs" / "tiny.yaml")
-    parameters = {
-        "source": SOURCE,
-        "engine_kwargs": {
-            "dtype": "float32",
-            "enforce_eager": True,
-            "max_num_seqs": 16,
-            "kv_cache_memory_bytes": 2**26,
-            "gpu_memory_utilization": 0.1,  # of this machine's memory, where there is no GPU
-            "hf_overrides": {"is_matryoshka": True},
-        },
-        "requests": list(REQUESTS.values()),
-    }
-    result = subprocess.run(
-        [sys.executable, "-m", "tests.engines.vllm_embeddings_answers"],
-        input=json.dumps(parameters),
-        env=os.environ | config.models[0].env,
-        cwd=PROJECT_FOLDER,
-        capture_output=True,
-        text=True,
-        timeout=240,
-        check=False,
-    )
-    assert result.returncode == 0, result.stderr[-3000:]
-    reported = json.loads(result.stdout.rstrip().rpartition("\n")[2])
-    return {"profile": reported["profile"]} | dict(zip(REQUESTS, reported["answers"], strict=True))
+    requests = {name: (EMBEDDINGS_ROUTE, body) for name, body in REQUESTS.items()}
+    return answers_of("embeddings", SOURCE, requests, hf_overrides={"is_matryoshka": True})
 
 
 @pytest.fixture(scope="module")

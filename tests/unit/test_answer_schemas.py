@@ -7,8 +7,9 @@ import jsonschema
 import pydantic
 import pytest
 from openai.types import CreateEmbeddingResponse, ImagesResponse
-from openai.types.audio import TranscriptionVerbose
+from openai.types.audio import TranscriptionVerbose, TranslationVerbose
 from openai.types.chat import ChatCompletion, ChatCompletionChunk
+from openai.types.image_edit_completed_event import ImageEditCompletedEvent
 from openai.types.image_gen_completed_event import ImageGenCompletedEvent
 from openai.types.responses import Response, ResponseCompletedEvent
 
@@ -69,34 +70,50 @@ EMBEDDINGS = {
     "object": "list", "model": "m", "data": [{"object": "embedding", "index": 0, "embedding": [0.5, -0.5]}],
     "usage": {"prompt_tokens": 1, "total_tokens": 1},
 }  # fmt: skip
+RERANKED = {
+    "id": "rerank-1", "model": "m", "usage": {"prompt_tokens": 9, "total_tokens": 9},
+    "results": [{"index": 1, "relevance_score": 0.9, "document": {"text": "a"}}, {"index": 0, "relevance_score": 0.1}],
+}  # fmt: skip
+SCORED = {
+    "id": "score-1", "object": "list", "created": 1, "model": "m", "usage": {"prompt_tokens": 9, "total_tokens": 9},
+    "data": [{"index": 0, "object": "score", "score": 0.9}],
+}  # fmt: skip
 IMAGE_USAGE = {
     "input_tokens": 1, "output_tokens": 16, "total_tokens": 17, "images": 1,
     "input_tokens_details": {"text_tokens": 1, "image_tokens": 0},
 }  # fmt: skip
 FACTS = {"size": "1024x1024", "quality": "auto", "background": "opaque", "output_format": "png"}
 IMAGES = {"created": 1, "data": [{"b64_json": "AA=="}, {"url": "http://a/b"}], "usage": IMAGE_USAGE}
+EDIT_EVENT = {"type": "image_edit.completed", "b64_json": "AA==", "created_at": 1, "usage": IMAGE_USAGE} | FACTS
 IMAGE_EVENT = {"type": "image_generation.completed", "b64_json": "AA==", "created_at": 1, "usage": IMAGE_USAGE} | FACTS
 DURATION = {"type": "duration", "seconds": 1.5}
 TRANSCRIPTION = {
     "task": "transcribe", "language": "english", "duration": 1.5, "text": "a", "usage": DURATION,
     "words": [{"word": "a", "start": 0.0, "end": 0.5}],
 }  # fmt: skip
+TRANSLATION = {"task": "translate", "language": "english", "duration": 1.5, "text": "a", "usage": DURATION}
 TRANSCRIPTION_EVENT = {"type": "transcript.text.done", "text": "a", "usage": DURATION}
 SPEECH_EVENT = {"type": "speech.audio.delta", "audio": "AA=="}
 RESPONSE_EVENT = {"type": "response.completed", "sequence_number": 9, "response": RESPONSE}
 
 # path, whether it is an event of a stream, OpenAI's type, an answer, a field that it must have. OpenAI has no type for
-# events of speech, and none for events of transcriptions that are billed by duration.
+# what is not its own, for events of speech, and none for events of transcriptions that are billed by duration.
 ANSWERS: list[tuple[str, bool, type[pydantic.BaseModel] | None, dict[str, Any], str]] = [
     ("/v1/chat/completions", False, ChatCompletion, COMPLETION, "usage"),
     ("/v1/chat/completions", True, ChatCompletionChunk, CHUNK, "choices"),
     ("/v1/responses", False, Response, RESPONSE, "completed_at"),
     ("/v1/responses", True, ResponseCompletedEvent, RESPONSE_EVENT, "sequence_number"),
     ("/v1/embeddings", False, CreateEmbeddingResponse, EMBEDDINGS, "data"),
+    ("/v1/rerank", False, None, RERANKED, "results"),
+    ("/v1/score", False, None, SCORED, "data"),
     ("/v1/images/generations", False, ImagesResponse, IMAGES, "created"),
     ("/v1/images/generations", True, ImageGenCompletedEvent, IMAGE_EVENT, "b64_json"),
+    ("/v1/images/edits", False, ImagesResponse, IMAGES, "created"),
+    ("/v1/images/edits", True, ImageEditCompletedEvent, EDIT_EVENT, "b64_json"),
+    ("/v1/images/variations", False, ImagesResponse, IMAGES, "created"),
     ("/v1/audio/transcriptions", False, TranscriptionVerbose, TRANSCRIPTION, "text"),
     ("/v1/audio/transcriptions", True, None, TRANSCRIPTION_EVENT, "type"),
+    ("/v1/audio/translations", False, TranslationVerbose, TRANSLATION, "text"),
     ("/v1/audio/speech", True, None, SPEECH_EVENT, "type"),
 ]
 
@@ -126,6 +143,7 @@ def test_every_media_type_of_an_answer_has_a_schema(endpoint: Any) -> None:
 
 def test_a_legal_request_of_each_endpoint_fits_its_own_schema() -> None:
     for endpoint in ENDPOINTS:
-        request = document([endpoint])["paths"][endpoint.path]["post"]["requestBody"]["content"][endpoint.request_type]
+        content = document([endpoint])["paths"][endpoint.path]["post"]["requestBody"]["content"]
+        request = content[endpoint.request_types[0]]
         if "example" in request:
             jsonschema.validate(request["example"], request["schema"], jsonschema.Draft202012Validator)

@@ -17,7 +17,7 @@ from contract.project import PROJECT_FOLDER
 TEXTS = [*PROJECT_FOLDER.glob("*.md"), *(PROJECT_FOLDER / "docs").glob("*.md")]
 # What who follows docs/adding-*.md makes.
 FILES_OF_THE_RECIPES = {
-    "app/endpoints/rerank.py", "deployments/sentence_transformers/reranker.py", "deployments/speech/tone.py",
+    "app/endpoints/classify.py", "deployments/sentence_transformers/classifier.py", "deployments/speech/tone.py",
 }  # fmt: skip
 NAMED_FILE = re.compile(
     r"`((?:app|benchmarks|cluster|contract|deployments|docs|local_models|locks|serve_configs|tests)/[\w./-]*)`"
@@ -49,7 +49,7 @@ def test_every_file_and_page_that_a_text_names_is_there(path: Any) -> None:
 @pytest.mark.parametrize("endpoint", ENDPOINTS, ids=lambda endpoint: endpoint.path)
 def test_every_parameter_that_may_be_sent_is_described(endpoint: Endpoint) -> None:
     operation = document([endpoint])["paths"][endpoint.path]["post"]
-    schema = operation["requestBody"]["content"][endpoint.request_type]["schema"]
+    schema = operation["requestBody"]["content"][endpoint.request_types[0]]["schema"]
     sendable = {row.name for row in endpoint.table.rows if row.treatment is not Treatment.REFUSE}
     assert set(schema["properties"]) == sendable | {"strict_params"}
 

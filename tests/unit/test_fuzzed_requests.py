@@ -100,7 +100,14 @@ SEEDS: dict[str, list[dict[str, Any]]] = {
         },
     ],
     "embeddings": [{"input": ["a", "b"]}, {"input": [[1, 2], [3]]}, {"input": [1, 2, 3], "dimensions": 4}],
+    "rerank": [{"documents": ["a", {"text": "b", "title": "c"}], "top_n": 2}, {"return_documents": False}],
+    "score": [{"text_1": ["a", "b"], "text_2": ["c", "d"]}, {"max_tokens_per_doc": 4}],
     "images": [{"prompt": "a", "size": "64x64", "n": 2, "quality": "low"}, {"stream": True, "partial_images": 1}],
+    "edits": [
+        {"image": [{"image_url": IMAGE}], "mask": {"image_url": IMAGE}, "size": "64x64", "strength": 0.5},
+        {"image": IMAGE, "stream": True, "partial_images": 1},
+    ],
+    "variations": [{"n": 2}],
     "speech": [{"voice": {"id": "alloy"}, "speed": 1.5}, {"stream_format": "sse"}],
 }  # fmt: skip
 ODD: list[Any] = [

@@ -1,4 +1,4 @@
-"""Forms with a file: any order, any cut of the stream, bounds while it streams in; and their fields' types."""
+"""Forms with files: any order, any cut of the stream, bounds while it streams in; and their fields' types."""
 
 import asyncio
 from typing import Any
@@ -8,13 +8,15 @@ import pytest
 from app.config.service import Limits
 from app.endpoints.transcriptions import TABLE
 from app.http.body import ClientGone, impatient, read_body
-from app.http.multipart import MAX_FIELD_BYTES, MAX_FIELDS, MAX_OTHER_BYTES, Form, read_form
+from app.http.multipart import MAX_FIELD_BYTES, MAX_FIELDS, MAX_OTHER_BYTES, Form, is_form, read_form
 from app.parameters.form_fields import request_of
 from contract.errors import ApiError
 
 BOUNDARY = "x7MA4YWxk"
 HEADERS = {"content-type": f'multipart/form-data; boundary="{BOUNDARY}"'}
 LIMIT = 1000
+FILES = {"file": 1}
+IMAGES = {"image": 3, "mask": 1}
 FILE = bytes(range(256)) * 3 + b"\r\n--x7MA4YWx\r\n--"  # nearly a boundary
 MODEL = ('form-data; name="model"', b"pocket-whisper")
 
@@ -44,7 +46,7 @@ class Stream:
 
 
 async def read(body: bytes, piece: int = 10_000, headers: dict[str, str] = HEADERS) -> Form:
-    return await read_form(Stream(body, piece), headers, "file", LIMIT)
+    return await read_form(Stream(body, piece), headers, FILES, LIMIT)
 
 
 async def refusal(body: bytes, headers: dict[str, str] = HEADERS) -> tuple[int, str, str | None]:
@@ -58,21 +60,61 @@ async def refusal(body: bytes, headers: dict[str, str] = HEADERS) -> tuple[int, 
 async def test_parts_in_any_order_and_cut_anywhere(parts: Any, piece: int) -> None:
     read_in = await read(form(*parts), piece)
     assert read_in.fields == [("model", "pocket-whisper")]
-    assert read_in.file == FILE
+    assert read_in.files == {"file": [FILE]}
 
 
 async def test_an_empty_file_is_a_file() -> None:
-    assert (await read(form(MODEL, file(b"")))).file == b""
+    assert (await read(form(MODEL, file(b"")))).files == {"file": [b""]}
 
 
 async def test_a_file_of_exactly_the_limit() -> None:
-    assert len((await read(form(file(bytes(LIMIT)), MODEL))).file) == LIMIT
+    assert (await read(form(file(bytes(LIMIT)), MODEL))).files == {"file": [bytes(LIMIT)]}
+
+
+async def test_a_form_without_its_file_has_none() -> None:
+    """The table of parameters says what is missing."""
+    assert (await read(form(MODEL))).files == {}
+
+
+def image(name: str, content: bytes = FILE) -> tuple[str, bytes]:
+    return f'form-data; name="{name}"; filename="a.png"', content
+
+
+async def images(*parts: tuple[str, bytes], limit: int = 4 * LIMIT) -> Form:
+    return await read_form(Stream(form(*parts), 100), HEADERS, IMAGES, limit)
+
+
+@pytest.mark.parametrize("name", ["image", "image[]"])
+async def test_several_files_of_one_name_keep_their_order(name: str) -> None:
+    read_in = await images(image(name, b"1"), image("mask"), MODEL, image(name, b"2"), image(name, b"3"))
+    assert read_in.files == {"image": [b"1", b"2", b"3"], "mask": [FILE]}
+    assert read_in.fields == [("model", "pocket-whisper")]
+
+
+async def test_more_files_than_there_may_be() -> None:
+    for name, times in (("image[]", 4), ("mask", 2)):
+        with pytest.raises(ApiError) as caught:
+            await images(*[image(name)] * times)
+        assert (caught.value.code, caught.value.param) == ("invalid_form", name.removesuffix("[]"))
+
+
+async def test_the_limit_is_of_all_files_together() -> None:
+    assert len((await images(image("image"), image("image"), limit=2 * len(FILE))).files["image"]) == 2
+    with pytest.raises(ApiError) as caught:
+        await images(image("image"), image("mask", FILE + b"1"), limit=2 * len(FILE))
+    assert (caught.value.status, caught.value.param) == (413, "mask")
+
+
+def test_whether_a_body_is_a_form() -> None:
+    assert is_form(HEADERS)
+    assert not is_form({"content-type": "application/json"})
+    assert not is_form({})
 
 
 async def test_a_larger_file_is_refused_while_it_comes() -> None:
     stream = Stream(form(MODEL, file(bytes(LIMIT * 100))), 500)
     with pytest.raises(ApiError) as caught:
-        await read_form(stream, HEADERS, "file", LIMIT)
+        await read_form(stream, HEADERS, FILES, LIMIT)
     assert (caught.value.status, caught.value.code, caught.value.param) == (413, "request_too_large", "file")
     assert str(LIMIT) in caught.value.message
     assert stream.taken <= 4
@@ -81,14 +123,13 @@ async def test_a_larger_file_is_refused_while_it_comes() -> None:
 async def test_an_announced_length_beyond_everything_is_refused_at_once() -> None:
     stream = Stream(form(file()), 10)
     with pytest.raises(ApiError, match="larger"):
-        await read_form(stream, HEADERS | {"content-length": str(LIMIT + MAX_OTHER_BYTES + 1)}, "file", LIMIT)
+        await read_form(stream, HEADERS | {"content-length": str(LIMIT + MAX_OTHER_BYTES + 1)}, FILES, LIMIT)
     assert stream.taken == 0
 
 
 @pytest.mark.parametrize(
     ("body", "refused"),
     [
-        (form(MODEL), (400, "missing_required_parameter", "file")),
         (form(file(), file()), (400, "invalid_form", "file")),
         (form(('form-data; name="file"', b"RIFF")), (400, "invalid_type", "file")),
         (form(file())[:-8], (400, "invalid_form", None)),
@@ -101,7 +142,7 @@ async def test_an_announced_length_beyond_everything_is_refused_at_once() -> Non
         (b"", (400, "invalid_form", None)),
         (b"no form at all", (400, "invalid_form", None)),
     ],
-    ids=["no file", "two files", "a text for a file", "cut off", "no name", "not form-data", "not UTF-8",
+    ids=["two files", "a text for a file", "cut off", "no name", "not form-data", "not UTF-8",
          "a file of another name", "long field", "many fields", "empty", "no form"],
 )  # fmt: skip
 async def test_what_is_no_such_form(body: bytes, refused: Any) -> None:
@@ -128,7 +169,7 @@ async def test_a_body_that_pauses_for_too_long_ends() -> None:
         return {}
 
     with pytest.raises(ApiError, match="Nothing of the body came") as caught:
-        await read_form(impatient(pause, Limits(body_pause_timeout_s=0.01)), HEADERS, "file", LIMIT)
+        await read_form(impatient(pause, Limits(body_pause_timeout_s=0.01)), HEADERS, FILES, LIMIT)
     assert (caught.value.status, caught.value.code) == (504, "timeout")
 
 
@@ -149,7 +190,9 @@ async def test_a_body_that_comes_slowly_is_read() -> None:
         await asyncio.sleep(0.01)
         return await stream()
 
-    assert (await read_form(impatient(slowly, Limits(body_pause_timeout_s=5)), HEADERS, "file", LIMIT)).file == FILE
+    assert (await read_form(impatient(slowly, Limits(body_pause_timeout_s=5)), HEADERS, FILES, LIMIT)).files == {
+        "file": [FILE]
+    }
 
 
 async def test_a_client_that_leaves_before_the_end() -> None:
@@ -157,7 +200,7 @@ async def test_a_client_that_leaves_before_the_end() -> None:
         return {"type": "http.disconnect"}
 
     with pytest.raises(ClientGone):
-        await read_form(gone, HEADERS, "file", LIMIT)
+        await read_form(gone, HEADERS, FILES, LIMIT)
 
 
 class TestFields:

@@ -20,7 +20,22 @@ from contract.profile import Profile
 
 ABLE = Profile(
     engine="vllm",
-    capabilities=frozenset({"chat", "tools", "vision", "embeddings", "images", "transcriptions", "speech"}),
+    capabilities=frozenset(
+        {
+            "chat",
+            "tools",
+            "vision",
+            "embeddings",
+            "rerank",
+            "images",
+            "edits",
+            "masks",
+            "variations",
+            "transcriptions",
+            "translations",
+            "speech",
+        }
+    ),
     limits={
         "context_length": 2048,
         "vocabulary_size": 384,
@@ -62,6 +77,7 @@ PROMPT: dict[str, list[Any]] = {
     "output_format": [{"type": "json_schema", "schema": {"type": "object"}}],
     "chat_template_kwargs": [{}],
 }
+IMAGE = {"image_url": "data:image/png;base64,AA=="}
 # Legal values of the rows whose kind has a shape of its own; those of the others follow from their kinds.
 LEGAL: dict[str, dict[str, list[Any]]] = {
     "chat": {
@@ -86,8 +102,13 @@ LEGAL: dict[str, dict[str, list[Any]]] = {
         "chat_template_kwargs": [{}],
     },
     "embeddings": {"input": ["a", ["a", "b"], [1, 2, 3], [[1], [2, 3]]]},
+    "rerank": {"documents": [["a"], ["a", "b"]]},
+    "score": {"text_1": ["a", ["a"]], "text_2": ["a", ["a", "b"]]},
     "images": {"size": ["auto", "64x128"]},
+    "edits": {"size": ["auto", "64x128"], "image": [[IMAGE]], "mask": [IMAGE]},
+    "variations": {"size": ["auto", "64x128"], "image": [[IMAGE]]},
     "transcriptions": {"file": [b"RIFF"], "language": ["en", "yue"]},
+    "translations": {"file": [b"RIFF"], "language": ["en", "yue"], "to_language": ["en"]},
     "speech": {"input": ["Hi."], "voice": ["alloy"], "language": ["en", "german"]},
     "messages": PROMPT,
     "count_tokens": PROMPT,
@@ -101,11 +122,13 @@ BESIDE_BY_TABLE = {
     "chat": BESIDE,
     "responses": BESIDE_RESPONSES,
     "images": BESIDE_IMAGES,
+    "edits": BESIDE_IMAGES,
     "transcriptions": BESIDE_TRANSCRIPTIONS,
     "messages": BESIDE_MESSAGES,
     "count_tokens": {"tool_choice": BESIDE_MESSAGES["tool_choice"]},
 }
-NAMES = ("chat", "responses", "embeddings", "images", "transcriptions", "speech", "messages", "count_tokens")
+NAMES = ("chat", "responses", "embeddings", "rerank", "score", "images", "edits", "variations",
+         "transcriptions", "translations", "speech", "messages", "count_tokens")  # fmt: skip
 ENDPOINT = dict(zip(NAMES, ENDPOINTS, strict=True))
 CHAT = ENDPOINT["chat"].table
 ROWS = [(name, row) for name, endpoint in ENDPOINT.items() for row in endpoint.table.rows]
@@ -126,7 +149,13 @@ def request_of(table: str, **fields: Any) -> dict[str, Any]:
     return request | fields
 
 
-ENGINES = {"images": "diffusers", "transcriptions": "faster-whisper"}
+ENGINES = {
+    "images": "diffusers",
+    "edits": "diffusers",
+    "variations": "diffusers",
+    "transcriptions": "faster-whisper",
+    "translations": "faster-whisper",
+}
 
 
 def able(table: str) -> Profile:

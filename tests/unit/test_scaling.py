@@ -20,6 +20,7 @@ from tests.unit.conftest import config_args
 ENGINES = {
     "chat": "vllm",
     "embeddings": "sentence-transformers",
+    "rerank": "sentence-transformers",
     "images": "diffusers",
     "transcriptions": "faster-whisper",
     "speech": "espeak-ng",

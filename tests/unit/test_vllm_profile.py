@@ -114,9 +114,25 @@ def test_the_configuration_overrides_single_capabilities() -> None:
     assert found.overridden([("tools", False), ("vision", True)], []).capabilities == {"chat", "vision"}
 
 
+def pooling_engine(score_type: str, labels: int = 2, **model: Any) -> Any:
+    config = SimpleNamespace(num_labels=labels)
+    return engine_of(TEMPLATE, runner_type="pooling", score_type=score_type, hf_config=config, **model)
+
+
+def test_a_cross_encoder_reranks_and_makes_no_vectors() -> None:
+    found = profile_of(pooling_engine("cross-encoder", labels=1))
+    assert found.capabilities == {"rerank"}
+    assert found.limits == {"context_length": 512, "vocabulary_size": 384}
+
+
+def test_a_classifier_of_several_labels_does_not_rerank() -> None:
+    found = profile_of(pooling_engine("cross-encoder", labels=3, is_matryoshka=False, embedding_size=64))
+    assert "rerank" not in found.capabilities
+
+
 def test_a_pooling_model_embeds_and_shortens_only_where_it_is_matryoshka() -> None:
     for matryoshka in (False, True):
-        pooling = profile_of(engine_of(TEMPLATE, runner_type="pooling", is_matryoshka=matryoshka, embedding_size=64))
+        pooling = profile_of(pooling_engine("bi-encoder", is_matryoshka=matryoshka, embedding_size=64))
         assert pooling.capabilities == {"embeddings"}
         assert set(pooling.lacks) == (set() if matryoshka else {"dimensions"})
         assert pooling.limits["dimensions"] == 64

@@ -15,6 +15,7 @@ TOOL_MARKS = {
     "<|python_tag|>": "llama3_json",
 }
 POOLING = re.compile(r"(.*/)?modules\.json")
+CLASSIFIES = re.compile(r"\w+ForSequenceClassification")
 GENERATES = re.compile(r"\w+For(CausalLM|ConditionalGeneration)")
 SPEECH_TYPES = {"bark": "bark", "vits": "vits", "qwen3_tts": "qwen3-tts"}  # `model_type` -> the engine
 BY_HAND = "Write a model entry for it and serve that file: docs/adding-an-engine.md and docs/speech.md"
@@ -62,15 +63,27 @@ def _of_config(source: Source, config: dict[str, object]) -> Kind:
         raise ConfigError(f"{source.name} is an XTTS, whose licence you must accept in its entry. {BY_HAND}")
     if model_type in SPEECH_TYPES:
         return Kind("speech", SPEECH_TYPES[model_type])
+    if CLASSIFIES.fullmatch(architecture):
+        return _of_labels(source, config)
     generates = GENERATES.fullmatch(architecture) is not None
     if source.has(POOLING.pattern):
         return Kind("embeddings", "vllm" if generates else "sentence-transformers")
     if not generates:
         raise ConfigError(
             f"{source.name}: {architecture or model_type or 'its architecture'} is no model that chats, draws, hears, "
-            f"speaks or embeds, as far as its files say. {BY_HAND}"
+            f"speaks, embeds or reranks, as far as its files say. {BY_HAND}"
         )
     return _of_template(source)
+
+
+def _of_labels(source: Source, config: dict[str, object]) -> Kind:
+    """A classifier: one that has a single label gives a text, or two, a score."""
+    names = config.get("id2label")
+    if isinstance(names, dict) and len(names) == 1:
+        return Kind("rerank", "sentence-transformers")
+    raise ConfigError(
+        f"{source.name} is a classifier of several labels, which no route serves. A reranker is one with a single label"
+    )
 
 
 def _of_template(source: Source) -> Kind:

@@ -9,7 +9,14 @@ import { count, duration, percent, rough } from "./numbers.js";
 import { polled } from "./polling.js";
 
 const STAGES = { queued: "waits for room", loading: "loads the model", "warming up": "warms up" };
-const TASKS = { chat: "Chat", embeddings: "Embeddings", images: "Images", transcriptions: "Speech to text", speech: "Text to speech" };
+const TASKS = {
+  chat: "Chat",
+  embeddings: "Embeddings",
+  rerank: "Reranking",
+  images: "Images",
+  transcriptions: "Speech to text",
+  speech: "Text to speech",
+};
 
 export function modelsView() {
   const cards = h("div", { class: "cards" });

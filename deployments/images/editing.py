@@ -1,0 +1,116 @@
+"""Images that a request brings, as a pipeline takes them: decoded, oriented, cut to the size of the answer.
+
+A pipeline that begins with an image is another class around the same loaded weights.
+"""
+
+import io
+import logging
+import math
+from typing import Any, Literal, NamedTuple
+
+import pybase64
+
+from contract.errors import ApiError
+
+logger = logging.getLogger("portico.images")
+
+Beginning = Literal["noise", "image", "masked"]
+MAX_SCHEDULE = 1000  # steps that schedulers know
+FORMATS = ("PNG", "JPEG", "WEBP", "GIF")
+WHITE = (255, 255, 255)
+
+
+class Given(NamedTuple):
+    """What an image is made of, beside its prompt."""
+
+    image: Any  # PIL, RGB, of the size of the answer
+    mask: Any = None  # PIL, L, of that size: white is made anew
+
+    def kept(self, made: Any) -> Any:
+        """What was made of it, with its own pixels outside of the mask."""
+        from PIL import Image
+
+        return made if self.mask is None else Image.composite(made, self.image, self.mask)
+
+
+def editing_pipelines(pipe: Any) -> dict[Beginning, Any]:
+    """The pipelines of `pipe`'s own parts that begin with an image, as far as its family has any."""
+    from diffusers import AutoPipelineForImage2Image, AutoPipelineForInpainting
+
+    kinds: dict[Beginning, Any] = {"image": AutoPipelineForImage2Image, "masked": AutoPipelineForInpainting}
+    found: dict[Beginning, Any] = {}
+    for beginning, kind in kinds.items():
+        try:
+            found[beginning] = kind.from_pipe(pipe)
+        except Exception as error:  # the library says in several kinds that there is none
+            logger.debug("no pipeline of %s begins so (%s): %s", type(pipe).__name__, beginning, error)
+            continue
+        found[beginning].set_progress_bar_config(disable=True)
+    return found
+
+
+def opened(url: str, place: str) -> Any:
+    """The first picture of an image in a data URL, turned as its camera says: PIL, RGB or RGBA. Blocks.
+
+    Raises ApiError `invalid_image`.
+    """
+    from PIL import Image, ImageOps
+
+    try:
+        content = pybase64.b64decode(url.partition(",")[2], validate=True)
+        with Image.open(io.BytesIO(content), formats=FORMATS) as image:
+            image.seek(0)
+            turned = ImageOps.exif_transpose(image)
+            return turned.convert("RGBA" if turned.has_transparency_data else "RGB")
+    except Exception:  # a decoder may raise anything at bad bytes
+        raise ApiError("invalid_image", f"The image in `{place}` cannot be decoded.", param=place) from None
+
+
+def given(image: Any, mask: Any, sides: tuple[int, int]) -> Given:
+    """An image and its mask, cut to `sides` around the centre. Raises ApiError where the mask does not fit. Blocks."""
+    from PIL import Image, ImageOps
+
+    fitted = ImageOps.fit(_opaque(image), sides, Image.Resampling.LANCZOS)
+    if mask is None:
+        return Given(fitted)
+    if mask.size != image.size:
+        theirs, ours = ("x".join(map(str, one.size)) for one in (mask, image))
+        message = f"`mask` is {theirs} and the image is {ours} pixels. Send a mask of the image's size."
+        raise ApiError("invalid_image", message, param="mask")
+    if mask.mode != "RGBA":
+        message = "`mask` has no transparent pixels. Those are made anew, so send a PNG or a WebP that has some."
+        raise ApiError("invalid_image", message, param="mask")
+    made_anew = mask.getchannel("A").point(lambda alpha: 255 if alpha == 0 else 0)
+    return Given(fitted, ImageOps.fit(made_anew, sides, Image.Resampling.NEAREST))
+
+
+def sides_like(image: Any, usual: tuple[int, int], multiple: int, bounds: tuple[int, int]) -> tuple[int, int]:
+    """Width and height in the form of `image`, of about as many pixels as `usual`, each within `bounds`."""
+    scale = math.sqrt(usual[0] * usual[1] / (image.width * image.height))
+    lowest, highest = -(-bounds[0] // multiple) * multiple, bounds[1] // multiple * multiple
+    width, height = (
+        min(max(round(side * scale / multiple) * multiple, lowest), highest) for side in (image.width, image.height)
+    )
+    return width, height
+
+
+def schedule(steps: int, strength: float) -> tuple[int, float]:
+    """A number of steps, and the strength up to `strength` with which pipelines take exactly `steps` of them.
+
+    They leave out the first ones; how many, some round up and some down, so that the product must be whole.
+    """
+    nearest = max(steps, min(math.ceil(steps / strength - 1e-9), MAX_SCHEDULE))
+    candidates = (*range(nearest, MAX_SCHEDULE + 1), *range(nearest, steps - 1, -1))
+    whole = next(one for one in candidates if one * (steps / one) == steps)
+    return whole, steps / whole
+
+
+def _opaque(image: Any) -> Any:
+    """RGB, on white."""
+    from PIL import Image
+
+    if image.mode != "RGBA":
+        return image
+    ground = Image.new("RGB", image.size, WHITE)
+    ground.paste(image, mask=image.getchannel("A"))
+    return ground

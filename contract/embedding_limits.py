@@ -1,4 +1,4 @@
-"""What one embeddings request may hold: refused by the gateway where it can count, else by the engine."""
+"""What one request of texts or token ids may hold: refused by the gateway where it can count, else by the engine."""
 
 from contract.errors import ApiError
 

@@ -1,11 +1,17 @@
 """The one list of all endpoints."""
 
 from app.endpoints.chat import CHAT
+from app.endpoints.completions import COMPLETIONS
 from app.endpoints.embeddings import EMBEDDINGS
 from app.endpoints.images import IMAGES
+from app.endpoints.input_tokens import INPUT_TOKENS
 from app.endpoints.messages import COUNT_TOKENS, MESSAGES
 from app.endpoints.responses import RESPONSES
 from app.endpoints.speech import SPEECH
+from app.endpoints.tokenize import DETOKENIZE, TOKENIZE
 from app.endpoints.transcriptions import TRANSCRIPTIONS
 
-ENDPOINTS = (CHAT, RESPONSES, EMBEDDINGS, IMAGES, TRANSCRIPTIONS, SPEECH, MESSAGES, COUNT_TOKENS)
+ENDPOINTS = (
+    CHAT, RESPONSES, INPUT_TOKENS, COMPLETIONS, TOKENIZE, DETOKENIZE, EMBEDDINGS, IMAGES, TRANSCRIPTIONS, SPEECH,
+    MESSAGES, COUNT_TOKENS,
+)  # fmt: skip

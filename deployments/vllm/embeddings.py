@@ -20,7 +20,7 @@ from contract.protocol import EMBEDDINGS_ROUTE, RequestHead, ResponseHead, Respo
 from deployments.embedding_input import inputs_of, tokens_of
 from deployments.vllm.adapter import VllmServer, reported
 from deployments.vllm.dialect import Dialect, EventStream
-from deployments.vllm.engine import VllmEngine
+from deployments.vllm.engine import TOKENIZER, TRIAL_TEXT, VllmEngine
 from deployments.vllm.errors import ErrorMap, Reported, unreported
 
 
@@ -54,9 +54,7 @@ class VllmEmbeddingsEngine(VllmEngine):
     """An embedding model."""
 
     arguments: ClassVar[dict[str, Any]] = {"runner": "pooling"}
-    dialects: ClassVar[dict[str, Dialect]] = {EMBEDDINGS_ROUTE: EmbeddingsDialect(reported)}
-    trial_route = EMBEDDINGS_ROUTE
-    trial_body: ClassVar[dict[str, Any]] = {"input": "ready?"}
+    dialects: ClassVar[dict[str, Dialect]] = {EMBEDDINGS_ROUTE: EmbeddingsDialect(reported), **TOKENIZER}
 
     def __init__(self, model_id: str, server: VllmServer) -> None:
         super().__init__(model_id, server)
@@ -64,8 +62,17 @@ class VllmEmbeddingsEngine(VllmEngine):
         self._limits = server.profile().limits
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="tokenizer")  # it is not safe in several
 
+    def trial_request(self) -> tuple[str, dict[str, Any]]:
+        return EMBEDDINGS_ROUTE, {"input": TRIAL_TEXT}
+
     async def answer(self, request: RequestHead, body: bytes) -> AsyncGenerator[ResponseItem]:
         """Always a whole answer."""
+        answers = self._embed(request, body) if request.route == EMBEDDINGS_ROUTE else super().answer(request, body)
+        async with aclosing(answers) as items:
+            async for item in items:
+                yield item
+
+    async def _embed(self, request: RequestHead, body: bytes) -> AsyncGenerator[ResponseItem]:
         loop = asyncio.get_running_loop()
         tokenized = await loop.run_in_executor(self._thread, self._read, body)
         async with aclosing(super().answer(request, tokenized.body)) as items:

@@ -1,7 +1,8 @@
 """One vLLM embedding replica for the tests, in a process of its own: reads requests from stdin, writes their answers.
 
 Run with the environment of tiny.yaml's chat model. A line is a JSON object with `source`, `engine_kwargs` and
-`requests`; so is the answer, with `profile` and `answers`: each a status and a body or an error.
+`requests`: of embeddings, or of the `route` in them. So is the answer, with `profile` and `answers`: each a status and
+a body or an error.
 """
 
 import asyncio
@@ -18,7 +19,8 @@ async def answers(source: str, engine_kwargs: dict[str, Any], requests: list[dic
     await replica.check_health()
 
     async def ask(request: dict[str, Any]) -> dict[str, Any]:
-        (item,) = await items_of(replica, EMBEDDINGS_ROUTE, {"model": "pocket-embed"} | request)
+        route = request.pop("route", EMBEDDINGS_ROUTE)
+        (item,) = await items_of(replica, route, {"model": "pocket-embed"} | request)
         return {"status": item.status, "body": item.body and json.loads(item.body), "error": item.error}
 
     found = await asyncio.gather(*map(ask, requests))

@@ -43,7 +43,7 @@ test: $(TESTED)
 
 # What takes minutes: engines and replicas that stop and do not die, `tune` that is stopped, speculation by n-grams and its
 # notebook, streams that outlive their gateway, and a voice of 90 MB.
-test-long: $(TESTED) $(VENV)/kokoro-ja
+test-long: $(TESTED) $(VENV)/kokoro-ja $(VENV)/lm-eval/ready
 	$(BIN)/python -m pytest -m long
 
 # The contract once more, as without HAProxy: with Serve's Python proxy, and the requests' bytes over Serve's handle, which
@@ -134,9 +134,10 @@ $(VENV)/pocket-xtts $(VENV)/pocket-qwen-tts: $(VENV)/pocket-%: $(wildcard local_
 	@touch $@
 
 # The clients that the tests drive. Python's have an environment of their own: they want older packages than vLLM.
-$(VENV)/clients/ready: locks/clients.txt $(VENV)/service
-	$(PYTHON) -m venv $(VENV)/clients
-	$(BIN)/uv pip install --quiet --python $(VENV)/clients/bin/python --no-deps --require-hashes -r locks/clients.txt
+# So does lm-evaluation-harness, a gigabyte of it.
+$(VENV)/clients/ready $(VENV)/lm-eval/ready: $(VENV)/%/ready: locks/%.txt $(VENV)/service
+	$(PYTHON) -m venv $(VENV)/$*
+	$(BIN)/uv pip install --quiet --python $(VENV)/$*/bin/python --no-deps --require-hashes -r locks/$*.txt
 	@touch $@
 
 $(VENV)/node: tests/clients/javascript/package-lock.json $(VENV)/service
@@ -186,6 +187,7 @@ lock: $(VENV)/torch
 	$(COMPILE) --no-deps locks/qwen-tts.in -o locks/qwen-tts.txt
 	$(COMPILE) --no-deps locks/onnxruntime-gpu.in -o locks/onnxruntime-gpu.txt
 	$(COMPILE) locks/clients.in -o locks/clients.txt
+	$(COMPILE) locks/lm-eval.in -o locks/lm-eval.txt
 	$(COMPILE) locks/bench-litellm.in -o locks/bench-litellm.txt
 	$(COMPILE) locks/bench-ray-llm.in -o locks/bench-ray-llm.txt
 	$(COMPILE) locks/bench-vllm-router.in -o locks/bench-vllm-router.txt

@@ -10,7 +10,11 @@ from typing import Any, NamedTuple
 
 # Routes that models answer, as clients and engines both call them.
 CHAT_ROUTE = "/v1/chat/completions"
+COMPLETIONS_ROUTE = "/v1/completions"
 RESPONSES_ROUTE = "/v1/responses"
+INPUT_TOKENS_ROUTE = "/v1/responses/input_tokens"
+TOKENIZE_ROUTE = "/v1/tokenize"
+DETOKENIZE_ROUTE = "/v1/detokenize"
 EMBEDDINGS_ROUTE = "/v1/embeddings"
 RERANK_ROUTE = "/v1/rerank"
 SCORE_ROUTE = "/v1/score"

@@ -1,4 +1,4 @@
-"""What one request of texts may hold together: refused by the gateway where it can count, else by the engine."""
+"""What one request of texts or token ids may hold: refused by the gateway where it can count, else by the engine."""
 
 from contract.errors import ApiError
 

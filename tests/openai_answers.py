@@ -6,10 +6,11 @@ from typing import Any, NamedTuple
 import httpx
 import pydantic
 from openai.pagination import SyncPage
-from openai.types import CreateEmbeddingResponse, ImageGenStreamEvent, ImagesResponse, Model
+from openai.types import Completion, CreateEmbeddingResponse, ImageGenStreamEvent, ImagesResponse, Model
 from openai.types.audio import Transcription, TranscriptionStreamEvent, TranscriptionVerbose
 from openai.types.chat import ChatCompletion, ChatCompletionChunk
 from openai.types.responses import Response, ResponseStreamEvent
+from openai.types.responses.input_token_count_response import InputTokenCountResponse
 
 from contract.protocol import EVENT_STREAM
 from tests.openai_specification import violation
@@ -24,6 +25,8 @@ class Shape(NamedTuple):
 
 CHAT = Shape(ChatCompletion, "CreateChatCompletionResponse")
 CHAT_CHUNK = Shape(ChatCompletionChunk, "CreateChatCompletionStreamResponse")
+COMPLETION = Shape(Completion, "CreateCompletionResponse")
+INPUT_TOKENS = Shape(InputTokenCountResponse, "TokenCountsResource")
 RESPONSE = Shape(Response, "Response")
 RESPONSE_EVENT = Shape(ResponseStreamEvent, "ResponseStreamEvent")
 EMBEDDINGS = Shape(CreateEmbeddingResponse, "CreateEmbeddingResponse")

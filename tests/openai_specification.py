@@ -18,7 +18,8 @@ PART = Path(__file__).with_name("openai_answer_schemas.json")
 PREFIX = "#/components/schemas/"
 # What the routes of this service answer.
 ANSWERS = (
-    "CreateChatCompletionResponse", "CreateChatCompletionStreamResponse", "Response", "ResponseStreamEvent",
+    "CreateChatCompletionResponse", "CreateChatCompletionStreamResponse", "CreateCompletionResponse",
+    "TokenCountsResource", "Response", "ResponseStreamEvent",
     "CreateEmbeddingResponse", "ListModelsResponse", "Model", "ImagesResponse", "ImageGenStreamEvent",
     "CreateTranscriptionResponseJson", "CreateTranscriptionResponseVerboseJson",
     "CreateTranscriptionResponseStreamEvent", "CreateSpeechResponseStreamEvent", "ErrorResponse",

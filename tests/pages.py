@@ -66,6 +66,7 @@ NOT_RUN = {
     r"make \S+": "what tests, lint and locks run in; the target is there",
     r"\.venv/bin/python -m pytest .*": "a test does not run the tests; the paths are there",
     r"(uv )?pip install .*": "installs packages from an index; each is in a lock",
+    r"lm_eval .*": "downloads a data set; tests/clients/test_lm_eval.py runs it with tasks of its own",
     r"npm install .*": "installs packages from a registry; each is in package.json",
     r"docker (build|run) .*": "need Docker's daemon, the image and a GPU; what is mounted is checked",
     r"helm (install|upgrade|template|test) .*": "need Helm and a cluster; tests/cluster/test_chart.py renders it",

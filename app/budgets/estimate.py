@@ -23,6 +23,9 @@ class CountedFields(NamedTuple):
     prompt: tuple[str, ...]
     limits: tuple[str, ...] = ()  # of the tokens of one choice; none: the answer is no text
     media: frozenset[str] = frozenset()  # fields of parts that hold an image or audio instead of text
+    several: str | None = None  # a field whose array may hold prompts, each with a context and choices of its own
+    choices: tuple[str, ...] = ("n",)  # the larger of these counts the choices of a prompt
+    default_limit: int | None = None  # without a limit; none: the answer may fill the context
 
 
 class Estimate(NamedTuple):
@@ -67,17 +70,40 @@ class Estimator:
         if not fields.limits:
             token_ids = sum(_token_ids(request.get(field)) for field in fields.prompt)
             return Estimate(token_ids or self._prompt(model_id, request, fields))
-        prompt = min(self._prompt(model_id, request, fields), context)
+        prompts = [min(tokens, context) for tokens in self._prompts(model_id, request, fields)]
         limits = [value for field in fields.limits if _is_count(value := request.get(field))]
-        answer = min([*limits, context - prompt])
-        choices = request.get("n")
-        return Estimate(prompt, answer * (min(choices, MAX_CHOICES) if _is_count(choices) else 1))
+        if not limits and fields.default_limit is not None:
+            limits = [fields.default_limit]
+        answers = sum(min([*limits, context - tokens]) for tokens in prompts)
+        choices = [min(value, MAX_CHOICES) for field in fields.choices if _is_count(value := request.get(field))]
+        return Estimate(sum(prompts), answers * max(choices, default=1))
+
+    def _prompts(self, model_id: str, request: dict[str, Any], fields: CountedFields) -> list[int]:
+        """Tokens of each prompt; what is not in `several` belongs to every one."""
+        common = self._prompt(model_id, request, fields)
+        given = request.get(fields.several) if fields.several else None
+        if not isinstance(given, list):
+            return [common + self._count(model_id, [given] if isinstance(given, str) else [])]
+        if not given or isinstance(given[0], int):
+            return [common + len(given)]
+        given = given[:MAX_CHOICES]  # more are refused
+        texts = [one for one in given if isinstance(one, str)]
+        exactly = sum(map(len, texts)) <= MAX_EXACT_BYTES
+        return [common + self._size(model_id, one, exactly) for one in given]
+
+    def _size(self, model_id: str, prompt: Any, exactly: bool) -> int:
+        """Tokens of one prompt, of text or of token ids; 0 for anything else."""
+        if isinstance(prompt, list):
+            return len(prompt)
+        if not isinstance(prompt, str):
+            return 0
+        return self._count(model_id, [prompt]) if exactly else -(-len(prompt) // BYTES_PER_TOKEN)
 
     def _prompt(self, model_id: str, request: dict[str, Any], fields: CountedFields) -> int:
         texts: list[str] = []
         images = 0
         for field in fields.prompt:
-            for text in _texts(request.get(field), fields.media):
+            for text in texts_in(request.get(field), fields.media):
                 if text is None:
                     images += 1
                 else:
@@ -115,7 +141,7 @@ def _token_ids(given: Any) -> int:
     return sum(len(one) for one in given if isinstance(one, list) and one and isinstance(one[0], int))
 
 
-def _texts(node: Any, media: frozenset[str]) -> Iterator[str | None]:
+def texts_in(node: Any, media: frozenset[str]) -> Iterator[str | None]:
     """Every text inside a JSON value; None for each image or audio, which is in one of the fields `media`."""
     waiting = [node]
     while waiting:

@@ -5,13 +5,13 @@ from collections.abc import Iterable
 import orjson
 
 from app.endpoints.catalog import ENDPOINTS
-from app.endpoints.embeddings import MAX_VALUES as MAX_EMBEDDING_VALUES
 from app.endpoints.endpoint import Endpoint
 from app.parameters.patterns import MAX_GROUP_DEPTH, MAX_PATTERN_LENGTH
 from app.parameters.request_bounds import MAX_DEPTH, MAX_DROPPED, MAX_FIELDS, MAX_MESSAGES, MAX_PARTS, MAX_VALUES
 from app.parameters.row import Parameter, Treatment
 from app.parameters.schemas import MAX_BYTES, MAX_NODES, MAX_OPTIONAL, MAX_PATTERN_SIZE
 from app.parameters.schemas import MAX_DEPTH as MAX_SCHEMA_DEPTH
+from app.parameters.texts_or_tokens import MAX_VALUES as MAX_IDS
 
 INTRO = """# Parameters
 
@@ -41,7 +41,7 @@ What a request in JSON may have at most:
 | unknown fields inside one parameter | {MAX_DROPPED} | 400 `too_large` |
 | messages or input items; tool calls in them | {MAX_MESSAGES} | 400 `too_large` |
 | content parts of all messages or items | {MAX_PARTS} | 400 `too_large` |
-| values in all arrays and objects; for embeddings | {MAX_VALUES}; {MAX_EMBEDDING_VALUES} | 400 `too_large` |
+| values in all arrays and objects; of embeddings and completions | {MAX_VALUES}; {MAX_IDS} | 400 `too_large` |
 | JSON schemas, all together | {MAX_BYTES} bytes | 422 `invalid_json_schema` |
 | objects, arrays and items of arrays in all schemas | {MAX_NODES} | 422 `invalid_json_schema` |
 | levels of a schema | {MAX_SCHEMA_DEPTH} | 422 `invalid_json_schema` |

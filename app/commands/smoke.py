@@ -25,6 +25,7 @@ PLAIN = (HEALTH, READY, METRICS, OPENAPI, MODEL_LIST)
 SHORT = {
     "/v1/chat/completions": {"max_tokens": 16},
     "/v1/responses": {"max_output_tokens": 16},
+    "/v1/completions": {"max_tokens": 16},
     "/v1/images/generations": {"n": 1},
     "/v1/messages": {"max_tokens": 16},
 }
@@ -77,7 +78,8 @@ def smoke(client: ServiceClient, *, every_model: bool = False) -> Iterator[Outco
 
 def _capability(endpoint: Endpoint) -> str | None:
     """What a model must be able to do for its smallest request."""
-    return next((row.capability for row in endpoint.table.rows if row.required and row.capability), None)
+    rows = (row for row in endpoint.table.rows if row.name in endpoint.example)
+    return next((row.capability for row in rows if row.capability), None)
 
 
 def _sent(client: ServiceClient, endpoint: Endpoint, body: dict[str, Any], recording: bytes) -> httpx2.Request:

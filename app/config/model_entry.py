@@ -21,12 +21,15 @@ from contract.protocol import ENDPOINT_ROUTES
 from contract.speculation import ENGINE_ARGUMENTS, Drafting, Speculation, to_wire
 
 # Parts of the routes themselves: as the id of a model, each would make a path mean two things.
-ROUTE_WORDS = frozenset({path.split("/")[2] for path in ENDPOINT_ROUTES} | {"models", "completions", "v1"})
+ROUTE_WORDS = frozenset({path.split("/")[2] for path in ENDPOINT_ROUTES} | {"models", "v1"})
 
 # Of every process with an engine; an entry's `env` may override it. No engine reports its use to anybody.
 ENGINE_ENV = {"VLLM_NO_USAGE_STATS": "1", "DO_NOT_TRACK": "1", "HF_HUB_DISABLE_TELEMETRY": "1"}
 
-Capability = Literal[Task, "tools", "vision", "audio", "reasoning", "translations", "edits", "masks", "variations"]
+Capability = Literal[
+    Task, "tools", "vision", "audio", "reasoning", "completions", "fill_in_the_middle", "tokenize", "translations",
+    "edits", "masks", "variations",
+]  # fmt: skip
 
 
 class ModelEntry(Strict):

@@ -9,7 +9,7 @@ from app.budgets.estimate import CountedFields
 from app.endpoints.answers import INTEGER, NUMBER, OBJECT, STRING, Component, array, const, nullable, one_of, record
 from app.endpoints.endpoint import Endpoint, Exchange
 from app.parameters import generation, refused_extras
-from app.parameters.generation import EFFORTS, TOKEN_LIMIT, VERBOSITIES, VLLM
+from app.parameters.generation import EFFORTS, TOKEN_LIMIT, VERBOSITIES
 from app.parameters.kinds import Fixed, Flag, Items, Number, OneOf, Text
 from app.parameters.media import media_bytes
 from app.parameters.messages import Messages, audio, check_tool_results, images
@@ -83,18 +83,8 @@ TABLE = Table(
         Parameter("modalities", MODALITIES, "Output types: text.", Treatment.ACCEPT),
         # What vLLM has beyond OpenAI.
         *generation.VLLM_SAMPLING,
-        Parameter(
-            "min_tokens",
-            Number(0, "context_length", integer=True),
-            "Minimum number of tokens to generate.",
-            engines=VLLM,
-        ),
-        Parameter(
-            "spaces_between_special_tokens",
-            Flag(),
-            "Whether to put spaces between special tokens of the output.",
-            engines=VLLM,
-        ),
+        *generation.VLLM_MESSAGES,
+        *generation.VLLM_TEXT,
         *generation.UNSUPPORTED,
         ignored("prediction", "Speculative decoding is configured by the operator."),
         refused("audio", "audio has an endpoint of its own, /v1/audio/speech."),
@@ -124,7 +114,7 @@ def failure_event(_exchange: Exchange, error: ApiError, _first: bytes, _events: 
     return sse.event(error.envelope())
 
 
-_USAGE = record(
+USAGE = record(
     {"prompt_tokens": INTEGER, "completion_tokens": INTEGER, "total_tokens": INTEGER},
     {"prompt_tokens_details": OBJECT, "completion_tokens_details": OBJECT},
 )
@@ -163,13 +153,13 @@ CHAT = Endpoint(
     content={
         "application/json": Component(
             "ChatCompletion",
-            record(_BOTH | {"object": const("chat.completion"), "choices": array(_CHOICE), "usage": _USAGE}, _OPTIONAL),
+            record(_BOTH | {"object": const("chat.completion"), "choices": array(_CHOICE), "usage": USAGE}, _OPTIONAL),
         ),
         EVENT_STREAM: Component(
             "ChatCompletionChunk",
             record(
                 _BOTH | {"object": const("chat.completion.chunk"), "choices": array(_CHUNK_CHOICE)},
-                _OPTIONAL | {"usage": _USAGE},
+                _OPTIONAL | {"usage": USAGE},
             ),
         ),
     },
@@ -181,6 +171,6 @@ CHAT = Endpoint(
     images=images,
     audio=audio,
     echoed=("metadata",),
-    include_usage=lambda parameters: bool(parameters.get("stream_options", {}).get("include_usage")),
+    include_usage=generation.wants_usage,
     failure_event=failure_event,
 )

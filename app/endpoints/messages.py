@@ -41,7 +41,7 @@ PROMPT = (
     Parameter("thinking", Thinking(), "Whether the model thinks before it answers.", feature="thinking"),
     Parameter("output_config", OUTPUT, "Effort of the model, and a JSON schema that its answer follows."),
     Parameter("output_format", OutputFormat(), "Former name of `output_config.format`."),
-    next(row for row in generation.VLLM_SAMPLING if row.name == "chat_template_kwargs"),
+    generation.CHAT_TEMPLATE_KWARGS,
     ignored("cache_control", "Prompts are cached by their content."),
     ignored("context_management", "The conversation is read whole."),
     ignored("speed", "There is one speed."),

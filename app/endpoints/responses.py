@@ -67,7 +67,13 @@ TABLE = Table(
         ),
         Parameter("include", Items(OneOf(INCLUDABLE), 0, 8), "Additional output data to include."),
         Parameter("text", TEXT, "Format and verbosity of the output text."),
-        Parameter("tools", Tools(nested=False), "Functions that the model may call.", capability="tools", absent=([],)),
+        Parameter(
+            "tools",
+            Tools(nested=False),
+            "Tools that the model may call.",
+            capability="tools",
+            absent=([],),
+        ),
         Parameter(
             "tool_choice", TOOL_CHOICE, "Which tool the model calls, if any.", capability="tools", absent=("auto",)
         ),
@@ -87,6 +93,7 @@ TABLE = Table(
         # What vLLM has beyond OpenAI.
         *(replace(row, engines=VLLM) for row in generation.CHAT_SAMPLING),
         *generation.VLLM_SAMPLING,
+        *generation.VLLM_MESSAGES,
         *generation.UNSUPPORTED,
         refused("previous_response_id", NOTHING_STORED),
         refused("conversation", NOTHING_STORED),
@@ -138,7 +145,7 @@ def _response(exchange: Exchange) -> dict[str, Any]:
     for name, default in NOTHING_GENERATED.items():
         value = given.get(name, default)
         response[name] = default | value if isinstance(default, dict) else value
-    response["tools"] = [NO_TOOL | tool for tool in response["tools"]]
+    response["tools"] = [NO_TOOL | tool if tool["type"] == "function" else tool for tool in response["tools"]]
     return response
 
 
@@ -152,11 +159,17 @@ _MESSAGE = {
     "content": array({"anyOf": [_OUTPUT_TEXT, _REFUSAL]}),
 }  # fmt: skip
 _CALL = {"type": const("function_call"), "call_id": STRING, "name": STRING, "arguments": STRING}
+_CUSTOM_CALL = {"type": const("custom_tool_call"), "call_id": STRING, "name": STRING, "input": STRING}
 _TEXTS = array(record({"type": STRING, "text": STRING}))
 _REASONING = {"type": const("reasoning"), "id": STRING, "summary": _TEXTS}
 _IDENTITY = {"id": nullable(STRING), "status": nullable(_STATUS)}
 _ITEM = {
-    "anyOf": [record(_MESSAGE), record(_CALL, _IDENTITY), record(_REASONING, _IDENTITY | {"content": nullable(_TEXTS)})]
+    "anyOf": [
+        record(_MESSAGE),
+        record(_CALL, _IDENTITY),
+        record(_CUSTOM_CALL, _IDENTITY),
+        record(_REASONING, _IDENTITY | {"content": nullable(_TEXTS)}),
+    ]
 }
 _USAGE = {
     "input_tokens": INTEGER, "input_tokens_details": record({"cached_tokens": INTEGER}),
@@ -180,7 +193,7 @@ _RESPONSE = Component("Response", record(_FIELDS))
 
 _EVENT = {
     "response": _RESPONSE.ref, "item": _ITEM, "part": record({"type": STRING}),
-    **dict.fromkeys(("item_id", "delta", "text", "arguments"), STRING),
+    **dict.fromkeys(("item_id", "delta", "text", "arguments", "input"), STRING),
     **dict.fromkeys(("output_index", "content_index"), INTEGER),
 }  # fmt: skip
 

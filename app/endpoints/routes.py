@@ -27,6 +27,7 @@ MODEL_LIST = Route(
     path="/v1/models",
     summary="List models",
     answer="The models that are ready and that the API key may use.",
+    query={"capability": "a capability that each model has, such as chat; may be repeated"},
     content={
         "application/json": Component("ModelList", record({"object": const("list"), "data": array(record(_MODEL))}))
     },

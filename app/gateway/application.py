@@ -29,6 +29,7 @@ from app.endpoints.routes import (
     needs_key,
 )
 from app.gateway.call import Call
+from app.gateway.capabilities import wanted_capabilities
 from app.gateway.image_store import ImageStore
 from app.gateway.input_audio import AudioChecks
 from app.gateway.input_images import ImageLoader
@@ -256,7 +257,12 @@ class Gateway:
         pipeline = call.match.pipeline
         if pipeline is not None:
             self._registry.lookup(pipeline, call.key)
-        models = [m for m in self._registry.visible_to(call.key) if pipeline in (None, m.entry.id)]
+        wanted = wanted_capabilities(call.query)
+        models = [
+            m
+            for m in self._registry.visible_to(call.key)
+            if pipeline in (None, m.entry.id) and wanted <= m.profile.capabilities
+        ]
         await _json(call.response, {"object": "list", "data": [model.card() for model in models]})
 
     async def _model_card(self, call: Call) -> None:

@@ -1,4 +1,4 @@
-"""What chat completions and responses share: kinds of values, and the rows of sampling."""
+"""What chat completions, completions and responses share: kinds of values, and the rows of sampling."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -76,6 +76,19 @@ def need_stream(legal: dict[str, Any], _: Profile) -> tuple[()]:
     return ()
 
 
+def wants_usage(parameters: dict[str, Any]) -> bool:
+    """Whether the client of a stream asked to see its usage."""
+    return bool(parameters.get("stream_options", {}).get("include_usage"))
+
+
+def stop_sequences(most: int) -> Parameter:
+    return Parameter(
+        "stop",
+        Items(Text(1), 0, most, single=True),
+        "Stop sequences: generation stops before them, and they are not part of the output.",
+    )
+
+
 SAMPLING = (
     Parameter("temperature", Number(0.0, 2.0), "Sampling temperature. 0 is greedy sampling."),
     Parameter(
@@ -89,11 +102,7 @@ CHAT_SAMPLING = (  # OpenAI has these for chat completions only
     Parameter("frequency_penalty", Number(-2.0, 2.0), "Above 0, penalizes tokens by how often they have appeared."),
     Parameter("logit_bias", LogitBias(), "Bias added to the logits of these tokens.", feature="logit_bias"),
     Parameter("seed", Number(-INT64, INT64 - 1, integer=True), "The same seed gives the same response."),
-    Parameter(
-        "stop",
-        Items(Text(1), 0, MAX_STOPS, single=True),
-        "Stop sequences: generation stops before them, and they are not part of the output.",
-    ),
+    stop_sequences(MAX_STOPS),
 )
 VLLM_SAMPLING = (
     Parameter(
@@ -116,11 +125,28 @@ VLLM_SAMPLING = (
     Parameter("stop_token_ids", Items(TOKEN_ID, 0, 64), "Token ids that stop the generation.", engines=VLLM),
     Parameter("include_stop_str_in_output", Flag(), "Whether to keep the stop sequence in the output.", engines=VLLM),
     Parameter("skip_special_tokens", Flag(), "Whether to leave special tokens out of the output.", engines=VLLM),
+)
+CHAT_TEMPLATE_KWARGS = Parameter(
+    "chat_template_kwargs",
+    TemplateKwargs(),
+    "Variables of the chat template that the operator lets clients set.",
+    engines=VLLM,
+)
+VLLM_MESSAGES = (  # of routes that take messages
     Parameter("include_reasoning", Flag(), "Whether to return the reasoning of a reasoning model.", engines=VLLM),
+    CHAT_TEMPLATE_KWARGS,
+)
+VLLM_TEXT = (  # of routes that return a text rather than items
     Parameter(
-        "chat_template_kwargs",
-        TemplateKwargs(),
-        "Variables of the chat template that the operator lets clients set.",
+        "min_tokens",
+        Number(0, "context_length", integer=True),
+        "Minimum number of tokens to generate.",
+        engines=VLLM,
+    ),
+    Parameter(
+        "spaces_between_special_tokens",
+        Flag(),
+        "Whether to put spaces between special tokens of the output.",
         engines=VLLM,
     ),
 )

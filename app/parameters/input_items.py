@@ -22,8 +22,11 @@ from app.parameters.row import missing
 from contract.errors import ApiError
 from contract.profile import Profile
 
-CONTENT_FIELDS = {"message": "content", "function_call_output": "output"}  # the content that is checked
-ITEMS = ("message", "function_call", "function_call_output", "reasoning")
+# The content that is checked.
+CONTENT_FIELDS = {"message": "content", "function_call_output": "output", "custom_tool_call_output": "output"}
+CALLS = {"function_call": "arguments", "custom_tool_call": "input"}  # and what the tool gets
+OUTPUTS = ("function_call_output", "custom_tool_call_output")
+ITEMS = ("message", *CALLS, *OUTPUTS, "reasoning")
 
 
 def _check_image(part: dict[str, Any], place: str) -> None:
@@ -47,7 +50,7 @@ PARTS = {
 
 @dataclass(frozen=True, slots=True)
 class Input:
-    """A string, or an array of items: messages, function calls, their outputs, reasoning. Texts are not looked at."""
+    """A string, or an array of items: messages, calls of tools, their outputs, reasoning. Texts are not looked at."""
 
     def read(self, value: Any, name: str, profile: Profile) -> Reading:
         if isinstance(value, str):
@@ -90,17 +93,17 @@ def _check_item(item: Any, place: str, called: set[str], profile: Profile) -> li
         if item.get("role") not in ROLES:
             raise wrong_value(f"{place}.role", "one of " + ", ".join(ROLES))
         return check_content(item.get("content"), f"{place}.content", PARTS, profile)
-    if kind == "function_call":
-        for field in ("call_id", "name", "arguments"):
+    if kind in CALLS:
+        for field in ("call_id", "name", CALLS[kind]):
             if not isinstance(item.get(field), str):
                 raise wrong_type(f"{place}.{field}", "a string") if field in item else missing(f"{place}.{field}")
         called.add(item["call_id"])
-    elif kind == "function_call_output":
+    elif kind in OUTPUTS:
         if "output" not in item:
             raise missing(f"{place}.output")
         call_id = item.get("call_id")
         if not (isinstance(call_id, str) and call_id in called):
-            raise wrong_value(f"{place}.call_id", "the id of a function call before it")
+            raise wrong_value(f"{place}.call_id", "the id of a call before it")
         return check_content(item["output"], f"{place}.output", PARTS, profile)
     return []
 

@@ -117,14 +117,14 @@ def _arguments(messages: list[dict[str, Any]], name: str) -> Iterator[tuple[str,
 
 def images(request: dict[str, Any]) -> Iterator[ImageSlot]:
     """The images of a checked request."""
-    for number, message in enumerate(request["messages"]):
+    for number, message in enumerate(request.get("messages", ())):
         for index, part in parts_of(message.get("content"), "image_url"):
             yield ImageSlot(part["image_url"], "url", f"messages.{number}.content.{index}.image_url.url")
 
 
 def audio(request: dict[str, Any]) -> Iterator[AudioSlot]:
     """The audio of a checked request."""
-    for number, message in enumerate(request["messages"]):
+    for number, message in enumerate(request.get("messages", ())):
         place = f"messages.{number}.content"
         for index, part in parts_of(message.get("content"), "input_audio"):
             held = part["input_audio"]

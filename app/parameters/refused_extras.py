@@ -26,14 +26,25 @@ def constraints(format_name: str) -> tuple[Parameter, ...]:
     )
 
 
-OPERATOR_S = (
-    refused("trust_remote_code", BY_OPERATOR),
+MEDIA = (
     refused("mm_processor_kwargs", BY_OPERATOR),
     refused("media_io_kwargs", BY_OPERATOR),
+)
+OPERATOR_S = (
+    refused("trust_remote_code", BY_OPERATOR),
+    *MEDIA,
     refused("watermarking", BY_OPERATOR, absent=(False,)),
     refused("vllm_xargs", NO_CUSTOM_CODE),
 )
+SEARCH = (  # among the answers that a model may give
+    refused("use_beam_search", "use `n` with a `temperature` over 0.", absent=(False,)),
+    refused("length_penalty", "it belongs to beam search, which is not supported.", absent=(1.0,)),
+    refused("early_stopping", "it belongs to beam search, which is not supported.", absent=(False,)),
+    refused("allowed_token_ids", "use an `enum` in the JSON schema of `response_format`, or `logit_bias`."),
+    refused("bad_words", "use `logit_bias`.", absent=([],)),
+)
 CHAT = (
+    *SEARCH,
     refused(
         "continue_final_message",
         "the answer is always a new message; ask the model to go on in a last one of the user.",
@@ -46,14 +57,20 @@ CHAT = (
     refused("truncate_prompt_tokens", "a prompt that is too long is an error; leave messages out."),
     refused("truncation_side", "a prompt that is too long is an error; leave messages out."),
     refused("thinking_token_budget", "use `reasoning_effort`, where the model has it, or `max_completion_tokens`."),
-    refused("use_beam_search", "use `n` with a `temperature` over 0.", absent=(False,)),
     refused("best_of", "use `n` with a `temperature` over 0.", absent=(1,)),
-    refused("length_penalty", "it belongs to beam search, which is not supported.", absent=(1.0,)),
-    refused("early_stopping", "it belongs to beam search, which is not supported.", absent=(False,)),
-    refused("allowed_token_ids", "use an `enum` in the JSON schema of `response_format`, or `logit_bias`."),
-    refused("bad_words", "use `logit_bias`.", absent=([],)),
     refused("repetition_detection", "use `repetition_penalty` or `max_completion_tokens`."),
     refused("max_output_tokens", "it is of /v1/responses; use `max_completion_tokens`."),
+)
+COMPLETIONS = (
+    *SEARCH,
+    refused("messages", "it is of /v1/chat/completions; send `prompt`."),
+    refused("tools", "/v1/chat/completions and /v1/responses have tools.", absent=([],)),
+    refused("truncate_prompt_tokens", "a prompt that is too long is an error; shorten it."),
+    refused("truncation_side", "a prompt that is too long is an error; shorten it."),
+    refused("thinking_token_budget", "use `max_tokens`."),
+    refused("repetition_detection", "use `repetition_penalty` or `max_tokens`."),
+    refused("max_completion_tokens", "it is of /v1/chat/completions; use `max_tokens`."),
+    refused("max_output_tokens", "it is of /v1/responses; use `max_tokens`."),
 )
 RESPONSES = (
     refused("previous_input_messages", "send the whole conversation in `input`.", absent=([],)),

@@ -1,4 +1,4 @@
-"""Function tools, the tool choice and the response format: parameters of chat completions and of responses."""
+"""Tools, the tool choice and the response format: parameters of chat completions and of responses."""
 
 import re
 from dataclasses import dataclass
@@ -29,7 +29,10 @@ CHOICES = ("none", "auto", "required")
 
 @dataclass(frozen=True, slots=True)
 class Tools:
-    """An array of function tools, nested as in chat completions (`function: {...}`) or flat as in responses."""
+    """An array of function tools, nested as in chat completions (`function: {...}`) or flat as in responses.
+
+    Responses also take custom tools, whose input is a free text.
+    """
 
     nested: bool
 
@@ -44,13 +47,14 @@ class Tools:
             function_name = self._check(tool, f"{name}.{index}", schemas)
             if function_name in names:
                 raise ApiError(
-                    "invalid_value", f"`{name}` has two functions of the same name. Names must be unique.", param=name
+                    "invalid_value", f"`{name}` has two tools of the same name. Names must be unique.", param=name
                 )
             names.add(function_name)
         return Reading(value, schemas=tuple(schemas))
 
     def description(self) -> str:
-        return f"an array of 1 to {MAX_TOOLS} function tools"
+        kinds = "function tools" if self.nested else "function tools, or custom ones whose input is text"
+        return f"an array of 1 to {MAX_TOOLS} {kinds}"
 
     def schema(self) -> dict[str, Any]:
         function = {
@@ -61,7 +65,8 @@ class Tools:
         }
         inner: dict[str, Any] = {"function": {"type": "object", "properties": function, "required": ["name"]}}
         fields = inner if self.nested else function
-        item = {"type": "object", "properties": {"type": {"const": "function"}, **fields}, "required": ["type"]}
+        kind = {"const": "function"} if self.nested else {"enum": ["function", "custom"]}
+        item = {"type": "object", "properties": {"type": kind, **fields}, "required": ["type"]}
         return {"type": "array", "minItems": 1, "maxItems": MAX_TOOLS, "items": item}
 
     def _check(self, tool: Any, place: str, schemas: list[PlacedSchema]) -> str:
@@ -74,24 +79,45 @@ class Tools:
                 f"`{place}` is a hosted tool, which is not supported. Use a tool of type `function`.",
                 param=place,
             )
+        if kind == "custom":
+            return self._check_custom(tool, place)
         if kind != "function":
-            raise wrong_value(f"{place}.type", '"function"')
+            raise wrong_value(f"{place}.type", '"function"' if self.nested else '"function" or "custom"')
         function, place = (tool.get("function"), f"{place}.function") if self.nested else (tool, place)
         if not isinstance(function, dict):
             raise wrong_type(place, "an object")
-        name = function.get("name")
-        if not isinstance(name, str) or not NAME.fullmatch(name):
-            raise wrong_value(f"{place}.name", NAME_DESCRIPTION)
+        name = _name_of(function, place)
         if function.get("parameters") is not None:
             schemas.append(placed_schema(function["parameters"], f"{place}.parameters"))
         if not isinstance(function.get("strict"), bool | None):
             raise wrong_type(f"{place}.strict", "true or false")
         return name
 
+    def _check_custom(self, tool: dict[str, Any], place: str) -> str:
+        if self.nested:
+            message = f"`{place}` is a custom tool, which /v1/responses has. Use a tool of type `function`."
+            raise ApiError("unsupported_parameter", message, param=place)
+        form = tool.get("format")
+        if not isinstance(form, dict | None):
+            raise wrong_type(f"{place}.format", "an object")
+        if form is not None and form.get("type") == "grammar":
+            message = "is a grammar, which no engine enforces on a tool's input. Leave it out, and describe the input."
+            raise ApiError("unsupported_parameter", f"`{place}.format` {message}", param=f"{place}.format")
+        if form is not None and form.get("type") != "text":
+            raise wrong_value(f"{place}.format.type", '"text"')
+        return _name_of(tool, place)
+
+
+def _name_of(tool: dict[str, Any], place: str) -> str:
+    name = tool.get("name")
+    if not isinstance(name, str) or not NAME.fullmatch(name):
+        raise wrong_value(f"{place}.name", NAME_DESCRIPTION)
+    return name
+
 
 @dataclass(frozen=True, slots=True)
 class ToolChoice:
-    """`none`, `auto`, `required`, or an object that names a function."""
+    """`none`, `auto`, `required`, or an object that names a tool."""
 
     nested: bool
 
@@ -106,14 +132,15 @@ class ToolChoice:
         return Reading(value)
 
     def named(self, value: Any) -> Any:
-        """The function that an object names; None where it names none."""
-        if not isinstance(value, dict) or value.get("type") != "function":
+        """The tool that an object names; None where it names none."""
+        kinds = ("function",) if self.nested else ("function", "custom")
+        if not isinstance(value, dict) or value.get("type") not in kinds:
             return None
         holder = value.get("function") if self.nested else value
         return holder.get("name") if isinstance(holder, dict) else None
 
     def description(self) -> str:
-        return "one of " + ", ".join(f'"{choice}"' for choice in CHOICES) + ", or an object that names a function"
+        return "one of " + ", ".join(f'"{choice}"' for choice in CHOICES) + ", or an object that names a tool"
 
     def schema(self) -> dict[str, Any]:
         return {"anyOf": [{"type": "string", "enum": list(CHOICES)}, {"type": "object"}]}
@@ -125,11 +152,10 @@ class ToolChoice:
             return ()
         if "tools" not in legal:
             raise ApiError("invalid_value", "`tool_choice` needs `tools`.", param="tool_choice")
-        names = {(tool["function"] if self.nested else tool)["name"] for tool in legal["tools"]}
-        if isinstance(choice, dict) and self.named(choice) not in names:
-            raise ApiError(
-                "invalid_value", "`tool_choice` names a function that is not in `tools`.", param="tool_choice"
-            )
+        names = {(tool["type"], (tool["function"] if self.nested else tool)["name"]) for tool in legal["tools"]}
+        if isinstance(choice, dict) and (choice["type"], self.named(choice)) not in names:
+            message = f"`tool_choice` names a {choice['type']} that is not in `tools`."
+            raise ApiError("invalid_value", message, param="tool_choice")
         return ()
 
 

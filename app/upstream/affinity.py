@@ -16,7 +16,7 @@ MAX_TEXTS = 8192  # however short they are; each costs a microsecond
 DIGEST_BYTES = 8
 # Fields that stand at the beginning of a prompt, in the order in which templates write them.
 BEFORE_THE_TURNS = ("tools", "system", "instructions")
-TURNS = ("messages", "input")
+TURNS = ("messages", "input", "prompt")
 
 
 class Affinity(NamedTuple):

@@ -14,6 +14,7 @@ import types
 from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
 from contextvars import ContextVar
+from dataclasses import replace
 from importlib import import_module
 from pathlib import Path
 from typing import Any, get_args
@@ -23,11 +24,13 @@ import pydantic_core
 
 from contract.options.catalog import ServedModel
 from contract.profile import Profile
+from contract.protocol import INPUT_TOKENS_ROUTE
 from contract.speculation import Method, from_wire
 from deployments.imports import importing
 from deployments.vllm import engine_process
 from deployments.vllm.arguments import EngineArgumentError, faults, parser_faults, split
 from deployments.vllm.errors import validation_error
+from deployments.vllm.fill_in import fill_in
 from deployments.vllm.speculation_choice import Facts, SpeculationChoice, choose
 from deployments.weights import refuse_pickles
 
@@ -103,6 +106,9 @@ class VllmServer:
             "vision": model.is_multimodal_model and hasattr(model.hf_config, "vision_config"),
             "audio": model.is_multimodal_model and hasattr(model.hf_config, "audio_config"),
             "reasoning": bool(self._arguments.structured_outputs_config.reasoning_parser),
+            "completions": True,
+            "tokenize": True,
+            "fill_in_the_middle": _renderer(self.app).render_completion_suffix("", "") is not None,
         }
         lacks = {name: NOT_IN_TEMPLATE for name in ("reasoning_effort", "verbosity") if name not in variables}
         if not has["reasoning"]:
@@ -148,7 +154,7 @@ def _pooling_profile(model: Any) -> Profile:
         return Profile(engine="vllm", capabilities=frozenset({"rerank"}), limits=limits)
     return Profile(
         engine="vllm",
-        capabilities=frozenset({"embeddings"}),
+        capabilities=frozenset({"embeddings", "tokenize"}),
         lacks={} if model.is_matryoshka else {"dimensions": NOT_MATRYOSHKA},
         limits=limits | {"dimensions": model.embedding_size},
     )
@@ -213,6 +219,9 @@ async def start_server(served: ServedModel) -> VllmServer:
     arguments = argparse.Namespace(**(vars(frontend_args) | vars(engine_args)))
     app = build_app(arguments, tasks, engine.model_config)
     await init_app_state(engine, app.state, arguments, tasks)
+    _fill_in_the_middle(_renderer(app), engine)
+    if "generate" in tasks:
+        _count_input_tokens(app, engine.model_config)
     # vLLM's handler of a dead engine asks its HTTP server to stop; there is none here, Serve replaces the replica.
     app.state.server = types.SimpleNamespace(should_exit=False)
     _report_validation_errors_as_data(app)
@@ -344,6 +353,37 @@ def _chat_template(engine: Any, given: str | None) -> str:
         return str(tokenizer.get_chat_template(_load_template(given), tools=[]))
     except (ValueError, AttributeError):  # no template; no tokenizer of transformers
         return ""
+
+
+def _renderer(app: Any) -> Any:
+    """What turns the requests of vLLM's own server application into prompts."""
+    return app.state.online_renderer.renderer
+
+
+def _fill_in_the_middle(renderer: Any, engine: Any) -> None:
+    """Have vLLM put a suffix into prompts of a model whose tokenizer has the tokens for it."""
+    render = fill_in(engine.get_tokenizer())
+    if render is not None and renderer.render_completion_suffix("", "") is None:
+        renderer.render_completion_suffix = render
+
+
+def _count_input_tokens(app: Any, model: Any) -> None:
+    """Give vLLM's server application a route that it lacks, which counts also what exceeds the context."""
+    from starlette.responses import JSONResponse
+    from vllm.entrypoints.openai.responses.protocol import ResponsesRequest
+    from vllm.renderers.inputs.preprocess import extract_prompt_len
+
+    class Unbounded(ResponsesRequest):  # type: ignore[misc]
+        def build_tok_params(self, model_config: Any) -> Any:
+            return replace(super().build_tok_params(model_config), max_total_tokens=None, truncate_prompt_tokens=None)
+
+    @app.post(INPUT_TOKENS_ROUTE)  # type: ignore[untyped-decorator]
+    async def count(request: Unbounded) -> JSONResponse:
+        rendered = await app.state.online_renderer.render_responses(request, skip_mm_cache=True)
+        if hasattr(rendered, "error"):
+            return JSONResponse(rendered.model_dump(), rendered.error.code)
+        tokens = extract_prompt_len(model, rendered.engine_input)
+        return JSONResponse({"object": "response.input_tokens", "input_tokens": tokens})
 
 
 def argument_faults(engine_kwargs: dict[str, Any]) -> list[str]:
@@ -519,7 +559,7 @@ def _leave_client_faults_out_of_the_log() -> None:
         error = record.exc_info[1] if record.exc_info else None
         return not isinstance(error, Exception) or reported(error)[0] >= 500
 
-    for module in ("openai.chat_completion.serving", "anthropic.api_router"):
+    for module in ("openai.chat_completion.serving", "openai.completion.serving", "anthropic.api_router"):
         logging.getLogger(f"vllm.entrypoints.{module}").addFilter(is_kept)
 
 

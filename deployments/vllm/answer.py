@@ -4,9 +4,20 @@ from collections.abc import AsyncGenerator
 from typing import Any
 
 from contract.errors import ApiError, upstream_error
-from contract.protocol import EVENT_STREAM, RequestHead, ResponseHead, ResponseItem, ResponseTail
+from contract.protocol import (
+    DETOKENIZE_ROUTE,
+    EVENT_STREAM,
+    TOKENIZE_ROUTE,
+    RequestHead,
+    ResponseHead,
+    ResponseItem,
+    ResponseTail,
+)
 from deployments.vllm.asgi import AsgiCall
 from deployments.vllm.dialect import Dialect
+
+# What vLLM calls them, where that is not their name in the contract.
+PATHS = {TOKENIZE_ROUTE: "/tokenize", DETOKENIZE_ROUTE: "/detokenize"}
 
 
 async def answer(app: Any, dialect: Dialect, request: RequestHead, body: bytes) -> AsyncGenerator[ResponseItem]:
@@ -15,8 +26,9 @@ async def answer(app: Any, dialect: Dialect, request: RequestHead, body: bytes) 
     Raises ApiError for what the engine reports, and what the application raised where the engine itself failed.
     """
     headers = [(b"content-type", b"application/json"), (b"x-request-id", request.request_id.encode())]
+    path = PATHS.get(request.route, request.route)
     try:
-        async with AsgiCall(app, request.route, headers, dialect.question(body, request)) as call:
+        async with AsgiCall(app, path, headers, dialect.question(body, request)) as call:
             status, response_headers = await call.start()
             if status >= 400:
                 raise dialect.errors.of_answer(status, await call.read())  # noqa: TRY301

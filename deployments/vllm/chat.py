@@ -3,6 +3,7 @@
 They carry null fields that OpenAI lacks, and lack some that it has.
 """
 
+from collections.abc import Callable
 from typing import Any
 
 import orjson
@@ -17,6 +18,9 @@ from deployments.vllm.errors import ErrorMap, Reported, unreported
 NULLABLE = frozenset({"content", "refusal", "logprobs", "finish_reason"})
 
 
+Mend = Callable[[dict[str, Any]], None]
+
+
 class ChatDialect:
     """POST /v1/chat/completions as vLLM answers it."""
 
@@ -28,27 +32,24 @@ class ChatDialect:
 
     def body(self, body: bytes, request: RequestHead) -> tuple[bytes, dict[str, Any] | None]:
         answer = orjson.loads(body)
-        mend(answer, "message")
-        for choice in answer["choices"]:
-            message = choice["message"]
-            if message.get("tool_calls") and not message["content"]:
-                message["content"] = None  # vLLM says an empty text
+        mend_answer(answer)
         if "metadata" in request.echo:
             answer["metadata"] = request.echo["metadata"]
         return orjson.dumps(answer), answer.get("usage")
 
     def stream(self, request: RequestHead) -> "ChatStream":
-        return ChatStream(self.errors, request)
+        return ChatStream(self.errors, request, mend_chunk)
 
 
 class ChatStream:
-    """The events of one streamed chat completion. The usage is kept, and shown only if the client wants it."""
+    """The chunks of one streamed completion. The usage is kept, and shown only if the client wants it."""
 
-    def __init__(self, errors: ErrorMap, request: RequestHead) -> None:
+    def __init__(self, errors: ErrorMap, request: RequestHead, mend: Mend) -> None:
         self.usage: dict[str, Any] | None = None
         self.error: ApiError | None = None
         self.done = False
         self._errors = errors
+        self._mend = mend
         self._show_usage = request.include_usage
         self._metadata = request.echo.get("metadata")
         self._events = sse.Splitter()
@@ -65,7 +66,7 @@ class ChatStream:
         if "error" in chunk:
             self.error = self._errors.of_answer(chunk["error"].get("code") or 500, data)
             return b""
-        mend(chunk, "delta")
+        self._mend(chunk)
         if not chunk["choices"] and "usage" in chunk:
             self.usage = chunk["usage"]
             if not self._show_usage:
@@ -75,24 +76,50 @@ class ChatStream:
         return sse.event(chunk)
 
 
-def mend(answer: dict[str, Any], part: str) -> None:
-    """Give vLLM's answer or chunk the fields of OpenAI's, in place. `part` of a choice is its message or its delta."""
+def mend_answer(answer: dict[str, Any]) -> None:
+    """Give vLLM's chat completion the fields of OpenAI's, in place."""
+    mend_common(answer)
+    for choice in answer["choices"]:
+        message = choice["message"]
+        _mend_part(message)
+        if message.get("tool_calls") and not message["content"]:
+            message["content"] = None  # vLLM says an empty text
+        _mend_logprobs(choice)
+
+
+def mend_chunk(chunk: dict[str, Any]) -> None:
+    """Give vLLM's chunk of a chat completion the fields of OpenAI's, in place."""
+    mend_common(chunk)
+    for choice in chunk["choices"]:
+        _mend_part(choice["delta"])
+        _mend_logprobs(choice)
+
+
+def mend_common(answer: dict[str, Any]) -> None:
+    """Remove the nulls that OpenAI lacks from an answer or a chunk, from its choices and from its usage, in place."""
     _remove_nulls(answer)
     for choice in answer["choices"]:
         _remove_nulls(choice)
-        _remove_nulls(choice[part])
-        for call in choice[part].get("tool_calls", ()):
-            _remove_nulls(call)
-            _remove_nulls(call["function"])
-            call["function"].setdefault("arguments", "")  # clients add to it
-        if choice.get("logprobs"):
-            choice["logprobs"].setdefault("refusal", None)
     if "usage" in answer:
         _remove_nulls(answer["usage"])
         details = answer["usage"].get("prompt_tokens_details", {})
         _remove_nulls(details)
         if "created_cache_tokens" in details:  # vLLM's name for it
             details["cache_write_tokens"] = details.pop("created_cache_tokens")
+
+
+def _mend_part(part: dict[str, Any]) -> None:
+    """A message or a delta."""
+    _remove_nulls(part)
+    for call in part.get("tool_calls", ()):
+        _remove_nulls(call)
+        _remove_nulls(call["function"])
+        call["function"].setdefault("arguments", "")  # clients add to it
+
+
+def _mend_logprobs(choice: dict[str, Any]) -> None:
+    if choice.get("logprobs"):
+        choice["logprobs"].setdefault("refusal", None)
 
 
 def _remove_nulls(fields: dict[str, Any]) -> None:

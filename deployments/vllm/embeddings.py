@@ -18,6 +18,7 @@ from contract.protocol import EMBEDDINGS_ROUTE, RequestHead, ResponseHead, Respo
 from deployments.embedding_input import inputs_of, tokens_of
 from deployments.vllm.adapter import reported
 from deployments.vllm.dialect import Dialect
+from deployments.vllm.engine import TOKENIZER, TRIAL_TEXT
 from deployments.vllm.errors import ErrorMap
 from deployments.vllm.pooling import PoolingDialect, VllmPoolingEngine
 
@@ -33,13 +34,20 @@ class VllmEmbeddingsEngine(VllmPoolingEngine):
     """An embedding model."""
 
     dialects: ClassVar[dict[str, Dialect]] = {
-        EMBEDDINGS_ROUTE: PoolingDialect(ErrorMap(prompt="input", format="encoding_format", reported=reported))
+        EMBEDDINGS_ROUTE: PoolingDialect(ErrorMap(prompt="input", format="encoding_format", reported=reported)),
+        **TOKENIZER,
     }
     trial_route = EMBEDDINGS_ROUTE
-    trial_body: ClassVar[dict[str, Any]] = {"input": "ready?"}
+    trial_body: ClassVar[dict[str, Any]] = {"input": TRIAL_TEXT}
 
     async def answer(self, request: RequestHead, body: bytes) -> AsyncGenerator[ResponseItem]:
         """Always a whole answer."""
+        answers = self._embed(request, body) if request.route == EMBEDDINGS_ROUTE else super().answer(request, body)
+        async with aclosing(answers) as items:
+            async for item in items:
+                yield item
+
+    async def _embed(self, request: RequestHead, body: bytes) -> AsyncGenerator[ResponseItem]:
         tokenized = await self._read(lambda: self._tokenized(body))
         async with aclosing(super().answer(request, tokenized.body)) as items:
             async for item in items:

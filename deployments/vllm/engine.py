@@ -12,10 +12,14 @@ from contract.options.catalog import ServedModel
 from contract.profile import Profile
 from contract.protocol import (
     CHAT_ROUTE,
+    COMPLETIONS_ROUTE,
     COUNT_TOKENS_ROUTE,
+    DETOKENIZE_ROUTE,
+    INPUT_TOKENS_ROUTE,
     KV_CACHE_USAGE,
     MESSAGES_ROUTE,
     RESPONSES_ROUTE,
+    TOKENIZE_ROUTE,
     RequestHead,
     ResponseItem,
 )
@@ -23,12 +27,21 @@ from deployments.replica import Engine
 from deployments.vllm.adapter import VllmServer, reported, start_server
 from deployments.vllm.answer import answer
 from deployments.vllm.chat import ChatDialect
+from deployments.vllm.completions import CompletionsDialect
 from deployments.vllm.dialect import Dialect
 from deployments.vllm.input_audio import with_decoded_audio
 from deployments.vllm.messages import CountTokensDialect, MessagesDialect
 from deployments.vllm.responses import ResponsesDialect
+from deployments.vllm.tokens import TokensDialect
 
+TRIAL_TEXT = "ready?"
 TRIAL_TOKENS = 2
+
+
+TOKENIZER: dict[str, Dialect] = {
+    TOKENIZE_ROUTE: TokensDialect("messages", reported),
+    DETOKENIZE_ROUTE: TokensDialect("tokens", reported),
+}
 
 
 class VllmEngine(Engine):
@@ -36,8 +49,6 @@ class VllmEngine(Engine):
 
     arguments: ClassVar[dict[str, Any]] = {}  # of vLLM, whatever the entry says
     dialects: ClassVar[dict[str, Dialect]]  # by route
-    trial_route: ClassVar[str]
-    trial_body: ClassVar[dict[str, Any]]  # the smallest request on that route
 
     def __init__(self, model_id: str, server: VllmServer) -> None:
         self._model_id = model_id
@@ -57,9 +68,14 @@ class VllmEngine(Engine):
     def profile(self) -> Profile:
         return self._server.profile()
 
+    def trial_request(self) -> tuple[str, dict[str, Any]]:
+        """A route, and the smallest request on it."""
+        raise NotImplementedError
+
     async def trial(self) -> None:
-        request = RequestHead(self.trial_route, str(uuid.uuid4()), include_usage=False, echo={})
-        body = orjson.dumps({"model": self._model_id} | self.trial_body)
+        route, parameters = self.trial_request()
+        request = RequestHead(route, str(uuid.uuid4()), include_usage=False, echo={})
+        body = orjson.dumps({"model": self._model_id} | parameters)
         try:
             async with aclosing(self.answer(request, body)) as items:
                 _ = [item async for item in items]
@@ -92,12 +108,15 @@ class VllmChatEngine(VllmEngine):
         RESPONSES_ROUTE: ResponsesDialect(reported),
         MESSAGES_ROUTE: MessagesDialect(reported),
         COUNT_TOKENS_ROUTE: CountTokensDialect(reported),
+        COMPLETIONS_ROUTE: CompletionsDialect(reported),
+        INPUT_TOKENS_ROUTE: TokensDialect("input", reported),
+        **TOKENIZER,
     }
-    trial_route = CHAT_ROUTE
-    trial_body: ClassVar[dict[str, Any]] = {
-        "messages": [{"role": "user", "content": "ready?"}],
-        "max_tokens": TRIAL_TOKENS,
-    }
+
+    def trial_request(self) -> tuple[str, dict[str, Any]]:
+        if "chat" not in self.profile().capabilities:  # a base model
+            return COMPLETIONS_ROUTE, {"prompt": TRIAL_TEXT, "max_tokens": TRIAL_TOKENS}
+        return CHAT_ROUTE, {"messages": [{"role": "user", "content": TRIAL_TEXT}], "max_tokens": TRIAL_TOKENS}
 
     async def answer(self, request: RequestHead, body: bytes) -> AsyncGenerator[ResponseItem]:
         async with aclosing(super().answer(request, await with_decoded_audio(body))) as items:

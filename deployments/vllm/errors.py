@@ -11,7 +11,9 @@ from contract.errors import ApiError, upstream_error
 
 # `parameter` of a VLLMValidationError that means: the prompt does not fit the context.
 CONTEXT_PARAMETERS = frozenset({"input_text", "input_tokens", "prompt"})
-# How vLLM words what it reports without a parameter.
+# How vLLM words that a prompt which fits leaves no room for a token: the gateway takes no limit below 1.
+NO_ROOM = re.compile(r"max_tokens must be at least 1, got 0|longer than the maximum model length")
+# How it words what it reports without a parameter.
 SCHEMA_ERROR = re.compile(r"grammar|json schema|structural.?tag|regex", re.IGNORECASE)
 CAPABILITY_ERRORS = {
     "tool choice requires": "This model cannot call tools. Leave out `tools` and `tool_choice`.",
@@ -86,6 +88,9 @@ class ErrorMap:
             return ApiError("model_not_found", "This model is not served here. GET /v1/models lists what is.")
         if status == 422 or message.startswith(IMAGE_ERROR):
             return ApiError("invalid_image", f"An image in `{self.prompt}` could not be read.", param=self.prompt)
+        if NO_ROOM.search(message):
+            message = f"`{self.prompt}` leaves no room for an answer in the model's context. Shorten it."
+            return ApiError("context_length_exceeded", message, param=self.prompt)
         if param in CONTEXT_PARAMETERS:
             return ApiError("context_length_exceeded", presentable(message), param=self.prompt)
         for words, advice in CAPABILITY_ERRORS.items():

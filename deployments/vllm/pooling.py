@@ -42,6 +42,11 @@ class VllmPoolingEngine(VllmEngine):
     """A model that makes something else of texts than text."""
 
     arguments: ClassVar[dict[str, Any]] = {"runner": "pooling"}
+    trial_route: ClassVar[str]
+    trial_body: ClassVar[dict[str, Any]]
+
+    def trial_request(self) -> tuple[str, dict[str, Any]]:
+        return self.trial_route, self.trial_body
 
     def __init__(self, model_id: str, server: VllmServer) -> None:
         super().__init__(model_id, server)

@@ -33,7 +33,7 @@ FIXED: dict[str, Any] = {"store": False, "background": False, "service_tier": "d
 ENGINE_FIELDS = (
     "kv_transfer_params", "ec_transfer_params", "input_messages", "output_messages", "metrics", "prompt", "user",
 )  # fmt: skip
-# The fields of a tool that are null at OpenAI too. No field of an item, of its parts or of a format is.
+# The fields of a function that are null at OpenAI too. No field of an item, of its parts or of a format is.
 NULLABLE_IN_TOOLS = frozenset({"description", "parameters", "strict"})
 # vLLM begins every stream with these two, before it has looked at the request in full.
 OPENING = frozenset({"response.created", "response.in_progress"})
@@ -132,7 +132,7 @@ def mend(response: dict[str, Any], echo: dict[str, Any]) -> None:
     usage["input_tokens_details"] = _known(usage["input_tokens_details"], NO_USAGE["input_tokens_details"])
     usage["output_tokens_details"] = _known(usage["output_tokens_details"], NO_USAGE["output_tokens_details"])
     for tool in response["tools"]:
-        _remove_nulls(tool, NULLABLE_IN_TOOLS)
+        _remove_nulls(tool, NULLABLE_IN_TOOLS if tool["type"] == "function" else frozenset())
     for item in response["output"]:
         _mend_item(item)
     if response["status"] == "incomplete" and response["output"]:

@@ -44,6 +44,7 @@ async def wait_for(replica: Any, busy: bool, seconds: float) -> float:
 
 # Two thousand tokens, or steps, take these models several seconds, and each request is for more than one of that.
 CHAT = {"model": MODEL, "messages": MESSAGES, "max_tokens": 1900, "n": 8, "logit_bias": NO_END}
+PROMPTS = {"model": MODEL, "prompt": ["a", "b"], "max_tokens": 1900, "n": 4, "logit_bias": NO_END}
 IMAGE = {"model": IMAGE_MODEL, "prompt": "a boat", "quality": "high"}
 TEXTS = {"model": EMBEDDING_MODEL, "input": ["a " * 120] * 2048}  # a letter is one token of any tokenizer
 RECORDING = {"model": TRANSCRIPTION_MODEL, "file": repeated(encoded(voice(60), "opus", bits_per_second=24_000), 40)}
@@ -66,6 +67,8 @@ def prepared(path: str, body: dict[str, Any]) -> bytes:
         pytest.param("chat/completions", CHAT | {"stream": True}, True, id="chat, mid-stream"),
         pytest.param("chat/completions", CHAT | {"stream": True}, False, id="chat, before a stream's first byte"),
         pytest.param("chat/completions", CHAT, False, id="chat, before a whole answer"),
+        pytest.param("completions", PROMPTS | {"stream": True}, True, id="completions, mid-stream"),
+        pytest.param("completions", PROMPTS, False, id="completions, before a whole answer"),
         pytest.param("images/generations", IMAGE | {"stream": True, "partial_images": 3}, True, id="image, mid-stream"),
         pytest.param("images/generations", IMAGE | {"n": 4}, False, id="images, before a whole answer"),
         pytest.param("embeddings", TEXTS, False, id="embeddings"),

@@ -36,7 +36,7 @@ def test_an_unknown_model_is_a_404_that_says_where_the_ids_are(http: httpx.Clien
     assert "GET /v1/models" in response.json()["error"]["message"]
 
 
-@pytest.mark.parametrize("path", ["/v1/completions", "/v1/files", "/v1/assistants", "/v1/", "/nowhere", "/console/"])
+@pytest.mark.parametrize("path", ["/v1/edits", "/v1/files", "/v1/assistants", "/v1/", "/nowhere", "/console/"])
 def test_an_unknown_route_is_a_404(http: httpx.Client, path: str) -> None:
     assert_error(http.post(path, json={}), 404, "not_found_error", "unknown_url")
 

@@ -4,6 +4,8 @@ import time
 from typing import Any
 
 import httpx
+import openai
+import pytest
 
 from tests.contract.conftest import (
     BARK_MODEL,
@@ -65,3 +67,22 @@ def test_metrics_count_requests_and_tokens_and_tell_nothing_of_the_machine(http:
     assert missing == []
     assert "nowhere-counted" not in page
     assert "NodeAddress" not in page
+
+
+@pytest.mark.parametrize(
+    ("wanted", "listed"),
+    [
+        ("speech", {SPEECH_MODEL, VITS_MODEL, BARK_MODEL}),
+        ("chat", {MODEL, VISION_MODEL, SPECULATING_MODEL}),
+        (["chat", "vision"], {VISION_MODEL}),
+        (["chat", "speech"], set()),
+    ],
+)
+def test_the_list_may_be_of_models_with_a_capability(client: Any, wanted: str | list[str], listed: set[str]) -> None:
+    assert {card.id for card in client.models.list(extra_query={"capability": wanted}).data} == listed
+
+
+def test_a_capability_that_there_is_not_is_named(client: Any) -> None:
+    with pytest.raises(openai.BadRequestError, match=r"no capability `flying`.*chat, embeddings") as caught:
+        client.models.list(extra_query={"capability": "flying"})
+    assert caught.value.param == "capability"

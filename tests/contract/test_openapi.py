@@ -21,6 +21,7 @@ from tests.contract.conftest import (
 FUNCTION = {"name": "weather", "parameters": {"type": "object", "properties": {"unit": {"enum": ["c"]}}}}
 CHAT = {"model": MODEL, "messages": MESSAGES, "max_tokens": 8, "n": 2, "logprobs": True, "top_logprobs": 2}
 CALL = {"tools": [{"type": "function", "function": FUNCTION}], "tool_choice": "required", "max_tokens": 64}
+COMPLETION = {"model": MODEL, "prompt": ["a", "b"], "max_tokens": 8, "echo": True, "logprobs": 2}
 RESPONSE = {"model": MODEL, "input": "Say something.", "max_output_tokens": 8, "metadata": {"order": "42"}}
 FLAT_CALL = {"tools": [{"type": "function", **FUNCTION}], "tool_choice": "required", "max_output_tokens": 64}
 MESSAGE = {"model": MODEL, "messages": MESSAGES, "max_tokens": 8, "metadata": {"user_id": "u"}}
@@ -48,6 +49,12 @@ REQUESTS: list[tuple[str, dict[str, Any]]] = [
     ("/v1/messages", MESSAGE | {"model": VISION_MODEL, "max_tokens": 32}),
     ("/v1/messages", MESSAGE | {"model": VISION_MODEL, "max_tokens": 32, "stream": True}),
     ("/v1/messages/count_tokens", {"model": MODEL, "messages": MESSAGES}),
+    ("/v1/completions", COMPLETION),
+    ("/v1/completions", COMPLETION | {"stream": True, "stream_options": {"include_usage": True}}),
+    ("/v1/responses/input_tokens", {"model": MODEL, "input": "Say something."}),
+    ("/v1/tokenize", {"model": MODEL, "prompt": "a", "return_token_strs": True}),
+    ("/v1/tokenize", {"model": MODEL, "messages": MESSAGES}),
+    ("/v1/detokenize", {"model": MODEL, "tokens": [30, 40]}),
     ("/v1/embeddings", {"model": EMBEDDING_MODEL, "input": ["a", "b"]}),
     ("/v1/embeddings", {"model": EMBEDDING_MODEL, "input": "a", "encoding_format": "base64"}),
     ("/v1/images/generations", {"model": IMAGE_MODEL, "prompt": "a boat"}),

@@ -55,7 +55,7 @@ def test_metadata_is_echoed_whole_and_in_the_first_chunk_of_a_stream(http: httpx
 def test_what_the_model_can_do_is_found_in_it(http: httpx.Client) -> None:
     found = http.get(f"/v1/models/{MODEL}").json()["portico"]
     assert found["engine"] == "vllm"
-    assert found["capabilities"] == ["chat", "tools"]
+    assert found["capabilities"] == ["chat", "completions", "tokenize", "tools"]
     assert found["limits"] == {"context_length": 2048, "max_logprobs": 20, "vocabulary_size": 384}
     assert set(found["unsupported"]) == {"reasoning_effort", "thinking", "verbosity"}
 

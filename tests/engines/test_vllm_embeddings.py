@@ -26,12 +26,16 @@ REQUESTS: dict[str, dict[str, Any]] = {
     "unknown token": {"input": [[7], [10**6]]},
     "too many tokens": {"input": ["fox " * 80] * 1300},
 }
+TOKENS: dict[str, tuple[str, Any]] = {
+    "tokens of a text": ("/v1/tokenize", {"prompt": TEXTS[0]}),
+    "text of tokens": ("/v1/detokenize", {"tokens": [7, 8]}),
+}
 
 
 @pytest.fixture(scope="module")
 def found() -> dict[str, Any]:
     """The profile of a replica, and what it answered to each request; all of them were asked at once."""
-    requests = {name: (EMBEDDINGS_ROUTE, body) for name, body in REQUESTS.items()}
+    requests = {name: (EMBEDDINGS_ROUTE, body) for name, body in REQUESTS.items()} | TOKENS
     return answers_of("embeddings", SOURCE, requests, hf_overrides={"is_matryoshka": True})
 
 
@@ -79,6 +83,18 @@ def test_the_ids_of_a_text_give_its_vector_on_either_engine(found: Any) -> None:
     np.testing.assert_allclose(rows(found["arrays of token ids"]), made.vectors, atol=1e-4)
 
 
+def test_the_tokens_of_a_text_give_its_vector(found: Any) -> None:
+    from transformers import AutoTokenizer
+
+    tokenizer = AutoTokenizer.from_pretrained(SOURCE)
+    body = found["tokens of a text"]["body"]
+    assert body == {
+        "tokens": tokenizer(TEXTS[0])["input_ids"], "count": len(body["tokens"]), "max_model_len": 256,
+        "token_strs": None,
+    }  # fmt: skip
+    assert found["text of tokens"]["body"] == {"prompt": tokenizer.decode([7, 8])}
+
+
 def test_shortened_vectors_have_length_one_again(found: Any) -> None:
     cut = rows(found["floats"])[:, :16]
     expected = cut / np.linalg.norm(cut, axis=1, keepdims=True)
@@ -100,7 +116,7 @@ def test_what_cannot_be_embedded(found: Any, request_name: str, status: int, cod
 
 def test_what_the_model_can_do_is_found(found: Any) -> None:
     profile = found["profile"]
-    assert profile["capabilities"] == ["embeddings"]
+    assert profile["capabilities"] == ["embeddings", "tokenize"]
     assert profile["lacks"] == {}
     assert profile["limits"] == {
         "context_length": 256,

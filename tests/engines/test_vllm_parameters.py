@@ -6,12 +6,20 @@ import pytest
 
 from app.endpoints.catalog import ENDPOINTS
 from app.parameters.row import Treatment
-from contract.protocol import CHAT_ROUTE, COUNT_TOKENS_ROUTE, EMBEDDINGS_ROUTE, MESSAGES_ROUTE, RESPONSES_ROUTE
+from contract.protocol import (
+    CHAT_ROUTE,
+    COMPLETIONS_ROUTE,
+    COUNT_TOKENS_ROUTE,
+    EMBEDDINGS_ROUTE,
+    MESSAGES_ROUTE,
+    RESPONSES_ROUTE,
+)
 
 OPENAI = "vllm.entrypoints.openai"
 REQUESTS = {
     CHAT_ROUTE: f"{OPENAI}.chat_completion.protocol:ChatCompletionRequest",
     RESPONSES_ROUTE: f"{OPENAI}.responses.protocol:ResponsesRequest",
+    COMPLETIONS_ROUTE: f"{OPENAI}.completion.protocol:CompletionRequest",
     EMBEDDINGS_ROUTE: "vllm.entrypoints.pooling.embed.protocol:EmbeddingCompletionRequest",
     MESSAGES_ROUTE: "vllm.entrypoints.anthropic.protocol:AnthropicMessagesRequest",
     COUNT_TOKENS_ROUTE: "vllm.entrypoints.anthropic.protocol:AnthropicCountTokensRequest",
@@ -33,7 +41,7 @@ def test_every_parameter_of_vllm_that_changes_an_answer_is_in_the_table(route: s
     assert fields - set(table.by_name) - BESIDE_THE_ANSWER == set()
 
 
-@pytest.mark.parametrize("route", [CHAT_ROUTE, RESPONSES_ROUTE])
+@pytest.mark.parametrize("route", [CHAT_ROUTE, RESPONSES_ROUTE, COMPLETIONS_ROUTE])
 def test_every_constraint_that_vllm_once_had_is_refused(route: str) -> None:
     """vLLM drops them itself by now, and answers without the constraint."""
     from vllm.entrypoints.serve.engine.protocol import _REMOVED_GUIDED_FIELDS

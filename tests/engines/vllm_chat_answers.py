@@ -1,8 +1,8 @@
-"""A vLLM chat replica for the tests, in a process of its own.
+"""A vLLM replica of a language model for the tests, in a process of its own.
 
 Run with the environment of tiny.yaml's chat model. Reads a JSON object from stdin: `source`, `engine_kwargs`,
-`speculation`, and `rounds`, each a list of chat bodies that are asked at once. Writes the profile and the answers to
-each round: an answer is a body or an error.
+`speculation`, and `rounds`, each a list of bodies that are asked at once: of chat completions, or of the `route` in
+them. Writes the profile and the answers to each round: an answer is a body or an error.
 """
 
 import asyncio
@@ -23,7 +23,8 @@ async def answers(
     replica = await started("vllm", "chat", source, engine_kwargs | counted, speculation=speculation)
 
     async def ask(request: dict[str, Any]) -> dict[str, Any]:
-        (item,) = await items_of(replica, CHAT_ROUTE, {"model": "pocket-chat"} | request)
+        route = request.pop("route", CHAT_ROUTE)
+        (item,) = await items_of(replica, route, {"model": source.rpartition("/")[2]} | request)
         return json.loads(item.body) if item.body else {"error": item.error}
 
     found = [await asyncio.gather(*map(ask, one)) for one in rounds]

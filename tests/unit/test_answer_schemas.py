@@ -6,12 +6,13 @@ from typing import Any
 import jsonschema
 import pydantic
 import pytest
-from openai.types import CreateEmbeddingResponse, ImagesResponse
+from openai.types import Completion, CreateEmbeddingResponse, ImagesResponse
 from openai.types.audio import TranscriptionVerbose, TranslationVerbose
 from openai.types.chat import ChatCompletion, ChatCompletionChunk
 from openai.types.image_edit_completed_event import ImageEditCompletedEvent
 from openai.types.image_gen_completed_event import ImageGenCompletedEvent
 from openai.types.responses import Response, ResponseCompletedEvent
+from openai.types.responses.input_token_count_response import InputTokenCountResponse
 
 from app.endpoints.catalog import ENDPOINTS
 from app.endpoints.openapi import document
@@ -66,6 +67,24 @@ RESPONSE = NOTHING_GENERATED | {
     "id": "resp_1", "created_at": 1, "model": "m", "status": "completed", "error": None, "completed_at": 2,
     "output": OUTPUT, "usage": RESPONSE_USAGE,
 }  # fmt: skip
+TEXT_COMPLETION = {
+    "id": "1", "object": "text_completion", "created": 1, "model": "m", "usage": CHAT_USAGE,
+    "choices": [
+        {"index": 0, "text": "a", "finish_reason": "stop", "logprobs": None},
+        {
+            "index": 1, "text": "ab", "finish_reason": "length",
+            "logprobs": {
+                "text_offset": [0, 1], "token_logprobs": [-0.5, -1.0], "tokens": ["a", "b"],
+                "top_logprobs": [{"a": -0.5}, {"b": -1.0, "c": -2.0}],
+            },
+        },
+    ],
+}  # fmt: skip
+TEXT_CHUNK = {
+    "id": "1", "object": "text_completion", "created": 1, "model": "m",
+    "choices": [{"index": 0, "text": "a", "finish_reason": None, "logprobs": None}],
+}  # fmt: skip
+INPUT_TOKENS = {"object": "response.input_tokens", "input_tokens": 7}
 EMBEDDINGS = {
     "object": "list", "model": "m", "data": [{"object": "embedding", "index": 0, "embedding": [0.5, -0.5]}],
     "usage": {"prompt_tokens": 1, "total_tokens": 1},
@@ -97,12 +116,18 @@ SPEECH_EVENT = {"type": "speech.audio.delta", "audio": "AA=="}
 RESPONSE_EVENT = {"type": "response.completed", "sequence_number": 9, "response": RESPONSE}
 
 # path, whether it is an event of a stream, OpenAI's type, an answer, a field that it must have. OpenAI has no type for
-# what is not its own, for events of speech, and none for events of transcriptions that are billed by duration.
+# what is not its own, for events of speech and chunks of completions, and none for events of transcriptions that are
+# billed by duration; tokens are in vLLM's shapes.
 ANSWERS: list[tuple[str, bool, type[pydantic.BaseModel] | None, dict[str, Any], str]] = [
     ("/v1/chat/completions", False, ChatCompletion, COMPLETION, "usage"),
     ("/v1/chat/completions", True, ChatCompletionChunk, CHUNK, "choices"),
     ("/v1/responses", False, Response, RESPONSE, "completed_at"),
     ("/v1/responses", True, ResponseCompletedEvent, RESPONSE_EVENT, "sequence_number"),
+    ("/v1/completions", False, Completion, TEXT_COMPLETION, "usage"),
+    ("/v1/completions", True, None, TEXT_CHUNK, "choices"),
+    ("/v1/responses/input_tokens", False, InputTokenCountResponse, INPUT_TOKENS, "input_tokens"),
+    ("/v1/tokenize", False, None, {"count": 1, "max_model_len": 9, "tokens": [1], "token_strs": None}, "tokens"),
+    ("/v1/detokenize", False, None, {"prompt": "a"}, "prompt"),
     ("/v1/embeddings", False, CreateEmbeddingResponse, EMBEDDINGS, "data"),
     ("/v1/rerank", False, None, RERANKED, "results"),
     ("/v1/score", False, None, SCORED, "data"),

@@ -240,6 +240,34 @@ class TestModels:
         registry.update({"alpha": Readiness.STARTING, "beta": Readiness.VERIFIED})
         assert [m["id"] for m in (await client.get("/v1/models")).json()["data"]] == ["beta"]
 
+    @pytest.mark.parametrize(
+        ("query", "listed"),
+        [
+            ("", ["alpha", "beta"]),
+            ("?capability=chat", ["alpha", "beta"]),
+            ("?capability=vision", ["beta"]),
+            ("?capability=chat&capability=vision", ["beta"]),
+            ("?capability[]=tools&capability[]=vision", []),
+            ("?capability=chat,tools", ["alpha"]),
+            ("?capability=speech", []),
+            ("?something=else", ["alpha", "beta"]),
+        ],
+    )
+    async def test_the_list_may_be_of_models_with_these_capabilities(
+        self, client: Any, registry: Any, query: str, listed: list[str]
+    ) -> None:
+        registry.learn("beta", Profile("vllm", frozenset({"chat", "vision"})))
+        assert [m["id"] for m in (await client.get("/v1/models" + query)).json()["data"]] == listed
+
+    @pytest.mark.parametrize("query", ["capability=flying", "capability=chat,", "capability="])
+    async def test_a_capability_that_there_is_not_is_a_400_that_names_those_there_are(
+        self, client: Any, query: str
+    ) -> None:
+        response = await client.get(f"/v1/models?{query}")
+        assert_error(response, 400, "invalid_request_error", "invalid_value", "capability")
+        message = response.json()["error"]["message"]
+        assert all(one in message for one in ("chat", "embeddings", "fill_in_the_middle", "tokenize"))
+
     async def test_a_card_has_openai_s_fields_and_what_the_model_can_do(self, client: Any) -> None:
         card = (await client.get("/v1/models/alpha")).json()
         assert card.pop("created") > 1_700_000_000

@@ -146,6 +146,23 @@ class TestTokens:
             await client.post(CHAT, json=chat(max_tokens=590))
             assert await self.left(client) == 500
 
+    async def test_counting_tokens_costs_a_request_and_no_token(
+        self, budgeted: Any, relay: StandInRelay, registry: Any
+    ) -> None:
+        registry.learn("alpha", Profile("vllm", frozenset({"chat", "tokenize"})))
+        relay.items = [ResponseHead(200, body=b"{}")]
+        bodies: dict[str, dict[str, Any]] = {
+            "/v1/tokenize": {"prompt": "a" * 4000},
+            "/v1/detokenize": {"tokens": [1] * 4000},
+            "/v1/responses/input_tokens": {"input": "a" * 4000},
+        }
+        async with budgeted(requests_per_minute=30, tokens_per_minute=6000) as client:
+            for number, (path, body) in enumerate(bodies.items(), 1):
+                headers = (await client.post(path, json={"model": "alpha"} | body)).headers
+                assert headers["x-ratelimit-remaining-requests"] == str(3 - number)
+                assert headers["x-ratelimit-remaining-tokens"] == "600"
+            assert (await client.post("/v1/tokenize", json={"model": "alpha", "prompt": "a"})).status_code == 429
+
     @pytest.mark.parametrize("reported", [False, True])
     async def test_of_a_stream_too_whether_it_reports_its_usage_or_not(
         self, budgeted: Any, relay: StandInRelay, reported: bool

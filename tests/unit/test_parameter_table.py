@@ -21,20 +21,8 @@ from contract.profile import Profile
 ABLE = Profile(
     engine="vllm",
     capabilities=frozenset(
-        {
-            "chat",
-            "tools",
-            "vision",
-            "embeddings",
-            "rerank",
-            "images",
-            "edits",
-            "masks",
-            "variations",
-            "transcriptions",
-            "translations",
-            "speech",
-        }
+        {"chat", "tools", "vision", "completions", "fill_in_the_middle", "tokenize", "embeddings", "rerank", "images"}
+        | {"edits", "masks", "variations", "transcriptions", "translations", "speech"}
     ),
     limits={
         "context_length": 2048,
@@ -101,6 +89,14 @@ LEGAL: dict[str, dict[str, list[Any]]] = {
         "background": [False],
         "chat_template_kwargs": [{}],
     },
+    "completions": {
+        "prompt": ["a", ["a", "b"], [1, 2, 383], [[1], [2, 3]]],
+        "stream_options": [{"include_usage": True}],
+        "logit_bias": [{"0": 1}],
+        "response_format": [{"type": "json_object"}],
+    },
+    "tokenize": {"messages": [BASE["messages"]], "tools": [[TOOL]], "chat_template_kwargs": [{}]},
+    "detokenize": {"tokens": [[], [0, 383]]},
     "embeddings": {"input": ["a", ["a", "b"], [1, 2, 3], [[1], [2, 3]]]},
     "rerank": {"documents": [["a"], ["a", "b"]]},
     "score": {"text_1": ["a", ["a"]], "text_2": ["a", ["a", "b"]]},
@@ -113,12 +109,26 @@ LEGAL: dict[str, dict[str, list[Any]]] = {
     "messages": PROMPT,
     "count_tokens": PROMPT,
 }
+LEGAL["input_tokens"] = LEGAL["responses"]
 BESIDE_TRANSCRIPTIONS = {"timestamp_granularities": {"response_format": "verbose_json"}}
 BESIDE_IMAGES: dict[str, dict[str, Any]] = {
     "partial_images": {"stream": True},
     "output_compression": {"output_format": "webp"},
 }
+BESIDE_COMPLETIONS: dict[str, dict[str, Any]] = {
+    "stream_options": {"stream": True},
+    "max_tokens": {"echo": True},  # 0 is legal then
+    "min_tokens": {"max_tokens": 2048},
+}
+OF_MESSAGES: dict[str, Any] = BASE | {"prompt": None}  # as null, it is not there
+BESIDE_TOKENIZE: dict[str, dict[str, Any]] = {
+    "messages": {"prompt": None},
+    **dict.fromkeys(("add_generation_prompt", "continue_final_message", "tools", "chat_template_kwargs"), OF_MESSAGES),
+}
 BESIDE_BY_TABLE = {
+    "input_tokens": {"tool_choice": BESIDE_RESPONSES["tool_choice"]},
+    "tokenize": BESIDE_TOKENIZE,
+    "completions": BESIDE_COMPLETIONS,
     "chat": BESIDE,
     "responses": BESIDE_RESPONSES,
     "images": BESIDE_IMAGES,
@@ -127,8 +137,10 @@ BESIDE_BY_TABLE = {
     "messages": BESIDE_MESSAGES,
     "count_tokens": {"tool_choice": BESIDE_MESSAGES["tool_choice"]},
 }
-NAMES = ("chat", "responses", "embeddings", "rerank", "score", "images", "edits", "variations",
-         "transcriptions", "translations", "speech", "messages", "count_tokens")  # fmt: skip
+NAMES = (
+    "chat", "responses", "input_tokens", "completions", "tokenize", "detokenize", "embeddings", "rerank", "score",
+    "images", "edits", "variations", "transcriptions", "translations", "speech", "messages", "count_tokens",
+)  # fmt: skip
 ENDPOINT = dict(zip(NAMES, ENDPOINTS, strict=True))
 CHAT = ENDPOINT["chat"].table
 ROWS = [(name, row) for name, endpoint in ENDPOINT.items() for row in endpoint.table.rows]
@@ -146,7 +158,7 @@ def request_of(table: str, **fields: Any) -> dict[str, Any]:
     request = dict(ENDPOINT[table].example)
     for name in fields:
         request |= BESIDE_BY_TABLE.get(table, {}).get(name, {})
-    return request | fields
+    return {name: value for name, value in (request | fields).items() if value is not None}
 
 
 ENGINES = {
@@ -357,6 +369,9 @@ def test_reserved_keys_are_refused(table: str, name: str) -> None:
         ("responses", "response_format", {"type": "json_object"}, "use `text.format`"),
         ("responses", "max_tokens", 9, "use `max_output_tokens`"),
         ("responses", "min_tokens", 9, "/v1/chat/completions has it"),
+        ("completions", "messages", [], "send `prompt`"),
+        ("completions", "max_completion_tokens", 9, "use `max_tokens`"),
+        ("completions", "use_beam_search", True, "use `n` with a `temperature` over 0"),
         ("embeddings", "truncate_prompt_tokens", 9, "an input that is too long is an error"),
         ("messages", "stop", ["a"], "use `stop_sequences`"),
         ("messages", "response_format", {"type": "json_object"}, "use `output_config.format`"),

@@ -33,7 +33,7 @@ def test_a_route_is_found(method: str, path: str, found: Match) -> None:
 
 @pytest.mark.parametrize(
     "path",
-    ["/", "/v1", "/v1/", "/v2/models", "/v1/completions", "/v1/files",
+    ["/", "/v1", "/v1/", "/v2/models", "/v1/edits", "/v1/files",
      "/v1/assistants", "/v1/models/", "/v1/models/a/b",
      "/v1//chat/completions", "/v1/a/b/chat/completions", "/v1/alpha/health",
       "/chat/completions", "/v1/chat", "/é" * 200],
@@ -58,7 +58,11 @@ def test_a_wrong_method_is_told_the_right_one(method: str, path: str, allow: str
 
 @pytest.mark.parametrize(
     ("path", "nearest"),
-    [("/v1/completions", "POST /v1/chat/completions"), ("/v1/model", "GET /v1/models"), ("/healthz", "GET /health")],
+    [
+        ("/v1/chat/completion", "POST /v1/chat/completions"),
+        ("/v1/model", "GET /v1/models"),
+        ("/healthz", "GET /health"),
+    ],
 )
 def test_an_unknown_path_gets_the_nearest_route(path: str, nearest: str) -> None:
     with pytest.raises(ApiError, match=f"The nearest is {nearest}[.]"):

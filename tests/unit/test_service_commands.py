@@ -165,8 +165,9 @@ class TestSmoke:
         _, found = self.outcomes(stand_in, capsys)
         assert set(found) == {
             "/health", "/ready", "/metrics", "/openapi.json", "/v1/models", "/v1/models/{id}", "/v1/chat/completions",
-            "/v1/chat/completions (stream)", "/v1/responses", "/v1/responses (stream)", "/v1/audio/transcriptions",
-            "/v1/audio/speech", "/v1/messages", "/v1/messages (stream)", "/v1/messages/count_tokens",
+            "/v1/chat/completions (stream)", "/v1/responses", "/v1/responses (stream)",
+            "/v1/responses/input_tokens", "/v1/audio/transcriptions", "/v1/audio/speech",
+            "/v1/messages", "/v1/messages (stream)", "/v1/messages/count_tokens",
         }  # fmt: skip
         assert found["/v1/chat/completions"]["adjustments"] == "top_p;action=clamp;from=2;to=1"
         assert found["/v1/chat/completions"]["model"] == "talker"
@@ -217,7 +218,7 @@ class TestSmoke:
         shown = capsys.readouterr().out
         assert "/v1/audio/speech" in shown
         assert "502" in shown
-        assert "15 requests, 1 failed." in shown
+        assert "16 requests, 1 failed." in shown
 
     def test_something_that_is_no_base_url_is_refused(self, capsys: Any) -> None:
         assert main(["smoke", "localhost:8000"]) == Status.WRONG

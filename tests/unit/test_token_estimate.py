@@ -17,6 +17,7 @@ TEXT = CountedFields(
     frozenset({"image_url"}),
 )
 NO_TEXT = CountedFields(("input",))
+PROMPTS = CountedFields(("suffix",), ("max_tokens",), several="prompt", choices=("n", "best_of"), default_limit=16)
 JSON: Any = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=20),
     lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=8), inner, max_size=4),
@@ -68,6 +69,39 @@ def test_many_inputs_and_token_ids_count_all_together(given: Any, tokens: int) -
     assert found.prompt == pytest.approx(tokens, abs=4)
 
 
+@pytest.mark.parametrize(
+    ("prompt", "prompts"),
+    [
+        ("a" * 400, [100]),
+        (["a" * 400, "b" * 40], [100, 10]),
+        ([7] * 300, [300]),
+        ([[7, 8], [9]], [2, 1]),
+        ([[7] * 5000, [9]], [CONTEXT, 1]),  # the first is too long; the engine says so
+        ([], [0]),
+        ([None, {}], [0, 0]),
+        (None, [0]),
+    ],
+)
+def test_each_of_several_prompts_has_a_context_and_an_answer_of_its_own(prompt: Any, prompts: list[int]) -> None:
+    found = Estimator().estimate("alpha", {"prompt": prompt, "max_tokens": 7}, PROMPTS, CONTEXT)
+    assert found == (sum(prompts), sum(min(7, CONTEXT - one) for one in prompts))
+
+
+def test_a_suffix_belongs_to_every_prompt_and_the_default_limit_and_the_candidates_count() -> None:
+    request = {"prompt": ["a" * 40, "b" * 40], "suffix": "c" * 80, "n": 2, "best_of": 5}
+    assert Estimator().estimate("alpha", request, PROMPTS, CONTEXT) == (60, 2 * 16 * 5)
+
+
+async def test_long_prompts_are_not_tokenized_on_the_event_loop() -> None:
+    estimator = Estimator()
+    await estimator.load("alpha", str(PROJECT_FOLDER / "local_models" / "pocket-chat"))
+    short, long = (
+        estimator.estimate("alpha", {"prompt": ["the weather in Paris " * 8] * count}, PROMPTS, CONTEXT).prompt / count
+        for count in (2, 128)
+    )
+    assert long == len("the weather in Paris " * 8) / 4 != short
+
+
 def test_an_image_is_not_read_as_text() -> None:
     part = {"type": "image_url", "image_url": {"url": "data:image/png;base64," + "A" * 10**6}}
     found = estimate(messages=[{"role": "user", "content": [part]}], max_tokens=1)
@@ -95,3 +129,10 @@ def test_any_json_has_an_estimate(request_body: dict[str, Any]) -> None:
     assert 0 <= found.prompt <= CONTEXT
     assert 0 <= found.answer <= 128 * CONTEXT
     assert Estimator().estimate("alpha", request_body, NO_TEXT, CONTEXT).prompt >= 0
+
+
+@given(st.dictionaries(st.sampled_from(["prompt", "suffix", "n", "best_of", "max_tokens"]), JSON))
+def test_any_json_of_prompts_has_an_estimate(request_body: dict[str, Any]) -> None:
+    found = Estimator().estimate("alpha", request_body, PROMPTS, CONTEXT)
+    assert 0 <= found.prompt <= 128 * CONTEXT
+    assert 0 <= found.answer <= 128 * 128 * CONTEXT

@@ -21,6 +21,10 @@ def vllm_error(message: str, param: str | None = None) -> bytes:
     [
         (400, vllm_error("too long (parameter=input_tokens, value=9)", "input_tokens"),
          (422, "context_length_exceeded", "messages")),
+        (400, vllm_error("max_tokens must be at least 1, got 0. (parameter=max_tokens, value=0)", "max_tokens"),
+         (422, "context_length_exceeded", "messages")),
+        (400, vllm_error("The decoder prompt (length 9) is longer than the maximum model length of 9."),
+         (422, "context_length_exceeded", "messages")),
         (400, vllm_error("Grammar error: Invalid type: nonsense"), (422, "invalid_json_schema", "response_format")),
         (400, vllm_error("top_p must be in (0, 1], got 3.0. (parameter=top_p, value=3.0)", "top_p"),
          (400, "invalid_value", "top_p")),

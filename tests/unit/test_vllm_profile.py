@@ -9,6 +9,8 @@ from deployments.vllm.adapter import NO_REASONING, NO_THINKING_BUDGET, NOT_WITH_
 
 TEMPLATE = "{% if tools %}{{ tools }}{% endif %}{{ messages }}{{ reasoning_effort }}"
 
+TEXT = {"completions", "tokenize"}  # what every language model can do
+
 
 def engine_of(template: str | None, speculation: Any = None, *, has_marks: bool = True, **model: Any) -> Any:
     """As much of an engine as a profile is read from."""
@@ -43,13 +45,21 @@ def drafting(model: str = "org/small", tiers: Any = None) -> Any:
     )
 
 
-def profile_of(engine: Any, tool_call_parser: str | None = None, reasoning_parser: str | None = None) -> Any:
+def app_of(render: Any = lambda _prompt, _suffix: None) -> Any:
+    """As much of vLLM's server application as a profile is read from: what renders a suffix, if anything does."""
+    renderer = SimpleNamespace(render_completion_suffix=render)
+    return SimpleNamespace(state=SimpleNamespace(online_renderer=SimpleNamespace(renderer=renderer)))
+
+
+def profile_of(
+    engine: Any, tool_call_parser: str | None = None, reasoning_parser: str | None = None, app: Any = None
+) -> Any:
     arguments: Any = SimpleNamespace(
         chat_template=None,
         tool_call_parser=tool_call_parser,
         structured_outputs_config=SimpleNamespace(reasoning_parser=reasoning_parser),
     )
-    return VllmServer(engine, None, arguments).profile()
+    return VllmServer(engine, app or app_of(), arguments).profile()
 
 
 @pytest.fixture(autouse=True)
@@ -67,18 +77,23 @@ def test_the_limits_are_the_model_s() -> None:
 
 
 def test_tools_need_a_template_that_reads_them_and_a_parser() -> None:
-    assert profile_of(engine_of(TEMPLATE), tool_call_parser="hermes").capabilities == {"chat", "tools"}
-    assert profile_of(engine_of(TEMPLATE)).capabilities == {"chat"}
-    assert profile_of(engine_of("{{ messages }}"), tool_call_parser="hermes").capabilities == {"chat"}
+    assert profile_of(engine_of(TEMPLATE), tool_call_parser="hermes").capabilities == {*TEXT, "chat", "tools"}
+    assert profile_of(engine_of(TEMPLATE)).capabilities == {*TEXT, "chat"}
+    assert profile_of(engine_of("{{ messages }}"), tool_call_parser="hermes").capabilities == {*TEXT, "chat"}
 
 
-def test_a_model_without_a_template_does_not_chat() -> None:
-    assert profile_of(engine_of(None)).capabilities == set()
+def test_a_model_without_a_template_completes_and_does_not_chat() -> None:
+    assert profile_of(engine_of(None)).capabilities == TEXT
+
+
+def test_a_model_fills_in_where_its_renderer_takes_a_suffix() -> None:
+    fills_in = profile_of(engine_of(TEMPLATE), app=app_of(render=lambda prompt, suffix: prompt + suffix))
+    assert fills_in.capabilities == {*TEXT, "chat", "fill_in_the_middle"}
 
 
 def test_vision_and_reasoning_are_found() -> None:
     sees = engine_of(TEMPLATE, is_multimodal_model=True, hf_config=SimpleNamespace(vision_config={}))
-    assert profile_of(sees, reasoning_parser="qwen3").capabilities == {"chat", "vision", "reasoning"}
+    assert profile_of(sees, reasoning_parser="qwen3").capabilities == {*TEXT, "chat", "vision", "reasoning"}
 
 
 def test_what_the_template_does_not_read_is_lacking() -> None:
@@ -111,7 +126,7 @@ def test_how_the_engine_speculates_is_found_and_no_path_leaves_the_machine() -> 
 
 def test_the_configuration_overrides_single_capabilities() -> None:
     found = profile_of(engine_of(TEMPLATE), tool_call_parser="hermes")
-    assert found.overridden([("tools", False), ("vision", True)], []).capabilities == {"chat", "vision"}
+    assert found.overridden([("tools", False), ("vision", True)], []).capabilities == {*TEXT, "chat", "vision"}
 
 
 def pooling_engine(score_type: str, labels: int = 2, **model: Any) -> Any:
@@ -133,6 +148,6 @@ def test_a_classifier_of_several_labels_does_not_rerank() -> None:
 def test_a_pooling_model_embeds_and_shortens_only_where_it_is_matryoshka() -> None:
     for matryoshka in (False, True):
         pooling = profile_of(pooling_engine("bi-encoder", is_matryoshka=matryoshka, embedding_size=64))
-        assert pooling.capabilities == {"embeddings"}
+        assert pooling.capabilities == {"embeddings", "tokenize"}
         assert set(pooling.lacks) == (set() if matryoshka else {"dimensions"})
         assert pooling.limits["dimensions"] == 64

@@ -1,13 +1,16 @@
 """The engine of language models: vLLM and its own server application, asked in this process."""
 
+import logging
 import uuid
-from collections.abc import AsyncGenerator
-from contextlib import aclosing
+from collections.abc import AsyncGenerator, Sequence
+from contextlib import AbstractAsyncContextManager, aclosing, nullcontext
+from functools import partial
+from pathlib import Path
 from typing import Any, ClassVar, Self
 
 import orjson
 
-from contract.errors import ApiError
+from contract.errors import ApiError, model_starting
 from contract.options.catalog import ServedModel
 from contract.profile import Profile
 from contract.protocol import (
@@ -16,6 +19,7 @@ from contract.protocol import (
     KV_CACHE_USAGE,
     MESSAGES_ROUTE,
     RESPONSES_ROUTE,
+    Adapter,
     RequestHead,
     ResponseItem,
 )
@@ -26,7 +30,12 @@ from deployments.vllm.chat import ChatDialect
 from deployments.vllm.dialect import Dialect
 from deployments.vllm.input_audio import with_decoded_audio
 from deployments.vllm.messages import CountTokensDialect, MessagesDialect
+from deployments.vllm.lora_adapters import LoraAdapters
+from deployments.vllm.lora_files import FILES, Shapes, shapes_of
 from deployments.vllm.responses import ResponsesDialect
+from deployments.weights import fetched
+
+logger = logging.getLogger("portico.vllm")
 
 TRIAL_TOKENS = 2
 
@@ -39,20 +48,40 @@ class VllmEngine(Engine):
     trial_route: ClassVar[str]
     trial_body: ClassVar[dict[str, Any]]  # the smallest request on that route
 
-    def __init__(self, model_id: str, server: VllmServer) -> None:
-        self._model_id = model_id
+    def __init__(self, model: ServedModel, server: VllmServer) -> None:
+        self._model_id = model.id
         self._server = server
+        limits = server.lora_limits()
+        self._adapters = limits and LoraAdapters(server, limits, _base_shapes(model), partial(_adapter_folder, model))
 
     @classmethod
     async def start(cls, model: ServedModel, options: dict[str, Any]) -> Self:
         """`options` are the arguments of `vllm serve`. Raises EngineArgumentError, PickleError."""
         server = await start_server(model._replace(engine_kwargs=options | cls.arguments))
-        return cls(model.id, server)
+        return cls(model, server)
 
     async def answer(self, request: RequestHead, body: bytes) -> AsyncGenerator[ResponseItem]:
-        async with aclosing(answer(self._server.app, self.dialects[request.route], request, body)) as items:
+        dialect = self.dialects[request.route]
+        async with (
+            self._with_adapter(request.adapter),
+            aclosing(answer(self._server.app, dialect, request, body)) as items,
+        ):
             async for item in items:
                 yield item
+
+    def _with_adapter(self, adapter: Adapter | None) -> AbstractAsyncContextManager[None]:
+        """Have the adapter of a request resident. Raises ApiError."""
+        if adapter is None:
+            return nullcontext()
+        if self._adapters is None:  # a replica of before `enable_lora`, which an update is replacing
+            raise model_starting()
+        return self._adapters.used(adapter)
+
+    async def misfits(self, adapters: Sequence[Adapter]) -> list[str]:
+        return await (super() if self._adapters is None else self._adapters).misfits(adapters)
+
+    def resident_adapters(self) -> list[str]:
+        return [] if self._adapters is None else self._adapters.resident()
 
     def profile(self) -> Profile:
         return self._server.profile()
@@ -82,6 +111,19 @@ class VllmEngine(Engine):
 
     def close(self) -> None:
         self._server.shutdown()
+
+
+def _base_shapes(model: ServedModel) -> Shapes:
+    """Of the model's weights, as far as its files are on this machine: vLLM has what it needs of a hub name."""
+    try:
+        return shapes_of(fetched(model, here=True))
+    except (OSError, ValueError):
+        logger.warning("the weights of %s are not here, so its adapters are not held against them", model.id)
+        return {}
+
+
+def _adapter_folder(model: ServedModel, adapter: Adapter) -> Path:
+    return fetched(model._replace(source=adapter.source, revision=adapter.revision, allow=()), only=FILES)
 
 
 class VllmChatEngine(VllmEngine):

@@ -22,6 +22,7 @@ from deployments.vllm.adapter import VllmServer, reported
 from deployments.vllm.dialect import Dialect, EventStream
 from deployments.vllm.engine import VllmEngine
 from deployments.vllm.errors import ErrorMap, Reported, unreported
+from deployments.vllm.lora_adapters import LoraAdapters
 
 
 class EmbeddingsDialect:
@@ -58,8 +59,8 @@ class VllmEmbeddingsEngine(VllmEngine):
     trial_route = EMBEDDINGS_ROUTE
     trial_body: ClassVar[dict[str, Any]] = {"input": "ready?"}
 
-    def __init__(self, model_id: str, server: VllmServer) -> None:
-        super().__init__(model_id, server)
+    def __init__(self, model_id: str, server: VllmServer, adapters: LoraAdapters | None = None) -> None:
+        super().__init__(model_id, server, adapters)
         self._tokenizer = copy.deepcopy(server.tokenizer())
         self._limits = server.profile().limits
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="tokenizer")  # it is not safe in several

@@ -1,11 +1,8 @@
 """The engine of language models: vLLM and its own server application, asked in this process."""
 
-import logging
 import uuid
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import AbstractAsyncContextManager, aclosing, nullcontext
-from functools import partial
-from pathlib import Path
 from typing import Any, ClassVar, Self
 
 import orjson
@@ -32,10 +29,8 @@ from deployments.vllm.input_audio import with_decoded_audio
 from deployments.vllm.messages import CountTokensDialect, MessagesDialect
 from deployments.vllm.lora_adapters import LoraAdapters
 from deployments.vllm.lora_files import FILES, Shapes, shapes_of
+from deployments.vllm.lora_adapters import LoraAdapters, adapters_of
 from deployments.vllm.responses import ResponsesDialect
-from deployments.weights import fetched
-
-logger = logging.getLogger("portico.vllm")
 
 TRIAL_TOKENS = 2
 
@@ -48,17 +43,18 @@ class VllmEngine(Engine):
     trial_route: ClassVar[str]
     trial_body: ClassVar[dict[str, Any]]  # the smallest request on that route
 
-    def __init__(self, model: ServedModel, server: VllmServer) -> None:
-        self._model_id = model.id
+    def __init__(self, model_id: str, server: VllmServer, adapters: LoraAdapters | None = None) -> None:
+        """`adapters` holds what the server has loaded of them; None where it takes none."""
+        self._model_id = model_id
         self._server = server
-        limits = server.lora_limits()
-        self._adapters = limits and LoraAdapters(server, limits, _base_shapes(model), partial(_adapter_folder, model))
+        self._adapters = adapters
 
     @classmethod
     async def start(cls, model: ServedModel, options: dict[str, Any]) -> Self:
         """`options` are the arguments of `vllm serve`. Raises EngineArgumentError, PickleError."""
         server = await start_server(model._replace(engine_kwargs=options | cls.arguments))
-        return cls(model, server)
+        limits = server.lora_limits()
+        return cls(model.id, server, limits and adapters_of(model, server, limits))
 
     async def answer(self, request: RequestHead, body: bytes) -> AsyncGenerator[ResponseItem]:
         dialect = self.dialects[request.route]
@@ -78,7 +74,7 @@ class VllmEngine(Engine):
         return self._adapters.used(adapter)
 
     async def misfits(self, adapters: Sequence[Adapter]) -> list[str]:
-        return await (super() if self._adapters is None else self._adapters).misfits(adapters)
+        return await (super().misfits(adapters) if self._adapters is None else self._adapters.misfits(adapters))
 
     def resident_adapters(self) -> list[str]:
         return [] if self._adapters is None else self._adapters.resident()
@@ -111,19 +107,6 @@ class VllmEngine(Engine):
 
     def close(self) -> None:
         self._server.shutdown()
-
-
-def _base_shapes(model: ServedModel) -> Shapes:
-    """Of the model's weights, as far as its files are on this machine: vLLM has what it needs of a hub name."""
-    try:
-        return shapes_of(fetched(model, here=True))
-    except (OSError, ValueError):
-        logger.warning("the weights of %s are not here, so its adapters are not held against them", model.id)
-        return {}
-
-
-def _adapter_folder(model: ServedModel, adapter: Adapter) -> Path:
-    return fetched(model._replace(source=adapter.source, revision=adapter.revision, allow=()), only=FILES)
 
 
 class VllmChatEngine(VllmEngine):

@@ -6,6 +6,7 @@ engine. So each is looked at and loaded before its first request, and stays whil
 
 import asyncio
 import logging
+import os
 from collections import OrderedDict
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
@@ -13,8 +14,10 @@ from pathlib import Path
 from typing import NamedTuple, Protocol
 
 from contract.errors import adapter_misfit
+from contract.options.catalog import ServedModel
 from contract.protocol import Adapter
-from deployments.vllm.lora_files import MisfitError, Shapes, check
+from deployments.vllm.lora_files import FILES, MisfitError, Shapes, check, shapes_of
+from deployments.weights import fetched
 
 logger = logging.getLogger("portico.lora")
 
@@ -56,7 +59,9 @@ class LoraAdapters:
         base: Shapes,
         folder_of: Callable[[Adapter], Path],
     ) -> None:
-        """`folder_of` gives an adapter's files, and may block to download them; it raises OSError or ValueError."""
+        """`folder_of` gives an adapter's files, and may block to download them; it raises MisfitError, or what a
+        library says by OSError and ValueError.
+        """
         self._engine = engine
         self._limits = limits
         self._base = base
@@ -89,7 +94,7 @@ class LoraAdapters:
         return await asyncio.to_thread(lambda: [self._misfit(adapter) for adapter in adapters])
 
     def _misfit(self, adapter: Adapter) -> str:
-        if not Path(adapter.source).is_absolute():
+        if not os.path.isabs(adapter.source):
             return ""  # of the hub: it is looked at when it is asked for
         try:
             check(self._folder_of(adapter), self._base, self._limits.max_rank)
@@ -127,6 +132,8 @@ class LoraAdapters:
     def _checked_folder(self, adapter: Adapter) -> Path:
         try:
             folder = self._folder_of(adapter)
+        except MisfitError:
+            raise
         except (OSError, ValueError) as error:
             logger.warning("the adapter %s cannot be had", adapter.id, exc_info=error)
             raise MisfitError("its files cannot be had; the log says why") from error
@@ -144,3 +151,23 @@ class LoraAdapters:
             resident = self._resident.pop(other)
             await resident.unused.wait()
             await self._engine.leave_lora(other.id, resident.number)
+
+
+def adapters_of(model: ServedModel, engine: LoraEngine, limits: LoraLimits) -> LoraAdapters:
+    """The adapters of an engine that runs `model`."""
+
+    def folder_of(adapter: Adapter) -> Path:
+        if os.path.isabs(adapter.source) and not os.path.isdir(adapter.source):
+            raise MisfitError("its folder is not on the replica's machine")
+        return fetched(model._replace(source=adapter.source, revision=adapter.revision, allow=()), only=FILES)
+
+    return LoraAdapters(engine, limits, _base_shapes(model), folder_of)
+
+
+def _base_shapes(model: ServedModel) -> Shapes:
+    """Of the model's weights, as far as its files are on this machine: the engine has what it needs of a hub name."""
+    try:
+        return shapes_of(fetched(model, here=True))
+    except (OSError, ValueError):
+        logger.warning("the weights of %s are not here, so its adapters are not held against them", model.id)
+        return {}

@@ -76,10 +76,10 @@ def _config(folder: Path) -> dict[str, Any]:
 def _rank(config: dict[str, Any]) -> int:
     """The largest of all its modules."""
     patterns = config.get("rank_pattern") or {}
-    ranks = [config.get("r"), *(patterns.values() if isinstance(patterns, dict) else [None])]
+    ranks: list[Any] = [config.get("r"), *(patterns.values() if isinstance(patterns, dict) else [None])]
     if any(not isinstance(rank, int) or isinstance(rank, bool) or rank < 1 for rank in ranks):
         raise MisfitError(f"`r` or `rank_pattern` in {CONFIG} is no rank of 1 or more")
-    return max(ranks)
+    return int(max(ranks))
 
 
 def _faults(weights: list[tuple[str, tuple[int, ...]]], base: Shapes) -> Iterator[str]:

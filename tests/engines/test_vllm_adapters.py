@@ -195,8 +195,8 @@ def test_one_that_does_not_fit_is_refused_by_name_and_the_others_and_the_model_a
         error = answers[name]["error"]
         assert (error["code"], error["param"]) == ("model_failed", "model")
         assert error["message"] == f"The adapter `{name}` cannot be used with its model: {why}."
-    for name in ("a", None):
-        assert text_of(answers[name]) == expected[name].text
+    for fitting in ("a", None):
+        assert text_of(answers[fitting]) == expected[fitting].text
 
 
 def test_streams_are_the_adapter_s(found: Any, expected: Any) -> None:

@@ -213,7 +213,7 @@ class TestGateway:
     async def test_what_a_replica_says_of_an_adapter_that_does_not_fit_reaches_the_client(
         self, client: Any, relay: StandInRelay
     ) -> None:
-        relay.items = [adapter_misfit("pirate", MISFIT)]  # type: ignore[list-item]
+        relay.items = [adapter_misfit("pirate", MISFIT)]
         response = await client.post("/v1/chat/completions", json=chat(model="pirate"))
         assert_error(response, 404, "not_found_error", "model_failed", "model")
         relay.items = [ResponseHead(200, body=b"{}", usage={})]

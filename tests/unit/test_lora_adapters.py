@@ -8,10 +8,12 @@ from pathlib import Path
 import pytest
 
 from contract.errors import ApiError
+from contract.options.catalog import ServedModel
 from contract.protocol import Adapter
 from deployments.vllm import lora_adapters
-from deployments.vllm.lora_adapters import LoraAdapters, LoraLimits
+from deployments.vllm.lora_adapters import LoraAdapters, LoraLimits, adapters_of
 from deployments.vllm.lora_files import MisfitError, Shapes
+from local_models.adapter import make_adapter
 
 MOST = 2
 
@@ -160,6 +162,21 @@ async def test_one_that_does_not_fit_is_refused_by_name_and_others_go_on(
         assert (refused.value.status, refused.value.code, refused.value.param) == (404, "model_failed", "model")
         assert refused.value.message == f"The adapter `wrong` cannot be used with its model: {why}."
     await use(adapters, "a", "b")
+
+
+async def test_a_folder_that_is_not_there_is_a_misfit_of_that_adapter_alone(tmp_path: Path, engine: Engine) -> None:
+    folder = tmp_path / "fits"
+    folder.mkdir()
+    make_adapter(folder)
+    model = ServedModel("alpha", "vllm", "chat", str(tmp_path))
+    adapters = adapters_of(model, engine, LoraLimits(16, MOST))
+    looked_at = [named("gone", str(tmp_path / "gone")), named("fits", str(folder))]
+    assert await adapters.misfits(looked_at) == ["its folder is not on the replica's machine", ""]
+    with pytest.raises(ApiError, match="its folder is not on the replica's machine"):
+        async with adapters.used(looked_at[0]):
+            pytest.fail("it was used")
+    async with adapters.used(looked_at[1]):
+        assert engine.loads == ["fits"]
 
 
 async def test_what_does_not_fit_is_found_before_its_use(adapters: LoraAdapters, engine: Engine) -> None:

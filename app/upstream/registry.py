@@ -32,9 +32,7 @@ class Model:
 
     entry: ModelEntry  # whose replicas answer
     adapter: Adapter | None = None
-    misfit: str | None = (
-        None  # why an adapter does not fit its model; empty where it does, None while nobody has looked
-    )
+    misfit: str | None = None  # why an adapter does not fit; empty where it does, None while nobody has looked
     readiness: Readiness = Readiness.STARTING
     stage: Stage = Stage.QUEUED  # of one that is starting; as far as its start was seen to get
     known: Profile | None = None  # what it can do; known before it is verified
@@ -78,19 +76,13 @@ class Registry:
         """The models of a configuration; `before` is the registry of the one that it replaces."""
         models = (model for entry in entries for model in _models_of(entry))
         self._models = {model.id: model for model in models}
-        for model_id, model in self._models.items():
-            old = before._models.get(model_id) if before else None
-            if old is not None and (old.entry.id, old.adapter) == (model.entry.id, model.adapter):
-                self._take_over(model, old)
-
-    def _take_over(self, model: Model, old: Model) -> None:
-        """What was known of `model` before the configuration changed."""
-        same = old.entry.identity == model.entry.identity
-        model.readiness, model.error = old.readiness, old.error
-        model.created, model.running = old.created, old.running
-        model.misfit = old.misfit if same else None
-        if old.found is not None:
-            _learn(model, old.found, settled=old.is_settled and same)
+        known = before._models if before else {}
+        for model in self._models.values():
+            old = known.get(model.id)
+            if old is None or (old.entry.id, old.adapter) != (model.entry.id, model.adapter):
+                old = known.get(model.entry.id)  # an adapter that is new can do what its model can
+            if old is not None and old.entry.id == model.entry.id:
+                _take_over(model, old)
 
     def update(
         self,
@@ -215,6 +207,17 @@ class Registry:
 def _models_of(entry: ModelEntry) -> Iterator[Model]:
     yield Model(entry)
     yield from (Model(entry, adapter.served()) for adapter in entry.adapters)
+
+
+def _take_over(model: Model, old: Model) -> None:
+    """What was known before the configuration changed of `model`, or of the model whose adapter it is."""
+    same = old.entry.identity == model.entry.identity
+    model.running = old.running
+    if old.found is not None:
+        _learn(model, old.found, settled=old.is_settled and same)
+    if old.adapter == model.adapter:
+        model.readiness, model.error, model.created = old.readiness, old.error, old.created
+        model.misfit = old.misfit if same else None
 
 
 def _learn(model: Model, profile: Profile, *, settled: bool) -> None:

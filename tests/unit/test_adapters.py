@@ -275,8 +275,27 @@ class TestReadiness:
         after = Registry(models, before)
         found = {model.id: model.misfit for model in after.asked_for(["pirate", "poet", "parrot"])}
         assert found == {"pirate": "", "poet": MISFIT, "parrot": None}
+        (parrot,) = after.asked_for(["parrot"])
+        assert parrot.readiness is Readiness.STARTING
+        after.judge(Adapter("parrot", "/adapters/parrot"), "")
+        up(after)
+        assert (parrot.readiness, parrot.profile) == (Readiness.VERIFIED, PROFILE)
+
+    def test_one_with_another_source_is_looked_at_anew(self) -> None:
         moved = parse_config(args([PIRATE | {"source": "/elsewhere"}], scope=("beta",))).models
-        assert Registry(moved, before).asked_for(["pirate"])[0].misfit is None
+        registry = Registry(moved, ready_registry([PIRATE, POET]))
+        up(registry)
+        (pirate,) = registry.asked_for(["pirate"])
+        assert (pirate.misfit, pirate.readiness) == (None, Readiness.STARTING)
+        registry.judge(Adapter("pirate", "/elsewhere"), "")
+        up(registry)
+        assert pirate.readiness is Readiness.VERIFIED
+
+    def test_an_adapter_s_id_may_become_a_model_s(self) -> None:
+        args_ = args([POET], scope=("beta",))
+        args_["models"].append({"id": "pirate", "task": "chat", "engine": "vllm", "source": "./pirate"})
+        (model,) = Registry(parse_config(args_).models, ready_registry([PIRATE, POET])).asked_for(["pirate"])
+        assert (model.readiness, model.known, model.card().get("parent")) == (Readiness.STARTING, None, None)
 
     async def test_a_replica_looks_at_each_once_and_again_at_those_that_did_not_fit(
         self, monkeypatch: pytest.MonkeyPatch

@@ -65,7 +65,9 @@ def made_for_another(folder: Path) -> None:
     from safetensors.numpy import load_file, save_file
 
     weights = load_file(made(folder) / "adapter_model.safetensors")
-    halved = {name: np.ascontiguousarray(weight[:32, :32]) for name, weight in weights.items() if "q_proj" in name}
+    halved = {
+        name: np.ascontiguousarray(weight[:32, :32]) for name, weight in weights.items() if "0.self_attn.q_proj" in name
+    }
     save_file(halved, folder / "adapter_model.safetensors")
 
 

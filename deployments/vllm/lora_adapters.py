@@ -118,16 +118,16 @@ class LoraAdapters:
             task.exception()  # who waited for it may have left
 
     async def _load(self, adapter: Adapter) -> None:
-        async with self._one_at_a_time:
-            try:
-                folder = await asyncio.to_thread(self._checked_folder, adapter)
+        try:
+            folder = await asyncio.to_thread(self._checked_folder, adapter)  # may take minutes, where it is downloaded
+            async with self._one_at_a_time:
                 await self._make_room(adapter)
                 self._last_number += 1
                 await self._engine.load_lora(adapter.id, self._last_number, folder)
-            except MisfitError as error:
-                logger.warning("the adapter %s cannot be used: %s", adapter.id, error)
-                raise adapter_misfit(adapter.id, str(error)) from error
-            self._resident[adapter] = _Resident(self._last_number)
+                self._resident[adapter] = _Resident(self._last_number)
+        except MisfitError as error:
+            logger.warning("the adapter %s cannot be used: %s", adapter.id, error)
+            raise adapter_misfit(adapter.id, str(error)) from error
 
     def _checked_folder(self, adapter: Adapter) -> Path:
         try:

@@ -1,6 +1,7 @@
 """Which LoRA adapters an engine holds: loaded once, on demand; the one used longest ago leaves, never one in use."""
 
 import asyncio
+import threading
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
 from pathlib import Path
@@ -58,7 +59,7 @@ async def adapters(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> AsyncIter
         return Path(adapter.source)
 
     monkeypatch.setattr(lora_adapters, "check", check)
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(30):
         yield LoraAdapters(engine, LoraLimits(16, MOST), {}, folder_of)
 
 
@@ -122,6 +123,20 @@ async def test_many_requests_for_one_load_it_once(adapters: LoraAdapters, engine
     engine.going_on.set()
     await asyncio.gather(*requests)
     assert engine.loads == ["a"]
+
+
+async def test_one_that_is_downloaded_keeps_no_other_waiting(
+    adapters: LoraAdapters, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    arrived, folder_of = threading.Event(), adapters._folder_of
+    monkeypatch.setattr(
+        adapters, "_folder_of", lambda one: folder_of(one) if one.id != "slow" or arrived.wait(5) else Path()
+    )
+    slow = asyncio.create_task(use(adapters, "slow"))
+    await use(adapters, "a", "b")
+    assert not slow.done()
+    arrived.set()
+    await slow
 
 
 async def test_a_client_that_leaves_during_the_load_ends_nothing(adapters: LoraAdapters, engine: Engine) -> None:

@@ -29,7 +29,7 @@ UNFIT = {
     "too-large": "its rank is 16, and max_lora_rank is 8; raise it in engine_kwargs",
     "of-another": "it was made for another model: layers.0.self_attn.q_proj takes 64 where the adapter has 32",
     "dora": "vLLM does not yet support DoRA",
-    "gone": "there is no adapter_model.safetensors; its weights must be safetensors, as PEFT saves them",
+    "gone": "its folder is not on the replica's machine",
 }
 
 

@@ -26,10 +26,8 @@ from deployments.vllm.answer import answer
 from deployments.vllm.chat import ChatDialect
 from deployments.vllm.dialect import Dialect
 from deployments.vllm.input_audio import with_decoded_audio
-from deployments.vllm.messages import CountTokensDialect, MessagesDialect
-from deployments.vllm.lora_adapters import LoraAdapters
-from deployments.vllm.lora_files import FILES, Shapes, shapes_of
 from deployments.vllm.lora_adapters import LoraAdapters, adapters_of
+from deployments.vllm.messages import CountTokensDialect, MessagesDialect
 from deployments.vllm.responses import ResponsesDialect
 
 TRIAL_TOKENS = 2

@@ -8,21 +8,22 @@ from ray.serve import Application, Deployment
 from ray.serve.config import AutoscalingConfig, AutoscalingPolicy, RequestRouterConfig
 
 from app.config.model_entry import ModelEntry
-from app.config.routing import Routing
 from app.config.scaling import Scale
 from app.config.service import Config, parse_config
 from app.serving.deployment_version import with_version
 from app.serving.ingress import INGRESS_NAME, IngressReplica
 from contract.options.catalog import CATALOG
-from deployments.replica import Replica
+from deployments.replica import AdapterReplica, Replica
 
 # By name: Serve imports them where they run, beside each handle.
 SESSION_ROUTER = "ray.serve.experimental.consistent_hash_router:ConsistentHashRouter"
+ADAPTER_ROUTER = "app.upstream.adapter_router:AdapterRouter"
 PREFIX_ROUTER = "app.upstream.prefix_router:PrefixRouter"
 # Of glibc: a body of megabytes gets pages of its own, which go back when it is done with. Else the heap grows by each
 # that comes while another is there, and keeps what it has.
 INGRESS_ENV = {"MALLOC_MMAP_THRESHOLD_": str(2**20)}
 HEALTH_CHECK_PERIOD_S = 5
+RESIDENT_ADAPTERS_PERIOD_S = 2.0  # between two reports of which adapters a replica has loaded
 HEALTH_CHECK_TIMEOUT_S = 10
 DRAIN_LOOK_S = 0.5  # how often a replica that is to stop looks whether its requests have ended; Serve has 2 s
 
@@ -69,9 +70,10 @@ def model_deployment(entry: ModelEntry, *, has_room: bool = False) -> Deployment
         options["num_replicas"] = scale.min_replicas
     else:
         options["autoscaling_config"] = _autoscaling(scale)
-    if (router := _router(entry.routing)) is not None:
+    if (router := _router(entry)) is not None:
         options["request_router_config"] = router
-    return with_version(serve.deployment(Replica, **options), entry.identity)
+    replica = AdapterReplica if entry.takes_adapters else Replica
+    return with_version(serve.deployment(replica, **options), entry.identity)
 
 
 def _autoscaling(scale: Scale) -> AutoscalingConfig:
@@ -92,13 +94,18 @@ def _autoscaling(scale: Scale) -> AutoscalingConfig:
         )
 
 
-def _router(routing: Routing) -> RequestRouterConfig | None:
+def _router(entry: ModelEntry) -> RequestRouterConfig | None:
     """None: Serve's own, power of two choices."""
+    routing = entry.routing
     if routing.policy == "session":
         return RequestRouterConfig(request_router_class=SESSION_ROUTER)
     if routing.policy == "prefix":
         given = routing.model_dump(include={"max_imbalance", "remembered_blocks"}, exclude_none=True)
         return RequestRouterConfig(request_router_class=PREFIX_ROUTER, request_router_kwargs=given)
+    if entry.takes_adapters:
+        return RequestRouterConfig(
+            request_router_class=ADAPTER_ROUTER, request_routing_stats_period_s=RESIDENT_ADAPTERS_PERIOD_S
+        )
     return None
 
 

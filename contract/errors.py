@@ -117,6 +117,11 @@ def model_starting() -> ApiError:
     return ApiError("model_starting", "This model is starting. Retry after a pause.", param="model")
 
 
+def adapter_misfit(adapter_id: str, why: str) -> ApiError:
+    """For an adapter that its model cannot take; `why` names no path."""
+    return ApiError("model_failed", f"The adapter `{adapter_id}` cannot be used with its model: {why}.", param="model")
+
+
 # Of what stands before the gateway and answers by itself: HAProxy, Serve.
 
 

@@ -31,8 +31,17 @@ ENDPOINT_ROUTES = tuple(path for name, path in list(globals().items()) if name.e
 EVENT_STREAM = "text/event-stream"
 LENGTH_BYTES = 8
 KV_CACHE_USAGE = "kv_cache_usage"  # in 0..1; what `record_autoscaling_stats` of a replica reports
+RESIDENT_ADAPTERS = "resident_adapters"  # their ids; what `record_routing_stats` of a replica reports
 
 Clamp = tuple[str, float, float]  # (parameter, from, to)
+
+
+class Adapter(NamedTuple):
+    """A LoRA adapter of a model, as the configuration names it: a replica gets it with each request that is for it."""
+
+    id: str  # what clients call it
+    source: str  # a folder or a hub name
+    revision: str | None = None  # the commit of a hub name
 
 
 class RequestHead(NamedTuple):
@@ -46,12 +55,14 @@ class RequestHead(NamedTuple):
     session: str = ""  # a digest; requests that share it go to the same replica, where the model's routing says so
     prefix: tuple[int, ...] = ()  # digests of the conversation's beginning, see `app/upstream/affinity.py`
     queue_ms: float = 0.0  # that it has waited in the gateway for a place, for the replica's log
+    adapter: Adapter | None = None  # of the model, where the request is for one
 
 
 class SlotRequest(NamedTuple):
     """What a gateway asks a replica's slot with: what its router chooses by."""
 
     prefix: tuple[int, ...] = ()  # as in RequestHead
+    adapter: Adapter | None = None  # as in RequestHead
 
 
 class Slot(NamedTuple):

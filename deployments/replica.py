@@ -5,7 +5,7 @@ Ray Serve makes a `Replica` for each replica of a model. Without Ray, in a noteb
 
 import logging
 from abc import abstractmethod
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
 from importlib import import_module
 from typing import Any, Protocol, Self
@@ -13,7 +13,16 @@ from typing import Any, Protocol, Self
 from contract.errors import ApiError, upstream_error
 from contract.options.catalog import EngineSpec, ServedModel
 from contract.profile import Profile
-from contract.protocol import RequestHead, ResponseHead, ResponseItem, ResponseTail, Slot, SlotRequest
+from contract.protocol import (
+    RESIDENT_ADAPTERS,
+    Adapter,
+    RequestHead,
+    ResponseHead,
+    ResponseItem,
+    ResponseTail,
+    Slot,
+    SlotRequest,
+)
 from contract.replica_port import keep_on_loopback
 from contract.warm_up import say_warming_up
 from deployments.health import Health
@@ -40,6 +49,14 @@ class Engine(Protocol):
     @abstractmethod
     def profile(self) -> Profile:
         """What the model can do."""
+
+    async def misfits(self, adapters: Sequence[Adapter]) -> list[str]:
+        """Why each of these adapters does not fit this model; empty where it does, as far as can be seen at once."""
+        return ["this engine takes no adapters"] * len(adapters)
+
+    def resident_adapters(self) -> list[str]:
+        """The ids of the adapters that are loaded now."""
+        return []
 
     @abstractmethod
     async def trial(self) -> None:
@@ -172,6 +189,10 @@ class Replica:
         """What the model can do: a `Profile` as plain data."""
         return self.engine.profile().to_wire()
 
+    async def misfits(self, adapters: Sequence[Adapter]) -> list[str]:
+        """As the engine's."""
+        return await self.engine.misfits(adapters)
+
     async def check_health(self) -> None:
         """Called by Serve, which replaces this replica where it raises."""
         self._health.check()
@@ -202,6 +223,14 @@ class Replica:
 
     def __del__(self) -> None:
         self.close()
+
+
+class AdapterReplica(Replica):
+    """One of a model that takes adapters: it says which are loaded, for the router to choose it by."""
+
+    async def record_routing_stats(self) -> dict[str, Any]:
+        """Called by Serve, which has routers know it."""
+        return {RESIDENT_ADAPTERS: self.engine.resident_adapters()}
 
 
 def _watchdog(engine: Engine, health: Health, stall_timeout_s: float) -> Watchdog:

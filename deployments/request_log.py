@@ -32,7 +32,7 @@ class RequestLine:
     __slots__ = ("_began", "_first", "_model", "_reason", "_request", "_status", "_streamed", "_usage")
 
     def __init__(self, model: str, request: RequestHead) -> None:
-        self._model = model
+        self._model = request.adapter.id if request.adapter else model
         self._request = request
         self._began = time.perf_counter()
         self._first: float | None = None

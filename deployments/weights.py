@@ -23,9 +23,15 @@ class PickleError(ValueError):
 
 
 def fetched(
-    model: ServedModel, *, only: Sequence[str] | None = None, without: Sequence[str] = (), plain: Collection[str] = ()
+    model: ServedModel,
+    *,
+    only: Sequence[str] | None = None,
+    without: Sequence[str] = (),
+    plain: Collection[str] = (),
+    here: bool = False,
 ) -> Path:
     """The model's folder: its `source`, or of a hub name that commit, whole, so that nothing comes from another one.
+    `here`: only what was downloaded before; raises OSError or ValueError where that is nothing.
 
     `only` and `without` are patterns of file names. Pickles that are not allowed are left where they are; `plain` are
     endings of pickles that files of this kind of model have without being any, and that are read as plain numbers.
@@ -37,7 +43,11 @@ def fetched(
     pickles = () if "pickle" in model.allow else tuple(f"*{suffix}" for suffix in PICKLES.difference(plain))
     return Path(
         snapshot_download(
-            model.source, revision=model.revision, allow_patterns=only, ignore_patterns=[*without, *pickles]
+            model.source,
+            revision=model.revision,
+            allow_patterns=only,
+            ignore_patterns=[*without, *pickles],
+            local_files_only=here,
         )
     )
 

@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+from local_models.adapter import make_adapter
 from local_models.chat import make_chat_model, make_draft_model
 from local_models.checker import make_checker
 from local_models.embed import make_embedding_model
@@ -37,6 +38,7 @@ MAKERS: dict[str, Callable[[Path], None]] = {
     "pocket-flux": make_flux,
     "pocket-image": make_stable_diffusion,
     "pocket-kokoro": make_kokoro_model,
+    "pocket-lora": make_adapter,
     "pocket-piper": make_piper_voices,
     "pocket-qwen-tts": make_qwen_tts_model,
     "pocket-rerank": make_reranking_model,

@@ -19,6 +19,12 @@ SPECIAL_TOKENS = ["<|pad|>", "<|bos|>", "<|im_start|>", "<|im_end|>"]
 VOCAB_SIZE = 384
 CONTEXT_LENGTH = 2048
 SEED = 20
+HIDDEN_SIZE = 64
+INTERMEDIATE_SIZE = 128
+LAYERS = 2
+HEADS, KEY_HEADS = 2, 1
+HEAD_SIZE = 32  # the smallest that vLLM's CPU attention accepts
+KEY_SIZE = KEY_HEADS * HEAD_SIZE  # of all heads together
 
 
 def make_tokenizer(folder: Path, special_tokens: list[str], shown_tokens: list[str], chat_template: str) -> None:
@@ -81,12 +87,12 @@ def _chat_model() -> Any:
     torch.manual_seed(SEED)
     config = LlamaConfig(
         vocab_size=VOCAB_SIZE,
-        hidden_size=64,
-        intermediate_size=128,
-        num_hidden_layers=2,
-        num_attention_heads=2,
-        num_key_value_heads=1,
-        head_dim=32,  # the smallest head that vLLM's CPU attention accepts
+        hidden_size=HIDDEN_SIZE,
+        intermediate_size=INTERMEDIATE_SIZE,
+        num_hidden_layers=LAYERS,
+        num_attention_heads=HEADS,
+        num_key_value_heads=KEY_HEADS,
+        head_dim=HEAD_SIZE,
         max_position_embeddings=CONTEXT_LENGTH,
         tie_word_embeddings=True,
         pad_token_id=SPECIAL_TOKENS.index("<|pad|>"),

@@ -92,7 +92,7 @@ def _file(place: Place, pipelines: list[str] | None = None) -> KeyFile:
 
 
 def _refuse_unknown(pipelines: list[str] | None, config: Config) -> None:
-    known = [model.id for model in config.models]
+    known = config.model_ids()
     if unknown := [name for name in pipelines or [] if name not in known]:
         raise KeyRefusal(f"The configuration has no model {unknown[0]!r}. It has {', '.join(known)}.")
 

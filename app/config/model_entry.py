@@ -9,6 +9,7 @@ import orjson
 import pydantic
 from pydantic import Field, StringConstraints
 
+from app.config.adapter_entry import AdapterEntry
 from app.config.memory import Memory
 from app.config.resources import Resources
 from app.config.routing import Routing
@@ -72,6 +73,11 @@ class ModelEntry(Strict):
     speculation: Speculation = Field(
         "off", description="off, auto, or a method with its options; for vllm's chat models"
     )
+    adapters: list[AdapterEntry] = Field(
+        [],
+        description="LoRA adapters, each a model of its own to clients; for vllm's chat models with "
+        "`engine_kwargs.enable_lora: true`. A change of them restarts nothing",
+    )
     capabilities: dict[Capability, bool] = Field({}, description="instead of what is found in the model")
     chat_template_kwargs: list[str] = Field([], description="variables of the chat template that clients may set")
 
@@ -115,9 +121,31 @@ class ModelEntry(Strict):
     @pydantic.field_validator("id")
     @classmethod
     def _not_a_route_word(cls, value: str) -> str:
-        if value in ROUTE_WORDS:
-            raise ValueError(f"{value!r} is a part of the routes; choose another id")
+        _refuse_route_word(value)
         return value
+
+    @pydantic.field_validator("adapters")
+    @classmethod
+    def _adapters_are_no_route_words(cls, value: list[AdapterEntry]) -> list[AdapterEntry]:
+        for adapter in value:
+            _refuse_route_word(adapter.id)
+        return value
+
+    @pydantic.model_validator(mode="after")
+    def _adapters_have_their_place(self) -> Self:
+        if not self.adapters:
+            return self
+        if (self.engine, self.task) != ("vllm", "chat"):
+            raise ValueError(
+                f"adapters: only chat models of vllm have them, and {self.id} is for {self.task} on {self.engine}; "
+                "remove them"
+            )
+        if not self.takes_adapters:
+            raise ValueError(
+                "adapters: they need `engine_kwargs.enable_lora: true`, with which the replicas start. max_loras, "
+                "max_cpu_loras and max_lora_rank beside it bound how many are resident and how large they are"
+            )
+        return self
 
     @pydantic.model_validator(mode="after")
     def _revision_is_of_a_hub_name(self) -> Self:
@@ -176,6 +204,16 @@ class ModelEntry(Strict):
         """`engine_stall_timeout_s`, or the engine's default."""
         return self.engine_stall_timeout_s or CATALOG[self.engine].stall_timeout_s
 
+    @property
+    def takes_adapters(self) -> bool:
+        """Whether its replicas can load LoRA adapters."""
+        return self.engine == "vllm" and self.engine_kwargs.get("enable_lora") is True
+
+    @property
+    def routed_by(self) -> tuple[Routing, bool]:
+        """What decides how a handle chooses a replica."""
+        return self.routing, self.takes_adapters
+
     def environment(self) -> dict[str, str]:
         """The environment variables of the model's replicas."""
         path = [*map(in_project, self.packages), *filter(None, [self.env.get("PYTHONPATH")])]
@@ -195,6 +233,7 @@ class ModelEntry(Strict):
         checker = self.engine_kwargs.get("safety_checker")
         if isinstance(checker, str):
             named[checker] = self.engine_kwargs.get("safety_checker_revision")
+        named |= {adapter.source: adapter.revision for adapter in self.adapters}
         return {name: commit for name, commit in named.items() if is_hub_name(name)}
 
     def unpinned(self) -> list[str]:
@@ -204,3 +243,8 @@ class ModelEntry(Strict):
     def location(self) -> str:
         """`source` as an engine takes it: a hub name, or an absolute path."""
         return in_project(self.source)
+
+
+def _refuse_route_word(model_id: str) -> None:
+    if model_id in ROUTE_WORDS:
+        raise ValueError(f"{model_id!r} is a part of the routes; choose another id")

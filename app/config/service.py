@@ -3,6 +3,7 @@
 A wrong file fails at once; the error names the field, what is wrong there and what is legal.
 """
 
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
@@ -238,15 +239,21 @@ class Config(Strict):
             raise ValueError(f"{value!r} is neither an absolute path nor one in the project that begins with ./")
         return value
 
-    @pydantic.field_validator("models", "keys")
+    @pydantic.field_validator("models")
     @classmethod
-    def _ids_are_unique(cls, entries: list[ModelEntry | KeyEntry]) -> list[ModelEntry | KeyEntry]:
+    def _model_ids_are_unique(cls, entries: list[ModelEntry]) -> list[ModelEntry]:
+        refuse_twice(_ids(entries))
+        return entries
+
+    @pydantic.field_validator("keys")
+    @classmethod
+    def _key_ids_are_unique(cls, entries: list[KeyEntry]) -> list[KeyEntry]:
         refuse_twice(entry.id for entry in entries)
         return entries
 
     @pydantic.model_validator(mode="after")
     def _pipelines_are_known(self) -> Self:
-        known = {model.id for model in self.models}
+        known = set(self.model_ids())
         for key in self.keys:
             if unknown := sorted(set(key.pipelines or []) - known):
                 raise ValueError(f"keys: {key.id} names the model {unknown[0]!r}, which is not in `models`")
@@ -281,6 +288,10 @@ class Config(Strict):
         check_fit(self.cluster, [_need(model, model.scale.min_replicas) for model in self.models])
         return self
 
+    def model_ids(self) -> list[str]:
+        """What clients may call: each model, and behind it its adapters."""
+        return list(_ids(self.models))
+
     def has_room_for_one_more(self, model: ModelEntry) -> bool:
         """Whether one replica of `model` more fits into the cluster when all models have as many as they may."""
         return has_room(self.cluster, [_need(one, one.scale.max_replicas) for one in self.models], model.id)
@@ -299,6 +310,12 @@ class Config(Strict):
     def key_path(self) -> Path | None:
         """Where the key file is."""
         return None if self.key_file is None else Path(in_project(self.key_file))
+
+
+def _ids(models: Iterable[ModelEntry]) -> Iterator[str]:
+    for model in models:
+        yield model.id
+        yield from (adapter.id for adapter in model.adapters)
 
 
 def _need(model: ModelEntry, replicas: int) -> Need:

@@ -20,7 +20,8 @@ def model_card(
     entry, scale = model.entry, model.entry.scale
     starting = {"stage": start.stage, "seconds": max(0.0, time.time() - start.began)} if start else None
     card: dict[str, Any] = {
-        "id": entry.id,
+        "id": model.id,
+        "parent": entry.id if model.adapter else None,
         "task": entry.task,
         "engine": entry.engine,
         "state": "starting" if model.readiness is Readiness.STARTING else model.state,
@@ -29,7 +30,7 @@ def model_card(
         "replicas": {"running": model.running, "min": scale.min_replicas, "max": scale.max_replicas},
         "profile": model.known.card() if model.known else None,
         "speculation": None,
-        "load": None if loads is None else loads.get(entry.id, ModelLoad()),
+        "load": None if loads is None else loads.get(model.id, ModelLoad()),
     }
     if model.known is not None and model.known.speculation is not None:
         drafted = (acceptance or {}).get(entry.id, Acceptance())

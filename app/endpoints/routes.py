@@ -14,6 +14,7 @@ API_PREFIX = f"/{API_VERSION}/"
 UNKNOWN = "unknown"  # the metrics' label for every path that is no route
 
 _MODEL = {"id": STRING, "object": const("model"), "created": INTEGER, "owned_by": STRING}
+_PARENT = {"parent": STRING}  # of a LoRA adapter: its model
 _STATE = record({"id": STRING, "state": STRING, "error": nullable(STRING)})
 
 KEPT_IMAGE = Route(
@@ -29,7 +30,9 @@ MODEL_LIST = Route(
     answer="The models that are ready and that the API key may use.",
     query={"capability": "a capability that each model has, such as chat; may be repeated"},
     content={
-        "application/json": Component("ModelList", record({"object": const("list"), "data": array(record(_MODEL))}))
+        "application/json": Component(
+            "ModelList", record({"object": const("list"), "data": array(record(_MODEL, _PARENT))})
+        )
     },
 )
 MODEL_CARD = Route(
@@ -52,7 +55,8 @@ MODEL_CARD = Route(
                         },
                         {"voices": array(STRING), "languages": array(STRING), "speculation": OBJECT},
                     )
-                }
+                },
+                _PARENT,
             ),
         )
     },

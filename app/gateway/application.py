@@ -211,19 +211,21 @@ class Gateway:
         adjusted = adjust(endpoint.table, request, model.profile)
         call.note(adjusted)
         await self._schemas.check(adjusted.schemas)
-        where = affinity(model.entry.routing, call.headers, adjusted.engine)
+        adapter = model.adapter.id if model.adapter else ""
+        where = affinity(model.entry.routing, call.headers, adjusted.engine, adapter)
         if images := list(endpoint.images(adjusted.engine)):
             call.clock.pause()
             await self._images.load(images)
             call.clock.resume()
         if audio := list(endpoint.audio(adjusted.engine)):
             await self._audio.check(audio)
-        exchange = Exchange(record.request_id, model.entry.id, call.headers, adjusted, self._image_store)
+        exchange = Exchange(record.request_id, model.id, call.headers, adjusted, self._image_store)
         endpoint.before(exchange)
         usage = endpoint.include_usage(adjusted.gateway)
         echo = {name: adjusted.accepted[name] for name in endpoint.echoed if name in adjusted.accepted}
         head = RequestHead(endpoint.path, record.request_id, usage, echo, bool(request.get(STRICT)), *where)
-        payload = endpoint.engine_body(adjusted.engine, model.entry.id)
+        head = head._replace(adapter=model.adapter)
+        payload = endpoint.engine_body(adjusted.engine, model.id)
         call.clock.pause()
         timeout_s = self._limits.first_byte_timeout_s
         answer = await self._relay.send(call.key, model.entry.id, head, payload, timeout_s, times=record)
@@ -261,7 +263,7 @@ class Gateway:
         models = [
             m
             for m in self._registry.visible_to(call.key)
-            if pipeline in (None, m.entry.id) and wanted <= m.profile.capabilities
+            if pipeline in (None, m.id) and wanted <= m.profile.capabilities
         ]
         await _json(call.response, {"object": "list", "data": [model.card() for model in models]})
 

@@ -173,9 +173,9 @@ class IngressReplica:
         image_store = await self._steps.call(ImageStore, config.kept_images)
         await self._steps.call(serve_settings.require_fit, config)
         app_name = serve.get_replica_context().app_name
-        routed = {entry.id: entry.routing for entry in (self._config or config).models}
+        routed = {entry.id: entry.routed_by for entry in (self._config or config).models}
         for entry in config.models:  # a handle keeps the router that it has
-            if entry.id not in self._handles or routed.get(entry.id, entry.routing) != entry.routing:
+            if entry.id not in self._handles or routed.get(entry.id, entry.routed_by) != entry.routed_by:
                 self._handles[entry.id] = DeploymentHandle(entry.id, app_name)  # Serve's function for it keeps a cache
         handles = {entry.id: self._handles[entry.id] for entry in config.models}
         registry = Registry(config.models, self._registry)

@@ -26,22 +26,24 @@ class Affinity(NamedTuple):
     prefix: tuple[int, ...] = ()
 
 
-def affinity(routing: Routing, headers: Mapping[str, str], request: dict[str, Any]) -> Affinity:
-    """What `routing` needs to know of a request."""
+def affinity(routing: Routing, headers: Mapping[str, str], request: dict[str, Any], adapter: str = "") -> Affinity:
+    """What `routing` needs to know of a request, which is for the model itself or for an adapter of it."""
     if routing.policy == "session" and (session := headers.get(SESSION_HEADER)):
         return Affinity(session=hashlib.blake2b(session.encode(), digest_size=2 * DIGEST_BYTES).hexdigest())
     if routing.policy == "prefix":
-        return Affinity(prefix=prefix_of(request))
+        return Affinity(prefix=prefix_of(request, adapter))
     return Affinity()
 
 
-def prefix_of(request: dict[str, Any]) -> tuple[int, ...]:
-    """Digests of the conversation's beginning.
+def prefix_of(request: dict[str, Any], adapter: str = "") -> tuple[int, ...]:
+    """Digests of the conversation's beginning; what one adapter has cached is of no use to another.
 
     First that of everything up to the end of its first turn of a user, which all its requests share. Then one for each
     block of the whole, each over all that stands before it; a last block that is not full has none.
     """
     blocks = _Blocks()
+    if adapter:
+        blocks.feed(adapter)
     for field in BEFORE_THE_TURNS:
         blocks.feed(request.get(field))
     turns: Any = next((request[field] for field in TURNS if request.get(field)), [])

@@ -124,9 +124,9 @@ class ConnectionAnswer:
     async def _find_slot(self) -> OpenSlot:
         """Raises ApiError, ReplicaLost."""
         request = self._request
-        if not request.session and not request.prefix:
+        if not request.session and not request.prefix and request.adapter is None:
             return await self._pool.take()
-        return await self._pool.hold(SlotRequest(request.prefix), request.session)
+        return await self._pool.hold(SlotRequest(request.prefix, request.adapter), request.session)
 
     def _receive_head(self, payload: bytes) -> None:
         length, self.head = parse_response_head(payload)

@@ -1,10 +1,11 @@
 """Which replica has seen which beginning of a conversation, and which one a request should go to therefore."""
 
-import hashlib
 import random
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 from typing import Generic, TypeVar
+
+from app.upstream.rendezvous import weight
 
 Replica = TypeVar("Replica")
 
@@ -56,7 +57,7 @@ class PrefixMap(Generic[Replica]):
         if knowing:
             chosen = min(knowing, key=lambda one: (loads[one], knowing.index(one)))
         else:
-            chosen = max(loads, key=lambda one: _weight(prefix[0], one))
+            chosen = max(loads, key=lambda one: weight(prefix[0], one))
         return chosen if chosen in fitting else None
 
     def _longest(self, blocks: Sequence[int], loads: Mapping[Replica, int]) -> list[Replica]:
@@ -67,11 +68,6 @@ class PrefixMap(Generic[Replica]):
             if found := [one for one in self._seen.get(blocks[index], ()) if one in loads]:
                 return found
         return []
-
-
-def _weight(opening: int, replica: object) -> bytes:
-    """Rendezvous hashing: a replica that comes or goes moves only the conversations that fall to it."""
-    return hashlib.blake2b(f"{opening}:{replica}".encode(), digest_size=8).digest()
 
 
 def two_of(replicas: Sequence[Replica]) -> list[Replica]:

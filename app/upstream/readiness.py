@@ -14,6 +14,7 @@ from app.upstream.registry import Model, Readiness, Registry
 from app.upstream.serve_message import error_of, setback_of
 from app.upstream.start import Stage
 from contract.profile import Profile
+from contract.protocol import Adapter
 
 logger = logging.getLogger("portico.readiness")
 
@@ -81,6 +82,7 @@ class ReadinessWatch:
         self._looking: asyncio.Task[None] | None = None
         self._deployments: dict[str, Any] = {}  # as they were last seen
         self._learning: dict[str, asyncio.Task[None]] = {}
+        self._judging: dict[str, asyncio.Task[None]] = {}
 
     def is_up(self, model_id: str) -> bool:
         """Whether a replica of the model runs, as far as is known here, without asking."""
@@ -104,8 +106,8 @@ class ReadinessWatch:
         with suppress(TimeoutError):
             async with asyncio.timeout(seconds):
                 await self.look()
-                if self._learning:
-                    await asyncio.wait(self._learning.values())
+                if asked := [*self._learning.values(), *self._judging.values()]:
+                    await asyncio.wait(asked)
 
     async def look(self) -> None:
         """Ask Serve once; single models are then asked for their descriptions in the background."""
@@ -121,11 +123,13 @@ class ReadinessWatch:
         self._deployments = application.deployments
         for model in self._registry.unsettled():
             self._start_to_learn(model)
+        for model_id, adapters in self._registry.unfit_adapters().items():
+            self._start_to_judge(model_id, adapters)
         self._update_registry()
 
     async def learnt(self) -> None:
         """Wait until every model that was asked has answered."""
-        await asyncio.gather(*self._learning.values())
+        await asyncio.gather(*self._learning.values(), *self._judging.values())
 
     def _update_registry(self) -> None:
         readiness = {name: readiness_of(one) for name, one in self._deployments.items()}
@@ -149,6 +153,24 @@ class ReadinessWatch:
         if under_way is None or under_way.done():
             learning = self._learn(model, settled=settled, asleep=running_of(deployment) == 0)
             self._learning[model_id] = asyncio.create_task(learning)
+
+    def _start_to_judge(self, model_id: str, adapters: list[Adapter]) -> None:
+        """Have a replica of the model look at adapters, where one runs: none is woken for it."""
+        deployment, under_way = self._deployments.get(model_id), self._judging.get(model_id)
+        if deployment is None or running_of(deployment) == 0 or not (under_way is None or under_way.done()):
+            return
+        self._judging[model_id] = asyncio.create_task(self._judge(model_id, adapters))
+
+    async def _judge(self, model_id: str, adapters: list[Adapter]) -> None:
+        try:
+            async with asyncio.timeout(DESCRIBE_SECONDS):
+                misfits = await self._handles[model_id].misfits.remote(adapters)
+        except Exception:  # as with its description
+            logger.warning("%s did not look at its adapters; asking again", model_id, exc_info=True)
+            return
+        for adapter, misfit in zip(adapters, misfits, strict=True):
+            self._registry.judge(adapter, misfit)
+        self._update_registry()
 
     async def _learn(self, model: Model, *, settled: bool, asleep: bool) -> None:
         """Learn what a model can do: of a replica that runs, else as another gateway has learnt it."""

@@ -14,10 +14,10 @@ def missing(models: Sequence[Model]) -> str:
 
 def _part(model: Model) -> str:
     if model.readiness is Readiness.FAILED:
-        return f"{model.entry.id} failed: {model.error or 'no error is known'}"
-    return f"{model.entry.id} is starting ({model.stage}{f'; {model.error}' if model.error else ''})"
+        return f"{model.id} failed: {model.error or 'no error is known'}"
+    return f"{model.id} is starting ({model.stage}{f'; {model.error}' if model.error else ''})"
 
 
 def state_card(model: Model) -> dict[str, Any]:
     """A model for a program that waits for it."""
-    return {"id": model.entry.id, "state": model.state, "error": model.error or None}
+    return {"id": model.id, "state": model.state, "error": model.error or None}

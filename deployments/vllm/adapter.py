@@ -29,8 +29,10 @@ from contract.speculation import Method, from_wire
 from deployments.imports import importing
 from deployments.vllm import engine_process
 from deployments.vllm.arguments import EngineArgumentError, faults, parser_faults, split
-from deployments.vllm.errors import validation_error
+from deployments.vllm.errors import presentable, validation_error
 from deployments.vllm.fill_in import fill_in
+from deployments.vllm.lora_adapters import LoraLimits
+from deployments.vllm.lora_files import MisfitError
 from deployments.vllm.speculation_choice import Facts, SpeculationChoice, choose
 from deployments.weights import refuse_pickles
 
@@ -130,6 +132,30 @@ class VllmServer:
             speculation=speculation,
         )
 
+    def lora_limits(self) -> LoraLimits | None:
+        """How many LoRA adapters it holds, and how large they may be; None where it was started without them."""
+        config = self._engine.vllm_config.lora_config
+        return config and LoraLimits(config.max_lora_rank, config.max_cpu_loras)
+
+    async def load_lora(self, adapter_id: str, number: int, folder: Path) -> None:
+        """Load a LoRA adapter, so that requests may name it as their model. Raises MisfitError."""
+        from vllm.lora.request import LoRARequest
+
+        adapter = LoRARequest(adapter_id, number, str(folder))
+        try:
+            await self._engine.add_lora(adapter)
+        except Exception as error:  # what the worker raised comes as a plain one, with its message
+            await self._engine.check_health()
+            await self._engine.remove_lora(number)  # a part of it may be there
+            message = str(error).rpartition(" method failed: ")[2].replace(str(folder), "it").rstrip(".")
+            raise MisfitError(presentable(message)) from error
+        self.app.state.openai_serving_models.lora_requests[adapter_id] = adapter
+
+    async def leave_lora(self, adapter_id: str, number: int) -> None:
+        """Free what `load_lora` has loaded; no request may be for it."""
+        del self.app.state.openai_serving_models.lora_requests[adapter_id]
+        await self._engine.remove_lora(number)
+
     def kv_cache_usage(self) -> float:
         """The share of the KV cache that running requests hold, in 0..1, as of the engine's last step."""
         # The last step of all leaves its own usage behind.
@@ -165,6 +191,18 @@ def replace_expand_on_cpus(function: Callable[..., None]) -> None:
     from vllm.utils import cpu_triton_utils
 
     cpu_triton_utils._expand_kernel_impl = function
+
+
+def wrap_lora_on_cpus(wrap: Callable[[Callable[..., None], str], Callable[..., None]]) -> None:
+    """Have vLLM call `wrap(method, indices)` in the place of each method that adds what adapters change on CPUs.
+
+    `indices` is the attribute that has the adapter of each row: of a token, or of a request.
+    """
+    from vllm.lora.punica_wrapper.punica_cpu import PunicaWrapperCPU
+
+    tokens = ("add_lora_linear", "add_lora_embedding", "add_expand")
+    for name, indices in [*((name, "token_lora_indices") for name in tokens), ("add_lora_logits", "sampler_indices")]:
+        setattr(PunicaWrapperCPU, name, wrap(getattr(PunicaWrapperCPU, name), indices))
 
 
 def import_engine() -> None:

@@ -12,7 +12,8 @@ import pydantic
 RESERVED_ARGUMENTS = frozenset(
     {"host", "port", "uds", "grpc_port", "api_key", "root_path", "middleware", "ssl_keyfile", "ssl_certfile",
      "ssl_ca_certs", "served_model_name", "model", "trust_request_chat_template", "trust_request_mm_kwargs",
-     "enable_log_requests", "enable_log_outputs", "tool_server", "allowed_media_domains", "allowed_local_media_path"}
+     "enable_log_requests", "enable_log_outputs", "tool_server", "allowed_media_domains", "allowed_local_media_path",
+     "lora_modules"}
 )  # fmt: skip
 
 

@@ -1,4 +1,4 @@
-"""A plugin of vLLM's, loaded in each of its processes, that mends sampling with speculative decoding on CPUs.
+"""A plugin of vLLM's, loaded in each of its processes, that mends sampling with speculative decoding on CPUs, and LoRA.
 
 vLLM 0.32 has functions in the place of its Triton kernels where there is no Triton. The one that repeats a request's
 temperature, top_k and top_p for each of its draft tokens writes to a copy, unless those are 64-bit integers: tokens
@@ -7,12 +7,14 @@ were sampled at whatever temperature lay in fresh memory.
 
 from typing import Any
 
+from deployments.vllm import cpu_lora
 from deployments.vllm.adapter import replace_expand_on_cpus
 
 
 def register() -> None:
     """`vllm.general_plugins` in pyproject.toml. It comes before vLLM puts its functions in the kernels' places."""
     replace_expand_on_cpus(expand)
+    cpu_lora.register()
 
 
 def expand(output: Any, values: Any, cu_num_tokens: Any, replace_from: int, replace_to: int, *_: int) -> None:

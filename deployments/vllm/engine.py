@@ -1,13 +1,13 @@
 """The engine of language models: vLLM and its own server application, asked in this process."""
 
 import uuid
-from collections.abc import AsyncGenerator
-from contextlib import aclosing
+from collections.abc import AsyncGenerator, Sequence
+from contextlib import AbstractAsyncContextManager, aclosing, nullcontext
 from typing import Any, ClassVar, Self
 
 import orjson
 
-from contract.errors import ApiError
+from contract.errors import ApiError, model_starting
 from contract.options.catalog import ServedModel
 from contract.profile import Profile
 from contract.protocol import (
@@ -20,6 +20,7 @@ from contract.protocol import (
     MESSAGES_ROUTE,
     RESPONSES_ROUTE,
     TOKENIZE_ROUTE,
+    Adapter,
     RequestHead,
     ResponseItem,
 )
@@ -30,6 +31,7 @@ from deployments.vllm.chat import ChatDialect
 from deployments.vllm.completions import CompletionsDialect
 from deployments.vllm.dialect import Dialect
 from deployments.vllm.input_audio import with_decoded_audio
+from deployments.vllm.lora_adapters import LoraAdapters, adapters_of
 from deployments.vllm.messages import CountTokensDialect, MessagesDialect
 from deployments.vllm.responses import ResponsesDialect
 from deployments.vllm.tokens import TokensDialect
@@ -50,20 +52,41 @@ class VllmEngine(Engine):
     arguments: ClassVar[dict[str, Any]] = {}  # of vLLM, whatever the entry says
     dialects: ClassVar[dict[str, Dialect]]  # by route
 
-    def __init__(self, model_id: str, server: VllmServer) -> None:
+    def __init__(self, model_id: str, server: VllmServer, adapters: LoraAdapters | None = None) -> None:
+        """`adapters` holds what the server has loaded of them; None where it takes none."""
         self._model_id = model_id
         self._server = server
+        self._adapters = adapters
 
     @classmethod
     async def start(cls, model: ServedModel, options: dict[str, Any]) -> Self:
         """`options` are the arguments of `vllm serve`. Raises EngineArgumentError, PickleError."""
         server = await start_server(model._replace(engine_kwargs=options | cls.arguments))
-        return cls(model.id, server)
+        limits = server.lora_limits()
+        return cls(model.id, server, limits and adapters_of(model, server, limits))
 
     async def answer(self, request: RequestHead, body: bytes) -> AsyncGenerator[ResponseItem]:
-        async with aclosing(answer(self._server.app, self.dialects[request.route], request, body)) as items:
+        dialect = self.dialects[request.route]
+        async with (
+            self._with_adapter(request.adapter),
+            aclosing(answer(self._server.app, dialect, request, body)) as items,
+        ):
             async for item in items:
                 yield item
+
+    def _with_adapter(self, adapter: Adapter | None) -> AbstractAsyncContextManager[None]:
+        """Have the adapter of a request resident. Raises ApiError."""
+        if adapter is None:
+            return nullcontext()
+        if self._adapters is None:  # a replica of before `enable_lora`, which an update is replacing
+            raise model_starting()
+        return self._adapters.used(adapter)
+
+    async def misfits(self, adapters: Sequence[Adapter]) -> list[str]:
+        return await (super().misfits(adapters) if self._adapters is None else self._adapters.misfits(adapters))
+
+    def resident_adapters(self) -> list[str]:
+        return [] if self._adapters is None else self._adapters.resident()
 
     def profile(self) -> Profile:
         return self._server.profile()

@@ -14,6 +14,7 @@ from deployments.vllm.adapter import VllmServer
 from deployments.vllm.dialect import EventStream
 from deployments.vllm.engine import VllmEngine
 from deployments.vllm.errors import ErrorMap
+from deployments.vllm.lora_adapters import LoraAdapters
 
 Found = TypeVar("Found")
 
@@ -48,8 +49,8 @@ class VllmPoolingEngine(VllmEngine):
     def trial_request(self) -> tuple[str, dict[str, Any]]:
         return self.trial_route, self.trial_body
 
-    def __init__(self, model_id: str, server: VllmServer) -> None:
-        super().__init__(model_id, server)
+    def __init__(self, model_id: str, server: VllmServer, adapters: LoraAdapters | None = None) -> None:
+        super().__init__(model_id, server, adapters)
         self._tokenizer = copy.deepcopy(server.tokenizer())
         self._limits = server.profile().limits
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="tokenizer")  # it is not safe in several

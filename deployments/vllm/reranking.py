@@ -15,6 +15,7 @@ from deployments.text_pairs import TRIAL, NoRerankerError, Pairs, Scored, answer
 from deployments.vllm.adapter import VllmServer, reported
 from deployments.vllm.dialect import Dialect
 from deployments.vllm.errors import ErrorMap
+from deployments.vllm.lora_adapters import LoraAdapters
 from deployments.vllm.pooling import PoolingDialect, VllmPoolingEngine
 
 SCORE = "/score"  # vLLM's own path; at /v1/score it warns of each request
@@ -29,14 +30,14 @@ class VllmRerankingEngine(VllmPoolingEngine):
     trial_route = RERANK_ROUTE
     trial_body: ClassVar[dict[str, Any]] = TRIAL
 
-    def __init__(self, model_id: str, server: VllmServer) -> None:
+    def __init__(self, model_id: str, server: VllmServer, adapters: LoraAdapters | None = None) -> None:
         if "rerank" not in server.profile().capabilities:
             server.shutdown()
             raise NoRerankerError(
                 f"{model_id} is no cross-encoder with one label, so it cannot rerank. A model for sequence "
                 "classification is one, and a language model that `engine_kwargs.hf_overrides` makes one"
             )
-        super().__init__(model_id, server)
+        super().__init__(model_id, server, adapters)
 
     async def answer(self, request: RequestHead, body: bytes) -> AsyncGenerator[ResponseItem]:
         """Always a whole answer."""

@@ -7,9 +7,11 @@ from typing import Any, NamedTuple
 import orjson
 
 from contract.options.catalog import CATALOG, ServedModel, Task
-from contract.protocol import RequestHead
+from contract.protocol import Adapter, RequestHead
 from deployments.health import EngineBrokenError
 from deployments.replica import Replica
+
+REQUEST_ID = "4f0c9e4c-0000-4000-8000-000000000000"
 
 
 class Case(NamedTuple):
@@ -32,9 +34,16 @@ async def started(engine: str, task: Task, source: str, engine_kwargs: Any, **mo
     return await Replica.started(CATALOG[engine], model)
 
 
-async def items_of(replica: Replica, route: str, body: bytes | dict[str, Any], *, strict: bool = False) -> list[Any]:
+async def items_of(
+    replica: Replica,
+    route: str,
+    body: bytes | dict[str, Any],
+    *,
+    strict: bool = False,
+    adapter: Adapter | None = None,
+) -> list[Any]:
     """All items of the answer to one request."""
-    head = RequestHead(route, "4f0c9e4c-0000-4000-8000-000000000000", include_usage=False, echo={}, strict=strict)
+    head = RequestHead(route, REQUEST_ID, include_usage=False, echo={}, strict=strict, adapter=adapter)
     async with aclosing(replica.handle(head, body if isinstance(body, bytes) else orjson.dumps(body))) as items:
         return [item async for item in items]
 

@@ -7,6 +7,8 @@ is answered by a line of JSON:
     deploy FILE       deploys a config file as `serve deploy` does, and does not wait
     ongoing NAME      how many requests each replica of a deployment works on
     stats NAME        what a replica of a deployment reports to the autoscaler
+    pids              the processes of the replicas: {name: [pid]}
+    residents NAME    the LoRA adapters that each replica of a deployment has loaded
     kill NAME         kills the replicas of a deployment
     held              what the gateway's replicas and the budget stores hold for requests that are under way
 """
@@ -65,6 +67,22 @@ def stats(deployment: str) -> Any:
     return serve.get_deployment_handle(deployment, APP).record_autoscaling_stats.remote().result()
 
 
+def pids() -> dict[str, list[int]]:
+    deployments = _get_global_client().get_serve_details()["applications"][APP]["deployments"]
+    return {name: sorted(replica["pid"] for replica in one["replicas"]) for name, one in deployments.items()}
+
+
+def residents_of(actor: Any) -> list[str]:
+    """Runs in a replica of a model."""
+    adapters: list[str] = actor._replica_impl._user_callable_wrapper._callable.engine.resident_adapters()
+    return adapters
+
+
+def residents(deployment: str) -> list[list[str]]:
+    found: list[list[str]] = ray.get([one.__ray_call__.remote(residents_of) for one in replicas(deployment)])
+    return found
+
+
 def kill(deployment: str) -> None:
     for one in replicas(deployment):
         ray.kill(one, no_restart=True)
@@ -106,6 +124,8 @@ COMMANDS: dict[str, Callable[..., Any]] = {
     "deploy": deploy,
     "ongoing": ongoing,
     "stats": stats,
+    "pids": pids,
+    "residents": residents,
     "kill": kill,
     "held": held,
 }

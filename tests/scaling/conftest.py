@@ -64,7 +64,7 @@ class ScaledService:
     def __init__(self, service: Service, content: dict[str, Any], folder: Path, cluster: Cluster) -> None:
         self.service = service
         self.content = content
-        self._folder = folder
+        self.changed = folder / "changed.yaml"  # what was deployed last
         self._cluster = cluster
 
     def close(self) -> None:
@@ -75,9 +75,8 @@ class ScaledService:
         return entry_of(self.content["applications"][0]["args"]["models"], model_id)
 
     def deploy(self) -> None:
-        path = self._folder / "changed.yaml"
-        path.write_text(yaml.safe_dump(self.content))
-        self._cluster.call("deploy", str(path))
+        self.changed.write_text(yaml.safe_dump(self.content))
+        self._cluster.call("deploy", str(self.changed))
 
     def status(self) -> dict[str, Any]:
         """Of each deployment, and of the application by its own name: the status, and the replicas' states by id."""
@@ -96,6 +95,16 @@ class ScaledService:
         """What one of its replicas reports to the autoscaler."""
         stats: dict[str, float] = self._cluster.call("stats", model_id)
         return stats
+
+    def pids(self) -> dict[str, list[int]]:
+        """The processes of each deployment's replicas."""
+        pids: dict[str, list[int]] = self._cluster.call("pids")
+        return pids
+
+    def residents(self, model_id: str) -> list[list[str]]:
+        """The LoRA adapters that each replica has loaded."""
+        residents: list[list[str]] = self._cluster.call("residents", model_id)
+        return residents
 
     def held(self) -> dict[str, Any]:
         """What the gateway's replicas and the budget stores hold for requests that are under way."""

@@ -19,6 +19,7 @@ class Replica:
         self.max_ongoing_requests = max_ongoing
         self.node_id = self.availability_zone = None
         self.multiplexed_model_ids: set[str] = set()
+        self.routing_stats: dict[str, Any] = {}
         self.ongoing = 0
 
     async def get_queue_len(self, *, deadline_s: float) -> int:

@@ -14,7 +14,7 @@ import pytest
 
 from contract.errors import ApiError
 from contract.line_writer import LineWriter
-from contract.protocol import ResponseHead, ResponseTail
+from contract.protocol import Adapter, ResponseHead, ResponseTail
 from deployments.replica import Replica
 from deployments.request_log import started_log
 from tests.unit.test_replica import HEAD, STREAM, answering, items_of, replica_of
@@ -38,6 +38,15 @@ async def logged_replica(answer: Any) -> tuple[Replica, Callable[[], list[dict[s
     replica, log = await replica_of(answer), Kept()
     replica._log = cast("LineWriter", log)
     return replica, lambda: [orjson.loads(line) for line in log]
+
+
+async def test_the_model_of_a_line_is_the_adapter_that_a_request_is_for() -> None:
+    replica, lines = await logged_replica(answering(ResponseHead(200, body=b"{}")))
+    for head in (HEAD, HEAD._replace(adapter=Adapter("pirate", "/adapters/pirate"))):
+        async with aclosing(replica.handle(head, b"")) as answer:
+            _ = [item async for item in answer]
+    assert [line["model"] for line in lines()][1:] == ["pirate"]
+    assert lines()[0]["model"] != "pirate"
 
 
 @pytest.mark.parametrize(

@@ -22,6 +22,9 @@ def place_findings(model: Mapping[str, Any], place: str, *, here: bool) -> Itera
     if isinstance(source, str) and (engine is None or engine.downloads):
         yield from _missing(source, f"{place}.source", here=here)
         yield from _voices(model, in_project(source), place)
+    for number, adapter in enumerate(_list(model.get("adapters"))):
+        if isinstance(adapter, Mapping):
+            yield from _missing(adapter.get("source"), f"{place}.adapters[{number}].source", here=here)
     for number, folder in enumerate(_list(model.get("packages"))):
         yield from _missing(folder, f"{place}.packages[{number}]", here=here)
     speculation = model.get("speculation")

@@ -5,6 +5,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from app.commands.findings.adapters import adapter_findings
 from app.commands.findings.duplicate_keys import duplicate_findings
 from app.commands.findings.espeak_voices import espeak_findings
 from app.commands.findings.finding import Finding
@@ -49,6 +50,7 @@ def findings(path: Path, *, quick: bool = False) -> tuple[list[Finding], Config 
             found += sum_findings(config)
         found += _pins(config)
         found += _key_file_findings(config)
+        found += adapter_findings(config)
     if not quick or any(one.is_fault for one in found):
         found += vllm_findings(models)
     return found, config

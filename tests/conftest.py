@@ -39,6 +39,7 @@ STOP_SECONDS = 10
 CARRIER = os.environ.get("PORTICO_TEST_CARRIER", "connections")  # `ingress.carrier` of `service`
 STREAM_BUFFER_BYTES = 1024 * 1024  # small, so that a client that stops to read is soon too far behind
 SHARED_SERVICES = ("service", "local_service")  # fixtures
+WITHOUT_SERVICES = ("unit", "engines")  # folders of tests; they share no fixture beyond a file
 UNTIL_UNUSED = pytest.StashKey[dict[str, ExitStack]]()
 
 # A cluster that Ray starts by itself requires a token; a driver that joins it by address sends one only in this mode,
@@ -278,6 +279,13 @@ def until_unused(request: pytest.FixtureRequest) -> Iterator[dict[str, ExitStack
         stacks = {name: whole_run.enter_context(ExitStack()) for name in SHARED_SERVICES}
         request.config.stash[UNTIL_UNUSED] = stacks
         yield stacks
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """For `--dist loadgroup`: tests with services in one process, one after the other, and those without beside them."""
+    for item in items:
+        folder = item.path.relative_to(Path(__file__).parent).parts[0]
+        item.add_marker(pytest.mark.xdist_group(str(item.path) if folder in WITHOUT_SERVICES else "services"))
 
 
 @pytest.hookimpl(trylast=True)

@@ -282,7 +282,7 @@ def until_unused(request: pytest.FixtureRequest) -> Iterator[dict[str, ExitStack
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """For `--dist loadgroup`: tests with services in one process, one after the other, and those without beside them."""
+    """For `--dist loadgroup`: tests with services in one process, one after the other; those without, beside them."""
     for item in items:
         folder = item.path.relative_to(Path(__file__).parent).parts[0]
         item.add_marker(pytest.mark.xdist_group(str(item.path) if folder in WITHOUT_SERVICES else "services"))

@@ -281,6 +281,7 @@ def until_unused(request: pytest.FixtureRequest) -> Iterator[dict[str, ExitStack
         yield stacks
 
 
+@pytest.hookimpl(tryfirst=True)  # before xdist reads the groups
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """For `--dist loadgroup`: tests with services in one process, one after the other; those without, beside them."""
     for item in items:

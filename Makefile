@@ -40,7 +40,7 @@ TESTED := $(VENV)/models $(VENV)/test-models $(VENV)/dev $(VENV)/vision $(VENV)/
 
 # Tests that need no service run beside those that do.
 test: $(TESTED)
-	$(BIN)/python -m pytest --numprocesses 2 --dist loadgroup
+	$(BIN)/python -m pytest --numprocesses 2
 
 # What takes minutes: engines and replicas that stop and do not die, `tune` that is stopped, speculation by n-grams and its
 # notebook, streams that outlive their gateway, and a voice of 90 MB.

@@ -23,6 +23,7 @@ import httpx
 import psutil
 import pytest
 import yaml
+from xdist.scheduler import LoadScopeScheduling
 
 from app.__main__ import main
 from app.commands import serve_log
@@ -39,7 +40,7 @@ STOP_SECONDS = 10
 CARRIER = os.environ.get("PORTICO_TEST_CARRIER", "connections")  # `ingress.carrier` of `service`
 STREAM_BUFFER_BYTES = 1024 * 1024  # small, so that a client that stops to read is soon too far behind
 SHARED_SERVICES = ("service", "local_service")  # fixtures
-WITHOUT_SERVICES = ("unit", "engines")  # folders of tests; they share no fixture beyond a file
+WITHOUT_SERVICES = ("tests/unit/", "tests/engines/")  # they share no fixture beyond a file
 UNTIL_UNUSED = pytest.StashKey[dict[str, ExitStack]]()
 
 # A cluster that Ray starts by itself requires a token; a driver that joins it by address sends one only in this mode,
@@ -281,12 +282,17 @@ def until_unused(request: pytest.FixtureRequest) -> Iterator[dict[str, ExitStack
         yield stacks
 
 
-@pytest.hookimpl(tryfirst=True)  # before xdist reads the groups
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """For `--dist loadgroup`: tests with services in one process, one after the other; those without, beside them."""
-    for item in items:
-        folder = item.path.relative_to(Path(__file__).parent).parts[0]
-        item.add_marker(pytest.mark.xdist_group(str(item.path) if folder in WITHOUT_SERVICES else "services"))
+class Schedule(LoadScopeScheduling):
+    """Tests with services in one process, one after the other; those without, beside them, by file."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        file = nodeid.partition("::")[0]
+        return file if file.startswith(WITHOUT_SERVICES) else "services"
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Schedule:
+    return Schedule(config, log)
 
 
 @pytest.hookimpl(trylast=True)

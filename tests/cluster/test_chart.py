@@ -150,6 +150,15 @@ WRONG: dict[str, tuple[Values, str]] = {
         {"secrets": {"hub": {"name": "a", "key": "b", "remote": {"key": "c"}}}},
         "secrets.hub.remote is set: name the store",
     ),
+    "a secret of a store that has no name here": (
+        {
+            "secrets": {"hub": {"name": "", "key": "b", "remote": {"key": "c"}}},
+            "externalSecrets": {"store": {"name": "vault", "kind": "SecretStore"}},
+        },
+        "secrets.hub.remote is set, and secrets.hub.name is empty",
+    ),
+    "another port than that of the pods": ({"serve": {"http_options": {"port": 9000}}}, "/serve/http_options/port"),
+    "a download without an end": ({"prefetch": {"activeDeadlineSeconds": 0}}, "/prefetch/activeDeadlineSeconds"),
     "an unknown strategy": ({"upgrade": {"strategy": "Rolling"}}, "/upgrade/strategy"),
     "applications beside the chart's": ({"serve": {"applications": []}}, "/serve"),
 }

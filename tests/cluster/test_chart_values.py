@@ -10,8 +10,8 @@ import yaml
 
 from cluster import check_metrics
 from contract.project import PROJECT_FOLDER
-from tests.cluster.charts import CHART, PROD, ChartError, example, made, notes, rendered
-from tests.cluster.manifests import kinds, pods, ray_groups, ray_service, served
+from tests.cluster.charts import CHART, PROD, ChartError, example, made, merged, notes, rendered
+from tests.cluster.manifests import check, kinds, pods, ray_groups, ray_service, served
 
 
 def secret_references(node: Any) -> Iterator[tuple[str, str]]:
@@ -47,10 +47,22 @@ class TestPods:
         groups = [
             {"name": "one", "accelerator": "L40S", "gpus": 1, "maxReplicas": 3} | group,
             {"name": "four", "accelerator": "L40S", "gpus": 4, "maxReplicas": 2} | group,
-            {"name": "any", "gpus": 8, "maxReplicas": 9} | group,
+            {"name": "large", "accelerator": "H100", "gpus": 8, "maxReplicas": 1} | group,
         ]
         _, config = served(rendered(example(gpuGroups=groups)), tmp_path)
-        assert config.cluster.gpus == {"L40S": 11}
+        assert config.cluster.gpus == {"L40S": 11, "H100": 8}
+
+    def test_there_is_no_inventory_where_the_gpus_of_a_group_may_be_any(self, tmp_path: Path) -> None:
+        """An inventory of the others alone would refuse models that this group has room for."""
+        group = {"replicas": 1, "minReplicas": 1, "maxReplicas": 1, "cpu": 8, "memory": "64Gi"}
+        groups = [
+            {"name": "named", "accelerator": "L40S", "gpus": 1} | group,
+            {"name": "any", "gpus": 8} | group,
+        ]
+        model = {"id": "large", "task": "chat", "engine": "vllm", "source": "a/b", "resources": {"num_gpus": 4}}
+        model["engine_kwargs"] = {"tensor_parallel_size": 4}
+        _, config = served(rendered(example(gpuGroups=groups, models=[model])), tmp_path)
+        assert config.cluster.gpus == {}
 
     def test_placement_reaches_the_pods_of_its_group_alone(self) -> None:
         placement = {
@@ -70,6 +82,35 @@ class TestPods:
             (container,) = group["template"]["spec"]["containers"]
             known = [one["name"] for one in container.get("env", [])]
             assert known == (["HF_TOKEN"] if "nvidia.com/gpu" in container["resources"]["limits"] else [])
+
+    def test_the_hub_s_token_is_on_gateway_pods_too_where_a_model_without_a_gpu_may_load(self) -> None:
+        values = example("eight-gpus")
+        values["models"].append({"id": "small", "task": "speech", "engine": "vits", "source": "a/b"})
+        with_token = {
+            group.get("groupName", "head")
+            for group in ray_groups(ray_service(rendered(values)))
+            for one in group["template"]["spec"]["containers"][0].get("env", [])
+            if one["name"] == "HF_TOKEN"
+        }
+        assert with_token == {"gateway", "h100"}
+
+    def test_variables_reach_every_container_of_the_image(self) -> None:
+        variable = {"name": "NO_PROXY", "value": "*"}
+        for pod in pods(rendered(example("eight-gpus", env=[variable]))):
+            (container,) = pod["containers"]
+            assert (variable in container.get("env", [])) == ("/portico:" in container["image"])
+
+    def test_without_a_password_redis_and_ray_do_without_one(self) -> None:
+        objects = rendered(example(secrets={"redis": {"name": ""}}))
+        (container,) = objects["StatefulSet", "portico-redis"]["spec"]["template"]["spec"]["containers"]
+        assert "env" not in container
+        assert container["args"] == [
+            "exec redis-server --appendonly yes --maxmemory-policy noeviction --protected-mode no"
+        ]
+        assert container["readinessProbe"]["exec"]["command"] == ["sh", "-c", "redis-cli ping | grep -q PONG"]
+        options = ray_service(objects)["spec"]["rayClusterConfig"]["gcsFaultToleranceOptions"]
+        assert options == {"redisAddress": "portico-redis:6379"}
+        check(objects["StatefulSet", "portico-redis"])
 
     def test_a_managed_redis_takes_the_place_of_the_chart_s_own(self) -> None:
         objects = rendered(example(redis={"enabled": False, "address": "redis.example.com:6380"}))
@@ -223,8 +264,15 @@ class TestPrefetch:
         other = json.loads(json.dumps(values))
         other["models"][0]["engine_kwargs"]["max_num_seqs"] = 1
         assert self.job(other)["metadata"]["name"] == name
-        other["models"][0]["revision"] = "0" * 40
-        assert self.job(other)["metadata"]["name"] != name
+        for changed in (
+            {"revision": "0" * 40},
+            {"adapters": [{"id": "sql", "source": "a/sql"}]},
+            {"engine_kwargs": {"safety_checker": "a/checker"}},
+            {"engine_kwargs": {"safety_checker_revision": "0" * 40}},
+        ):
+            other = json.loads(json.dumps(values))
+            other["models"][0] = merged(other["models"][0], changed)
+            assert self.job(other)["metadata"]["name"] != name, changed
         other = example("eight-gpus", env=[{"name": "HTTPS_PROXY", "value": "http://proxy.example.com"}])
         assert self.job(other)["metadata"]["name"] != name, "the pod of a Job cannot be changed"
 
@@ -232,3 +280,31 @@ class TestPrefetch:
         job = self.job(example("eight-gpus", prefetch={"hooks": ["post-install", "pre-upgrade"]}))
         assert job["metadata"]["annotations"]["helm.sh/hook"] == "post-install,pre-upgrade"
         assert job["metadata"]["name"] == "portico-prefetch"
+
+    def test_ends_after_two_hours_or_what_the_values_say(self) -> None:
+        job = self.job(example("eight-gpus"))
+        assert job["spec"]["activeDeadlineSeconds"] == 7200
+        longer = self.job(example("eight-gpus", prefetch={"activeDeadlineSeconds": 1_000_000}))
+        assert longer["spec"]["activeDeadlineSeconds"] == 1_000_000
+        assert longer["metadata"]["name"] != job["metadata"]["name"], "one that has failed would not run again"
+        assert (
+            "activeDeadlineSeconds"
+            not in self.job(example("eight-gpus", prefetch={"activeDeadlineSeconds": None}))["spec"]
+        )
+
+    def test_before_the_installation_it_needs_a_claim_that_is_there(self) -> None:
+        prefetch = {"hooks": ["pre-install"]}
+        with pytest.raises(ChartError, match=r"set sharedStorage\.existingClaim"):
+            rendered(example("eight-gpus", prefetch=prefetch))
+        job = self.job(example("eight-gpus", prefetch=prefetch, sharedStorage={"existingClaim": "models"}))
+        assert job["metadata"]["annotations"]["helm.sh/hook"] == "pre-install"
+
+    def test_before_the_installation_the_hub_s_secret_is_not_there_from_a_store(self) -> None:
+        values = example(
+            "eight-gpus",
+            "external-secrets",
+            prefetch={"hooks": ["pre-install"]},
+            sharedStorage={"existingClaim": "models"},
+        )
+        with pytest.raises(ChartError, match=r"secrets\.hub\.remote.*post-install"):
+            rendered(values)

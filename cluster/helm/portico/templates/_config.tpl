@@ -11,12 +11,16 @@ other values: where the Secrets' files are, which nodes are for the gateway, how
 {{- $_ := set $args.kept_images "secret_file" "/etc/portico/images-secret" -}}
 {{- end -}}
 {{- $gpus := dict -}}
+{{- $all := true -}}
 {{- range .Values.gpuGroups -}}
 {{- if .accelerator -}}
 {{- $_ := set $gpus .accelerator (add (get $gpus .accelerator | default 0) (mul .gpus .maxReplicas)) -}}
+{{- else -}}
+{{- $all = false -}}
 {{- end -}}
 {{- end -}}
-{{- if $gpus -}}
+{{- /* Where a group may have any, the others are no inventory: what fits into that group would be refused. */ -}}
+{{- if $all -}}
 {{- $_ := set $args "cluster" (dict "gpus" $gpus) -}}
 {{- end -}}
 {{- $application := dict

@@ -57,6 +57,22 @@ env: {{- toYaml . | nindent 2 }}
 {{- end -}}
 {{- end -}}
 
+{{/*
+Whether pods of a group load models: those with GPUs, and those of the gateway where a model has none. As the others:
+(dict "at" $ "group" GROUP "name" "gateway"); empty: they do not.
+*/}}
+{{- define "portico.loads" -}}
+{{- if .group.gpus -}}
+true
+{{- else if eq (.name | default "") "gateway" -}}
+{{- range .at.Values.models -}}
+{{- if not (.resources).num_gpus -}}
+true
+{{- end -}}
+{{- end -}}
+{{- end -}}
+{{- end -}}
+
 {{/* The template of a Ray pod: (dict "at" $ "group" GROUP "name" "gateway"); of the head, without "name". */}}
 {{- define "portico.rayPod" -}}
 {{- $at := .at -}}
@@ -88,7 +104,7 @@ spec:
       command: [/opt/portico/cluster/with-profile, bash, -c]
       # eval, because the operator's command has quotes and names of variables in it: $REDIS_PASSWORD, for one.
       args: ['ulimit -n 65536; eval "exec $KUBERAY_GEN_RAY_START_CMD"']
-      {{- with include "portico.environment" (dict "at" $at "loads" .group.gpus) | trim }}{{ . | nindent 6 }}{{ end }}
+      {{- with include "portico.environment" (dict "at" $at "loads" (include "portico.loads" .)) | trim }}{{ . | nindent 6 }}{{ end }}
       ports:
         {{- if not .name }}
         - {name: gcs-server, containerPort: 6379}

@@ -1,6 +1,5 @@
 """POST /v1/images/generations."""
 
-import math
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -14,6 +13,7 @@ from app.parameters.adjust import adjust
 from app.parameters.kinds import Number, OneOf, Reading, Text, wrong_type, wrong_value
 from app.parameters.row import MODEL, STREAM, USER, Dropped, Parameter, Table, Treatment, ignored, refused
 from contract.errors import ApiError
+from contract.image_sides import within_pixels
 from contract.image_tokens import image_tokens
 from contract.profile import Profile
 from contract.protocol import EVENT_STREAM, IMAGES_ROUTE
@@ -52,12 +52,9 @@ def _legal_sides(width: int, height: int, profile: Profile) -> tuple[int, int]:
     """The legal sides that are nearest; where both together are too many pixels, smaller ones of that form."""
     width, height = _legal_side(width, profile), _legal_side(height, profile)
     most = profile.limit("max_pixels")
-    if most is None or width * height <= most:
+    if most is None:
         return width, height
-    shrink = math.sqrt(most / (width * height))
-    multiple = profile.limit("size_multiple") or 1
-    floored = (max(multiple, int(side * shrink) // multiple * multiple) for side in (width, height))
-    return tuple(floored)  # type: ignore[return-value]
+    return within_pixels(width, height, most, profile.limit("size_multiple") or 1)
 
 
 def _legal_side(side: int, profile: Profile) -> int:

@@ -11,6 +11,7 @@ from typing import Any, Literal, NamedTuple
 import pybase64
 
 from contract.errors import ApiError
+from contract.image_sides import within_pixels
 
 logger = logging.getLogger("portico.images")
 
@@ -84,14 +85,19 @@ def given(image: Any, mask: Any, sides: tuple[int, int]) -> Given:
     return Given(fitted, ImageOps.fit(made_anew, sides, Image.Resampling.NEAREST))
 
 
-def sides_like(image: Any, usual: tuple[int, int], multiple: int, bounds: tuple[int, int]) -> tuple[int, int]:
-    """Width and height in the form of `image`, of about as many pixels as `usual`, each within `bounds`."""
+def sides_like(
+    image: Any, usual: tuple[int, int], multiple: int, bounds: tuple[int, int], max_pixels: int
+) -> tuple[int, int]:
+    """Width and height in the form of `image`, of about as many pixels as `usual`, each within `bounds`.
+
+    Where both together are more than `max_pixels`, they are smaller.
+    """
     scale = math.sqrt(usual[0] * usual[1] / (image.width * image.height))
     lowest, highest = -(-bounds[0] // multiple) * multiple, bounds[1] // multiple * multiple
     width, height = (
         min(max(round(side * scale / multiple) * multiple, lowest), highest) for side in (image.width, image.height)
     )
-    return width, height
+    return within_pixels(width, height, max_pixels, multiple)
 
 
 def schedule(steps: int, strength: float) -> tuple[int, float]:

@@ -155,4 +155,4 @@ class DiffusersEngine(Engine):
     def _sides_like(self, image: Any) -> tuple[int, int]:
         """Sides in the form of `image`, of about as many pixels as the model's own."""
         bounds = (self._options.min_side, self._options.max_side)
-        return sides_like(image, self._model.default_sides, self._model.size_multiple, bounds)
+        return sides_like(image, self._model.default_sides, self._model.size_multiple, bounds, self._options.max_pixels)

@@ -13,7 +13,7 @@ from PIL import Image
 from contract.errors import ApiError
 from contract.options.diffusers import DiffusersOptions
 from contract.protocol import EDITS_ROUTE, IMAGES_ROUTE, VARIATIONS_ROUTE, ResponseHead
-from deployments.images.editing import given, opened, schedule, sides_like
+from deployments.images.editing import given, opened, schedule
 from deployments.images.pipeline import DiffusionModel
 from deployments.replica import Replica
 from tests.engines.pipelines import MODELS, OPTIONS, ROUNDING
@@ -228,11 +228,3 @@ def test_a_schedule_has_as_many_steps_left_as_are_wanted(steps: int, strength: f
     assert found <= strength + 1e-9
     assert whole <= math.ceil(steps / strength) + 5, "a shorter schedule would be nearer"
     assert whole <= 1000
-
-
-@pytest.mark.parametrize(
-    ("size", "sides"),
-    [((512, 512), (64, 64)), ((200, 100), (88, 64)), ((10_000, 10), (256, 64)), ((1, 5000), (64, 256))],
-)
-def test_sides_in_the_form_of_an_image_within_the_model_s(size: tuple[int, int], sides: tuple[int, int]) -> None:
-    assert sides_like(Image.new("1", size), (64, 64), 8, (64, 256)) == sides

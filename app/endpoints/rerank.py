@@ -30,7 +30,8 @@ class Documents:
             if not isinstance(one, str):
                 if not isinstance(one, dict) or "text" not in one:
                     raise wrong_type(place, "a string, or an object with a `text`")
-                dropped += [(f"{index}.{field}", UNKNOWN) for field in one if field != "text"]
+                others = (field for field, inner in one.items() if field != "text" and inner is not None)
+                dropped += [(f"{index}.{field}", UNKNOWN) for field in others]
                 one, place = one["text"], f"{place}.text"  # noqa: PLW2901
             texts.append(Text(1).read(one, place, profile).value)
         return Reading(texts, dropped=tuple(dropped))

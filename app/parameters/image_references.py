@@ -43,8 +43,9 @@ class ImageReferences:
                 raise ApiError("unsupported_parameter", message, param=f"{place}.file_id")
             if not isinstance(image.get("image_url"), str):
                 raise wrong_type(f"{place}.image_url", "a string")
-            inner = "" if self.single else f"{index}."
-            dropped += [(f"{inner}{field}", UNKNOWN) for field in image if field not in ("image_url", "file_id")]
+            prefix = "" if self.single else f"{index}."
+            others = (field for field, inner in image.items() if field != "image_url" and inner is not None)
+            dropped += [(f"{prefix}{field}", UNKNOWN) for field in others]
             read.append({"image_url": image["image_url"]})
         return Reading(read[0] if self.single else read, dropped=tuple(dropped))
 

@@ -251,11 +251,13 @@ class Fields:
         dropped: list[tuple[str, str]] = []
         schemas: tuple[PlacedSchema, ...] = ()
         for part, inner in value.items():
+            if inner is None:
+                continue
             if part not in self.fields:
                 dropped.append((part, UNKNOWN))
             elif why := profile.lacks.get(self.features.get(part, "")):
                 dropped.append((part, why))
-            elif inner is not None:
+            else:
                 reading = self.fields[part].read(inner, f"{name}.{part}", profile)
                 kept[part] = reading.value
                 schemas += reading.schemas

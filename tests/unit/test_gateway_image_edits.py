@@ -73,6 +73,14 @@ async def test_fields_of_an_image_that_mean_nothing_are_reported(client: Any, ed
     assert sent_to(editor) == BODY
 
 
+async def test_a_field_of_an_image_that_is_null_is_not_there(client: Any, editor: Any) -> None:
+    given = {"image": [REFERENCE | {"detail": None, "file_id": None}], "strict_params": True}
+    response = await client.post(PATH, json=BODY | given)
+    assert response.status_code == 200, response.text
+    assert sent_to(editor) == BODY
+    assert "x-param-adjustments" not in response.headers
+
+
 async def test_a_variation_is_an_image_alone(client: Any, editor: Any) -> None:
     assert (await post_form(client, {"image": ("a.png", PNG)}, VARIATIONS_PATH)).status_code == 200
     assert sent_to(editor) == {"model": "alpha", "image": [REFERENCE]}

@@ -435,6 +435,15 @@ def test_unknown_fields_inside_never_reach_the_engine(name: str, value: Any, kep
     assert [(a.name, a.reason) for a in outcome.adjustments] == [(listed, "unknown parameter")]
 
 
+@pytest.mark.parametrize(
+    ("name", "value"), [("text", {"colour": None}), ("reasoning", {"effort": "low", "budget": None})]
+)
+def test_an_unknown_field_inside_that_is_null_is_not_there(name: str, value: Any) -> None:
+    outcome = adjusted("responses", **{name: value}, strict_params=True)
+    assert outcome.engine[name] == {field: inner for field, inner in value.items() if inner is not None}
+    assert outcome.adjustments == ()
+
+
 def test_greedy_choices_are_one() -> None:
     outcome = adjusted("chat", n=1000, temperature=0)
     assert outcome.engine["n"] == 1

@@ -32,6 +32,13 @@ def test_documents_are_strings_or_objects_with_a_text_whose_other_fields_are_rep
     assert [(one.name, one.action) for one in found.adjustments] == [("documents.2.title", "drop")]
 
 
+def test_a_field_of_a_document_that_is_null_is_not_there() -> None:
+    documents = [{"text": "a", "title": None}, {"text": "b"}, "c"]
+    found = sent(RERANK, query="q", documents=documents, strict_params=True)
+    assert found.engine == {"query": "q", "documents": DOCUMENTS}
+    assert found.adjustments == ()
+
+
 @pytest.mark.parametrize(
     ("endpoint", "fields"),
     [

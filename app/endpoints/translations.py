@@ -14,10 +14,11 @@ from app.endpoints.transcriptions import (
     engine_body,
     recording,
 )
-from app.parameters.kinds import Fixed, Text
-from app.parameters.row import MODEL, USER, Parameter, Table, refused
+from app.parameters.kinds import Fixed, Flag, Text
+from app.parameters.row import MODEL, USER, Parameter, Table, Treatment, refused
 from contract.protocol import TRANSLATIONS_ROUTE
 
+WHOLE = Fixed(Flag(), False, "a translation comes whole; /v1/audio/transcriptions has it.")
 TABLE = Table(
     rows=(
         recording("translations", "translate"),
@@ -29,7 +30,7 @@ TABLE = Table(
         USER,
         *FASTER_WHISPER_EXTRAS,
         Parameter("to_language", Fixed(Text(), "en", "translations are in English."), "Language of the translation."),
-        refused("stream", "a translation comes whole; /v1/audio/transcriptions has it.", absent=(False, "false")),
+        Parameter("stream", WHOLE, "Whether to stream the response, which only transcriptions do.", Treatment.ACCEPT),
         refused(
             "timestamp_granularities", "verbose_json, srt and vtt have the times of segments.", absent=("segment",)
         ),

@@ -6,7 +6,7 @@ import orjson
 
 from app.parameters.adjust import STRICT
 from app.parameters.adjustments import MAX_NAME_LENGTH
-from app.parameters.kinds import Flag, Items, Kind, Number, Text
+from app.parameters.kinds import Fixed, Flag, Items, Kind, Number, Text
 from app.parameters.row import Table
 from contract.errors import ApiError
 
@@ -44,7 +44,8 @@ def _kind(table: Table, name: str) -> Kind:
     if name == STRICT:
         return Flag()
     row = table.by_name.get(name)
-    return Text() if row is None else row.kind
+    kind = Text() if row is None else row.kind
+    return kind.kind if isinstance(kind, Fixed) else kind
 
 
 def _value(kind: Kind, text: str) -> Any:

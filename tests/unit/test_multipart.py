@@ -7,6 +7,7 @@ import pytest
 
 from app.config.service import Limits
 from app.endpoints.transcriptions import TABLE
+from app.endpoints.translations import TRANSLATIONS
 from app.http.body import ClientGone, impatient, read_body
 from app.http.multipart import MAX_FIELD_BYTES, MAX_FIELDS, MAX_OTHER_BYTES, Form, is_form, read_form
 from app.parameters.form_fields import request_of
@@ -225,6 +226,10 @@ class TestFields:
     def test_one_field(self, name: str, text: str, value: Any) -> None:
         found = request_of(TABLE, [(name, text)])[name]
         assert (found, type(found)) == (value, type(value))
+
+    @pytest.mark.parametrize("text", ["false", "False", "FALSE"])
+    def test_a_flag_that_must_be_false_is_read_as_any_other(self, text: str) -> None:
+        assert request_of(TRANSLATIONS.table, [("stream", text)]) == {"stream": False}
 
     @pytest.mark.parametrize("name", ["timestamp_granularities", "timestamp_granularities[]"])
     def test_a_list_is_a_field_that_repeats(self, name: str) -> None:

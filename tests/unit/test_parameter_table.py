@@ -104,7 +104,7 @@ LEGAL: dict[str, dict[str, list[Any]]] = {
     "edits": {"size": ["auto", "64x128"], "image": [[IMAGE]], "mask": [IMAGE]},
     "variations": {"size": ["auto", "64x128"], "image": [[IMAGE]]},
     "transcriptions": {"file": [b"RIFF"], "language": ["en", "yue"]},
-    "translations": {"file": [b"RIFF"], "language": ["en", "yue"], "to_language": ["en"]},
+    "translations": {"file": [b"RIFF"], "language": ["en", "yue"], "to_language": ["en"], "stream": [False]},
     "speech": {"input": ["Hi."], "voice": ["alloy"], "language": ["en", "german"]},
     "messages": PROMPT,
     "count_tokens": PROMPT,
@@ -442,6 +442,15 @@ def test_an_unknown_field_inside_that_is_null_is_not_there(name: str, value: Any
     outcome = adjusted("responses", **{name: value}, strict_params=True)
     assert outcome.engine[name] == {field: inner for field, inner in value.items() if inner is not None}
     assert outcome.adjustments == ()
+
+
+@pytest.mark.parametrize(
+    ("value", "code"), [(True, "unsupported_parameter"), ("yes", "invalid_type"), (1, "invalid_type")]
+)
+def test_a_translation_is_never_a_stream(value: Any, code: str) -> None:
+    with pytest.raises(ApiError) as caught:
+        adjusted("translations", stream=value)
+    assert (caught.value.code, caught.value.param) == (code, "stream")
 
 
 def test_greedy_choices_are_one() -> None:

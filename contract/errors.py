@@ -1,5 +1,6 @@
 """Every error a client can get: its HTTP status, its type, its code, and the one envelope they all travel in."""
 
+import re
 from typing import Any
 
 import orjson
@@ -77,6 +78,12 @@ class ApiError(Exception):
         self.retry_after = retry_after if retry_after is not None else RETRY_AFTER_SECONDS.get(self.status)
         self.allow = allow
         self.beside = beside or {}
+
+    def rename(self, parameter: str, sent: str) -> None:
+        """Call a parameter by the name that the client sent it under, in `param` and in the message."""
+        self.message = re.sub(rf"`{parameter}(?=[.`])", f"`{sent}", self.message)[:MAX_MESSAGE_LENGTH]
+        if self.param is not None:
+            self.param = re.sub(rf"^{parameter}(?=\.|$)", sent, self.param)[:MAX_PARAM_LENGTH]
 
     def envelope(self) -> dict[str, Any]:
         """The JSON body: always the same four keys under `error`."""

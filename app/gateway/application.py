@@ -186,6 +186,7 @@ class Gateway:
                 try:
                     await self._answer(endpoint, call, model, request)
                 except ApiError as error:
+                    endpoint.table.name_as_sent(error, request)
                     # What the engine did for a request that timed out there is not known; any other it did not serve.
                     in_engine = error.code == "timeout" and not isinstance(error, QueueTimeout)
                     admission.settle(None if in_engine else 0)

@@ -1,6 +1,6 @@
 """One row of the parameter table, an endpoint's table of them, and the rows that most endpoints share."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Container, Iterable
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any, NamedTuple
@@ -74,6 +74,13 @@ class Table:
         object.__setattr__(self, "by_name", by_name)
         object.__setattr__(self, "required", tuple(row.name for row in self.rows if row.required))
         object.__setattr__(self, "file", next((row.name for row in self.rows if isinstance(row.kind, File)), None))
+
+    def name_as_sent(self, error: ApiError, request: Container[str]) -> None:
+        """Let `error` call parameters by those of their names that are in `request`."""
+        for row in self.rows:
+            sent = next((name for name in (row.name, *row.also) if name in request), row.name)
+            if sent != row.name:
+                error.rename(row.name, sent)
 
 
 def missing(name: str) -> ApiError:

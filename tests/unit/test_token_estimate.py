@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 from tokenizers import Tokenizer
 
 from app.budgets.estimate import TOKENS_PER_IMAGE, CountedFields, Estimator
+from app.endpoints.messages import MESSAGES
 from contract.project import PROJECT_FOLDER
 
 CONTEXT = 2048
@@ -106,6 +107,42 @@ def test_an_image_is_not_read_as_text() -> None:
     part = {"type": "image_url", "image_url": {"url": "data:image/png;base64," + "A" * 10**6}}
     found = estimate(messages=[{"role": "user", "content": [part]}], max_tokens=1)
     assert TOKENS_PER_IMAGE <= found.prompt < TOKENS_PER_IMAGE + 10
+
+
+LONG = "a" * 500_000
+TOKENS = len(LONG) // 4
+IMAGE_OF_TEXT = {"type": "image", "source": LONG}
+
+
+def of_messages(**request: Any) -> int:
+    """Tokens of a prompt of Anthropic's API in a long context."""
+    prompt: int = Estimator().estimate("alpha", request, MESSAGES.counted, 10**6).prompt
+    return prompt
+
+
+@pytest.mark.parametrize("given", [{"source": LONG}, {"a": IMAGE_OF_TEXT}, {LONG: 1}, {"a": [10**9] * 50_000}])
+def test_the_input_of_a_call_counts_as_the_text_that_it_is_in_the_prompt(given: dict[str, Any]) -> None:
+    call = {"type": "tool_use", "id": "toolu_1", "name": "f", "input": given}
+    found = of_messages(messages=[{"role": "assistant", "content": [call]}])
+    assert TOKENS < found < TOKENS * 1.2
+
+
+@pytest.mark.parametrize(
+    "schema", [{"properties": {"source": {"description": LONG}}}, {"x": IMAGE_OF_TEXT}, {LONG: {}}]
+)
+def test_the_schema_of_a_tool_counts_as_text(schema: dict[str, Any]) -> None:
+    found = of_messages(tools=[{"name": "f", "input_schema": schema}])
+    assert TOKENS < found < TOKENS + 100
+    function = {"name": "f", "parameters": schema}
+    found = Estimator().estimate("alpha", {"tools": [{"type": "function", "function": function}]}, TEXT, 10**6).prompt
+    assert TOKENS < found < TOKENS + 100
+
+
+def test_an_image_in_the_result_of_a_tool_is_not_read_as_text() -> None:
+    image = {"type": "image", "source": {"type": "base64", "media_type": "image/png", "data": LONG}}
+    result = {"type": "tool_result", "tool_use_id": "toolu_1", "content": [image]}
+    found = of_messages(messages=[{"role": "user", "content": [result, image]}])
+    assert 2 * TOKENS_PER_IMAGE <= found < 2 * TOKENS_PER_IMAGE + 20
 
 
 async def test_a_small_tokenizer_counts_exactly() -> None:

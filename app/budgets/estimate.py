@@ -1,5 +1,6 @@
 """How many tokens a request may use, before any engine has seen it: enough to reserve, settled by the real usage."""
 
+import json
 import logging
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,6 +15,8 @@ TOKENS_PER_IMAGE = 1024
 LOAD_SECONDS = 60.0  # for a tokenizer; several wait for each other
 MAX_TOKENIZER_BYTES = 4 * 1024 * 1024  # of tokenizer.json; larger ones take seconds and much memory to load
 MAX_CHOICES = 128
+# Objects that a prompt has as JSON, in calls of tools and in tools themselves: nothing in them is an image.
+JSON_FIELDS = frozenset({"input", "arguments", "input_schema", "parameters"})
 MAX_EXACT_BYTES = 16 * 1024  # of text that is tokenized on the event loop, about a millisecond
 
 
@@ -142,7 +145,10 @@ def _token_ids(given: Any) -> int:
 
 
 def texts_in(node: Any, media: frozenset[str]) -> Iterator[str | None]:
-    """Every text inside a JSON value; None for each image or audio, which is in one of the fields `media`."""
+    """Every text inside a JSON value; None for each image or audio, which is in one of the fields `media`.
+
+    What a prompt has as JSON is one text, with its names, numbers and marks.
+    """
     waiting = [node]
     while waiting:
         one = waiting.pop()
@@ -152,7 +158,9 @@ def texts_in(node: Any, media: frozenset[str]) -> Iterator[str | None]:
             waiting += one
         elif isinstance(one, dict):
             for name, value in one.items():
-                if name in media:
+                if name in JSON_FIELDS and isinstance(value, dict):
+                    yield json.dumps(value, ensure_ascii=False)
+                elif name in media:
                     yield None
                 else:
                     waiting.append(value)

@@ -68,6 +68,11 @@ class TestMessages:
             ([{"role": "tool", "content": "a"}], "invalid_value", "messages.0.role"),
             ([{"role": [], "content": "a"}], "invalid_value", "messages.0.role"),
             ([{"role": "user"}], "missing_required_parameter", "messages.0.content"),
+            ([{"role": "user", "content": ""}], "invalid_value", "messages.0.content"),
+            ([user()], "invalid_value", "messages.0.content"),
+            ([assistant(), user(text())], "invalid_value", "messages.0.content"),
+            ([user(text(), text(""))], "invalid_value", "messages.0.content.1.text"),
+            ([{"role": "system", "content": [text("")]}, user(text())], "invalid_value", "messages.0.content.0.text"),
             ([user({"type": "text"})], "invalid_type", "messages.0.content.0.text"),
             ([user(CALL)], "invalid_value", "messages.0.content.0.type"),
             ([assistant(CALL | {"input": "{}"}), user(text())], "invalid_type", "messages.0.content.0.input"),
@@ -91,11 +96,33 @@ class TestMessages:
             adjusted(*messages)
         assert (caught.value.code, caught.value.param) == (code, param)
 
+    def test_a_block_of_the_system_prompt_has_text(self) -> None:
+        with pytest.raises(ApiError) as caught:
+            adjusted(system=[text("Be brief."), text("")])
+        assert (caught.value.code, caught.value.param) == ("invalid_value", "system.1.text")
+
     def test_thinking_comes_back_as_it_was_sent(self) -> None:
         blocks = ({"type": "thinking", "thinking": "hm", "signature": "s"}, {"type": "redacted_thinking", "data": "x"})
         outcome = adjusted(assistant(*blocks, text()), user(text()))
         assert outcome.adjustments == ()
         assert outcome.engine["messages"][0] == assistant(*blocks, text())
+
+    @pytest.mark.parametrize("turn", [[{"type": "redacted_thinking", "data": "x"}], [text("")], ""])
+    def test_a_turn_of_the_assistant_without_anything_to_read_is_left_out(self, turn: Any) -> None:
+        """An empty text is what an answer of no tokens has, which clients send back."""
+        turns = (user(text("a")), {"role": "assistant", "content": turn}, user(text("b")))
+        outcome = adjusted(*turns)
+        assert outcome.adjustments == ()
+        assert orjson.loads(MESSAGES.engine_body(outcome.engine, "m"))["messages"] == [turns[0], turns[2]]
+
+    @pytest.mark.parametrize("block", [CALL, text(), {"type": "thinking", "thinking": "hm", "signature": "s"}])
+    def test_a_turn_with_anything_to_read_stays(self, block: dict[str, Any]) -> None:
+        turns = [assistant({"type": "redacted_thinking", "data": "x"}, block), user(text())]
+        assert orjson.loads(MESSAGES.engine_body(adjusted(*turns).engine, "m"))["messages"] == turns
+
+    @pytest.mark.parametrize("content", ["", [], [text("")]])
+    def test_the_result_of_a_tool_may_be_empty(self, content: Any) -> None:
+        assert adjusted(assistant(CALL), user(RESULT | {"content": content})).adjustments == ()
 
     @pytest.mark.parametrize(
         "block", [{"type": "image", "source": SOURCE}, RESULT | {"content": [{"type": "image", "source": SOURCE}]}]

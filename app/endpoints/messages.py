@@ -10,7 +10,7 @@ from app.endpoints.answers import INTEGER, OBJECT, STRING, Component, array, con
 from app.endpoints.api_style import ANTHROPIC
 from app.endpoints.endpoint import Endpoint, Exchange
 from app.parameters import generation, refused_extras
-from app.parameters.anthropic_messages import Messages, System, images
+from app.parameters.anthropic_messages import Messages, System, images, readable
 from app.parameters.anthropic_tools import (
     OutputFormat,
     Thinking,
@@ -73,8 +73,8 @@ COUNT_TABLE = Table(rows=PROMPT, rules=(check_tool_choice,))
 
 
 def engine_body(parameters: dict[str, Any], model_id: str) -> bytes:
-    """The engine's body, which has one name for the output's format."""
-    body = parameters | {"model": model_id}
+    """The engine's body, which has one name for the output's format, and no empty turns."""
+    body = parameters | {"model": model_id, "messages": readable(parameters["messages"])}
     if "output_format" in body:
         body["output_config"] = {"format": body.pop("output_format")} | body.get("output_config", {})
     return orjson.dumps(body)

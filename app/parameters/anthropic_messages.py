@@ -1,7 +1,7 @@
 """The messages of Anthropic's API, and its system prompt: their blocks, and the capabilities that those need."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from app.parameters.kinds import Reading, wrong_type, wrong_value
@@ -30,6 +30,12 @@ BILLING = "x-anthropic-billing-header"
 NO_FILES = "files are not stored. Send the image in base64, or its URL."
 NOT_READ = "documents are not read. Send their text."
 HOSTED = "Anthropic runs this tool on its own machines. Use a tool of your own."
+
+
+def _check_text(block: dict[str, Any], place: str) -> None:
+    need_string(block, "text", place)
+    if not block["text"]:
+        raise wrong_value(f"{place}.text", "a string that is not empty. Leave an empty block out")
 
 
 def _read_image(block: dict[str, Any], place: str) -> None:
@@ -63,6 +69,7 @@ def _check_result(block: dict[str, Any], place: str) -> None:
 
 
 TEXT = text_part("text", "citations", CACHE)
+GIVEN_TEXT = replace(TEXT, check=_check_text)
 IMAGE = PartKind(_read_image, "vision", {"source": ("type", "url"), CACHE: ()})
 UNREAD = {
     "document": unsupported_part(NOT_READ),
@@ -73,20 +80,20 @@ UNREAD = {
 RESULT_BLOCKS = {"text": TEXT, "image": IMAGE} | UNREAD
 BLOCKS = {
     "user": {
-        "text": TEXT,
+        "text": GIVEN_TEXT,
         "image": IMAGE,
         "tool_result": PartKind(_check_result, fields=dict.fromkeys(("tool_use_id", "content", "is_error", CACHE), ())),
     }
     | UNREAD,
     "assistant": {
-        "text": TEXT,
+        "text": TEXT,  # empty in an answer of no tokens, which clients send back
         "thinking": text_part("thinking", "signature", CACHE),
         "redacted_thinking": text_part("data", CACHE),
         "tool_use": PartKind(_check_call, "tools", dict.fromkeys(("id", "name", "input", CACHE), ())),
         "server_tool_use": unsupported_part(HOSTED),
         "mcp_tool_use": unsupported_part(HOSTED),
     },
-    "system": {"text": TEXT},
+    "system": {"text": GIVEN_TEXT},
 }
 
 
@@ -122,7 +129,8 @@ class Messages:
 
 def _message_schema(role: str, types: list[str]) -> dict[str, Any]:
     block = {"type": "object", "properties": {"type": {"enum": types}}, "required": ["type"]}
-    content = {"anyOf": [{"type": "string"}, {"type": "array", "maxItems": MAX_PARTS, "items": block}]}
+    text = {"type": "string"} if role == "assistant" else {"type": "string", "minLength": 1}
+    content = {"anyOf": [text, {"type": "array", "minItems": 1, "maxItems": MAX_PARTS, "items": block}]}
     fields = {"role": {"const": role}, "content": content}
     return {"type": "object", "properties": fields, "required": list(fields)}
 
@@ -145,6 +153,8 @@ def _check(message: Any, place: str, called: set[str], profile: Profile) -> list
     if not isinstance(role, str) or role not in BLOCKS:
         raise wrong_value(f"{place}.role", "one of " + ", ".join(BLOCKS))
     place = f"{place}.content"
+    if content == [] or (content == "" and role != "assistant"):
+        raise wrong_value(place, "a string that is not empty, or an array of at least one content block")
     gone = check_content(content, place, BLOCKS[role], profile)
     called |= {block["id"] for _, block in parts_of(content, "tool_use")}
     for index, block in parts_of(content, "tool_result"):
@@ -153,6 +163,17 @@ def _check(message: Any, place: str, called: set[str], profile: Profile) -> list
         if block.get("content") is not None:
             gone += check_content(block["content"], f"{place}.{index}.content", RESULT_BLOCKS, profile)
     return gone
+
+
+def readable(messages: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Checked messages without the assistant's turns that have nothing to read: no call, and no text or thinking."""
+    return [one for one in messages if one["role"] != "assistant" or _has_words(one["content"])]
+
+
+def _has_words(content: str | list[dict[str, Any]]) -> bool:
+    if isinstance(content, str):
+        return content != ""
+    return any(block["type"] == "tool_use" or block.get("text") or block.get("thinking") for block in content)
 
 
 @dataclass(frozen=True, slots=True)
@@ -171,7 +192,7 @@ class System:
         return f"a string or an array of up to {MAX_PARTS} text blocks"
 
     def schema(self) -> dict[str, Any]:
-        text = {"type": {"const": "text"}, "text": {"type": "string"}}
+        text = {"type": {"const": "text"}, "text": {"type": "string", "minLength": 1}}
         block = {"type": "object", "properties": text, "required": list(text)}
         return {"anyOf": [{"type": "string"}, {"type": "array", "maxItems": MAX_PARTS, "items": block}]}
 

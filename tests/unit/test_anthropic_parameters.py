@@ -69,6 +69,7 @@ class TestMessages:
             ([{"role": [], "content": "a"}], "invalid_value", "messages.0.role"),
             ([{"role": "user"}], "missing_required_parameter", "messages.0.content"),
             ([{"role": "user", "content": ""}], "invalid_value", "messages.0.content"),
+            ([{"role": "user", "content": {}}], "invalid_type", "messages.0.content"),
             ([user()], "invalid_value", "messages.0.content"),
             ([assistant(), user(text())], "invalid_value", "messages.0.content"),
             ([user(text(), text(""))], "invalid_value", "messages.0.content.1.text"),

@@ -177,21 +177,45 @@ class TestTools:
         assert names(outcome) == ["tools.0.defer_loading"]
         assert outcome.engine["tools"] == [TOOL | {"type": "custom"}]
 
-    @pytest.mark.parametrize("choice", [{"type": "auto"}, {"type": "tool", "name": "g"}])
+    @pytest.mark.parametrize("choice", [{"type": "any"}, {"type": "tool", "name": "g"}])
     def test_a_choice_needs_a_tool_to_choose(self, choice: dict[str, Any]) -> None:
-        more: dict[str, Any] = {} if choice["type"] == "auto" else {"tools": [TOOL]}
+        more: dict[str, Any] = {} if choice["type"] == "any" else {"tools": [TOOL]}
         with pytest.raises(ApiError) as caught:
             adjusted(tool_choice=choice, **more)
         assert caught.value.param == "tool_choice"
 
-    def test_no_tool_can_be_chosen_without_any(self) -> None:
-        assert adjusted(tool_choice={"type": "none"}).adjustments == ()
+    @pytest.mark.parametrize("choice", [{"type": "none"}, {"type": "auto"}])
+    @pytest.mark.parametrize("capabilities", [{"chat"}, {"chat", "tools"}])
+    def test_without_tools_no_choice_is_none(self, choice: dict[str, Any], capabilities: set[str]) -> None:
+        profile = replace(PROFILE, capabilities=frozenset(capabilities))
+        outcome = adjusted(tool_choice=choice, tools=[], profile=profile, strict_params=True)
+        assert outcome.adjustments == ()
+        assert "tool_choice" not in orjson.loads(MESSAGES.engine_body(outcome.engine, "m"))
+
+    def test_a_model_without_tools_refuses_the_choice_of_one(self) -> None:
+        with pytest.raises(ApiError, match="`tools`") as caught:
+            adjusted(tool_choice={"type": "any"}, profile=replace(PROFILE, capabilities=frozenset({"chat"})))
+        assert caught.value.code == "unsupported_capability"
+
+    @pytest.mark.parametrize("choice", [{"type": "none"}, {"type": "auto"}])
+    def test_beside_tools_every_choice_reaches_the_engine(self, choice: dict[str, Any]) -> None:
+        outcome = adjusted(tools=[TOOL], tool_choice=choice)
+        assert orjson.loads(MESSAGES.engine_body(outcome.engine, "m"))["tool_choice"] == choice
 
 
 class TestThinking:
     def test_a_model_that_does_not_reason_drops_it(self) -> None:
         outcome = adjusted(thinking={"type": "adaptive"}, profile=replace(PROFILE, lacks={"thinking": "no reasoning"}))
         assert [(one.name, one.reason) for one in outcome.adjustments] == [("thinking", "no reasoning")]
+
+    def test_a_model_that_does_not_reason_need_not_be_kept_from_it(self) -> None:
+        profile = replace(PROFILE, lacks={"thinking": "no reasoning"})
+        outcome = adjusted(thinking={"type": "disabled"}, profile=profile, strict_params=True)
+        assert outcome.adjustments == ()
+        assert "thinking" not in outcome.engine
+
+    def test_thinking_of_a_model_that_reasons_is_turned_off(self) -> None:
+        assert adjusted(thinking={"type": "disabled"}).engine["thinking"] == {"type": "disabled"}
 
     def test_a_model_whose_reasoning_cannot_be_cut_chooses_its_length(self) -> None:
         enabled = {"type": "enabled", "budget_tokens": 1500}

@@ -37,8 +37,20 @@ PROMPT = (
     Parameter("messages", Messages(), "The messages of the conversation.", required=True, capability="chat"),
     Parameter("system", System(), "System prompt: text or text blocks.", absent=([],)),
     Parameter("tools", Tools(), "Tools that the model may call.", capability="tools", absent=([],)),
-    Parameter("tool_choice", ToolChoice(), "Which tool the model calls, if any.", capability="tools"),
-    Parameter("thinking", Thinking(), "Whether the model thinks before it answers.", feature="thinking"),
+    Parameter(
+        "tool_choice",
+        ToolChoice(),
+        "Which tool the model calls, if any.",
+        capability="tools",
+        needless=({"type": "none"}, {"type": "auto"}),
+    ),
+    Parameter(
+        "thinking",
+        Thinking(),
+        "Whether the model thinks before it answers.",
+        feature="thinking",
+        needless=({"type": "disabled"},),
+    ),
     Parameter("output_config", OUTPUT, "Effort of the model, and a JSON schema that its answer follows."),
     Parameter("output_format", OutputFormat(), "Former name of `output_config.format`."),
     generation.CHAT_TEMPLATE_KWARGS,
@@ -73,8 +85,10 @@ COUNT_TABLE = Table(rows=PROMPT, rules=(check_tool_choice,))
 
 
 def engine_body(parameters: dict[str, Any], model_id: str) -> bytes:
-    """The engine's body, which has one name for the output's format, and no empty turns."""
+    """The engine's body, which has one name for the output's format, no empty turns and no choice among no tools."""
     body = parameters | {"model": model_id, "messages": readable(parameters["messages"])}
+    if "tools" not in body:
+        body.pop("tool_choice", None)
     if "output_format" in body:
         body["output_config"] = {"format": body.pop("output_format")} | body.get("output_config", {})
     return orjson.dumps(body)

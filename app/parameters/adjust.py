@@ -50,7 +50,7 @@ def adjust(table: Table, request: dict[str, Any], profile: Profile) -> Adjusted:
         if name == STRICT:
             continue
         row = table.by_name.get(name)
-        if row is not None and value in row.absent:
+        if row is not None and _is_absent(row, value, profile):
             continue
         adjustment = _unread(row, name, profile)
         if adjustment is not None:
@@ -97,6 +97,12 @@ def _apply_rules(table: Table, profile: Profile, legal: dict[str, Any], changes:
             legal[name] = after
             first = changes[name][0].before if name in changes else before
             changes[name] = [Adjustment(name, "clamp", first, after)]
+
+
+def _is_absent(row: Parameter, value: Any, profile: Profile) -> bool:
+    """Whether this value equals leaving the parameter out, with the model of `profile`."""
+    lacking_it = row.feature in profile.lacks or row.capability not in (None, *profile.capabilities)
+    return value in row.absent or (lacking_it and value in row.needless)
 
 
 def _unread(row: Parameter | None, name: str, profile: Profile) -> Adjustment | None:

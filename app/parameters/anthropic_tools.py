@@ -100,9 +100,9 @@ class ToolChoice:
 
 
 def check_tool_choice(legal: dict[str, Any], _: Profile) -> tuple[()]:
-    """A rule: a choice needs tools, and names one of them."""
+    """A rule: a choice that calls a tool needs tools, and names one of them."""
     choice = legal.get("tool_choice", {"type": "none"})
-    if choice["type"] == "none":
+    if choice["type"] in ("none", "auto"):
         return ()
     if "tools" not in legal:
         raise ApiError("invalid_value", "`tool_choice` needs `tools`.", param="tool_choice")

@@ -32,6 +32,7 @@ class Parameter:
     capability: str | None = None  # the model must have it, else the request is refused
     feature: str | None = None  # the engine must have it here, else the parameter is dropped
     absent: tuple[Any, ...] = ()  # values that equal leaving it out
+    needless: tuple[Any, ...] = ()  # values that equal it where the model lacks the capability or the feature
     engines: tuple[str, ...] = ()  # the engines that have it; none named: every engine of the endpoint
     also: tuple[str, ...] = ()  # other names that clients have for it
 

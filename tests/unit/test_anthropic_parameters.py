@@ -243,6 +243,16 @@ class TestThinking:
             ("thinking.display", "thinking is always shown")
         ]
 
+    def test_a_budget_that_is_clamped_does_not_hide_what_is_dropped(self) -> None:
+        thinking = {"type": "enabled", "budget_tokens": 31_999, "display": "omitted", "surprise": 1}
+        outcome = adjusted(max_tokens=32_000, thinking=thinking)
+        assert [(one.name, one.action) for one in outcome.adjustments] == [
+            ("max_tokens", "clamp"),
+            ("thinking", "clamp"),
+            ("thinking.display", "drop"),
+            ("thinking.surprise", "drop"),
+        ]
+
 
 class TestOutput:
     def test_both_names_of_a_format_reach_the_engine_as_one(self) -> None:

@@ -65,11 +65,11 @@ def adjust(table: Table, request: dict[str, Any], profile: Profile) -> Adjusted:
         schemas += reading.schemas
         if reading.clamped:
             changes[name] = [Adjustment(name, "clamp", *reading.clamped)]
-        elif reading.dropped:
+        if reading.dropped:
             check_count(reading.dropped, MAX_DROPPED, "unknown fields", name)
-            changes[name] = [
+            changes.setdefault(name, []).extend(
                 Adjustment(_short(f"{name}.{inner}"), "drop", reason=why) for inner, why in reading.dropped
-            ]
+            )
     for name in table.required:
         if name not in legal:
             raise missing(name)
@@ -101,8 +101,9 @@ def _apply_rules(table: Table, profile: Profile, legal: dict[str, Any], changes:
 
 def _is_absent(row: Parameter, value: Any, profile: Profile) -> bool:
     """Whether this value equals leaving the parameter out, with the model of `profile`."""
-    lacking_it = row.feature in profile.lacks or row.capability not in (None, *profile.capabilities)
-    return value in row.absent or (lacking_it and value in row.needless)
+    if value in row.needless:
+        return row.feature in profile.lacks or row.capability not in (None, *profile.capabilities)
+    return value in row.absent
 
 
 def _unread(row: Parameter | None, name: str, profile: Profile) -> Adjustment | None:

@@ -75,6 +75,12 @@ class TestConfiguration:
         assert message in refusal(adapters, **changes)
 
     def test_a_hub_name_without_a_commit_is_reported(self) -> None:
+    def test_each_commit_of_one_repository_counts_and_is_reported_where_it_is_none(self) -> None:
+        pinned = POET | {"id": "pinned", "revision": "0" * 40}
+        (alpha, _) = parse_config(args([POET, POET | {"id": "again"}, pinned])).models
+        assert alpha.hub_names() == [("someone/poet", None), ("someone/poet", "0" * 40)]
+        assert alpha.unpinned() == ["someone/poet"]
+
         (alpha, _) = parse_config(args([PIRATE, POET])).models
         assert alpha.unpinned() == ["someone/poet"]
 

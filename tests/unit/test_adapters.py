@@ -290,6 +290,17 @@ class TestReadiness:
     def test_one_with_another_source_is_looked_at_anew(self) -> None:
         moved = parse_config(args([PIRATE | {"source": "/elsewhere"}], scope=("beta",))).models
         registry = Registry(moved, ready_registry([PIRATE, POET]))
+    def test_one_that_was_up_stays_so_when_its_model_wakes_until_a_replica_has_looked_at_it(self) -> None:
+        registry = Registry(parse_config(args([PIRATE, POET])).models)
+        registry.learn("alpha", PROFILE)
+        up(registry, replicas=0)
+        (pirate,) = registry.asked_for(["pirate"])
+        up(registry)
+        assert (pirate.readiness, pirate.misfit) == (Readiness.VERIFIED, None)
+        registry.judge(Adapter("pirate", "/adapters/pirate"), MISFIT)
+        up(registry)
+        assert (pirate.readiness, pirate.error) == (Readiness.FAILED, MISFIT)
+
         up(registry)
         (pirate,) = registry.asked_for(["pirate"])
         assert (pirate.misfit, pirate.readiness) == (None, Readiness.STARTING)

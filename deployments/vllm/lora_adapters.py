@@ -65,7 +65,7 @@ class LoraAdapters:
         folder_of: Callable[[Adapter], Path],
     ) -> None:
         """`folder_of` gives an adapter's files, and may block to download them; it raises MisfitError, or what a
-        library says by OSError and ValueError.
+        library does that downloads.
         """
         self._engine = engine
         self._limits = limits
@@ -142,7 +142,7 @@ class LoraAdapters:
             folder = self._folder_of(adapter)
         except MisfitError:
             raise
-        except (OSError, ValueError) as error:
+        except Exception as error:  # of several libraries, where it is downloaded
             logger.warning("the adapter %s cannot be had", adapter.id, exc_info=error)
             raise MisfitError("its files cannot be had; the log says why") from error
         check(folder, self._base, self._limits.max_rank)

@@ -56,6 +56,8 @@ async def adapters(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> AsyncIter
     def folder_of(adapter: Adapter) -> Path:
         if adapter.source == "/gone":
             raise OSError("a path that no client sees")
+        if adapter.source == "/cut-off":
+            raise RuntimeError("of a library that downloads, and has errors of its own")
         return Path(adapter.source)
 
     monkeypatch.setattr(lora_adapters, "check", check)
@@ -204,6 +206,7 @@ async def test_one_of_another_source_takes_the_place_of_the_same_id(adapters: Lo
         ("/misfit", "it was made for another model"),
         ("/refused", "the engine does not take it"),
         ("/gone", "its files cannot be had; the log says why"),
+        ("/cut-off", "its files cannot be had; the log says why"),
     ],
 )
 async def test_one_that_does_not_fit_is_refused_by_name_and_others_go_on(

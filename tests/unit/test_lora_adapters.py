@@ -237,6 +237,28 @@ async def test_a_folder_that_is_not_there_is_a_misfit_of_that_adapter_alone(tmp_
         assert engine.loads == ["fits"]
 
 
+async def test_a_folder_that_cannot_be_read_is_a_misfit_of_that_adapter_alone(
+    tmp_path: Path, engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("forbidden", "fits"):
+        (tmp_path / name).mkdir()
+        make_adapter(tmp_path / name)
+    is_file = Path.is_file
+
+    def forbid(path: Path) -> bool:
+        if path.parent.name == "forbidden":
+            raise PermissionError(13, "Permission denied", str(path))
+        return is_file(path)
+
+    monkeypatch.setattr(Path, "is_file", forbid)  # whoever is root may read all
+    adapters = adapters_of(ServedModel("alpha", "vllm", "chat", str(tmp_path)), engine, LoraLimits(16, MOST))
+    looked_at = [named(name, str(tmp_path / name)) for name in ("forbidden", "fits")]
+    assert await adapters.misfits(looked_at) == ["its files cannot be read", ""]
+    with pytest.raises(ApiError, match="`forbidden` cannot be used with its model: its files cannot be read"):
+        async with adapters.used(looked_at[0]):
+            pytest.fail("it was used")
+
+
 async def test_what_does_not_fit_is_found_before_its_use(adapters: LoraAdapters, engine: Engine) -> None:
     looked_at = [named("a"), named("wrong", "/misfit"), named("later", "someone/on-the-hub")]
     assert await adapters.misfits(looked_at) == ["", "it was made for another model", ""]

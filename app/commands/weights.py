@@ -42,7 +42,7 @@ def fetch_models(models: Collection[ModelEntry]) -> bool:
     """Have the weights of all models here, with a line of each. Returns whether every download went well."""
     good = True
     for model in models:
-        for name, revision in model.hub_names().items():
+        for name, revision in model.hub_names():
             engine = model.engine if name == model.source else "vllm"  # a draft model has files of the same kind
             print(f"{model.id}: {name} ...", flush=True)
             try:

@@ -225,20 +225,20 @@ class ModelEntry(Strict):
         """Whether `source` is a name on the hub, where its content may change."""
         return CATALOG[self.engine].downloads and is_hub_name(self.source)
 
-    def hub_names(self) -> dict[str, str | None]:
-        """What the entry names on the hub, with its commit."""
-        named = {self.source: self.revision} if self.is_from_the_hub() else {}
+    def hub_names(self) -> list[tuple[str, str | None]]:
+        """What the entry names on the hub, each with its commit: one repository may be there at several."""
+        named = [(self.source, self.revision)] if self.is_from_the_hub() else []
         if isinstance(self.speculation, Drafting) and self.speculation.model is not None:
-            named[self.speculation.model] = self.speculation.revision
+            named.append((self.speculation.model, self.speculation.revision))
         checker = self.engine_kwargs.get("safety_checker")
         if isinstance(checker, str):
-            named[checker] = self.engine_kwargs.get("safety_checker_revision")
-        named |= {adapter.source: adapter.revision for adapter in self.adapters}
-        return {name: commit for name, commit in named.items() if is_hub_name(name)}
+            named.append((checker, self.engine_kwargs.get("safety_checker_revision")))
+        named += [(adapter.source, adapter.revision) for adapter in self.adapters]
+        return [(name, commit) for name, commit in dict.fromkeys(named) if is_hub_name(name)]
 
     def unpinned(self) -> list[str]:
         """Hub names of the entry that have no commit: whoever owns them can change what is served."""
-        return [name for name, commit in self.hub_names().items() if commit is None]
+        return [name for name, commit in self.hub_names() if commit is None]
 
     def location(self) -> str:
         """`source` as an engine takes it: a hub name, or an absolute path."""

@@ -23,6 +23,7 @@ WATCH_SECONDS_READY = 5.0
 STATUS_SECONDS = 10.0  # for Serve's controller to answer
 FIRST_SECONDS = 10.0  # before a gateway replica takes requests, which it would refuse as long as it knows no model
 DESCRIBE_SECONDS = 30.0  # a replica answers at once, unless its queue is long
+JUDGED_AT_ONCE = 100  # adapters that a replica looks at in one call, which may take a second
 
 # All replicas are of the newest version, or there is none: the model was scaled to zero, or wakes.
 SETTLED = frozenset({"HEALTHY", "UPSCALING", "DOWNSCALING"})
@@ -162,6 +163,11 @@ class ReadinessWatch:
         self._judging[model_id] = asyncio.create_task(self._judge(model_id, adapters))
 
     async def _judge(self, model_id: str, adapters: list[Adapter]) -> None:
+        """What is known of some is kept, whatever becomes of others."""
+        for start in range(0, len(adapters), JUDGED_AT_ONCE):
+            await self._judge_part(model_id, adapters[start : start + JUDGED_AT_ONCE])
+
+    async def _judge_part(self, model_id: str, adapters: list[Adapter]) -> None:
         try:
             async with asyncio.timeout(DESCRIBE_SECONDS):
                 misfits = await self._handles[model_id].misfits.remote(adapters)

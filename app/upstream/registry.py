@@ -228,10 +228,13 @@ def _learn(model: Model, profile: Profile, *, settled: bool) -> None:
 
 
 def _as_adapter(model: Model) -> tuple[Readiness, str]:
-    """How an adapter is whose model is up, and why it failed. One of a model that sleeps is looked at on its use."""
+    """How an adapter is whose model is up, and why it failed. One of a model that sleeps is looked at on its use, and
+    stays up when that wakes: the replica itself refuses one that does not fit.
+    """
     if model.misfit:
         return Readiness.FAILED, model.misfit
-    return Readiness.VERIFIED if model.misfit == "" or not model.running else Readiness.STARTING, ""
+    was_up = model.readiness is Readiness.VERIFIED
+    return Readiness.VERIFIED if model.misfit == "" or was_up or not model.running else Readiness.STARTING, ""
 
 
 def _not_found(model_id: str, visible: Iterable[str]) -> ApiError:

@@ -45,6 +45,14 @@ def check(folder: Path, base: Shapes, max_rank: int) -> None:
 
     Where `base` is empty, or does not have what the adapter changes under any layer, vLLM has the last word.
     """
+    try:
+        _check(folder, base, max_rank)
+    except OSError as error:  # as where this process may not read them
+        raise MisfitError("its files cannot be read") from error
+
+
+def _check(folder: Path, base: Shapes, max_rank: int) -> None:
+    """Raises OSError too."""
     if not (folder / WEIGHTS).is_file():
         raise MisfitError(f"there is no {WEIGHTS}; its weights must be safetensors, as PEFT saves them")
     rank = _rank(_config(folder))
@@ -52,6 +60,8 @@ def check(folder: Path, base: Shapes, max_rank: int) -> None:
         raise MisfitError(f"its rank is {rank}, and max_lora_rank is {max_rank}; raise it in engine_kwargs")
     try:
         weights = [(name, shape) for name, shape, _ in _header(folder / WEIGHTS)]
+    except OSError:
+        raise
     except Exception as error:  # of a library that has no common one
         raise MisfitError(f"{WEIGHTS} cannot be read: it is cut off, or no safetensors") from error
     if not weights:
@@ -66,7 +76,7 @@ def _config(folder: Path) -> dict[str, Any]:
         config = json.loads((folder / CONFIG).read_bytes())
     except FileNotFoundError:
         raise MisfitError(f"there is no {CONFIG}") from None
-    except (OSError, ValueError):
+    except ValueError:
         raise MisfitError(f"{CONFIG} cannot be read: it is no JSON") from None
     if not isinstance(config, dict) or config.get("peft_type", "LORA") != "LORA":
         raise MisfitError(f"{CONFIG} is not of a LoRA adapter; only these are served")

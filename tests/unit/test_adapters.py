@@ -12,19 +12,16 @@ import pytest
 from app.builder import build
 from app.commands.findings.adapters import adapter_findings
 from app.commands.keys import _refuse_unknown
-from app.config.routing import Routing
 from app.config.service import Config, parse_config
 from app.gateway.application import Gateway
 from app.keys import LOCAL_KEY, hash_key, public_id
 from app.keys.lifecycle import KeyRefusal
 from app.telemetry.record import RequestRecord
-from app.upstream.affinity import affinity
 from app.upstream.readiness import ReadinessWatch
 from app.upstream.registry import Readiness, Registry
 from contract.errors import adapter_misfit
 from contract.fields import ConfigError
-from contract.frames import parse_request_head, request_head
-from contract.protocol import Adapter, RequestHead, ResponseHead
+from contract.protocol import Adapter, ResponseHead
 from local_models.adapter import make_adapter
 from tests.unit.conftest import PROFILE, SCOPED_KEY, StandInRelay, assert_error, chat, client_of, config_args
 
@@ -76,6 +73,12 @@ class TestConfiguration:
 
     def test_a_hub_name_without_a_commit_is_reported(self) -> None:
         (alpha, _) = parse_config(args([PIRATE, POET])).models
+        assert alpha.unpinned() == ["someone/poet"]
+
+    def test_each_commit_of_one_repository_counts_and_is_reported_where_it_is_none(self) -> None:
+        pinned = POET | {"id": "pinned", "revision": "0" * 40}
+        (alpha, _) = parse_config(args([POET, POET | {"id": "again"}, pinned])).models
+        assert alpha.hub_names() == [("someone/poet", None), ("someone/poet", "0" * 40)]
         assert alpha.unpinned() == ["someone/poet"]
 
     def test_the_scope_of_a_key_may_name_an_adapter_and_nothing_unknown(self) -> None:
@@ -147,6 +150,25 @@ class Recorded:
 @pytest.fixture
 def metrics() -> Recorded:
     return Recorded()
+
+
+@pytest.fixture
+def watching(monkeypatch: pytest.MonkeyPatch) -> Callable[..., ReadinessWatch]:
+    """Gives a watch over replicas that run, and say of adapters what the function given says."""
+    running = SimpleNamespace(status="HEALTHY", replica_states={"RUNNING": 1}, message="")
+    app = SimpleNamespace(deployments={"alpha": running, "beta": running})
+    monkeypatch.setattr("app.upstream.readiness.serve.status", lambda: SimpleNamespace(applications={"p": app}))
+
+    def watch(registry: Registry, answer: Callable[..., Any]) -> ReadinessWatch:
+        handle = SimpleNamespace(
+            misfits=SimpleNamespace(remote=answer),
+            describe=SimpleNamespace(remote=lambda: asyncio.sleep(0, PROFILE.to_wire())),
+        )
+        store: Any = SimpleNamespace(get=lambda *_: asyncio.sleep(0), put=lambda *_: asyncio.sleep(0))
+        registry.learn("alpha", PROFILE)
+        return ReadinessWatch(registry, "p", {"alpha": handle, "beta": handle}, store)
+
+    return watch
 
 
 @pytest.fixture
@@ -268,6 +290,17 @@ class TestReadiness:
         (pirate,) = registry.asked_for(["pirate"])
         assert (pirate.readiness, pirate.state) == (Readiness.VERIFIED, "asleep")
 
+    def test_one_that_was_up_stays_so_when_its_model_wakes_until_a_replica_has_looked_at_it(self) -> None:
+        registry = Registry(parse_config(args([PIRATE, POET])).models)
+        registry.learn("alpha", PROFILE)
+        up(registry, replicas=0)
+        (pirate,) = registry.asked_for(["pirate"])
+        up(registry)
+        assert (pirate.readiness, pirate.misfit) == (Readiness.VERIFIED, None)
+        registry.judge(Adapter("pirate", "/adapters/pirate"), MISFIT)
+        up(registry)
+        assert (pirate.readiness, pirate.error) == (Readiness.FAILED, MISFIT)
+
     def test_a_changed_configuration_keeps_what_is_known_of_those_that_did_not_change(self) -> None:
         before = ready_registry([PIRATE, POET], {"poet": MISFIT})
         added = {"id": "parrot", "source": "/adapters/parrot"}
@@ -298,10 +331,9 @@ class TestReadiness:
         assert (model.readiness, model.known, model.card().get("parent")) == (Readiness.STARTING, None, None)
 
     async def test_a_replica_looks_at_each_once_and_again_at_those_that_did_not_fit(
-        self, monkeypatch: pytest.MonkeyPatch
+        self, watching: Callable[..., ReadinessWatch]
     ) -> None:
         registry = Registry(parse_config(args([PIRATE, POET])).models)
-        registry.learn("alpha", PROFILE)
         asked: list[list[str]] = []
         misfits = {"poet": MISFIT}
 
@@ -309,15 +341,7 @@ class TestReadiness:
             asked.append([adapter.id for adapter in adapters])
             return [misfits.get(adapter.id, "") for adapter in adapters]
 
-        class Handle:
-            misfits = SimpleNamespace(remote=answer)
-            describe = SimpleNamespace(remote=lambda: asyncio.sleep(0, PROFILE.to_wire()))
-
-        running = SimpleNamespace(status="HEALTHY", replica_states={"RUNNING": 1}, message="")
-        app = SimpleNamespace(deployments={"alpha": running, "beta": running})
-        monkeypatch.setattr("app.upstream.readiness.serve.status", lambda: SimpleNamespace(applications={"p": app}))
-        store = SimpleNamespace(get=lambda *_: asyncio.sleep(0), put=lambda *_: asyncio.sleep(0))
-        watch = ReadinessWatch(registry, "p", {"alpha": Handle(), "beta": Handle()}, store)
+        watch = watching(registry, answer)
         await watch.first_look()
         assert [model.readiness for model in registry.asked_for(["pirate", "poet"])] == [
             Readiness.VERIFIED, Readiness.FAILED,
@@ -329,18 +353,23 @@ class TestReadiness:
         assert registry.asked_for(["poet"])[0].readiness is Readiness.VERIFIED
         assert asked == [["pirate", "poet"], ["poet"]]
 
+    async def test_many_are_looked_at_in_parts_and_a_part_that_fails_keeps_no_other_out(
+        self, watching: Callable[..., ReadinessWatch]
+    ) -> None:
+        registry = Registry(parse_config(args(THOUSAND, scope=("beta",))).models)
+        asked: list[int] = []
 
-class TestOnTheWay:
-    def test_the_adapter_comes_with_the_head(self) -> None:
-        for adapter in (None, Adapter("pirate", "/adapters/pirate"), Adapter("poet", "someone/poet", "0" * 40)):
-            head = RequestHead("/v1/responses", "id", include_usage=False, echo={}, adapter=adapter)
-            assert parse_request_head(request_head(head)).adapter == adapter
+        async def answer(adapters: list[Adapter]) -> list[str]:
+            asked.append(len(adapters))
+            if "adapter-150" in {adapter.id for adapter in adapters}:
+                raise OSError
+            return [""] * len(adapters)
 
-    def test_prompts_of_two_adapters_are_not_the_same_prefix(self) -> None:
-        routing, request = Routing(policy="prefix"), chat(messages=[{"role": "user", "content": "x" * 2000}])
-        prefixes = [affinity(routing, {}, request, name).prefix for name in ("", "pirate", "poet")]
-        assert len(set(prefixes)) == 3
-        assert len({prefix[-1] for prefix in prefixes}) == 3
+        await watching(registry, answer).first_look()
+        assert asked == [100] * 10
+        waiting = [model.id for model in registry.asked_for([one["id"] for one in THOUSAND])
+                   if model.readiness is not Readiness.VERIFIED]  # fmt: skip
+        assert waiting == [f"adapter-{number}" for number in range(100, 200)]
 
 
 class TestCheck:

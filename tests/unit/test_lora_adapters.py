@@ -3,7 +3,6 @@
 import asyncio
 import threading
 from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack
 from pathlib import Path
 
 import pytest
@@ -30,6 +29,7 @@ class Engine:
 
     async def load_lora(self, adapter_id: str, number: int, folder: Path) -> None:
         await self.going_on.wait()
+        await asyncio.sleep(0.001)  # it takes a while: others come and go meanwhile
         self.loads.append(adapter_id)
         if "refused" in folder.name:
             raise MisfitError("the engine does not take it")
@@ -56,6 +56,8 @@ async def adapters(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> AsyncIter
     def folder_of(adapter: Adapter) -> Path:
         if adapter.source == "/gone":
             raise OSError("a path that no client sees")
+        if adapter.source == "/cut-off":
+            raise RuntimeError("of a library that downloads, and has errors of its own")
         return Path(adapter.source)
 
     monkeypatch.setattr(lora_adapters, "check", check)
@@ -94,26 +96,66 @@ async def test_a_thousand_pass_through_the_places_of_two(adapters: LoraAdapters,
     assert len(engine.held) == MOST
 
 
-async def test_one_in_use_leaves_only_once_its_requests_have_ended(adapters: LoraAdapters, engine: Engine) -> None:
-    async with AsyncExitStack() as requests:
-        for name in ("a", "a", "b"):
-            await requests.enter_async_context(adapters.used(named(name)))
-        third = asyncio.create_task(use(adapters, "c"))
-        await asyncio.sleep(0.05)
-        assert not third.done()
-        assert sorted(engine.held.values()) == ["a", "b"]
-        # Who comes now for the one that is to leave comes after it: else it would never leave.
-        again = asyncio.create_task(use(adapters, "a"))
-        await use(adapters, "b")
-    await third
-    await again
-    assert engine.loads == ["a", "b", "c", "a"]
+async def test_where_all_are_in_use_the_first_whose_requests_end_leaves(adapters: LoraAdapters, engine: Engine) -> None:
+    async with adapters.used(named("a")):  # as of a stream that lasts
+        async with adapters.used(named("b")), adapters.used(named("b")):
+            third = asyncio.create_task(use(adapters, "c"))
+            await asyncio.sleep(0.05)
+            assert not third.done()
+            await use(adapters, "a", "b")  # those that are there go on
+            assert sorted(engine.held.values()) == ["a", "b"]
+        await third
+        assert sorted(engine.held.values()) == ["a", "c"]
+    assert engine.loads == ["a", "b", "c"]
+
+
+async def test_those_that_always_have_a_request_let_another_in(
+    adapters: LoraAdapters, engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(lora_adapters, "PATIENCE_S", 0.05)
+    ends_at = asyncio.get_running_loop().time() + 1
+
+    async def ask_on_and_on(name: str) -> None:
+        while asyncio.get_running_loop().time() < ends_at:
+            async with adapters.used(named(name)):
+                assert name in engine.held.values()
+                await asyncio.sleep(0.01)
+
+    asking = [asyncio.create_task(ask_on_and_on(name)) for name in ("a", "a", "a", "b", "b", "b")]
+    await asyncio.sleep(0.02)
+    async with asyncio.timeout(0.5):
+        await use(adapters, "c", "d")
+    await asyncio.gather(*asking)
+    assert {"a", "b", "c", "d"} == set(engine.loads)
+
+
+async def test_who_is_kept_out_for_another_goes_on_once_that_has_a_place(
+    adapters: LoraAdapters, engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(lora_adapters, "PATIENCE_S", 0.05)
+    async with adapters.used(named("a")):
+        async with adapters.used(named("b")):
+            third = asyncio.create_task(use(adapters, "c"))
+            await asyncio.sleep(0.08)
+            again = asyncio.create_task(use(adapters, "a"))
+            await asyncio.sleep(0.01)
+            assert not again.done()
+        await third
+        await again
+    assert engine.loads == ["a", "b", "c"]
 
 
 async def test_an_idle_one_leaves_before_one_in_use(adapters: LoraAdapters, engine: Engine) -> None:
     async with adapters.used(named("a")):
         await use(adapters, "b", "c")
         assert sorted(engine.held.values()) == ["a", "c"]
+
+
+async def test_those_that_share_one_place_are_each_answered(adapters: LoraAdapters, engine: Engine) -> None:
+    only_one = LoraAdapters(engine, LoraLimits(16, 1), {}, adapters._folder_of)
+    async with asyncio.timeout(5):
+        await asyncio.gather(*(use(only_one, name) for name in "abcabc"))
+    assert engine.loads == ["a", "b", "c"]  # requests that wait for one load are all of that load
 
 
 async def test_many_requests_for_one_load_it_once(adapters: LoraAdapters, engine: Engine) -> None:
@@ -164,6 +206,7 @@ async def test_one_of_another_source_takes_the_place_of_the_same_id(adapters: Lo
         ("/misfit", "it was made for another model"),
         ("/refused", "the engine does not take it"),
         ("/gone", "its files cannot be had; the log says why"),
+        ("/cut-off", "its files cannot be had; the log says why"),
     ],
 )
 async def test_one_that_does_not_fit_is_refused_by_name_and_others_go_on(
@@ -192,6 +235,28 @@ async def test_a_folder_that_is_not_there_is_a_misfit_of_that_adapter_alone(tmp_
             pytest.fail("it was used")
     async with adapters.used(looked_at[1]):
         assert engine.loads == ["fits"]
+
+
+async def test_a_folder_that_cannot_be_read_is_a_misfit_of_that_adapter_alone(
+    tmp_path: Path, engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("forbidden", "fits"):
+        (tmp_path / name).mkdir()
+        make_adapter(tmp_path / name)
+    is_file = Path.is_file
+
+    def forbid(path: Path) -> bool:
+        if path.parent.name == "forbidden":
+            raise PermissionError(13, "Permission denied", str(path))
+        return is_file(path)
+
+    monkeypatch.setattr(Path, "is_file", forbid)  # whoever is root may read all
+    adapters = adapters_of(ServedModel("alpha", "vllm", "chat", str(tmp_path)), engine, LoraLimits(16, MOST))
+    looked_at = [named(name, str(tmp_path / name)) for name in ("forbidden", "fits")]
+    assert await adapters.misfits(looked_at) == ["its files cannot be read", ""]
+    with pytest.raises(ApiError, match="`forbidden` cannot be used with its model: its files cannot be read"):
+        async with adapters.used(looked_at[0]):
+            pytest.fail("it was used")
 
 
 async def test_what_does_not_fit_is_found_before_its_use(adapters: LoraAdapters, engine: Engine) -> None:

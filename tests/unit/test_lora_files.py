@@ -54,6 +54,13 @@ def test_an_adapter_fits_the_model_that_it_was_made_for(adapter: Path, base: Pat
     check(adapter, shapes_of(base), RANK)
 
 
+@pytest.mark.parametrize("file", [CONFIG, WEIGHTS])
+def test_files_that_cannot_be_read_are_named_as_such(adapter: Path, base: Path, file: str) -> None:
+    (adapter / file).unlink()
+    (adapter / file).symlink_to("x" * 300)  # longer than a file's name may be: neither there nor missing
+    assert misfit(adapter, base) == "its files cannot be read"
+
+
 def test_it_fits_that_model_within_another_class(adapter: Path, tmp_path: Path) -> None:
     """A model with vision has its language part under another name."""
     check(adapter, shapes_of(made_model(tmp_path / "vision", LAYERS, "model.language_model.")), MAX_RANK)

@@ -22,6 +22,7 @@ from contract.protocol import COMPLETIONS_ROUTE, EVENT_STREAM
 MAX_SEQUENCES = MAX_CHOICES  # of all prompts of a request together
 DEFAULT_TOKENS = 16  # OpenAI's, and vLLM's
 MAX_STOPS = 16  # tasks of lm-evaluation-harness have more than OpenAI's four
+MAX_LOGPROBS = 2**19  # that an answer is held whole with, about 50 MB of the engine's JSON
 PROMPT = TextsOrTokens(MAX_SEQUENCES)
 RANKED = "`best_of` over `n`"
 

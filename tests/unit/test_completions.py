@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from app.endpoints.completions import COMPLETIONS, TABLE
+from app.endpoints.completions import COMPLETIONS, MAX_LOGPROBS, TABLE
 from app.parameters.adjust import Adjusted, adjust
 from contract import sse
 from contract.errors import ApiError, upstream_error
@@ -38,6 +38,7 @@ def refused(**fields: Any) -> ApiError:
         ({"best_of": 3, "temperature": 0}, ("best_of", 3, 1)),
         ({"n": 100, "prompt": ["a", "b"]}, ("n", 100, 64)),
         ({"best_of": 100, "prompt": [[1], [2], [3]]}, ("best_of", 100, 42)),
+        ({"n": 3, "echo": True, "logprobs": 0}, ("n", 3, 1)),  # each text would repeat those of the prompt
     ],
 )
 def test_what_means_nothing_beside_the_rest_is_clamped(fields: Any, change: tuple[str, int, int]) -> None:
@@ -62,6 +63,7 @@ def test_no_token_at_all_may_be_generated_where_the_prompt_is_returned() -> None
         ({"n": 3, "best_of": 2}, "best_of"),
         ({"best_of": 2, "stream": True}, "best_of"),
         ({"best_of": 2, "echo": True}, "best_of"),
+        ({"best_of": 2, "n": 2, "echo": True, "logprobs": 0}, "best_of"),
         ({"stream_options": {}}, "stream_options"),
         ({"stop": ["a"] * 17}, "stop"),
     ],
@@ -69,6 +71,41 @@ def test_no_token_at_all_may_be_generated_where_the_prompt_is_returned() -> None
 def test_what_cannot_be_made_legal_is_a_400(fields: Any, param: str) -> None:
     error = refused(**fields)
     assert (error.status, error.param) == (400, param)
+
+
+def test_a_text_is_returned_several_times_where_nothing_is_said_of_its_tokens() -> None:
+    assert adjusted(n=3, echo=True).adjustments == adjusted(n=3, logprobs=5).adjustments == ()
+
+
+@pytest.mark.parametrize(
+    "prompt",
+    [
+        "a" * (MAX_LOGPROBS // 2),
+        ["a" * (MAX_LOGPROBS // 4)] * 2,
+        [1] * (MAX_LOGPROBS // 2),
+        [[1] * (MAX_LOGPROBS // 128)] * 64,
+        [[1] * 2048] * 16,  # a batch of lm-evaluation-harness
+        ["word " * 2048] * 16,
+    ],
+)
+def test_log_probabilities_of_prompts_are_legal_up_to_a_bound(prompt: Any) -> None:
+    assert adjusted(prompt=prompt, echo=True, logprobs=1).adjustments == ()
+
+
+@pytest.mark.parametrize(
+    ("prompt", "logprobs"),
+    [
+        ("a" * (MAX_LOGPROBS // 2 + 1), 1),
+        (["a" * (MAX_LOGPROBS // 4), "a" * (MAX_LOGPROBS // 4 + 1)], 1),
+        ([1] * (MAX_LOGPROBS // 2 + 1), 1),
+        ([[1] * 4096] * 70, 1),
+        ([[1] * 4096] * 7, 19),
+    ],
+)
+def test_more_log_probabilities_of_prompts_are_too_large(prompt: Any, logprobs: int) -> None:
+    error = refused(prompt=prompt, echo=True, logprobs=logprobs)
+    assert (error.status, error.code, error.param) == (400, "too_large", "prompt")
+    assert adjusted(prompt=prompt, logprobs=logprobs).adjustments == (), "without `echo` nothing is said of the prompt"
 
 
 def test_more_stop_sequences_are_legal_than_of_a_chat_completion() -> None:

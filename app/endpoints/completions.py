@@ -13,7 +13,7 @@ from app.parameters import generation, refused_extras
 from app.parameters.generation import VLLM
 from app.parameters.kinds import Flag, Number, Text, wrong_value
 from app.parameters.row import MODEL, STREAM, USER, Parameter, Table, Treatment, refused
-from app.parameters.texts_or_tokens import MAX_VALUES, TextsOrTokens, how_many, largest_token
+from app.parameters.texts_or_tokens import MAX_VALUES, TextsOrTokens, how_many, largest_token, size
 from app.parameters.tools import ResponseFormat
 from contract.errors import ApiError
 from contract.profile import Profile
@@ -51,11 +51,14 @@ def check_lengths(legal: dict[str, Any], _: Profile) -> Iterable[tuple[str, floa
 
 
 def check_choices(legal: dict[str, Any], _: Profile) -> Iterable[tuple[str, float, float]]:
-    """No more texts at once than of a chat completion; several of a prompt need chance; the best needs comparing."""
+    """No more texts at once than of a chat completion; several of a prompt need chance; the best needs comparing.
+
+    The log probabilities of a prompt, which each of its texts would repeat, are returned once.
+    """
     most = 1 if legal.get("temperature") == 0 else MAX_SEQUENCES // how_many(legal["prompt"])
-    for name in ("n", "best_of"):
-        if legal.get(name, 1) > most:
-            yield name, legal[name], most
+    for name, limit in (("n", 1 if scores_prompts(legal) else most), ("best_of", most)):
+        if legal.get(name, 1) > limit:
+            yield name, legal[name], limit
     choices, candidates = legal.get("n", 1), legal.get("best_of")
     if candidates is None or candidates == choices:
         return
@@ -64,6 +67,22 @@ def check_choices(legal: dict[str, Any], _: Profile) -> Iterable[tuple[str, floa
     for name in ("stream", "echo"):
         if legal.get(name):
             raise ApiError("invalid_value", f"{RANKED} cannot be used with `{name}`.", param="best_of")
+
+
+def check_logprobs(legal: dict[str, Any], _: Profile) -> tuple[()]:
+    """An answer is held whole, and log probabilities make it large."""
+    if scores_prompts(legal) and size(legal["prompt"]) * (legal["logprobs"] + 1) > MAX_LOGPROBS:
+        message = (
+            f"`echo` with `logprobs` may return {MAX_LOGPROBS} log probabilities of all prompts: their tokens, or "
+            "the characters of texts, times `logprobs` + 1. Send the prompts in several requests, or lower `logprobs`."
+        )
+        raise ApiError("too_large", message, param="prompt")
+    return ()
+
+
+def scores_prompts(legal: dict[str, Any]) -> bool:
+    """Whether the answer says how likely the tokens of the prompts are."""
+    return bool(legal.get("echo")) and "logprobs" in legal
 
 
 TABLE = Table(
@@ -93,7 +112,8 @@ TABLE = Table(
         Parameter(
             "n",
             Number(1, MAX_SEQUENCES, integer=True),
-            f"Number of texts for each prompt, up to {MAX_SEQUENCES} in all. 1 where `temperature` is 0.",
+            f"Number of texts for each prompt, up to {MAX_SEQUENCES} in all. 1 where `temperature` is 0, and with "
+            "`echo` and `logprobs`.",
         ),
         Parameter(
             "best_of",
@@ -107,7 +127,7 @@ TABLE = Table(
             "logprobs",
             Number(0, "max_logprobs", integer=True),
             "Number of most likely tokens to return at each position, beside the token itself. With `echo` also of the "
-            "prompt.",
+            f"prompts, whose tokens, or characters, times `logprobs` + 1 may be {MAX_LOGPROBS}.",
         ),
         Parameter(
             "response_format",
@@ -134,7 +154,7 @@ TABLE = Table(
         *refused_extras.COMPLETIONS,
         *refused_extras.OPERATOR_S,
     ),
-    rules=(generation.need_stream, check_prompts, check_lengths, check_choices),
+    rules=(generation.need_stream, check_prompts, check_lengths, check_choices, check_logprobs),
 )
 
 

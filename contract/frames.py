@@ -26,7 +26,7 @@ from typing import Any, NamedTuple
 
 import orjson
 
-from contract.protocol import Adapter, RequestHead, ResponseHead, ResponseTail
+from contract.protocol import Adapter, Ranking, RequestHead, ResponseHead, ResponseTail
 
 PART_BYTES = 64 * 1024  # of a payload, so that a large one lets others pass
 MAX_PAYLOAD_BYTES = 1 << 20  # of a frame that cannot be cut, such as a head
@@ -104,16 +104,24 @@ def is_proof(given: bytes, secret: bytes, whose: str, nonce: bytes) -> bool:
 
 def request_head(head: RequestHead) -> bytes:
     """As JSON. What only chooses the replica is not in it: that is done."""
-    adapter = head.adapter and list(head.adapter)
+    adapter, ranking = head.adapter and list(head.adapter), head.ranking and list(head.ranking)
     return orjson.dumps(
-        [head.route, head.request_id, head.include_usage, head.echo, head.strict, head.queue_ms, adapter]
+        [head.route, head.request_id, head.include_usage, head.echo, head.strict, head.queue_ms, adapter, ranking]
     )
 
 
 def parse_request_head(data: bytes | memoryview) -> RequestHead:
-    route, request_id, include_usage, echo, strict, queue_ms, adapter = orjson.loads(data)
-    named = adapter and Adapter(*adapter)
-    return RequestHead(route, request_id, include_usage, echo, strict, queue_ms=queue_ms, adapter=named)
+    route, request_id, include_usage, echo, strict, queue_ms, adapter, ranking = orjson.loads(data)
+    return RequestHead(
+        route,
+        request_id,
+        include_usage,
+        echo,
+        strict,
+        queue_ms=queue_ms,
+        adapter=adapter and Adapter(*adapter),
+        ranking=ranking and Ranking(*ranking),
+    )
 
 
 def response_head(head: ResponseHead) -> bytes:

@@ -44,6 +44,14 @@ class Adapter(NamedTuple):
     revision: str | None = None  # the commit of a hub name
 
 
+class Ranking(NamedTuple):
+    """Which choices of a completion its answer keeps: of each prompt's `candidates` the `kept` likeliest."""
+
+    candidates: int
+    kept: int
+    logprobs: bool  # whether they keep their log probabilities
+
+
 class RequestHead(NamedTuple):
     """One request as a replica sees it."""
 
@@ -56,6 +64,7 @@ class RequestHead(NamedTuple):
     prefix: tuple[int, ...] = ()  # digests of the conversation's beginning, see `app/upstream/affinity.py`
     queue_ms: float = 0.0  # that it has waited in the gateway for a place, for the replica's log
     adapter: Adapter | None = None  # of the model, where the request is for one
+    ranking: Ranking | None = None  # where the engine generates more choices than are asked for
 
 
 class SlotRequest(NamedTuple):

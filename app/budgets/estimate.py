@@ -4,7 +4,7 @@ import json
 import logging
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, NamedTuple, Protocol, TypeGuard
+from typing import Any, NamedTuple, Protocol
 
 from app.background.thread_calls import ThreadCalls
 
@@ -74,12 +74,11 @@ class Estimator:
             token_ids = sum(_token_ids(request.get(field)) for field in fields.prompt)
             return Estimate(token_ids or self._prompt(model_id, request, fields))
         prompts = [min(tokens, context) for tokens in self._prompts(model_id, request, fields)]
-        limits = [value for field in fields.limits if _is_count(value := request.get(field))]
+        limits = [value for field in fields.limits if (value := _count_of(request.get(field)))]
         if not limits and fields.default_limit is not None:
             limits = [fields.default_limit]
         answers = sum(min([*limits, context - tokens]) for tokens in prompts)
-        choices = [min(value, MAX_CHOICES) for field in fields.choices if _is_count(value := request.get(field))]
-        return Estimate(sum(prompts), answers * max(choices, default=1))
+        return Estimate(sum(prompts), answers * _choices(request, fields, len(prompts)))
 
     def _prompts(self, model_id: str, request: dict[str, Any], fields: CountedFields) -> list[int]:
         """Tokens of each prompt; what is not in `several` belongs to every one."""
@@ -131,8 +130,20 @@ def _load(path: Path) -> Tokenizer | None:
     return tokenizer
 
 
-def _is_count(value: Any) -> TypeGuard[int]:
-    return isinstance(value, int) and not isinstance(value, bool) and value > 0
+def _choices(request: dict[str, Any], fields: CountedFields, prompts: int) -> int:
+    """How many choices each prompt gets: as many as the rules of the routes leave of what is asked for."""
+    temperature = request.get("temperature")
+    if isinstance(temperature, (int, float)) and temperature <= 0:
+        return 1
+    most = MAX_CHOICES // prompts
+    return max(min(_count_of(request.get(field)) or 1, most) for field in fields.choices)
+
+
+def _count_of(value: Any) -> int | None:
+    """A legal count, which may be a whole float; none for anything else and for what is not over 0."""
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or value <= 0:
+        return None
+    return int(value) if isinstance(value, int) or value.is_integer() else None
 
 
 def _token_ids(given: Any) -> int:

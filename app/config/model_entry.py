@@ -24,8 +24,14 @@ from contract.speculation import ENGINE_ARGUMENTS, Drafting, Speculation, to_wir
 # Parts of the routes themselves: as the id of a model, each would make a path mean two things.
 ROUTE_WORDS = frozenset({path.split("/")[2] for path in ENDPOINT_ROUTES} | {"models", "v1"})
 
-# Of every process with an engine; an entry's `env` may override it. No engine reports its use to anybody.
-ENGINE_ENV = {"VLLM_NO_USAGE_STATS": "1", "DO_NOT_TRACK": "1", "HF_HUB_DISABLE_TELEMETRY": "1"}
+# Of every process with an engine; an entry's `env` may override it. No engine reports its use to anybody, and vLLM,
+# which reads its bound when it is imported, takes as many stop sequences as any route's table does.
+ENGINE_ENV = {
+    "VLLM_NO_USAGE_STATS": "1",
+    "DO_NOT_TRACK": "1",
+    "HF_HUB_DISABLE_TELEMETRY": "1",
+    "VLLM_MAX_STOP_STRINGS": "16",
+}
 
 Capability = Literal[
     Task, "tools", "vision", "audio", "reasoning", "completions", "fill_in_the_middle", "tokenize", "translations",

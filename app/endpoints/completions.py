@@ -8,20 +8,21 @@ import orjson
 from app.budgets.estimate import CountedFields
 from app.endpoints.answers import INTEGER, NUMBER, OBJECT, STRING, Component, array, const, nullable, one_of, record
 from app.endpoints.chat import MAX_CHOICES, USAGE, failure_event
-from app.endpoints.endpoint import Endpoint, Exchange
+from app.endpoints.endpoint import Endpoint
 from app.parameters import generation, refused_extras
 from app.parameters.generation import VLLM
 from app.parameters.kinds import Flag, Number, Text, wrong_value
 from app.parameters.row import MODEL, STREAM, USER, Parameter, Table, Treatment, refused
-from app.parameters.texts_or_tokens import MAX_VALUES, TextsOrTokens, how_many, largest_token
+from app.parameters.texts_or_tokens import MAX_VALUES, TextsOrTokens, how_many, largest_token, size
 from app.parameters.tools import ResponseFormat
 from contract.errors import ApiError
 from contract.profile import Profile
-from contract.protocol import COMPLETIONS_ROUTE, EVENT_STREAM
+from contract.protocol import COMPLETIONS_ROUTE, EVENT_STREAM, Ranking
 
 MAX_SEQUENCES = MAX_CHOICES  # of all prompts of a request together
 DEFAULT_TOKENS = 16  # OpenAI's, and vLLM's
 MAX_STOPS = 16  # tasks of lm-evaluation-harness have more than OpenAI's four
+MAX_LOGPROBS = 2**19  # that an answer is held whole with, about 50 MB of the engine's JSON
 PROMPT = TextsOrTokens(MAX_SEQUENCES)
 RANKED = "`best_of` over `n`"
 
@@ -50,11 +51,14 @@ def check_lengths(legal: dict[str, Any], _: Profile) -> Iterable[tuple[str, floa
 
 
 def check_choices(legal: dict[str, Any], _: Profile) -> Iterable[tuple[str, float, float]]:
-    """No more texts at once than of a chat completion; several of a prompt need chance; the best needs comparing."""
+    """No more texts at once than of a chat completion; several of a prompt need chance; the best needs comparing.
+
+    The log probabilities of a prompt, which each of its texts would repeat, are returned once.
+    """
     most = 1 if legal.get("temperature") == 0 else MAX_SEQUENCES // how_many(legal["prompt"])
-    for name in ("n", "best_of"):
-        if legal.get(name, 1) > most:
-            yield name, legal[name], most
+    for name, limit in (("n", 1 if scores_prompts(legal) else most), ("best_of", most)):
+        if legal.get(name, 1) > limit:
+            yield name, legal[name], limit
     choices, candidates = legal.get("n", 1), legal.get("best_of")
     if candidates is None or candidates == choices:
         return
@@ -63,6 +67,31 @@ def check_choices(legal: dict[str, Any], _: Profile) -> Iterable[tuple[str, floa
     for name in ("stream", "echo"):
         if legal.get(name):
             raise ApiError("invalid_value", f"{RANKED} cannot be used with `{name}`.", param="best_of")
+
+
+def check_logprobs(legal: dict[str, Any], _: Profile) -> tuple[()]:
+    """An answer is held whole, and log probabilities make it large: of prompts, and of candidates."""
+    prompt, of_a_token = legal["prompt"], legal.get("logprobs", 0) + 1
+    if scores_prompts(legal) and size(prompt) * of_a_token > MAX_LOGPROBS:
+        message = (
+            f"`echo` with `logprobs` may return {MAX_LOGPROBS} log probabilities of all prompts: their tokens, or "
+            "the characters of texts, times `logprobs` + 1. Send the prompts in several requests, or lower `logprobs`."
+        )
+        raise ApiError("too_large", message, param="prompt")
+    if ranked := ranking(legal):
+        tokens = how_many(prompt) * ranked.candidates * legal.get("max_tokens", DEFAULT_TOKENS)
+        if tokens * of_a_token > MAX_LOGPROBS:
+            message = (
+                f"{RANKED} compares up to {MAX_LOGPROBS} log probabilities: prompts, times `best_of`, `max_tokens` and "
+                "`logprobs` + 1. Lower one of these."
+            )
+            raise ApiError("too_large", message, param="best_of")
+    return ()
+
+
+def scores_prompts(legal: dict[str, Any]) -> bool:
+    """Whether the answer says how likely the tokens of the prompts are."""
+    return bool(legal.get("echo")) and "logprobs" in legal
 
 
 TABLE = Table(
@@ -92,12 +121,14 @@ TABLE = Table(
         Parameter(
             "n",
             Number(1, MAX_SEQUENCES, integer=True),
-            f"Number of texts for each prompt, up to {MAX_SEQUENCES} in all. 1 where `temperature` is 0.",
+            f"Number of texts for each prompt, up to {MAX_SEQUENCES} in all. 1 where `temperature` is 0, and with "
+            "`echo` and `logprobs`.",
         ),
         Parameter(
             "best_of",
             Number(1, MAX_SEQUENCES, integer=True),
-            "Generate so many for each prompt and return the `n` whose tokens are the likeliest on average.",
+            "Generate so many for each prompt and return the `n` whose tokens are the likeliest on average. Over `n`, "
+            f"prompts, times `best_of`, `max_tokens` and `logprobs` + 1, may be {MAX_LOGPROBS}.",
         ),
         *(row for row in generation.CHAT_SAMPLING if row.name != "stop"),
         generation.stop_sequences(MAX_STOPS),
@@ -106,7 +137,7 @@ TABLE = Table(
             "logprobs",
             Number(0, "max_logprobs", integer=True),
             "Number of most likely tokens to return at each position, beside the token itself. With `echo` also of the "
-            "prompt.",
+            f"prompts, whose tokens, or characters, times `logprobs` + 1 may be {MAX_LOGPROBS}.",
         ),
         Parameter(
             "response_format",
@@ -133,40 +164,25 @@ TABLE = Table(
         *refused_extras.COMPLETIONS,
         *refused_extras.OPERATOR_S,
     ),
-    rules=(generation.need_stream, check_prompts, check_lengths, check_choices),
+    rules=(generation.need_stream, check_prompts, check_lengths, check_choices, check_logprobs),
 )
 
 
+def ranking(parameters: dict[str, Any]) -> Ranking | None:
+    """Which of the candidates the replica keeps, where `best_of` asks for more than `n`."""
+    candidates, kept = parameters.get("best_of", 1), parameters.get("n", 1)
+    return Ranking(candidates, kept, "logprobs" in parameters) if candidates > kept else None
+
+
 def engine_body(parameters: dict[str, Any], model_id: str) -> bytes:
-    """The engine's body. It knows no `best_of`: it generates all of them, and the best are found here."""
+    """The engine's body. It knows no `best_of`: it generates all of them, and its replica keeps the best."""
     body = parameters | {"model": model_id}
-    if (candidates := body.pop("best_of", 1)) > body.get("n", 1):
-        body |= {"n": candidates, "logprobs": body.get("logprobs", 0)}
+    if ranked := ranking(parameters):
+        body |= {"n": ranked.candidates, "logprobs": body.get("logprobs", 0)}
+    body.pop("best_of", None)
     if body.get("stream"):
         body["stream_options"] = {"include_usage": True}
     return orjson.dumps(body)
-
-
-async def keep_the_best(exchange: Exchange, answer: bytes) -> bytes:
-    """The answer with the `n` best of each prompt's candidates, where it has more. The usage stays that of all."""
-    asked = exchange.adjusted.engine
-    candidates, kept = asked.get("best_of", 1), asked.get("n", 1)
-    if candidates <= kept:
-        return answer
-    completion = orjson.loads(answer)
-    every = completion["choices"]
-    groups = [every[start : start + candidates] for start in range(0, len(every), candidates)]
-    best = [choice for group in groups for choice in sorted(group, key=_mean_logprob, reverse=True)[:kept]]
-    for index, choice in enumerate(best):
-        choice["index"] = index
-        if "logprobs" not in asked:
-            choice["logprobs"] = None
-    return orjson.dumps(completion | {"choices": best})
-
-
-def _mean_logprob(choice: dict[str, Any]) -> float:
-    logprobs: list[float] = choice["logprobs"]["token_logprobs"]
-    return sum(logprobs) / max(len(logprobs), 1)
 
 
 _LOGPROBS = nullable(
@@ -213,6 +229,6 @@ COMPLETIONS = Endpoint(
     engine_body=engine_body,
     echoed=("metadata",),
     include_usage=generation.wants_usage,
-    after=keep_the_best,
+    ranking=ranking,
     failure_event=failure_event,
 )

@@ -21,6 +21,7 @@ from app.parameters.row import Table
 from contract import sse
 from contract.errors import ApiError
 from contract.profile import Profile
+from contract.protocol import Ranking
 
 JSON, FORM = "application/json", "multipart/form-data"
 
@@ -98,6 +99,8 @@ class Endpoint(Route):
     echoed: tuple[str, ...] = ()  # accepted parameters that the answer repeats
     # parameters of the gateway -> whether the client wants the usage event of a stream
     include_usage: Callable[[dict[str, Any]], bool] = lambda _: False
+    # parameters for the engine -> which choices the replica keeps, where the engine generates more
+    ranking: Callable[[dict[str, Any]], Ranking | None] = lambda _: None
     # Raises ApiError where a legal request cannot be answered, before the engine gets it.
     before: Callable[[Exchange], None] = lambda _: None
     # (exchange, the engine's whole answer) -> the client's

@@ -225,7 +225,7 @@ class Gateway:
         usage = endpoint.include_usage(adjusted.gateway)
         echo = {name: adjusted.accepted[name] for name in endpoint.echoed if name in adjusted.accepted}
         head = RequestHead(endpoint.path, record.request_id, usage, echo, bool(request.get(STRICT)), *where)
-        head = head._replace(adapter=model.adapter)
+        head = head._replace(adapter=model.adapter, ranking=endpoint.ranking(adjusted.engine))
         payload = endpoint.engine_body(adjusted.engine, model.id)
         call.clock.pause()
         timeout_s = self._limits.first_byte_timeout_s

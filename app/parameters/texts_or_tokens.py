@@ -89,6 +89,11 @@ def how_many(inputs: Inputs) -> int:
     return 1 if isinstance(inputs, str) or _is_token(inputs[0]) else len(inputs)
 
 
+def size(inputs: Inputs) -> int:
+    """How many characters or token ids legal `inputs` have together."""
+    return len(inputs) if isinstance(inputs, str) or _is_token(inputs[0]) else sum(map(len, inputs))
+
+
 def largest_token(inputs: Inputs) -> int:
     """Of all token ids in legal `inputs`; -1 where they are texts."""
     if isinstance(inputs, str) or isinstance(inputs[0], str):

@@ -8,6 +8,7 @@ import httpx
 import openai
 import pytest
 
+from app.endpoints.completions import MAX_STOPS
 from app.keys import LOCAL_KEY
 from tests import openai_answers
 from tests.conftest import Service
@@ -27,6 +28,7 @@ MODES: dict[str, dict[str, Any]] = {
     "echo": {"echo": True},
     "the prompt alone": {"echo": True, "max_tokens": 0},
     "JSON": {"max_tokens": 40, "response_format": {"type": "json_object"}},
+    "as many stop sequences as there may be": {"stop": [f"stop {i}" for i in range(MAX_STOPS)]},
     "metadata": {"metadata": {"order": "42"}},
     "speculation": {"model": SPECULATING_MODEL, "max_tokens": 12},
 }

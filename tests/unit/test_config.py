@@ -8,6 +8,8 @@ import yaml
 
 from app.config.model_entry import ENGINE_ENV
 from app.config.service import parse_config, read_serve_config
+from app.endpoints import completions
+from app.parameters import generation
 from contract.fields import ConfigError
 from contract.project import PROJECT_FOLDER
 from tests.unit.conftest import config_args
@@ -127,6 +129,11 @@ def test_packages_of_its_own_come_before_what_the_replica_imports_otherwise() ->
     environment = parse_config(args).models[0].environment()
     assert environment == ENGINE_ENV | {"A": "1", "PYTHONPATH": f"{PROJECT_FOLDER / 'own'}:/opt/more:/last"}
     assert parse_config(config_args(models=[entry()], keys=KEYS)).models[0].environment() == ENGINE_ENV
+
+
+def test_the_engine_takes_as_many_stop_sequences_as_the_route_with_the_most() -> None:
+    environment = parse_config(config_args(models=[entry()], keys=KEYS)).models[0].environment()
+    assert int(environment["VLLM_MAX_STOP_STRINGS"]) == completions.MAX_STOPS > generation.MAX_STOPS
 
 
 def test_a_path_of_libraries_may_name_folders_of_the_project() -> None:

@@ -25,7 +25,7 @@ from contract.frames import (
     response_head,
     response_tail,
 )
-from contract.protocol import RequestHead, ResponseHead, ResponseItem, ResponseTail, Slot
+from contract.protocol import Ranking, RequestHead, ResponseHead, ResponseItem, ResponseTail, Slot
 from deployments import slots
 from deployments.slots import Slots
 
@@ -54,6 +54,8 @@ def test_heads_and_tails_are_the_same_behind_the_connection() -> None:
     echo = {"metadata": {"ä": "1"}}
     request = RequestHead("/v1/responses", "id", include_usage=True, echo=echo, strict=True, queue_ms=1.5)
     assert parse_request_head(request_head(request)) == request
+    ranked = request._replace(ranking=Ranking(candidates=3, kept=2, logprobs=True))
+    assert parse_request_head(request_head(ranked)) == ranked
     head = ResponseHead(200, "audio/mpeg", None, {"seconds": 1.5}, None, (("n", 2.5, 1),))
     assert parse_response_head(response_head(head)) == (2**64 - 1, head)
     assert parse_response_head(response_head(head._replace(body=b"123"))) == (3, head)

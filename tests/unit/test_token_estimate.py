@@ -46,6 +46,11 @@ def test_without_a_limit_the_answer_may_fill_the_context() -> None:
         ({"max_tokens": 5, "max_completion_tokens": 3}, 3),
         ({"max_tokens": 5, "n": 4}, 20),
         ({"max_tokens": 5, "n": 10**9}, 640),
+        ({"max_tokens": 5.0, "n": 4.0}, 20),  # whole floats are legal integers
+        ({"max_tokens": 1e300, "n": 1}, CONTEXT - 1),
+        ({"max_tokens": 5, "n": 4, "temperature": 0}, 5),  # one choice, since all would be the same
+        ({"max_tokens": 5, "n": 4, "temperature": -1.0}, 5),  # clamped to 0
+        ({"max_tokens": 5, "n": 4, "temperature": 0.1}, 20),
     ],
 )
 def test_limits_and_choices(limits: Any, answer: int) -> None:
@@ -91,6 +96,12 @@ def test_each_of_several_prompts_has_a_context_and_an_answer_of_its_own(prompt: 
 def test_a_suffix_belongs_to_every_prompt_and_the_default_limit_and_the_candidates_count() -> None:
     request = {"prompt": ["a" * 40, "b" * 40], "suffix": "c" * 80, "n": 2, "best_of": 5}
     assert Estimator().estimate("alpha", request, PROMPTS, CONTEXT) == (60, 2 * 16 * 5)
+
+
+@pytest.mark.parametrize(("prompts", "choices"), [(1, 128), (3, 42), (128, 1), (500, 1)])
+def test_the_choices_of_all_prompts_together_are_as_many_as_may_be(prompts: int, choices: int) -> None:
+    request = {"prompt": ["a"] * prompts, "max_tokens": 7, "n": 128}
+    assert Estimator().estimate("alpha", request, PROMPTS, CONTEXT).answer == min(prompts, 128) * choices * 7
 
 
 async def test_long_prompts_are_not_tokenized_on_the_event_loop() -> None:
@@ -172,4 +183,4 @@ def test_any_json_has_an_estimate(request_body: dict[str, Any]) -> None:
 def test_any_json_of_prompts_has_an_estimate(request_body: dict[str, Any]) -> None:
     found = Estimator().estimate("alpha", request_body, PROMPTS, CONTEXT)
     assert 0 <= found.prompt <= 128 * CONTEXT
-    assert 0 <= found.answer <= 128 * 128 * CONTEXT
+    assert 0 <= found.answer <= 128 * CONTEXT

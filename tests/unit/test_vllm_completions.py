@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from contract import sse
-from contract.protocol import RequestHead
+from contract.protocol import Ranking, RequestHead
 from deployments.vllm.completions import CompletionsDialect
 from deployments.vllm.fill_in import FORMS, fill_in
 from tests.openai_answers import COMPLETION, check_shape
@@ -39,6 +39,37 @@ def test_an_answer_is_openai_s_with_the_metadata_of_its_request() -> None:
         "usage": usage,
     }  # fmt: skip
     assert (usage or {})["completion_tokens"] == 2
+
+
+def best(ranking: Ranking, *logprobs: list[float]) -> Any:
+    """The index, text and log probabilities of what is kept of texts with these tokens."""
+    choices = [CHOICE | {"index": i, "text": str(i), "logprobs": tokens(one)} for i, one in enumerate(logprobs)]
+    body = json.dumps(ANSWER | {"choices": choices}).encode()
+    kept, usage = CompletionsDialect().body(body, HEAD._replace(ranking=ranking))
+    answer = json.loads(kept)
+    check_shape(COMPLETION, answer)
+    assert answer["usage"] == usage
+    assert answer["usage"]["completion_tokens"] == USAGE["completion_tokens"], "all were generated"
+    return [(one["index"], one["text"], one["logprobs"]) for one in answer["choices"]]
+
+
+def tokens(logprobs: list[float]) -> dict[str, Any]:
+    several = len(logprobs)
+    return {
+        "text_offset": [0] * several, "token_logprobs": logprobs, "tokens": ["a"] * several,
+        "top_logprobs": [{"a": one} for one in logprobs],
+    }  # fmt: skip
+
+
+def test_the_best_of_each_prompt_have_the_likeliest_tokens_on_average() -> None:
+    ranking = Ranking(candidates=3, kept=2, logprobs=False)
+    assert best(ranking, [-3.0], [-1.0, -1.0], [-1.5], [-9.0], [-8.0, -6.0], []) == [
+        (0, "1", None), (1, "2", None), (2, "5", None), (3, "4", None),
+    ]  # fmt: skip
+
+
+def test_the_best_keep_their_log_probabilities_where_these_were_asked_for() -> None:
+    assert best(Ranking(candidates=2, kept=1, logprobs=True), [-3.0], [-1.0]) == [(0, "1", tokens([-1.0]))]
 
 
 def test_a_stream_keeps_its_usage_to_itself_unless_it_was_asked_for() -> None:

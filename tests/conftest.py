@@ -20,9 +20,11 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+import hypothesis
 import psutil
 import pytest
 import yaml
+from hypothesis import HealthCheck
 from xdist.scheduler import LoadScopeScheduling
 
 from app.__main__ import main
@@ -43,6 +45,9 @@ SHARED_SERVICES = ("service", "local_service")  # fixtures
 WITHOUT_SERVICES = ("tests/unit/", "tests/engines/")  # they share no fixture beyond a file
 UNTIL_UNUSED = pytest.StashKey[dict[str, ExitStack]]()
 
+# How long an example takes says nothing on a machine that has other work.
+hypothesis.settings.register_profile("busy", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+hypothesis.settings.load_profile("busy")
 # A cluster that Ray starts by itself requires a token; a driver that joins it by address sends one only in this mode,
 # and Ray reads this before its first use.
 os.environ["RAY_AUTH_MODE"] = "token"

@@ -77,5 +77,5 @@ def test_what_the_model_cannot_do_is_dropped_and_named(http: httpx.Client) -> No
 def test_a_search_on_the_web_is_refused_by_name(http: httpx.Client) -> None:
     answer = http.post(RESPONSES, json=body_of(tools=[SHELL, {"type": "web_search", "external_web_access": False}]))
     error = answer.json()["error"]
-    assert (answer.status_code, error["code"], error["param"]) == (400, "unsupported_parameter", "tools.1.type")
+    assert (answer.status_code, error["code"], error["param"]) == (400, "unsupported_parameter", "tools.1")
     assert "web_search" in error["message"]

@@ -39,7 +39,7 @@ def test_a_taken_port_is_reported_at_once(service: Service) -> None:
 
 
 def test_the_log_has_a_line_per_request_and_no_key(service: Service) -> None:
-    lines = [line for line in service.logged.splitlines() if '"request_id"' in line]
+    lines = [line for line in service.logged.splitlines() if '"overhead_ms"' in line]
     entry = json.loads(lines[-1][lines[-1].index("{") :])
     assert {"time", "request_id", "key", "route", "model", "status", "reason", "duration_ms"} <= set(entry)
     assert "0" * 43 not in service.logged

@@ -7,7 +7,18 @@ import agents
 import openai
 import pytest
 from agents import Agent, ModelSettings, Runner
-from shared import BRIEF, ENDLESS, QUESTION, RESULTS, ROOMY, SEEDED, Weather, assert_no_such_model, get_weather
+from shared import (
+    BRIEF,
+    ENDLESS,
+    QUESTION,
+    RESULTS,
+    ROOMY,
+    SEEDED,
+    SOON_OVER,
+    Weather,
+    assert_no_such_model,
+    get_weather,
+)
 
 MODELS = {"responses": agents.OpenAIResponsesModel, "chat": agents.OpenAIChatCompletionsModel}
 
@@ -24,12 +35,11 @@ async def client(base_url: str, api_key: str) -> AsyncIterator[openai.AsyncOpenA
         yield plain
 
 
-def plain_agent(model: Any) -> Agent:
+def plain_agent(model: Any, **settings: Any) -> Agent:
+    """It says as much as it may, where `settings` do not let it end."""
+    brief = {"max_tokens": BRIEF, "extra_body": ENDLESS, "metadata": {"team": "weather"}}
     return Agent(
-        name="Speaker",
-        instructions="Be brief.",
-        model=model,
-        model_settings=ModelSettings(max_tokens=BRIEF, extra_body=ENDLESS, metadata={"team": "weather"}),
+        name="Speaker", instructions="Be brief.", model=model, model_settings=ModelSettings(**brief | settings)
     )
 
 
@@ -51,7 +61,8 @@ async def test_an_agent_answers_with_text_and_usage(client: openai.AsyncOpenAI, 
 
 
 async def test_its_stream_adds_up_to_the_same_text(client: openai.AsyncOpenAI, make_model: Any, model: str) -> None:
-    agent = plain_agent(make_model(model, client))
+    """Which must end by itself: the SDK takes a stream that reaches its limit for a failure."""
+    agent = plain_agent(make_model(model, client), max_tokens=ROOMY, extra_body=SOON_OVER)
     result = Runner.run_streamed(agent, QUESTION)
     deltas = [
         event.data.delta

@@ -13,6 +13,7 @@ ROOMY = 600  # tokens: more than any tool call or object below takes
 # and without the end of turn (token 3) an answer is as long as its limit.
 SEEDED = {"seed": 1}
 ENDLESS = SEEDED | {"logit_bias": {"3": -100}}
+SOON_OVER = SEEDED | {"logit_bias": {"3": 3}}
 
 
 class Weather(pydantic.BaseModel):

@@ -24,7 +24,10 @@ serve.shutdown()
 """
 
 
-@pytest.mark.parametrize("host", ["0.0.0.0", "127.0.0.1"])  # noqa: S104 - nothing listens there: no proxy runs
+@pytest.mark.parametrize(
+    "host",
+    ["0.0.0.0", pytest.param("127.0.0.1", marks=pytest.mark.long)],  # noqa: S104 - nothing listens there: no proxy runs
+)
 def test_a_replica_sees_the_host_that_serve_was_started_with(host: str) -> None:
     command = [sys.executable, "-c", REPLICA, host]
     run = subprocess.run(command, capture_output=True, text=True, cwd=PROJECT_FOLDER, timeout=120, check=False)

@@ -43,6 +43,7 @@ async def until(holds: Callable[[], bool]) -> None:
             await asyncio.sleep(0.1)
 
 
+@pytest.mark.long
 async def test_another_number_of_stores_forgets_no_debt(cluster: None, tmp_path: Path) -> None:
     url = f"{tmp_path}/budgets.json"
     before = replica(url, 2)

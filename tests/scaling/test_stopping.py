@@ -44,6 +44,7 @@ def paint(service: Service, answers: list[httpx.Response]) -> None:
     answers.append(httpx.post(f"{service.base_url}/images/generations", json=body, headers=headers, timeout=120))
 
 
+@pytest.mark.long  # the services that tests share show it, too
 def test_without_a_request_it_ends_within_ten_seconds(service: Service) -> None:
     began = time.monotonic()
     assert service.stop() == []

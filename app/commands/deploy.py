@@ -43,11 +43,12 @@ def wait_until_up(names: set[str], on_change: Callable[[list[DeploymentState]], 
     """
     begun = time.monotonic()
     while True:
-        seen = [state for state in states() if state.application in names]
-        on_change(seen)
+        # Before the states: what was under way at a look at those may have ended at a later one at this.
         settled = all(
             one.status not in UNDER_WAY for name, one in running_serve.applications().items() if name in names
         )
+        seen = [state for state in states() if state.application in names]
+        on_change(seen)
         if time.monotonic() - begun > NOTICED_SECONDS and settled:
             return bool(seen) and all(one.state in GOOD for one in seen)
         if any(one.state == FAILED_STATE for one in seen) and settled:

@@ -78,4 +78,4 @@ def test_a_search_on_the_web_is_refused_by_name(http: httpx.Client) -> None:
     answer = http.post(RESPONSES, json=body_of(tools=[SHELL, {"type": "web_search", "external_web_access": False}]))
     error = answer.json()["error"]
     assert (answer.status_code, error["code"], error["param"]) == (400, "unsupported_parameter", "tools.1")
-    assert "web_search" in error["message"]
+    assert "hosted tool" in error["message"]

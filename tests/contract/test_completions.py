@@ -104,6 +104,9 @@ def test_n_texts_of_each_prompt_stand_together(http: httpx.Client) -> None:
     assert [(one["index"], one["text"][0]) for one in answer["choices"]] == [(0, "a"), (1, "a"), (2, "b"), (3, "b")]
 
 
+CUT = "\N{REPLACEMENT CHARACTER}"
+
+
 class TestEcho:
     def test_the_prompt_stands_before_the_text(self, http: httpx.Client) -> None:
         same = {"max_tokens": 4, "temperature": 0}
@@ -121,7 +124,8 @@ class TestEcho:
         assert (found["token_logprobs"][0], found["top_logprobs"][0]) == (None, None), "nothing stands before the first"
         assert all(value <= 0 for value in found["token_logprobs"][1:])
         assert all(2 <= len(rivals) <= 3 for rivals in found["top_logprobs"][1:])
-        assert "".join(found["tokens"]) == choice["text"]
+        # A text that is cut within a character ends in a mark, which is no token's.
+        assert "".join(found["tokens"]).replace(CUT, "") == choice["text"].replace(CUT, "")
         assert found["text_offset"][1] == len(found["tokens"][0])
         assert "prompt_logprobs" not in choice
 

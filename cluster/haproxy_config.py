@@ -76,7 +76,7 @@ def _changes(bounds: Bounds) -> list[tuple[str, str]]:
         # Without it, a client may take as long for its headers as between two bytes of an answer.
         (r"^    timeout http-keep-alive \d+s$", rf"\g<0>\n    timeout http-request {bounds.head_timeout_s}s"),
         # A request on a connection that a gateway replica closes as it ends would be lost. One that stops ends each
-        # with its request, and those without a request are gone long before it ends.
+        # with its request, and those without one are gone within the 30 s that it drains at least (1 s where alone).
         (r"^    option http-no-delay$", r"\g<0>\n    default-server pool-purge-delay 1s"),
         (r"^(    errorfile 50[234] .*\n){3}", _literal("".join(errors))),
         (r"^    http-request return status 404 content-type text/plain lf-string .*$", _literal(no_path + starting)),

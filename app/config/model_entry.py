@@ -11,6 +11,7 @@ from pydantic import Field, StringConstraints
 
 from app.config.adapter_entry import AdapterEntry
 from app.config.memory import Memory
+from app.config.prices import Prices
 from app.config.resources import Resources
 from app.config.routing import Routing
 from app.config.scaling import Mode, Scale, Scaling, resolve
@@ -86,6 +87,7 @@ class ModelEntry(Strict):
     )
     capabilities: dict[Capability, bool] = Field({}, description="instead of what is found in the model")
     chat_template_kwargs: list[str] = Field([], description="variables of the chat template that clients may set")
+    prices: Prices = Prices()
 
     @pydantic.model_validator(mode="after")
     def _engine_has_the_task(self) -> Self:

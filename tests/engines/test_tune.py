@@ -4,8 +4,6 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
 import psutil
@@ -26,29 +24,11 @@ PROMPTS = (
 Process = subprocess.Popen[str]
 
 
-@dataclass
-class Runs:
-    """Runs of the command, both at once: an engine starts on one core, and there are several."""
-
-    folder: Path
-    measuring: Process
-    too_long: Process
-
-
-@pytest.fixture(scope="module")
-def runs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Runs]:
-    folder = tmp_path_factory.mktemp("tune")
-    prompts, too_long = folder / "prompts.jsonl", folder / "too_long.jsonl"
-    prompts.write_text(PROMPTS)
-    too_long.write_text(PROMPTS + '{"prompt": "' + "fox " * 3000 + '"}\n')
-    files = ("--output", str(folder / "block.yaml"), "--svg", str(folder / "chart.svg"))
-    running = [start(prompts, *files), start(too_long)]
-    try:
-        yield Runs(folder, *running)
-    finally:
-        for process in running:
-            process.kill()
-            process.communicate()
+@pytest.fixture
+def prompts(tmp_path: Path) -> Path:
+    file = tmp_path / "prompts.jsonl"
+    file.write_text(PROMPTS)
+    return file
 
 
 def start(workload: Path, *more: str) -> Process:
@@ -72,9 +52,7 @@ def wait_for_engine(process: Process) -> list[psutil.Process]:
 
 @pytest.mark.long
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGKILL], ids=["Ctrl-C", "a kill"])
-def test_when_it_is_stopped_no_engine_is_left(tmp_path: Path, number: signal.Signals) -> None:
-    prompts = tmp_path / "prompts.jsonl"
-    prompts.write_text(PROMPTS)
+def test_when_it_is_stopped_no_engine_is_left(prompts: Path, number: signal.Signals) -> None:
     with start(prompts) as process:
         try:
             started = wait_for_engine(process)
@@ -87,23 +65,28 @@ def test_when_it_is_stopped_no_engine_is_left(tmp_path: Path, number: signal.Sig
             process.kill()
 
 
-def test_a_prompt_that_the_model_cannot_take_is_reported_with_its_line(runs: Runs) -> None:
-    _, errors = runs.too_long.communicate(timeout=280)
-    assert runs.too_long.returncode == 1
+@pytest.mark.long
+def test_a_prompt_that_the_model_cannot_take_is_reported_with_its_line(prompts: Path) -> None:
+    prompts.write_text(PROMPTS + '{"prompt": "' + "fox " * 3000 + '"}\n')
+    with start(prompts) as process:
+        _, errors = process.communicate(timeout=280)
+    assert process.returncode == 1
     assert "line 3 of the workload" in errors
     assert "Traceback" not in errors
 
 
-def test_it_measures_each_candidate_and_writes_the_winner(runs: Runs) -> None:
-    output, errors = runs.measuring.communicate(timeout=280)
-    assert runs.measuring.returncode == 0, errors[-3000:]
+def test_it_measures_each_candidate_and_writes_the_winner(prompts: Path, tmp_path: Path) -> None:
+    block_file, chart_file = tmp_path / "block.yaml", tmp_path / "chart.svg"
+    with start(prompts, "--output", str(block_file), "--svg", str(chart_file)) as process:
+        output, errors = process.communicate(timeout=280)
+    assert process.returncode == 0, errors[-3000:]
     for head in ("[1/2] off", "[2/2] draft_model 3 pocket-draft"):
         assert any(line.startswith(head) and line.endswith("tokens/s") for line in errors.splitlines())
     drafted = [line.split() for line in output.splitlines() if line.lstrip().startswith("draft_model 3")]
     *_, accepted, length = drafted[0]
     assert 0 < int(accepted.rstrip("%")) <= 100
     assert 1 < float(length) <= 4
-    block = (runs.folder / "block.yaml").read_text()
+    block = block_file.read_text()
     assert from_wire(yaml.safe_load(block)["speculation"]) in ("off", from_wire(yaml.safe_load(BLOCK)))
     assert block in output
-    assert "<svg" in (runs.folder / "chart.svg").read_text()
+    assert "<svg" in chart_file.read_text()

@@ -42,7 +42,7 @@ STOP_SECONDS = 10
 CARRIER = os.environ.get("PORTICO_TEST_CARRIER", "connections")  # `ingress.carrier` of `service`
 STREAM_BUFFER_BYTES = 1024 * 1024  # small, so that a client that stops to read is soon too far behind
 SHARED_SERVICES = ("service", "local_service")  # fixtures
-WITHOUT_SERVICES = ("tests/unit/", "tests/engines/")  # they share no fixture beyond a file
+WITHOUT_SERVICES = ("tests/unit/", "tests/engines/", "tests/admin/")  # they share no fixture beyond a file
 UNTIL_UNUSED = pytest.StashKey[dict[str, ExitStack]]()
 
 # How long an example takes says nothing on a machine that has other work.

@@ -48,6 +48,7 @@ def create(
     tokens_per_minute: Annotated[int | None, typer.Option(metavar="N", help="Left out: no limit.")] = None,
     concurrent_requests: Annotated[int | None, typer.Option(metavar="N", help="Left out: no limit.")] = None,
     weight: Annotated[int, typer.Option(metavar="N", help="Its part of a busy model against other keys'.")] = 1,
+    admin: Annotated[bool, typer.Option("--admin", help="It may use the routes under /admin, too.")] = False,
     expires: Annotated[
         Any, typer.Option(parser=checked(_end), metavar="WHEN", help=f"{WHEN}; left out: never.")
     ] = None,
@@ -71,6 +72,7 @@ def create(
         "pipelines": None if pipelines is None else [one.strip() for one in pipelines.split(",")],
         "budget": {limit: value for limit, value in limits.items() if value is not None},
         "weight": weight,
+        "scopes": ["admin"] if admin else [],
     }
     with _refusals():
         place = keys.Place(file, config) if _named(file, config) else None

@@ -6,9 +6,8 @@ from typing import Any, NamedTuple
 
 import yaml
 
-from app.commands import keys_report as report
 from app.config.service import Config, read_serve_config
-from app.keys import lifecycle, moments
+from app.keys import lifecycle, moments, report
 from app.keys.entry import KeyEntry
 from app.keys.file import KeyFile
 from app.keys.lifecycle import KeyRefusal

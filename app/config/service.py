@@ -14,6 +14,7 @@ from pydantic import Field, StringConstraints
 from app.config.inventory import Cluster, Need, check_fit, has_room
 from app.config.model_entry import ModelEntry
 from app.keys.entry import KeyEntry
+from app.keys.local import is_local
 from contract.fields import ConfigError, PositiveFloat, PositiveInt, Strict, explain, refuse_twice
 from contract.project import in_project
 from contract.protocol import ENDPOINT_ROUTES
@@ -180,6 +181,14 @@ class Console(Strict):
     )
 
 
+class Admin(Strict):
+    """The routes for operators."""
+
+    enabled: bool = Field(
+        False, description="the routes under /admin, for keys with `scopes: [admin]`: they make and revoke keys"
+    )
+
+
 class Routes(Strict):
     """Which of the routes that models answer there are."""
 
@@ -229,6 +238,7 @@ class Config(Strict):
     ingress: Ingress = Ingress()
     routes: Routes = Routes()
     console: Console = Console()
+    admin: Admin = Admin()
     cors: Cors = Cors()
     cluster: Cluster = Cluster()
 
@@ -249,6 +259,10 @@ class Config(Strict):
     @classmethod
     def _key_ids_are_unique(cls, entries: list[KeyEntry]) -> list[KeyEntry]:
         refuse_twice(entry.id for entry in entries)
+        if any(is_local(entry) and entry.scopes for entry in entries):
+            raise ValueError(
+                "the local key is public, so it can have no `scopes`; make a key with `portico keys create`"
+            )
         return entries
 
     @pydantic.model_validator(mode="after")

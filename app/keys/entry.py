@@ -35,6 +35,12 @@ PublicId = Annotated[str, StringConstraints(pattern=rf"^[A-Za-z0-9]{{{PUBLIC_ID_
 Moment = Annotated[AwareDatetime, AfterValidator(_in_utc)]
 
 
+class Scope(StrEnum):
+    """What a key may do beside requests to models."""
+
+    ADMIN = "admin"  # the routes under /admin
+
+
 class Budget(Strict):
     """The limits of one key; two keys never share a budget. None: no limit."""
 
@@ -52,6 +58,7 @@ class KeyEntry(Strict):
     )
     name: Annotated[str, StringConstraints(max_length=100), AfterValidator(_printable)] = ""
     pipelines: list[ModelId] | None = Field(None, description="the models the key may use; left out: every model")
+    scopes: list[Scope] = Field([], description="admin: the routes under /admin, where they are enabled")
     budget: Budget = Budget()
     weight: Annotated[int, Field(ge=1, le=1000)] = Field(
         1, description="how much of a busy model it gets, compared with other keys that wait for it"

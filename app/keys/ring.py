@@ -44,6 +44,10 @@ class KeyRing:
     def __len__(self) -> int:
         return len(self._entries)
 
+    def entries(self) -> list[KeyEntry]:
+        """All keys, those of the configuration first."""
+        return list(self._entries.values())
+
     def authenticate(self, authorization: str | None) -> KeyEntry:
         """The key of an Authorization header. Raises ApiError `invalid_api_key`, which never repeats the header.
 

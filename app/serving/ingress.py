@@ -11,6 +11,8 @@ from ray import serve
 from ray.exceptions import TaskCancelledError
 from ray.serve.handle import DeploymentHandle
 
+from app.admin.application import Sources as AdminSources
+from app.admin.key_changes import KeyChanges
 from app.background.supervisor import Loop, Supervisor
 from app.background.thread_calls import ThreadCalls
 from app.budgets.actor import ActorLink
@@ -20,14 +22,15 @@ from app.budgets.exact import ExactBudgets
 from app.budgets.leased import LeasedBudgets
 from app.budgets.shards import ShardedBudgets, shards
 from app.config.service import Config
-from app.console.application import ASGI, Sources
 from app.console.files import read_files
+from app.console.sources import Sources
 from app.gateway.application import Gateway, limits_of
 from app.gateway.image_store import ImageStore
 from app.gateway.open_streams import OpenStreams
 from app.gateway.streaming import StreamBrokenError
 from app.http.bodies_in_flight import BodiesInFlight
 from app.http.connection_close import close_after
+from app.http.fastapi_answers import ASGI
 from app.http.stall_timer import ReaderStalled
 from app.keys import KeyRing
 from app.serving import controller, own_replica, serve_settings
@@ -213,7 +216,14 @@ class IngressReplica:
             log_line=self._log.write,
             http_host=await self._steps.call(controller.http_host),
         )
-        self._gateway = fronted(gateway, self._sources(gateway, registry, budgets), files, config.cors)
+        sources = self._sources(gateway, registry, budgets)
+        admin = AdminSources(
+            sources.authenticate,
+            sources.budget_status,
+            KeyChanges(config, keys),
+            lambda: sources.model_cards(registry.asked_for()),
+        )
+        self._gateway = fronted(gateway, sources, files, admin, config)
         self._config, self._registry = config, registry
         self._use(budgets)
         self._supervisor.keep(Loop.BUDGET_STORE_GAUGE, partial(self._metrics.follow_store, budgets))

@@ -9,12 +9,15 @@ from typing import Any
 
 import uvicorn
 
+from app.admin.application import Sources as AdminSources
+from app.admin.key_changes import KeyChanges
 from app.budgets.exact import ExactBudgets
 from app.config.model_entry import ModelEntry
 from app.config.service import Config, parse_config
-from app.console.application import ASGI, Sources
 from app.console.files import read_files
+from app.console.sources import Sources
 from app.gateway.application import limits_of
+from app.http.fastapi_answers import ASGI
 from app.keys import LOCAL_KEY, KeyEntry, KeyRing, hash_key, public_id
 from app.serving.front import fronted
 from app.telemetry.acceptance import Acceptance
@@ -96,13 +99,13 @@ class Telemetry:
         return found
 
 
-def sources_of(config: Config, telemetry: Telemetry) -> Sources:
-    ring, budgets = KeyRing(config.keys), ExactBudgets()
+def sources_of(config: Config, telemetry: Telemetry) -> tuple[Sources, KeyRing]:
+    ring, budgets = KeyRing(config.keys, config.key_path()), ExactBudgets()
 
     def authenticate(authorization: str | None, _: str | None) -> KeyEntry:
         return ring.authenticate(authorization)
 
-    return Sources(
+    sources = Sources(
         authenticate=authenticate,
         budget_status=lambda key: budgets.budget_status(key.id, limits_of(key)),
         registry=registry_of(config.models),
@@ -111,6 +114,7 @@ def sources_of(config: Config, telemetry: Telemetry) -> Sources:
         loads=telemetry.loads,
         usage=telemetry.usage,
     )
+    return sources, ring
 
 
 async def no_gateway(_: Any, __: Any, send: Any) -> None:
@@ -124,7 +128,12 @@ def front(telemetry: Telemetry | None = None, gateway: ASGI = no_gateway, **chan
     """The console of `config(**changes)` before `gateway`."""
     wanted = config(**changes)
     files = read_files() if wanted.console.enabled else None
-    return fronted(gateway, sources_of(wanted, telemetry or Telemetry()), files, wanted.cors)
+    sources, ring = sources_of(wanted, telemetry or Telemetry())
+    admin = AdminSources(
+        sources.authenticate, sources.budget_status, KeyChanges(wanted, ring),
+        lambda: sources.model_cards(sources.registry.asked_for()),
+    )  # fmt: skip
+    return fronted(gateway, sources, files, admin, wanted)
 
 
 @contextmanager

@@ -75,7 +75,7 @@ async def test_a_ready_model_has_its_abilities_its_speculation_and_its_load() ->
 
 @pytest.mark.parametrize("how", ["fails", "hangs"])
 async def test_what_is_not_known_now_is_null_and_the_rest_is_there(how: str, monkeypatch: Any) -> None:
-    monkeypatch.setattr("app.console.application.KNOWN_SECONDS", 0.05)
+    monkeypatch.setattr("app.console.sources.KNOWN_SECONDS", 0.05)
     telemetry = Telemetry()
     setattr(telemetry, how, True)
     found = await models(telemetry=telemetry)

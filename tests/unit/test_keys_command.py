@@ -134,8 +134,8 @@ class TestCreate:
             (["--requests-per-minute", "0"], "budget.requests_per_minute: Input should be greater than"),
             (["--requests-per-minute", "many"], "'--requests-per-minute': Input should be a valid integer"),
             (["--name", "two\nlines"], "name: it has a control character"),
-            (["--expires", "2020-01-01"], "`--expires` must lie in the future"),
-            (["--expires", "0d"], "`--expires` must lie in the future"),
+            (["--expires", "2020-01-01"], "Its end must lie in the future"),
+            (["--expires", "0d"], "Its end must lie in the future"),
             (["--expires", "soon"], "legal are 2027-01-31, 2027-01-31T18:00Z, 30m, 12h, 90d"),
             (["--expires", "9999-12-31T23:00-02:00"], "legal are 2027-01-31"),
         ],
@@ -251,7 +251,7 @@ class TestFaults:
     ) -> None:
         key = json.loads(run("create", "--json"))["key"]
         reported = fail(command, key, "--file", str(path))
-        assert "`portico keys list` shows the ids" in reported
+        assert "The list of keys has the ids" in reported
         assert key not in reported
 
     @pytest.mark.parametrize("command", [["list"], ["show", "a"], ["rotate", "a"], ["revoke", "a"]])

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from app.commands.keys_report import table
+from app.keys.report import table
 from app.keys import KeyEntry
 
 HASH = "0123456789abcdef" * 4

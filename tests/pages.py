@@ -47,6 +47,7 @@ EXAMPLES: dict[str, dict[str, list[str]]] = {
 IN_A_SHELL = {
     ("README.md", "keys create"),
     ("docs/keys.md", "keys rotate"),
+    ("docs/admin.md", "keys create"),
     ("docs/operations.md", "portico-config/keys.json"),
     ("docs/operations.md", "images-secret"),
     ("docs/operations.md", "--dry-run=client"),

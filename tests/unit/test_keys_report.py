@@ -5,8 +5,8 @@ from typing import Any
 
 import pytest
 
-from app.keys.report import table
 from app.keys import KeyEntry
+from app.keys.report import table
 
 HASH = "0123456789abcdef" * 4
 NOON = datetime(2026, 1, 1, 12, tzinfo=UTC)

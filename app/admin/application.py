@@ -10,7 +10,7 @@ from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 
 from app.admin.key_changes import KeyChanges
-from app.admin.key_requests import NewKey, Rotation
+from app.admin.key_requests import KeyFacts, Rotation
 from app.budgets.account import BudgetStatus
 from app.budgets.headers import rate_limit_headers
 from app.config.service import Limits
@@ -98,13 +98,18 @@ def _application(sources: Sources) -> FastAPI:
         return _list(keys.every())
 
     @application.post("/admin/keys", summary="Create key")
-    async def create_key(wanted: NewKey) -> dict[str, Any]:
+    async def create_key(facts: KeyFacts) -> dict[str, Any]:
         """`key` in the answer is the whole key, which is shown this once."""
-        return await keys.create(wanted.model_dump())
+        return await keys.create(facts.model_dump())
 
     @application.get("/admin/keys/{key_id}", summary="Retrieve key")
     async def retrieve_key(key_id: str) -> dict[str, Any]:
         return keys.one(key_id)
+
+    @application.post("/admin/keys/{key_id}", summary="Update key")
+    async def update_key(key_id: str, facts: KeyFacts) -> dict[str, Any]:
+        """What is left out stays, inside the budget too. null takes a bound away."""
+        return await keys.update(key_id, facts.model_dump(exclude_unset=True))
 
     @application.post("/admin/keys/{key_id}/rotate", summary="Rotate key")
     async def rotate_key(key_id: str, rotation: Rotation | None = None) -> dict[str, Any]:

@@ -56,16 +56,22 @@ class KeyChanges:
 
     async def create(self, facts: dict[str, Any]) -> dict[str, Any]:
         """Make a key; its secret is the field `key`. Raises ApiError."""
-        known = set(self._models)
-        if unknown := [one for one in facts.get("pipelines") or [] if one not in known]:
-            legal = ", ".join(self._models)
-            raise ApiError("invalid_value", f"There is no model `{unknown[0]}`. There are: {legal}.", param="pipelines")
+        self._check_models(facts)
 
         def made(keys: Keys) -> dict[str, Any]:
             secret, entry = lifecycle.make(keys, now := _now(), **facts)
             return self._card(entry, now) | {"key": secret}
 
         return await self._change(made, new=True)
+
+    async def update(self, key_id: str, facts: dict[str, Any]) -> dict[str, Any]:
+        """Put `facts` in place of those that a key has. Raises ApiError."""
+        self._check_models(facts)
+
+        def updated(keys: Keys) -> dict[str, Any]:
+            return self._card(lifecycle.update(keys, key_id, now := _now(), **facts), now)
+
+        return await self._change(updated, key_id)
 
     async def rotate(self, key_id: str, rotation: Rotation) -> dict[str, Any]:
         """Make a key in place of another; its secret is the field `key`, the other is `old`. Raises ApiError."""
@@ -84,6 +90,11 @@ class KeyChanges:
             return self._card(lifecycle.revoke(keys, key_id, now := _now()), now)
 
         return await self._change(revoked, key_id)
+
+    def _check_models(self, facts: dict[str, Any]) -> None:
+        if unknown := [one for one in facts.get("pipelines") or [] if one not in self._models]:
+            legal = ", ".join(self._models)
+            raise ApiError("invalid_value", f"There is no model `{unknown[0]}`. There are: {legal}.", param="pipelines")
 
     async def _change(
         self, change: Callable[[Keys], dict[str, Any]], key_id: str | None = None, *, new: bool = False

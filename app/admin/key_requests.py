@@ -1,4 +1,4 @@
-"""What operators send to make a key and to rotate one."""
+"""What operators send to make a key, to change one and to rotate one."""
 
 from typing import Annotated, Any
 
@@ -13,8 +13,11 @@ _CHOSEN: dict[str, Any] = {
     name: (field.annotation, field) for name, field in KeyEntry.model_fields.items() if name not in _MADE
 }
 
-NewKey = create_model(
-    "NewKey", __base__=Strict, __doc__="A key to be made. What is left out has its default.", **_CHOSEN
+KeyFacts = create_model(
+    "KeyFacts",
+    __base__=Strict,
+    __doc__="A key to be made, in which what is left out has its default; or what is to be changed of one.",
+    **_CHOSEN,
 )
 
 

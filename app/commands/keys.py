@@ -1,4 +1,4 @@
-"""Makes, lists, rotates and revokes API keys: what `portico keys` does, and what it shows."""
+"""Makes, lists, changes, rotates and revokes API keys: what `portico keys` does, and what it shows."""
 
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -54,6 +54,16 @@ def one(place: Place, key_id: str) -> Shown:
     now = _now()
     entry = lifecycle.find({entry.id: entry for entry in _file(place).read()}, key_id)
     return Shown(report.public(entry, now), report.card(entry, now))
+
+
+def update(place: Place, key_id: str, facts: dict[str, Any], expires: timedelta | datetime | None) -> Shown:
+    """Change what a key may do. Raises KeyRefusal, ConfigError."""
+    now = _now()
+    if expires is not None:
+        facts = {**facts, "expires": _end(expires, now)}
+    with _file(place, facts.get("pipelines")).changing() as keys:
+        entry = lifecycle.update(keys, key_id, now, **facts)
+    return Shown(report.public(entry, now), f"{report.card(entry, now)}\n\n{FOLLOWED}")
 
 
 def rotate(place: Place, key_id: str, grace: timedelta, expires: timedelta | datetime | None) -> Shown:

@@ -1,4 +1,4 @@
-"""What may happen to a key: it is made, rotated, revoked. Pure changes of `{id: entry}`; the caller keeps them."""
+"""What may happen to a key: it is made, changed, rotated, revoked. These are pure changes of `{id: entry}`."""
 
 from datetime import datetime, timedelta
 from typing import Any
@@ -52,6 +52,26 @@ def rotate(keys: Keys, key_id: str, grace: timedelta, expires: datetime | None, 
     end = now + grace
     keys[old.id] = old.model_copy(update={"expires": min(end, old.expires or end)})
     return made
+
+
+def update(keys: Keys, key_id: str, now: datetime, **facts: Any) -> KeyEntry:
+    """The entry of the key with `facts` in place of those before; what a budget does not name stays.
+
+    Raises ConfigError where a fact is illegal, KeyRefusal where the key is revoked or would expire at once.
+    """
+    old = find(keys, key_id)
+    if old.revoked is not None:
+        raise KeyRefusal(f"The key {old.id} is revoked. Make a new one.")
+    if "budget" in facts:
+        facts["budget"] = old.budget.model_dump() | facts["budget"]
+    try:
+        entry = KeyEntry.model_validate(old.model_dump() | facts)
+    except pydantic.ValidationError as error:
+        raise explain(error, "the key", KeyEntry) from None
+    if entry.state_at(now) is not State.ACTIVE and entry.expires != old.expires:
+        raise KeyRefusal("The key would expire at once. Revoke it, or name an end in the future.")
+    keys[key_id] = entry
+    return entry
 
 
 def revoke(keys: Keys, key_id: str, now: datetime) -> KeyEntry:

@@ -151,6 +151,22 @@ class TestCreate:
         assert_error(response, 413, "invalid_request_error", "request_too_large")
 
 
+class TestUpdate:
+    async def test_what_is_named_changes_and_all_else_stays(self, client: Any) -> None:
+        made = await create(client, budget={"requests_per_minute": 60, "tokens_per_minute": 9000}, weight=3)
+        changes = {"budget": {"tokens_per_minute": None}, "pipelines": None, "name": "Another name"}
+        changed = (await client.post(f"/admin/keys/{made['id']}", json=changes)).json()
+        assert (changed["name"], changed["pipelines"], changed["weight"]) == ("Another name", None, 3)
+        assert changed["budget"] == made["budget"] | {"tokens_per_minute": None}
+        assert (await client.get(f"/admin/keys/{made['id']}")).json() == changed
+
+    async def test_a_wrong_fact_is_named_and_changes_nothing(self, client: Any) -> None:
+        made = await create(client)
+        response = await client.post(f"/admin/keys/{made['id']}", json={"pipelines": ["nothing"]})
+        assert_error(response, 400, "invalid_request_error", "invalid_value", "pipelines")
+        assert (await client.get(f"/admin/keys/{made['id']}")).json()["pipelines"] == ["ready-chat"]
+
+
 class TestRotateAndRevoke:
     async def test_a_rotated_key_has_the_same_rights_and_the_old_one_ends_after_the_grace(self, client: Any) -> None:
         old = await create(client, scopes=["admin"])
@@ -176,7 +192,7 @@ class TestRotateAndRevoke:
         again = await client.post(f"/admin/keys/{made['id']}/revoke")
         assert_error(again, 409, "invalid_request_error", "conflict")
 
-    @pytest.mark.parametrize("what", ["", "/rotate", "/revoke"])
+    @pytest.mark.parametrize("what", ["", "/rotate", "/revoke"], ids=["retrieve", "rotate", "revoke"])
     async def test_an_unknown_key_is_404_and_not_repeated(self, client: Any, what: str) -> None:
         path = f"/admin/keys/{SCOPED_KEY}{what}"
         response = await (client.post(path) if what else client.get(path))

@@ -168,6 +168,41 @@ class TestListAndShow:
         assert hash_key(made["key"]) not in run("list") + run("list", "--json") + run("show", made["id"])
 
 
+class TestUpdate:
+    def test_what_is_named_changes_and_all_else_stays(self, run: Run, path: Path) -> None:
+        limits = ("--requests-per-minute", "60", "--tokens-per-minute", "9000")
+        made = json.loads(run("create", "--json", "--name", "web", "--pipelines", "alpha", *limits))
+        before = kept(path, made["id"])
+        run("update", made["id"], "--tokens-per-minute", "500", "--pipelines", "alpha,beta", "--expires", "2099-01-31")
+        after = kept(path, made["id"])
+        changed = {"pipelines", "budget", "expires"}
+        assert after.model_dump(exclude=changed) == before.model_dump(exclude=changed)
+        assert after.pipelines == ["alpha", "beta"]
+        assert after.budget.model_dump(exclude_none=True) == {"requests_per_minute": 60, "tokens_per_minute": 500}
+        assert after.expires is not None
+
+    def test_every_model_is_a_scope_too(self, run: Run, path: Path) -> None:
+        made = json.loads(run("create", "--json", "--pipelines", "alpha"))
+        run("update", made["id"], "--pipelines", "every")
+        assert kept(path, made["id"]).pipelines is None
+
+    def test_nothing_to_change_is_a_fault(self, run: Run, fail: Run, path: Path) -> None:
+        made = json.loads(run("create", "--json"))
+        assert "name at least one" in fail("update", made["id"], "--file", str(path))
+
+    @pytest.mark.parametrize("arguments", [("--weight", "0"), ("--expires", "2020-01-01")], ids=str)
+    def test_a_wrong_change_changes_nothing(self, run: Run, fail: Run, path: Path, arguments: tuple[str, ...]) -> None:
+        made = json.loads(run("create", "--json"))
+        before = kept(path, made["id"])
+        fail("update", made["id"], *arguments, "--file", str(path))
+        assert kept(path, made["id"]) == before
+
+    def test_a_revoked_key_stays_as_it_is(self, run: Run, fail: Run, path: Path) -> None:
+        made = json.loads(run("create", "--json"))
+        run("revoke", made["id"])
+        assert "is revoked" in fail("update", made["id"], "--weight", "2", "--file", str(path))
+
+
 class TestRotate:
     def test_the_new_key_has_the_same_name_scope_budget_weight_and_lifetime(self, run: Run, path: Path) -> None:
         options = ("--name", "web", "--pipelines", "alpha", "--tokens-per-minute", "9", "--expires", "90d")

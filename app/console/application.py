@@ -53,6 +53,7 @@ class Sources:
     authenticate: Callable[[str | None, str | None], KeyEntry]  # (Authorization, the client's address); raises ApiError
     budget_status: Callable[[KeyEntry], BudgetStatus]
     registry: Registry
+    routes: list[str]  # the paths that models answer, without those that are disabled
     starts: Callable[[], Awaitable[dict[str, Start]]]
     acceptance: Callable[[], Awaitable[dict[str, Acceptance]]]
     loads: Callable[[], Awaitable[dict[str, ModelLoad]]]
@@ -110,7 +111,8 @@ def _application(files: dict[str, File], sources: Sources) -> FastAPI:
         starts, acceptance, loads = await asyncio.gather(
             _known(sources.starts()), _known(sources.acceptance()), _known(sources.loads())
         )
-        return {"models": [model_card(one, (starts or {}).get(one.entry.id), acceptance, loads) for one in shown]}
+        cards = [model_card(one, (starts or {}).get(one.entry.id), acceptance, loads) for one in shown]
+        return {"models": cards, "routes": sources.routes}
 
     @application.api_route(KEY, methods=["GET", "HEAD"])
     async def own_key(key: Annotated[KeyEntry, Depends(key_of)]) -> dict[str, Any]:

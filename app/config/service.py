@@ -205,6 +205,10 @@ class Routes(Strict):
             raise ValueError(f"{unknown[0]!r} is no route that models answer. Those are: {legal}")
         return value
 
+    def offered(self) -> list[str]:
+        """All others."""
+        return [path for path in ENDPOINT_ROUTES if path not in self.disabled]
+
 
 class Cors(Strict):
     """Pages of other origins that may call this service from a browser."""

@@ -61,7 +61,8 @@ def _application(files: dict[str, File], sources: Sources) -> FastAPI:
 
     @application.api_route(MODELS, methods=["GET", "HEAD"])
     async def models(key: Annotated[KeyEntry, Depends(key_of)]) -> dict[str, Any]:
-        return {"models": await sources.model_cards(sources.registry.in_scope_of(key))}
+        cards = await sources.model_cards(sources.registry.in_scope_of(key))
+        return {"models": cards, "routes": sources.routes_of(key)}
 
     @application.api_route(KEY, methods=["GET", "HEAD"])
     async def own_key(key: Annotated[KeyEntry, Depends(key_of)]) -> dict[str, Any]:

@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 from app.budgets.account import BudgetStatus
 from app.console.models import model_card
 from app.keys import KeyEntry
+from app.keys.entry import Scope
 from app.telemetry.acceptance import Acceptance
 from app.telemetry.loads import KeyUsage, ModelLoad
 from app.upstream.registry import Model, Registry
@@ -17,6 +18,7 @@ from app.upstream.start import Start
 logger = logging.getLogger("portico.console")
 T = TypeVar("T")
 
+ADMIN_KEYS = "/admin/keys"
 KNOWN_SECONDS = 2.0  # for other processes to say what they know; a page that waits for longer looks broken
 
 
@@ -27,10 +29,16 @@ class Sources:
     authenticate: Callable[[str | None, str | None], KeyEntry]  # (Authorization, the client's address); raises ApiError
     budget_status: Callable[[KeyEntry], BudgetStatus]
     registry: Registry
+    routes: list[str]  # the paths that models answer, without those that are disabled
+    admin: bool  # whether there are routes for operators
     starts: Callable[[], Awaitable[dict[str, Start]]]
     acceptance: Callable[[], Awaitable[dict[str, Acceptance]]]
     loads: Callable[[], Awaitable[dict[str, ModelLoad]]]
     usage: Callable[[str], Awaitable[KeyUsage]]
+
+    def routes_of(self, key: KeyEntry) -> list[str]:
+        """The routes that the page may offer to who has `key`."""
+        return self.routes + [ADMIN_KEYS] * (self.admin and Scope.ADMIN in key.scopes)
 
     async def model_cards(self, models: Iterable[Model]) -> list[dict[str, Any]]:
         """What is known of each of `models` now."""

@@ -216,7 +216,7 @@ class IngressReplica:
             log_line=self._log.write,
             http_host=await self._steps.call(controller.http_host),
         )
-        sources = self._sources(gateway, registry, budgets)
+        sources = self._sources(config, gateway, registry, budgets)
         admin = AdminSources(
             sources.authenticate,
             sources.budget_status,
@@ -247,13 +247,15 @@ class IngressReplica:
         await asyncio.sleep(max(seconds / 2, seconds - LAST_SECONDS))
         self._streams.end()
 
-    def _sources(self, gateway: Gateway, registry: Registry, budgets: Budgets) -> Sources:
+    def _sources(self, config: Config, gateway: Gateway, registry: Registry, budgets: Budgets) -> Sources:
         """Where the console looks."""
         app_name = serve.get_replica_context().app_name
         return Sources(
             authenticate=gateway.authenticate,
             budget_status=lambda key: budgets.budget_status(key.id, limits_of(key)),
             registry=registry,
+            routes=config.routes.offered(),
+            admin=config.admin.enabled,
             starts=lambda: self._looks.call(controller.starts, app_name),
             acceptance=self._agents.acceptance,
             loads=self._agents.loads,

@@ -2,7 +2,8 @@
 
 from typing import Any
 
-import orjson
+from starlette.datastructures import UploadFile
+from starlette.requests import Request
 
 from app.http.body import Receive
 from app.http.response import Send
@@ -17,20 +18,26 @@ def delta(finish_reason: str | None = None, **content: Any) -> bytes:
     return sse.event({"choices": [{"index": 0, "delta": content, "finish_reason": finish_reason}]})
 
 
+async def read(request: Request) -> dict[str, Any]:
+    """The body of a request, of JSON or of a form."""
+    if request.headers["content-type"] == "application/json":
+        return dict(await request.json())
+    form = await request.form()
+    return {name: await value.read() if isinstance(value, UploadFile) else value for name, value in form.items()}
+
+
 class ScriptedGateway:
     """Answers each POST with the next of `answers`, and remembers what it was sent."""
 
     def __init__(self, *answers: list[bytes]) -> None:
         self.answers = list(answers)
-        self.sent: list[dict[str, Any]] = []
+        self.sent: list[dict[str, Any]] = []  # of a form its fields, those of files as their bytes
+        self.paths: list[str] = []
         self.was_left = False  # by who asked
 
     async def __call__(self, scope: dict[str, Any], receive: Receive, send: Send) -> None:
-        body, more = b"", True
-        while more:
-            message = await receive()
-            body, more = body + message["body"], message.get("more_body", False)
-        self.sent.append(orjson.loads(body))
+        self.paths.append(scope["path"])
+        self.sent.append(await read(Request(scope, receive)))
         headers = [
             (b"content-type", b"text/event-stream; charset=utf-8"),
             (b"x-request-id", b"6f1d5f0e-7a9b-4f2c-9d55-0123456789ab"),

@@ -5,6 +5,7 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import Any
 
 import uvicorn
@@ -44,11 +45,24 @@ PROFILE = Profile(
     limits={"context_length": 32768},
     speculation={"method": "ngram", "num_speculative_tokens": 4},
 )
+# A ready model of each task, and what it can do beside it. `front(able=True)` has these.
+ABLE: dict[str, tuple[str, str, frozenset[str]]] = {
+    "able-chat": ("chat", "vllm", frozenset({"completions", "fill_in_the_middle", "tokenize", "vision"})),
+    "able-reranker": ("rerank", "sentence-transformers", frozenset()),
+    "able-painter": ("images", "diffusers", frozenset({"edits", "masks", "variations"})),
+    "plain-painter": ("images", "diffusers", frozenset()),
+    "able-listener": ("transcriptions", "faster-whisper", frozenset({"translations"})),
+}
 
 
-def config(**changes: Any) -> Config:
+def config(*, able: bool = False, **changes: Any) -> Config:
     models = [{"id": name, "task": "chat", "engine": "vllm", "source": f"./{name}"} for name in STATES]
-    models[1] |= {"mode": "flex"}
+    if able:
+        models = [
+            {"id": name, "task": task, "engine": engine, "source": f"./{name}"}
+            for name, (task, engine, _) in ABLE.items()
+        ] + models
+    next(one for one in models if one["id"] == "asleep-chat")["mode"] = "flex"
     keys = [
         {"id": public_id(LOCAL_KEY), "sha256": hash_key(LOCAL_KEY), "name": "local"},
         {
@@ -64,7 +78,12 @@ def registry_of(entries: list[ModelEntry]) -> Registry:
     registry = Registry(entries)
     for name in ("ready-chat", "asleep-chat"):
         registry.learn(name, PROFILE)
-    registry.update(STATES, {"ready-chat": 1}, {"failed-chat": ERROR})
+    ready = [entry.id for entry in entries if entry.id in ABLE]
+    for name in ready:
+        task, engine, abilities = ABLE[name]
+        registry.learn(name, replace(PROFILE, engine=engine, capabilities=abilities | {task}, speculation=None))
+    states = STATES | dict.fromkeys(ready, Readiness.VERIFIED)
+    registry.update(states, dict.fromkeys(["ready-chat", *ready], 1), {"failed-chat": ERROR})
     return registry
 
 
@@ -109,6 +128,8 @@ def sources_of(config: Config, telemetry: Telemetry) -> tuple[Sources, KeyRing]:
         authenticate=authenticate,
         budget_status=lambda key: budgets.budget_status(key.id, limits_of(key)),
         registry=registry_of(config.models),
+        routes=config.routes.offered(),
+        admin=config.admin.enabled,
         starts=telemetry.starts,
         acceptance=telemetry.acceptance,
         loads=telemetry.loads,

@@ -38,7 +38,7 @@ function option(model) {
   return h("option", { value: model.id }, model.state === "ready" ? model.id : `${model.id} (${model.state})`);
 }
 
-/** Whether there is a route; an operator may have disabled it. */
-export const serves = (path) => routes?.includes(path) ?? true;
+/** Whether there is a route; an operator may have disabled it. Where that is not known: `otherwise`. */
+export const serves = (path, otherwise = true) => routes?.includes(path) ?? otherwise;
 
 export const can = (model, ability) => Boolean(model?.profile?.capabilities.includes(ability));

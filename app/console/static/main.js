@@ -8,6 +8,7 @@ import { h } from "./element.js";
 import * as embeddings from "./embeddings.js";
 import * as images from "./images.js";
 import { keyView } from "./key.js";
+import * as keys from "./keys.js";
 import { modelsView } from "./models.js";
 import { failureNotice } from "./notice.js";
 import * as rerank from "./rerank.js";
@@ -28,7 +29,7 @@ const TASKS = {
   transcriptions: ["Speech to text", transcriptions.transcriptions, transcriptions.WAYS.map(({ path }) => path)],
   speech: ["Text to speech", speech.speech, [speech.path]],
 };
-const OTHERS = { models: modelsView, key: keyView };
+const OTHERS = { models: ["Models", modelsView], key: ["My key", keyView], keys: ["Keys", keys.keysView, keys.path] };
 
 const main = document.getElementById("main");
 const nav = document.getElementById("views");
@@ -38,11 +39,12 @@ let current = null;
 let asking = false; // which models and routes there are
 
 function view(name) {
-  if (!made.has(name)) made.set(name, name in OTHERS ? OTHERS[name]() : TASKS[name][1]());
+  if (!made.has(name)) made.set(name, name in OTHERS ? OTHERS[name][1]() : TASKS[name][1]());
   return made.get(name);
 }
 
-const offered = () => Object.keys(TASKS).filter((one) => TASKS[one][2].some(serves));
+const others = () => Object.keys(OTHERS).filter((one) => OTHERS[one].slice(2).every((path) => serves(path, false)));
+const offered = () => Object.keys(TASKS).filter((one) => TASKS[one][2].some((path) => serves(path)));
 
 function tabs(name) {
   const links = offered().map((one) => h("a", { href: `#/${one}`, "aria-current": one === name ? "page" : null }, TASKS[one][0]));
@@ -60,10 +62,11 @@ function show() {
     return;
   }
   if (asking) return;
-  const views = [...offered(), ...Object.keys(OTHERS)];
+  const views = [...offered(), ...others()];
   const asked = location.hash.slice(2);
   const name = views.includes(asked) ? asked : views[0];
   for (const link of nav.querySelectorAll("[data-view]")) {
+    link.hidden = link.dataset.view in OTHERS && !others().includes(link.dataset.view);
     const isCurrent = link.dataset.view === (name in TASKS ? "play" : name);
     if (isCurrent) link.setAttribute("aria-current", "page");
     else link.removeAttribute("aria-current");
@@ -71,7 +74,7 @@ function show() {
   current = view(name);
   main.replaceChildren(...(name in TASKS ? [tabs(name)] : []), current.element);
   main.querySelector(".tasks [aria-current]")?.scrollIntoView({ block: "nearest", inline: "center" });
-  document.title = `${name in TASKS ? TASKS[name][0] : { models: "Models", key: "My key" }[name]} · Portico`;
+  document.title = `${(TASKS[name] ?? OTHERS[name])[0]} · Portico`;
   current.shown?.();
 }
 

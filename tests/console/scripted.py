@@ -8,14 +8,28 @@ from starlette.requests import Request
 from app.http.body import Receive
 from app.http.response import Send
 from contract import sse
+from tests.sample_images import PNG, data_url
 
 DONE = b"data: [DONE]\n\n"
+B64 = data_url(PNG).partition(",")[2]
+USAGE = {"total_tokens": 8}
 HANGS = b": waits until the client leaves\n\n"
 
 
 def delta(finish_reason: str | None = None, **content: Any) -> bytes:
     """An event of a chat stream."""
     return sse.event({"choices": [{"index": 0, "delta": content, "finish_reason": finish_reason}]})
+
+
+def text(choice: str, finish_reason: str | None = None) -> bytes:
+    """An event of a stream of completions."""
+    return sse.event({"choices": [{"index": 0, "text": choice, "finish_reason": finish_reason}]})
+
+
+def image_stream(kind: str) -> list[bytes]:
+    """The events of an image with one partial image."""
+    partial = {"type": f"{kind}.partial_image", "b64_json": B64, "partial_image_index": 0}
+    return [sse.event(partial), sse.event({"type": f"{kind}.completed", "b64_json": B64, "usage": USAGE})]
 
 
 async def read(request: Request) -> dict[str, Any]:

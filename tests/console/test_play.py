@@ -10,8 +10,7 @@ from playwright.async_api import Page, expect
 
 from app.keys import LOCAL_KEY
 from tests.conftest import Service
-from tests.console.conftest import sign_in
-from tests.console.test_tasks import choose
+from tests.console.conftest import choose, sign_in
 from tests.contract.conftest import (
     EMBEDDING_MODEL,
     FLUX_MODEL,
@@ -133,7 +132,7 @@ async def test_a_prompt_is_completed(page: Page, address: str) -> None:
 
 
 @pytest.mark.parametrize("view", ["chat", "responses"])
-async def test_tokens_are_counted_as_the_answer_s_usage_has_them(page: Page, address: str, view: str) -> None:
+async def test_the_tokens_of_a_conversation_are_counted_before_it_is_sent(page: Page, address: str, view: str) -> None:
     await sign_in(page, address, LOCAL_KEY, view)
     await use(page, MODEL)
     await page.get_by_label("System prompt").fill("You answer in one word.")

@@ -14,10 +14,9 @@ from playwright.async_api import Page, expect
 
 from app.keys import LOCAL_KEY
 from contract.project import PROJECT_FOLDER
-from tests.console.conftest import sign_in
-from tests.console.scripted import DONE, ScriptedGateway
+from tests.console.conftest import choose, sign_in
+from tests.console.scripted import B64, DONE, USAGE, ScriptedGateway, image_stream, text
 from tests.console.stand_in import front, served
-from tests.console.test_tasks import B64, USAGE, choose, stream, text
 from tests.recordings import encoded, voice
 from tests.sample_images import PNG
 
@@ -93,8 +92,8 @@ VARIED = [orjson.dumps({"created": 1, "data": [{"b64_json": B64}] * 2, "usage": 
 TASKS = {
     "rerank": Task("rerank", ranking, "Rerank", RANKED, prints="0.75 A house."),
     "completion": Task("completions", completion, "Complete", [text("hi ", "stop"), DONE], prints="hi "),
-    "generation": Task("images", drawing, "Draw", stream("image_generation"), writes="image.png"),
-    "edit": Task("images", edit, "Draw", stream("image_edit"), writes="image.png"),
+    "generation": Task("images", drawing, "Draw", image_stream("image_generation"), writes="image.png"),
+    "edit": Task("images", edit, "Draw", image_stream("image_edit"), writes="image.png"),
     "variations": Task("images", variations, "Draw", VARIED, writes="image-2.png"),
     "transcription": Task("transcriptions", recording, "Write down", WRITTEN, prints="Hi."),
     "translation": Task("transcriptions", translation, "Write down", WRITTEN, prints="Hi."),

@@ -21,35 +21,15 @@ from contract.protocol import (
     TRANSLATIONS_ROUTE,
     VARIATIONS_ROUTE,
 )
-from tests.console.conftest import sign_in
-from tests.console.scripted import DONE, HANGS, ScriptedGateway, delta
+from tests.console.conftest import choose, sign_in
+from tests.console.scripted import B64, DONE, HANGS, USAGE, ScriptedGateway, delta, image_stream, text
 from tests.console.stand_in import front, served
 from tests.console.test_page import CHECKS
 from tests.recordings import encoded, voice
-from tests.sample_images import PNG, data_url
+from tests.sample_images import PNG
 
 TABS = ("Chat", "Responses", "Completion", "Embeddings", "Rerank", "Image", "Speech to text", "Text to speech")
-B64 = data_url(PNG).partition(",")[2]
-USAGE = {"total_tokens": 8}
 SIDES = (64, 48)  # of PNG
-
-
-def text(choice: str, finish_reason: str | None = None) -> bytes:
-    """An event of a stream of completions."""
-    return sse.event({"choices": [{"index": 0, "text": choice, "finish_reason": finish_reason}]})
-
-
-def stream(kind: str) -> list[bytes]:
-    """The events of an image with one partial image."""
-    partial = {"type": f"{kind}.partial_image", "b64_json": B64, "partial_image_index": 0}
-    return [sse.event(partial), sse.event({"type": f"{kind}.completed", "b64_json": B64, "usage": USAGE})]
-
-
-async def choose(page: Page, name: str, content: bytes = PNG, button: str = "Choose an image") -> None:
-    """Choose a file by one of the buttons that ask for an image."""
-    async with page.expect_file_chooser() as chooser:
-        await page.get_by_role("button", name=button).click()
-    await (await chooser.value).set_files({"name": name, "mimeType": "image/png", "buffer": content})
 
 
 async def tabs(page: Page) -> list[str]:
@@ -191,7 +171,7 @@ class TestTranslations:
 
 class TestImages:
     async def test_an_image_is_changed_with_its_partial_images(self, page: Page) -> None:
-        gateway = ScriptedGateway(stream("image_edit"))
+        gateway = ScriptedGateway(image_stream("image_edit"))
         with served(front(gateway=gateway, able=True)) as address:
             await sign_in(page, address, LOCAL_KEY, "images")
             await page.get_by_role("radio", name="Change an image").check()
@@ -215,7 +195,7 @@ class TestImages:
         ]  # fmt: skip
 
     async def test_what_is_painted_is_transparent_in_the_mask(self, page: Page) -> None:
-        gateway = ScriptedGateway(stream("image_edit"), stream("image_edit"))
+        gateway = ScriptedGateway(image_stream("image_edit"), image_stream("image_edit"))
         with served(front(gateway=gateway, able=True)) as address:
             await sign_in(page, address, LOCAL_KEY, "images")
             await page.get_by_role("radio", name="Change an image").check()
@@ -238,7 +218,7 @@ class TestImages:
         assert "mask" not in gateway.sent[1]
 
     async def test_a_mask_is_painted_with_keys(self, page: Page) -> None:
-        gateway = ScriptedGateway(stream("image_edit"))
+        gateway = ScriptedGateway(image_stream("image_edit"))
         with served(front(gateway=gateway, able=True)) as address:
             await sign_in(page, address, LOCAL_KEY, "images")
             await page.get_by_role("radio", name="Change an image").check()
@@ -258,7 +238,7 @@ class TestImages:
         mask = Image.new("RGBA", SIDES, (0, 0, 0, 255))
         mask.paste((0, 0, 0, 0), (0, 0, 32, 48))
         mask.save(left, "PNG")
-        gateway = ScriptedGateway(stream("image_edit"))
+        gateway = ScriptedGateway(image_stream("image_edit"))
         with served(front(gateway=gateway, able=True)) as address:
             await sign_in(page, address, LOCAL_KEY, "images")
             await page.get_by_role("radio", name="Change an image").check()
@@ -309,7 +289,7 @@ class TestImages:
         assert gateway.sent == []
 
     async def test_a_model_that_only_draws_from_prompts_offers_nothing_else(self, page: Page) -> None:
-        gateway = ScriptedGateway(stream("image_generation"))
+        gateway = ScriptedGateway(image_stream("image_generation"))
         with served(front(gateway=gateway, able=True)) as address:
             await sign_in(page, address, LOCAL_KEY, "images")
             await page.get_by_role("radio", name="Change an image").check()
@@ -362,7 +342,7 @@ async def test_an_image_with_its_mask_and_a_ranking_fit_the_screen_and_can_be_re
     page: Page, scheme: Any, width: int
 ) -> None:
     results = [{"index": 0, "relevance_score": 0.9}]
-    gateway = ScriptedGateway([orjson.dumps({"results": results, "usage": USAGE})], stream("image_edit"))
+    gateway = ScriptedGateway([orjson.dumps({"results": results, "usage": USAGE})], image_stream("image_edit"))
     await page.emulate_media(color_scheme=scheme)
     await page.set_viewport_size({"width": width, "height": 800})
     with served(front(gateway=gateway, able=True)) as address:

@@ -207,6 +207,9 @@ class TestImages:
             await page.mouse.move(box["x"] + box["width"] / 4, box["y"] + box["height"] / 2)
             await page.mouse.down()
             await page.mouse.up()
+            async with page.expect_download() as download:
+                await page.get_by_role("button", name="Save mask").click()
+            saved = (await (await download.value).path()).read_bytes()
             await page.get_by_role("button", name="Draw").click()
             await expect(page.locator(".result dl")).to_have_count(1)
             await page.get_by_role("button", name="Clear mask").click()
@@ -215,6 +218,7 @@ class TestImages:
         painted = alpha(gateway.sent[0]["mask"])
         assert painted.size == SIDES
         assert (painted.getpixel((16, 24)), painted.getpixel((48, 24)), painted.getpixel((0, 0))) == (0, 255, 255)
+        assert saved == gateway.sent[0]["mask"]
         assert "mask" not in gateway.sent[1]
 
     async def test_a_mask_is_painted_with_keys(self, page: Page) -> None:

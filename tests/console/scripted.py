@@ -52,13 +52,15 @@ class ScriptedGateway:
     async def __call__(self, scope: dict[str, Any], receive: Receive, send: Send) -> None:
         self.paths.append(scope["path"])
         self.sent.append(await read(Request(scope, receive)))
+        answer = self.answers.pop(0)
+        is_json = answer[0].startswith(b"{")
         headers = [
-            (b"content-type", b"text/event-stream; charset=utf-8"),
+            (b"content-type", b"application/json" if is_json else b"text/event-stream; charset=utf-8"),
             (b"x-request-id", b"6f1d5f0e-7a9b-4f2c-9d55-0123456789ab"),
             (b"x-param-adjustments", b'logit_bias;action=drop;reason="no, \\"never\\"", and-more;count=2'),
         ]
         await send({"type": "http.response.start", "status": 200, "headers": headers})
-        for piece in self.answers.pop(0):
+        for piece in answer:
             if piece is HANGS:
                 message = await receive()
                 self.was_left = message["type"] == "http.disconnect"

@@ -22,7 +22,11 @@ from tests.sample_images import PNG
 
 VOICE = encoded(voice(0.2), "wav")
 PACKAGES = PROJECT_FOLDER / "tests" / "clients" / "javascript" / "node_modules"
-LANGUAGES = {"curl": ("bash", "-c"), "Python": (sys.executable, "-c"), "JavaScript": ("node", "-e")}
+LANGUAGES = {
+    "curl": ("bash", "-c"),
+    "Python": (sys.executable, "-c"),
+    "JavaScript": ("node", "--input-type=module", "-e"),
+}
 
 
 @dataclass(frozen=True)
@@ -118,7 +122,6 @@ async def test_what_is_copied_sends_what_the_page_sent(page: Page, tmp_path: Pat
         pytest.skip(f"{LANGUAGES[language][0]} is not installed on this machine")
     (tmp_path / "boat.png").write_bytes(PNG)
     (tmp_path / "voice.wav").write_bytes(VOICE)
-    (tmp_path / "package.json").write_text('{"type": "module"}')
     (tmp_path / "node_modules").symlink_to(PACKAGES)
     task = TASKS[name]
     gateway = ScriptedGateway(task.answer, task.answer)

@@ -100,7 +100,7 @@ export class Mask {
     Object.assign(pen, { lineWidth: this.#brushWidth, lineCap: "round", strokeStyle: getComputedStyle(this.canvas).color });
     pen.beginPath();
     pen.moveTo(...this.at);
-    pen.lineTo(...to);
+    pen.lineTo(to[0] + 0.01, to[1]); // a stroke of no length would be no dot
     pen.stroke();
     this.at = to;
     this.isPainted = true;

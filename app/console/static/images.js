@@ -10,7 +10,7 @@ import { Ways } from "./ways.js";
 
 const STREAMED = ["size", "quality", "partial_images", "seed"];
 export const WAYS = [
-  { path: "/v1/images/generations", ability: "images", name: "From a prompt", takes: ["prompt", ...STREAMED] },
+  { path: "/v1/images/generations", ability: "images", name: "From a text", takes: ["prompt", ...STREAMED] },
   { path: "/v1/images/edits", ability: "edits", name: "Change an image", takes: ["image", "prompt", "strength", ...STREAMED] },
   { path: "/v1/images/variations", ability: "variations", name: "Vary an image", takes: ["image", "n", "size", "strength", "seed"] },
 ];

@@ -45,7 +45,7 @@ export class InputImage {
     this.file = file;
     const { naturalWidth: width, naturalHeight: height } = this.picture;
     this.mask.resize(width, height);
-    this.name.textContent = `${file.name}, ${width} × ${height}`;
+    this.name.textContent = `${file.name}, ${width}x${height}`;
     this.easel.hidden = this.remove.hidden = false;
     this.hint.hidden = true;
     this.#showTools();

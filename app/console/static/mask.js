@@ -1,7 +1,7 @@
 // A mask over an image: what is painted here is transparent in its file, and is what the model draws anew.
 
 import { Failure } from "./api.js";
-import { h } from "./element.js";
+import { announce, h } from "./element.js";
 import { field } from "./field.js";
 import { imagePicker } from "./image_files.js";
 
@@ -21,11 +21,12 @@ export class Mask {
     this.width = h("input", { type: "range", min: 2, max: 50, value: "12", oninput: () => this.#showBrush() });
     const pick = imagePicker("Take a mask from a file", (file) => this.#pick(file).catch(onfail));
     const clear = h("button", { type: "button", class: "quiet", onclick: () => this.#clear() }, "Clear mask");
+    const save = h("button", { type: "button", class: "quiet", onclick: () => this.#save() }, "Save mask");
     this.tools = h(
       "div",
       { class: "mask-tools" },
       h("p", { class: "caption", id: "mask-hint" }, HINT),
-      h("div", { class: "buttons" }, field("Brush", this.width), pick.button, clear),
+      h("div", { class: "buttons" }, field("Brush", this.width), pick.button, save, clear),
       pick.input,
     );
   }
@@ -56,6 +57,13 @@ export class Mask {
     const { data } = this.#pen.getImageData(0, 0, this.canvas.width, this.canvas.height);
     this.isPainted = data.some((value, place) => place % 4 === 3 && value > 0);
     if (!this.isPainted) throw new Failure(`${file.name}: it has no transparent pixels, which are what is drawn anew.`);
+  }
+
+  /** Hand it out as a file, which the programs of its answers name. */
+  async #save() {
+    const file = await this.file();
+    if (!file) return announce("Nothing is painted yet.");
+    return h("a", { href: URL.createObjectURL(file), download: file.name }).click();
   }
 
   #clear() {
@@ -92,7 +100,7 @@ export class Mask {
     Object.assign(pen, { lineWidth: this.#brushWidth, lineCap: "round", strokeStyle: getComputedStyle(this.canvas).color });
     pen.beginPath();
     pen.moveTo(...this.at);
-    pen.lineTo(...to);
+    pen.lineTo(to[0] + 0.01, to[1]); // a stroke of no length would be no dot
     pen.stroke();
     this.at = to;
     this.isPainted = true;

@@ -21,6 +21,7 @@ from contract.private_folder import write_private
 from contract.project import PROJECT_FOLDER, VERSION
 from tests.cluster.compose_files import FOLDER, STACKS, Stack, content, mounted_files, mounts, stack
 from tests.cluster.manifests import SCHEMAS
+from tests.pages import blocks, commands
 
 by_stack = pytest.mark.parametrize("name", STACKS)
 by_part = pytest.mark.parametrize("part", ["portico", "prometheus", "grafana"])
@@ -28,10 +29,13 @@ by_part = pytest.mark.parametrize("part", ["portico", "prometheus", "grafana"])
 
 def options_of(command: str) -> tuple[str, dict[str, Any]]:
     """The command of `portico` that a command line runs, and its parameters. Raises click's errors."""
-    program, name, *arguments = shlex.split(command)
+    program, *words = shlex.split(command)
     assert program == "portico"
-    found = get_command(application).commands[name]  # type: ignore[attr-defined]
-    return name, found.make_context(name, arguments).params
+    found: Any = get_command(application)
+    while hasattr(found, "commands"):
+        name, *words = words
+        found = found.commands[name]
+    return name, found.make_context(name, words).params
 
 
 class TestFiles:
@@ -159,6 +163,44 @@ class TestPortico:
         service = stack("gpu, hub token")["services"]["portico"]
         assert service["environment"]["HF_TOKEN_PATH"] == f"/run/secrets/{service['secrets'][0]}"
         assert not any("TOKEN" in name for name in stack("gpu")["services"]["portico"]["environment"])
+
+
+class TestPage:
+    """docs/docker.md"""
+
+    COMMANDS = tuple(one for block in blocks("docs/docker.md") for one in commands(block))
+
+    def test_commands_of_compose_name_services_and_what_portico_has(self) -> None:
+        run = [shlex.split(one) for one in self.COMMANDS if re.match("docker compose (run|exec)", one)]
+        assert len(run) == 4
+        for words in run:
+            service = words.index("portico")
+            options_of(shlex.join(words[service + 1 :]))
+            assert words[2] == "exec" or "--rm" in words[:service]
+
+    def test_the_key_file_that_is_made_is_the_one_that_is_served(self) -> None:
+        (create,) = [one for one in self.COMMANDS if "keys create" in one]
+        _, options = options_of(stack("cpu")["services"]["portico"]["command"])
+        assert f"--file {options['key_file']}" in create
+
+    def test_files_that_are_named_together_are_there(self) -> None:
+        text = (PROJECT_FOLDER / "docs" / "docker.md").read_text()
+        named = re.findall(r"COMPOSE_FILE=([\w.:-]+\.yaml)", text)
+        assert {tuple(one.split(":")) for one in named} == {STACKS["gpu"], STACKS["gpu, hub token"]}
+        assert (FOLDER / ".env").name in text
+        ignored = (PROJECT_FOLDER / ".gitignore").read_text().split()
+        assert {"/cluster/compose/.env", "/cluster/compose/hub-token"} <= set(ignored)
+
+    def test_variables_and_volumes_are_those_of_the_files(self) -> None:
+        text = (PROJECT_FOLDER / "docs" / "docker.md").read_text()
+        variables = {name for file in STACKS["gpu"] for name in re.findall(r"\$\{(\w+)", (FOLDER / file).read_text())}
+        assert {name for name in variables if f"`{name}" not in text} == set()
+        assert {volume for volume in stack("cpu")["volumes"] if f"`{volume}`" not in text} == set()
+
+    def test_the_certificate_names_the_workflow_that_releases(self) -> None:
+        (verify,) = [one for one in self.COMMANDS if one.startswith("cosign verify")]
+        workflow, _ = re.findall(r"OWNER/portico/(\S+)@refs/tags/v(\S+)", verify)[0]
+        assert (PROJECT_FOLDER / workflow).is_file()
 
 
 class TestPrometheus:

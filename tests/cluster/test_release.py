@@ -55,7 +55,7 @@ def test_nothing_is_published_that_was_not_tested() -> None:
 
 @pytest.mark.parametrize(("name", "code"), SCRIPTS, ids=[name for name, _ in SCRIPTS])
 def test_shellcheck_has_nothing_to_say(name: str, code: str) -> None:
-    command = [SHELLCHECK, "--shell=bash", "-"]
+    command: list[Any] = [SHELLCHECK, "--shell=bash", "-"]
     result = subprocess.run(command, input=code, capture_output=True, text=True, check=False)
     assert (result.returncode, result.stdout) == (0, "")
     assert "${{" not in code  # what others may have written, such as a tag's name, comes as a variable

@@ -69,7 +69,10 @@ NOT_RUN = {
     r"(uv )?pip install .*": "installs packages from an index; each is in a lock",
     r"lm_eval .*": "downloads a data set; tests/clients/test_lm_eval.py runs it with tasks of its own",
     r"npm install .*": "installs packages from a registry; each is in package.json",
-    r"docker (build|run) .*": "need Docker's daemon, the image and a GPU; what is mounted is checked",
+    r"docker run .*": "needs Docker's daemon, the image and a GPU; what is mounted is checked",
+    r"make image.*": "needs Docker's daemon; tests/cluster/test_image.py looks at what it would run",
+    r"cd cluster/compose|export COMPOSE_FILE=\S+|docker compose .*": "need Docker; tests/cluster/test_compose.py",
+    r"cosign verify .*|docker buildx imagetools .*": "need a registry with a release",
     r"helm (install|upgrade|template|test) .*": "need Helm and a cluster; tests/cluster/test_chart.py renders it",
     r"cluster/with-profile serve deploy \S+": "needs a Ray cluster; tests/cluster/test_three_nodes.py deploys likewise",
 }

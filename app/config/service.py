@@ -12,6 +12,7 @@ import yaml
 from pydantic import Field, StringConstraints
 
 from app.config.inventory import Cluster, Need, check_fit, has_room
+from app.config.log import Logging
 from app.config.model_entry import ModelEntry
 from app.keys.entry import KeyEntry
 from contract.fields import ConfigError, PositiveFloat, PositiveInt, Strict, explain, refuse_twice
@@ -230,6 +231,7 @@ class Config(Strict):
     routes: Routes = Routes()
     console: Console = Console()
     cors: Cors = Cors()
+    logging: Logging = Logging()
     cluster: Cluster = Cluster()
 
     @pydantic.field_validator("key_file")

@@ -47,7 +47,7 @@ from app.upstream.readiness import ReadinessWatch
 from app.upstream.registry import Registry
 from app.upstream.relay import Relay
 from app.upstream.replica_connections import ReplicaConnections
-from contract import line_writer
+from contract import line_writer, log_settings
 from contract.replica_port import keep_on_loopback
 
 logger = logging.getLogger("portico.ingress")
@@ -98,6 +98,7 @@ class IngressReplica:
     def __init__(self, handles: dict[str, Any]) -> None:
         """`handles` makes the models a part of the application; those added later are found by their names."""
         keep_on_loopback()
+        log_settings.begin(log_settings.DEFAULT, INGRESS_NAME)
         self._handles = handles
         self._config: Config | None = None
         self._gateway: ASGI | None = None  # with what stands before it
@@ -169,6 +170,7 @@ class IngressReplica:
             logger.exception("the changed configuration cannot be used; the one before stays")
 
     async def _follow(self, config: Config) -> None:
+        log_settings.follow(config.logging.settings())
         keys = await self._steps.call(KeyRing, config.keys, config.key_path())
         image_store = await self._steps.call(ImageStore, config.kept_images)
         await self._steps.call(serve_settings.require_fit, config)

@@ -7,7 +7,7 @@ engine's own process finds its settings in the environment that it has from its 
 import logging
 import os
 import threading
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any, Literal, NamedTuple
 
 import orjson
@@ -64,6 +64,8 @@ def begin(settings: LogSettings, deployment: str) -> None:
     origin = {"deployment": deployment, "replica": str(own.unique_id)}
     set_origin(**origin)
     os.environ[VARIABLE] = orjson.dumps({"settings": settings._asdict(), "origin": origin}).decode()
+    if settings.format == "json":
+        os.environ.setdefault("TQDM_DISABLE", "1")  # bars are no lines
     logging.captureWarnings(True)
     threading.excepthook = _log_end_of_thread
     _write_to_standard_error()
@@ -78,7 +80,8 @@ def follow(settings: LogSettings) -> None:
     formatter = JsonFormatter() if settings.format == "json" else TextFormatter()
     handler.setFormatter(formatter)
     if settings.format == "json":
-        _take_over(formatter)
+        for other in _others():
+            other.setFormatter(formatter)
     for name, level in settings.levels.items():
         logging.getLogger(name).setLevel(level.upper())
     for name in WITH_TEXTS:
@@ -99,7 +102,7 @@ def take_over_serve() -> None:
     """Have Serve's own log, where its `logging_config.encoding` is JSON, written in our form. For processes of Serve
     that have no configuration of ours: its proxies and its controller.
     """
-    for handler in _writers("ray.serve"):
+    for handler in _writers(logging.getLogger("ray.serve")):
         if type(handler.formatter).__name__ == "JSONFormatter":
             handler.setFormatter(JsonFormatter())
 
@@ -114,15 +117,17 @@ def _write_to_standard_error() -> StandardError:
     return handler
 
 
-def _take_over(formatter: logging.Formatter) -> None:
-    for name in ("ray", "ray.serve"):
-        for handler in _writers(name):
-            handler.setFormatter(formatter)
+def _others() -> Iterator[logging.Handler]:
+    """What writes beside us: Ray, Serve, torch and the like have handlers of their own at their loggers."""
+    for logger in list(logging.getLogger().manager.loggerDict.values()):
+        if isinstance(logger, logging.Logger):
+            yield from _writers(logger)
 
 
-def _writers(name: str) -> list[logging.Handler]:
+def _writers(logger: logging.Logger) -> Iterator[logging.Handler]:
     """The handlers of a logger that write; Serve's buffers hand their records on to another."""
-    return [getattr(handler, "target", None) or handler for handler in logging.getLogger(name).handlers]
+    for handler in logger.handlers:
+        yield getattr(handler, "target", None) or handler
 
 
 def _log_end_of_thread(ended: threading.ExceptHookArgs) -> None:

@@ -3,7 +3,7 @@
 import hashlib
 import os
 from functools import cached_property
-from typing import Annotated, Any, Literal, Self, get_args
+from typing import Annotated, Any, Literal, Self, cast, get_args
 
 import orjson
 import pydantic
@@ -218,9 +218,11 @@ class ModelEntry(Strict):
     def log_settings(self, common: Logging) -> LogSettings:
         """Of the replicas; no part of their identity."""
         level = self.log_level or common.level
-        own = self.env.get("VLLM_LOGGING_LEVEL", "").lower()
-        of_vllm = own if self.log_level is None and own in get_args(Level) else level
-        return LogSettings(common.format, {OURS: level, VLLM: of_vllm} if self.engine == "vllm" else {OURS: level})
+        levels: dict[str, Level] = {OURS: level}
+        if self.engine == "vllm":
+            own = self.env.get("VLLM_LOGGING_LEVEL", "").lower()
+            levels[VLLM] = cast("Level", own) if self.log_level is None and own in get_args(Level) else level
+        return LogSettings(common.format, levels)
 
     @property
     def stall_timeout_s(self) -> float:

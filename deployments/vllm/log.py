@@ -13,4 +13,5 @@ def logging_arguments() -> dict[str, Any]:
     """Arguments of vLLM by which each of its processes logs as the replica does; none where this process does not."""
     if VARIABLE not in os.environ or not OWN.isdisjoint(os.environ):
         return {}
-    return {"logging_config": {"pylogging_config_file": str(Path(__file__).with_name("logging.json"))}}
+    configuration = str(Path(__file__).with_name("logging.json"))
+    return {"logging_config": {"pylogging_config_file": configuration}, "use_tqdm_on_load": False}

@@ -11,6 +11,7 @@ import pydantic
 import yaml
 from pydantic import Field, StringConstraints
 
+from app.config.audit import Audit, beside
 from app.config.inventory import Cluster, Need, check_fit, has_room
 from app.config.log import Logging
 from app.config.model_entry import ModelEntry
@@ -232,6 +233,7 @@ class Config(Strict):
     console: Console = Console()
     cors: Cors = Cors()
     logging: Logging = Logging()
+    audit: Audit = Audit()
     cluster: Cluster = Cluster()
 
     @pydantic.field_validator("key_file")
@@ -308,6 +310,11 @@ class Config(Strict):
 
     def _wake_timeout_s(self, model: ModelEntry) -> float:
         return model.scaling.wake_timeout_s or self.limits.wake_timeout_s
+
+    def audit_path(self) -> Path | None:
+        """Where commands write down what they change; None: neither the place nor a key file is named."""
+        key_file = self.key_path()
+        return self.audit.path() or (beside(key_file) if key_file else None)
 
     def key_path(self) -> Path | None:
         """Where the key file is."""

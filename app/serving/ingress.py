@@ -11,6 +11,8 @@ from ray import serve
 from ray.exceptions import TaskCancelledError
 from ray.serve.handle import DeploymentHandle
 
+from app.audit.observer import Observer
+from app.audit.trail import Trail
 from app.background.supervisor import Loop, Supervisor
 from app.background.thread_calls import ThreadCalls
 from app.budgets.actor import ActorLink
@@ -171,7 +173,8 @@ class IngressReplica:
 
     async def _follow(self, config: Config) -> None:
         log_settings.follow(config.logging.settings())
-        keys = await self._steps.call(KeyRing, config.keys, config.key_path())
+        observer = Observer(Trail(config.audit.path()))
+        keys = await self._steps.call(partial(KeyRing, config.keys, config.key_path(), when_changed=observer.see_keys))
         image_store = await self._steps.call(ImageStore, config.kept_images)
         await self._steps.call(serve_settings.require_fit, config)
         app_name = serve.get_replica_context().app_name
@@ -217,6 +220,7 @@ class IngressReplica:
         )
         self._gateway = fronted(gateway, self._sources(gateway, registry, budgets), files, config.cors)
         self._config, self._registry = config, registry
+        await self._steps.call(observer.see_config, app_name, config.model_dump(mode="json", exclude_defaults=True))
         self._use(budgets)
         self._supervisor.keep(Loop.BUDGET_STORE_GAUGE, partial(self._metrics.follow_store, budgets))
         self._supervisor.keep(Loop.READINESS_WATCH, watch.run)

@@ -25,7 +25,7 @@ SECONDS = 15  # in which a line is written
 
 def outputs(service: Service) -> Iterator[tuple[str, Path]]:
     """What the replicas print, each with its deployment's name."""
-    for path in service.ray_folder.glob("session_2*/logs/worker-*.*"):
+    for path in service.ray_folder.glob("ray/session_2*/logs/worker-*.*"):
         if found := REPLICA.search(path.read_text(errors="replace")[:500]):
             yield found[1], path
 
@@ -37,7 +37,7 @@ def written(path: Path) -> list[str]:
 
 def serve_s_own(service: Service) -> list[str]:
     """What Serve's controller, its proxies and its replicas write into files of theirs."""
-    return [line for path in service.ray_folder.glob("session_2*/logs/serve/*.log") for line in written(path)]
+    return [line for path in service.ray_folder.glob("ray/session_2*/logs/serve/*.log") for line in written(path)]
 
 
 def lines_of(service: Service, request_id: str, wanted: set[str]) -> dict[str, dict[str, Any]]:
@@ -123,6 +123,6 @@ def test_no_text_of_a_request_is_in_any_log_at_debug(
     response = http.post(route, json={"model": "pocket-chat", "max_tokens": 8} | body)
     assert response.status_code == 200, response.text
     assert "portico.request" in lines_of(service, response.headers["x-request-id"], {"portico.request"})
-    for path in service.ray_folder.glob("session_2*/logs/**/*"):
+    for path in service.ray_folder.glob("ray/session_2*/logs/**/*"):
         if path.is_file():
             assert MARKER not in path.read_text(errors="replace"), path

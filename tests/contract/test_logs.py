@@ -9,8 +9,10 @@ from typing import Any
 
 import httpx
 import pytest
+import yaml
 
-from tests.conftest import Service
+from tests.conftest import Service, entry_of
+from tests.contract.test_commands import portico
 
 # Ray writes these into the output of each of its processes.
 MARKS = re.compile(r":(actor_name|job_id|task_name):")
@@ -126,3 +128,48 @@ def test_no_text_of_a_request_is_in_any_log_at_debug(
     for path in service.ray_folder.glob("ray/session_2*/logs/**/*"):
         if path.is_file():
             assert MARKER not in path.read_text(errors="replace"), path
+
+
+def audited(service: Service, what: str, path: str) -> dict[str, Any]:
+    """The newest line of the gateway's audit log of that kind that names `path` in what is there afterwards."""
+    deadline = time.monotonic() + SECONDS
+    while True:
+        texts = [line for name, file in outputs(service) if name == "gateway" for line in written(file)]
+        lines = [line for line in map(json.loads, texts) if line["logger"] == "portico.audit" and line["what"] == what]
+        found = [line for line in lines if path in line["after"]]
+        if found or time.monotonic() > deadline:
+            return found[-1]
+        time.sleep(0.2)
+
+
+def test_the_gateway_s_audit_log_has_the_configuration_with_which_it_came_up(service: Service) -> None:
+    line = audited(service, "config.changed", "models.pocket-chat.task")
+    assert (line["before"], line["who"], line["deployment"]) == ({}, {"kind": "unknown"}, "gateway")
+    assert line["after"]["models.pocket-chat.log_level"] == "debug"
+    assert line["after"]["models.pocket-chat.env.HF_HUB_OFFLINE"] == "(redacted)"
+    assert "sha256" not in " ".join(line["after"]) or line["after"]["keys.local0000000.sha256"] == "(redacted)"
+
+
+def test_a_key_that_a_command_makes_is_in_its_audit_log_and_the_gateway_s(service: Service) -> None:
+    made = json.loads(portico("keys", "create", "--file", str(service.key_file), "--json").stdout)
+    shown = portico("audit", "--file", str(service.key_file.with_suffix(".audit.jsonl")), "--key", made["id"], "--json")
+    (line,) = json.loads(shown.stdout)
+    assert (line["what"], line["who"]["command"]) == ("key.created", "portico keys create")
+    seen = audited(service, "key_file.changed", f"{made['id']}.created")
+    assert seen["replica"]
+    assert made["key"] not in json.dumps([line, seen])
+
+
+def test_a_change_of_a_model_s_level_restarts_no_replica(service: Service, tmp_path: Path) -> None:
+    config = service.printed.with_name("config.yaml")
+    content = yaml.safe_load(config.read_text())
+    entry_of(content["applications"][0]["args"]["models"], "pocket-chat")["log_level"] = "info"
+    changed = tmp_path / "config.yaml"
+    changed.write_text(yaml.safe_dump(content))
+    before = sorted(outputs(service))
+    for path, level in ((changed, "info"), (config, "debug")):
+        result = portico("deploy", str(path), "--port", str(service.port))
+        assert result.returncode == 0, result.stdout + result.stderr
+        line = audited(service, "config.changed", "models.pocket-chat.log_level")
+        assert line["after"] == {"models.pocket-chat.log_level": level}
+    assert sorted(outputs(service)) == before  # each process has an output of its own

@@ -15,7 +15,6 @@ import pytest
 import yaml
 
 from app.__main__ import main
-from app.audit import observer
 from app.audit.change import UNKNOWN, Change, by_command, by_key
 from app.audit.difference import REDACTED, difference
 from app.audit.keys import changes_of, changing_keys
@@ -25,6 +24,7 @@ from app.commands import deploy, running_serve
 from app.config.service import parse_config
 from app.keys import KeyEntry, KeyRing, lifecycle
 from app.keys.file import KeyFile
+from contract import cluster_store
 from contract.fields import ConfigError
 from tests.unit.conftest import config_args
 from tests.unit.test_keys_command import write_config
@@ -322,8 +322,8 @@ class TestGateway:
     @pytest.fixture
     def store(self, monkeypatch: pytest.MonkeyPatch) -> dict[str, bytes]:
         kept: dict[str, bytes] = {}
-        monkeypatch.setattr(observer.cluster_store, "get", kept.get)
-        monkeypatch.setattr(observer.cluster_store, "put", kept.__setitem__)
+        monkeypatch.setattr(cluster_store, "get", kept.get)
+        monkeypatch.setattr(cluster_store, "put", kept.__setitem__)
         return kept
 
     @pytest.fixture

@@ -130,13 +130,16 @@ def test_no_text_of_a_request_is_in_any_log_at_debug(
             assert MARKER not in path.read_text(errors="replace"), path
 
 
-def audited(service: Service, what: str, path: str) -> dict[str, Any]:
-    """The newest line of the gateway's audit log of that kind that names `path` in what is there afterwards."""
+def audited(service: Service, what: str, path: str, value: Any = None) -> dict[str, Any]:
+    """The newest line of the gateway's audit log of that kind after which `path` is there, with `value` if one is given.
+
+    Raises IndexError where there is none in time.
+    """
     deadline = time.monotonic() + SECONDS
     while True:
         texts = [line for name, file in outputs(service) if name == "gateway" for line in written(file)]
         lines = [line for line in map(json.loads, texts) if line["logger"] == "portico.audit" and line["what"] == what]
-        found = [line for line in lines if path in line["after"]]
+        found = [line for line in lines if path in line["after"] and value in (None, line["after"][path])]
         if found or time.monotonic() > deadline:
             return found[-1]
         time.sleep(0.2)
@@ -170,6 +173,6 @@ def test_a_change_of_a_model_s_level_restarts_no_replica(service: Service, tmp_p
     for path, level in ((changed, "info"), (config, "debug")):
         result = portico("deploy", str(path), "--port", str(service.port))
         assert result.returncode == 0, result.stdout + result.stderr
-        line = audited(service, "config.changed", "models.pocket-chat.log_level")
-        assert line["after"] == {"models.pocket-chat.log_level": level}
+        newest = audited(service, "config.changed", "models.pocket-chat.log_level", level)
+        assert newest["after"] == {"models.pocket-chat.log_level": level}
     assert sorted(outputs(service)) == before  # each process has an output of its own

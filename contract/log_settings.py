@@ -72,6 +72,13 @@ def begin(settings: LogSettings, deployment: str) -> None:
     follow(settings)
 
 
+def begin_actor(component: str) -> None:
+    """Have this actor, which is no replica and knows no configuration, write JSON lines that name it."""
+    set_origin(component=component)
+    _write_to_standard_error()
+    follow(DEFAULT)
+
+
 def follow(settings: LogSettings) -> None:
     """From now on."""
     handler = _own_handler()

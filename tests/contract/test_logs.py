@@ -131,7 +131,7 @@ def test_no_text_of_a_request_is_in_any_log_at_debug(
 
 
 def audited(service: Service, what: str, path: str, value: Any = None) -> dict[str, Any]:
-    """The newest line of the gateway's audit log of that kind after which `path` is there, with `value` if one is given.
+    """The newest line of the gateway's audit log of that kind after which `path` is there, with that value.
 
     Raises IndexError where there is none in time.
     """

@@ -5,6 +5,7 @@ import contextvars
 from collections.abc import AsyncGenerator, Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import AsyncExitStack, aclosing
+from functools import partial
 from typing import Any, Self, TypeVar
 
 import orjson
@@ -124,7 +125,7 @@ async def in_steps(workers: ThreadPoolExecutor, steps: Iterator[T]) -> AsyncGene
     """
     loop = asyncio.get_running_loop()
     context = contextvars.copy_context()  # lines of a worker then have the request's id
-    while (result := await loop.run_in_executor(workers, context.run, next, steps, END)) is not END:
+    while (result := await loop.run_in_executor(workers, partial(context.run, next, steps, END))) is not END:
         yield result  # type: ignore[misc]
 
 

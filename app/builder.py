@@ -12,6 +12,7 @@ from app.config.scaling import Scale
 from app.config.service import Config, parse_config
 from app.serving.deployment_version import with_version
 from app.serving.ingress import INGRESS_NAME, IngressReplica
+from contract.log_settings import DEFAULT, LogSettings
 from contract.options.catalog import CATALOG
 from deployments.replica import AdapterReplica, Replica
 
@@ -45,11 +46,12 @@ def _application(config: Config, models: list[ModelEntry]) -> Application:
 
 
 def _bound(entry: ModelEntry, config: Config) -> Application:
-    deployment = model_deployment(entry, has_room=config.has_room_for_one_more(entry))
-    return deployment.bind(CATALOG[entry.engine], entry.served())
+    log = entry.log_settings(config.logging)
+    deployment = model_deployment(entry, log, has_room=config.has_room_for_one_more(entry))
+    return deployment.bind(CATALOG[entry.engine], entry.served(), log)
 
 
-def model_deployment(entry: ModelEntry, *, has_room: bool = False) -> Deployment:
+def model_deployment(entry: ModelEntry, log: LogSettings = DEFAULT, *, has_room: bool = False) -> Deployment:
     """One deployment per model, named after it, with a version of its own: a change of one entry restarts that one.
 
     `has_room` says whether the cluster can run one replica more while an update goes on.
@@ -65,6 +67,7 @@ def model_deployment(entry: ModelEntry, *, has_room: bool = False) -> Deployment
         "graceful_shutdown_timeout_s": scale.drain_timeout_s,
         "graceful_shutdown_wait_loop_s": DRAIN_LOOK_S,
         "max_surge_percent": scale.surge_percent(has_room=has_room),
+        "user_config": {"log": log._asdict()},  # which replicas follow while they run
     }
     if scale.is_fixed:
         options["num_replicas"] = scale.min_replicas

@@ -246,6 +246,9 @@ def service(
     args["input_images"] = {"allowed_domains": [image_server.host], "allowed_networks": ["127.0.0.0/8"]} | IMAGE_BOUNDS
     args["limits"] = args.get("limits", {}) | {"stream_buffer_bytes": STREAM_BUFFER_BYTES}
     args["ingress"] = args.get("ingress", {}) | {"carrier": CARRIER}
+    args["logging"] = {"format": "json"}
+    content["logging_config"]["encoding"] = "JSON"
+    chat_entry["log_level"] = "debug"  # no level may show a text of a request
     folder = tmp_path_factory.mktemp("service")
     key_file = folder / "keys.json"
     main(["keys", "create", "--file", str(key_file), "--name", "first"])

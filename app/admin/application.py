@@ -4,13 +4,14 @@ import asyncio
 import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Annotated, Any
 
-from fastapi import FastAPI, Request
+from fastapi import Depends, FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 
 from app.admin.key_changes import KeyChanges
 from app.admin.key_requests import KeyFacts, Rotation
+from app.audit.change import Who, by_key
 from app.budgets.account import BudgetStatus
 from app.budgets.headers import rate_limit_headers
 from app.config.service import Limits
@@ -87,6 +88,13 @@ def _again(body: bytes) -> Receive:
     return receive
 
 
+def _who(request: Request) -> Who:
+    return by_key(request.state.key.id)
+
+
+ByKey = Annotated[Who, Depends(_who)]
+
+
 def _application(sources: Sources) -> FastAPI:
     application = FastAPI(
         title="Portico for operators", openapi_url=f"{PREFIX}openapi.json", docs_url=None, redoc_url=None
@@ -98,28 +106,28 @@ def _application(sources: Sources) -> FastAPI:
         return _list(keys.every())
 
     @application.post("/admin/keys", summary="Create key")
-    async def create_key(facts: KeyFacts) -> dict[str, Any]:
+    async def create_key(who: ByKey, facts: KeyFacts) -> dict[str, Any]:
         """`key` in the answer is the whole key, which is shown this once."""
-        return await keys.create(facts.model_dump())
+        return await keys.create(who, facts.model_dump())
 
     @application.get("/admin/keys/{key_id}", summary="Retrieve key")
     async def retrieve_key(key_id: str) -> dict[str, Any]:
         return keys.one(key_id)
 
     @application.post("/admin/keys/{key_id}", summary="Update key")
-    async def update_key(key_id: str, facts: KeyFacts) -> dict[str, Any]:
+    async def update_key(who: ByKey, key_id: str, facts: KeyFacts) -> dict[str, Any]:
         """What is left out stays, inside the budget too. null takes a bound away."""
-        return await keys.update(key_id, facts.model_dump(exclude_unset=True))
+        return await keys.update(who, key_id, facts.model_dump(exclude_unset=True))
 
     @application.post("/admin/keys/{key_id}/rotate", summary="Rotate key")
-    async def rotate_key(key_id: str, rotation: Rotation | None = None) -> dict[str, Any]:
+    async def rotate_key(who: ByKey, key_id: str, rotation: Rotation | None = None) -> dict[str, Any]:
         """A new key in place of this one, which stays valid for the grace time. `key` is the whole new key."""
-        return await keys.rotate(key_id, rotation or Rotation())
+        return await keys.rotate(who, key_id, rotation or Rotation())
 
     @application.post("/admin/keys/{key_id}/revoke", summary="Revoke key")
-    async def revoke_key(key_id: str) -> dict[str, Any]:
+    async def revoke_key(who: ByKey, key_id: str) -> dict[str, Any]:
         """The key is good for nothing from now on, with every replica of the gateway within seconds."""
-        return await keys.revoke(key_id)
+        return await keys.revoke(who, key_id)
 
     @application.get("/admin/models", summary="List models and their states")
     async def list_models() -> dict[str, Any]:

@@ -7,6 +7,9 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from app.admin.key_requests import Rotation
+from app.audit.change import Who
+from app.audit.keys import changing_keys
+from app.audit.trail import Trail
 from app.background.thread_calls import ThreadCalls
 from app.config.service import Config
 from app.keys import KeyRing, lifecycle, moments
@@ -32,11 +35,12 @@ NOT_WRITABLE = (
 
 
 class KeyChanges:
-    """The keys of one configuration, listed and changed. What a change returns is shown once."""
+    """The keys of one configuration, listed and changed: the audit log says by whom. What a change returns is shown once."""
 
     def __init__(self, config: Config, ring: KeyRing) -> None:
         path = config.key_path()
         self._file = None if path is None else KeyFile(path)
+        self._trail = Trail(config.audit_path())
         self._fixed = {entry.id: entry for entry in config.keys}
         self._models = config.model_ids()
         self._ring = ring
@@ -54,7 +58,7 @@ class KeyChanges:
             raise _unknown()
         return self._card(found, moments.now())
 
-    async def create(self, facts: dict[str, Any]) -> dict[str, Any]:
+    async def create(self, who: Who, facts: dict[str, Any]) -> dict[str, Any]:
         """Make a key; its secret is the field `key`. Raises ApiError."""
         self._check_models(facts)
 
@@ -62,18 +66,18 @@ class KeyChanges:
             secret, entry = lifecycle.make(keys, now := _now(), **facts)
             return self._card(entry, now) | {"key": secret}
 
-        return await self._change(made, new=True)
+        return await self._change(who, made, new=True)
 
-    async def update(self, key_id: str, facts: dict[str, Any]) -> dict[str, Any]:
+    async def update(self, who: Who, key_id: str, facts: dict[str, Any]) -> dict[str, Any]:
         """Put `facts` in place of those that a key has. Raises ApiError."""
         self._check_models(facts)
 
         def updated(keys: Keys) -> dict[str, Any]:
             return self._card(lifecycle.update(keys, key_id, now := _now(), **facts), now)
 
-        return await self._change(updated, key_id)
+        return await self._change(who, updated, key_id)
 
-    async def rotate(self, key_id: str, rotation: Rotation) -> dict[str, Any]:
+    async def rotate(self, who: Who, key_id: str, rotation: Rotation) -> dict[str, Any]:
         """Make a key in place of another; its secret is the field `key`, the other is `old`. Raises ApiError."""
 
         def rotated(keys: Keys) -> dict[str, Any]:
@@ -81,15 +85,15 @@ class KeyChanges:
             secret, entry = lifecycle.rotate(keys, key_id, grace, rotation.expires, now)
             return self._card(entry, now) | {"key": secret, "old": self._card(keys[key_id], now)}
 
-        return await self._change(rotated, key_id)
+        return await self._change(who, rotated, key_id)
 
-    async def revoke(self, key_id: str) -> dict[str, Any]:
+    async def revoke(self, who: Who, key_id: str) -> dict[str, Any]:
         """End a key. Raises ApiError."""
 
         def revoked(keys: Keys) -> dict[str, Any]:
             return self._card(lifecycle.revoke(keys, key_id, now := _now()), now)
 
-        return await self._change(revoked, key_id)
+        return await self._change(who, revoked, key_id)
 
     def _check_models(self, facts: dict[str, Any]) -> None:
         if unknown := [one for one in facts.get("pipelines") or [] if one not in self._models]:
@@ -97,23 +101,23 @@ class KeyChanges:
             raise ApiError("invalid_value", f"There is no model `{unknown[0]}`. There are: {legal}.", param="pipelines")
 
     async def _change(
-        self, change: Callable[[Keys], dict[str, Any]], key_id: str | None = None, *, new: bool = False
+        self, who: Who, change: Callable[[Keys], dict[str, Any]], key_id: str | None = None, *, new: bool = False
     ) -> dict[str, Any]:
         if key_id in self._fixed:
             raise ApiError("conflict", IN_CONFIGURATION)
         if self._file is None:
             raise ApiError("conflict", NO_FILE)
         try:
-            return await self._calls.call(self._changed, self._file, change, new)
+            return await self._calls.call(self._changed, self._file, who, change, new)
         except TimeoutError:
             message = (
                 f"The key file was not to be had for {CHANGE_SECONDS:g} s. Look whether the key is there, then retry."
             )
             raise ApiError("overloaded", message) from None
 
-    def _changed(self, file: KeyFile, change: Callable[[Keys], dict[str, Any]], new: bool) -> dict[str, Any]:
+    def _changed(self, file: KeyFile, who: Who, change: Callable[[Keys], dict[str, Any]], new: bool) -> dict[str, Any]:
         """Blocks. This replica knows of the change at once, others within seconds."""
-        with _faults_as_answers(), file.changing(new=new) as keys:
+        with _faults_as_answers(), changing_keys(file, self._trail, who, new=new) as keys:
             result = change(keys)
         self._ring.refresh()
         return result

@@ -19,6 +19,7 @@ from app.budgets.messages import SECOND, AdmissionReply, AdmissionRequest, Join,
 from app.budgets.shards import ONLY, Shard
 from app.budgets.store import MEMORY, BudgetStore
 from app.budgets.store_link import StoreUnreachableError
+from contract import log_settings
 from contract.private_folder import private_folder
 
 logger = logging.getLogger("portico.budgets")
@@ -39,6 +40,8 @@ class BudgetStoreActor:
     """
 
     def __init__(self, url: str, shard: Shard = ONLY) -> None:
+        if _is_actor():  # else it is in the process of a test
+            log_settings.begin_actor("budgets")
         self._url, self._shard = url, shard
         found = snapshot.read_in_time(url, shard)
         fresh = found is None and not _was_restarted()
@@ -177,6 +180,10 @@ def _end() -> None:
 def _fail() -> None:
     """End this process as if it had failed; Ray restarts the actor, which starts from the last snapshot."""
     os._exit(1)
+
+
+def _is_actor() -> bool:
+    return ray.is_initialized() and ray.get_runtime_context().get_actor_id() is not None
 
 
 def _was_restarted() -> bool:

@@ -11,7 +11,9 @@ import pydantic
 import yaml
 from pydantic import Field, StringConstraints
 
+from app.config.audit import Audit, beside
 from app.config.inventory import Cluster, Need, check_fit, has_room
+from app.config.log import Logging
 from app.config.model_entry import ModelEntry
 from app.keys.entry import KeyEntry
 from app.keys.local import is_local
@@ -244,6 +246,8 @@ class Config(Strict):
     console: Console = Console()
     admin: Admin = Admin()
     cors: Cors = Cors()
+    logging: Logging = Logging()
+    audit: Audit = Audit()
     cluster: Cluster = Cluster()
 
     @pydantic.field_validator("key_file")
@@ -324,6 +328,11 @@ class Config(Strict):
 
     def _wake_timeout_s(self, model: ModelEntry) -> float:
         return model.scaling.wake_timeout_s or self.limits.wake_timeout_s
+
+    def audit_path(self) -> Path | None:
+        """Where commands write down what they change; None: neither the place nor a key file is named."""
+        key_file = self.key_path()
+        return self.audit.path() or (beside(key_file) if key_file else None)
 
     def key_path(self) -> Path | None:
         """Where the key file is."""

@@ -53,6 +53,7 @@ from app.upstream.fair_relay import FairRelay
 from app.upstream.ready_state import missing, state_card
 from app.upstream.registry import Model, Registry
 from contract.errors import ApiError, internal_error
+from contract.log_lines import current_request
 from contract.protocol import RequestHead
 
 logger = logging.getLogger("portico.gateway")
@@ -122,6 +123,7 @@ class Gateway:
     async def _serve(self, scope: dict[str, Any], receive: Receive, send: Send) -> None:
         call = Call(scope, receive, send, self._limits)
         record = call.record
+        current_request.set(record.request_id)
         try:
             await self._handle(scope, call)
         except ApiError as error:

@@ -13,6 +13,8 @@ from ray.serve.handle import DeploymentHandle
 
 from app.admin.application import Sources as AdminSources
 from app.admin.key_changes import KeyChanges
+from app.audit.observer import Observer
+from app.audit.trail import Trail
 from app.background.supervisor import Loop, Supervisor
 from app.background.thread_calls import ThreadCalls
 from app.budgets.actor import ActorLink
@@ -50,7 +52,7 @@ from app.upstream.readiness import ReadinessWatch
 from app.upstream.registry import Registry
 from app.upstream.relay import Relay
 from app.upstream.replica_connections import ReplicaConnections
-from contract import line_writer
+from contract import line_writer, log_settings
 from contract.replica_port import keep_on_loopback
 
 logger = logging.getLogger("portico.ingress")
@@ -101,6 +103,7 @@ class IngressReplica:
     def __init__(self, handles: dict[str, Any]) -> None:
         """`handles` makes the models a part of the application; those added later are found by their names."""
         keep_on_loopback()
+        log_settings.begin(log_settings.DEFAULT, INGRESS_NAME)
         self._handles = handles
         self._config: Config | None = None
         self._gateway: ASGI | None = None  # with what stands before it
@@ -172,7 +175,9 @@ class IngressReplica:
             logger.exception("the changed configuration cannot be used; the one before stays")
 
     async def _follow(self, config: Config) -> None:
-        keys = await self._steps.call(KeyRing, config.keys, config.key_path())
+        log_settings.follow(config.logging.settings())
+        observer = Observer(Trail(config.audit.path()))
+        keys = await self._steps.call(partial(KeyRing, config.keys, config.key_path(), when_changed=observer.see_keys))
         image_store = await self._steps.call(ImageStore, config.kept_images)
         await self._steps.call(serve_settings.require_fit, config)
         app_name = serve.get_replica_context().app_name
@@ -231,6 +236,7 @@ class IngressReplica:
         self._supervisor.keep(Loop.KEY_FILE, keys.follow)
         self._supervisor.keep(Loop.KEPT_IMAGES, image_store.keep_swept)
         self._supervisor.keep(Loop.DRAIN, partial(self._end_in_time, config.ingress.drain_timeout_s))
+        await self._steps.call(observer.see_config, app_name, config.model_dump(mode="json", exclude_defaults=True))
 
     async def limit_drain(self, seconds: float) -> None:
         """Called before the whole service is stopped by who has less patience than the drain time."""

@@ -8,6 +8,7 @@ from typing import Any
 import httpx
 import pytest
 
+from app.audit.trail import Trail
 from app.keys import LOCAL_KEY, hash_key, public_id
 from app.keys.file import KeyFile
 from tests.console.stand_in import SCOPED_KEY, front
@@ -225,6 +226,21 @@ class TestRotateAndRevoke:
     async def test_the_file_stays_the_owner_s(self, client: Any, key_file: Path) -> None:
         await create(client)
         assert stat.S_IMODE(os.stat(key_file).st_mode) & 0o007 == 0
+
+
+class TestAuditLog:
+    async def test_it_says_which_key_did_what_to_which(self, client: Any, key_file: Path) -> None:
+        made = await create(client)
+        await client.post(f"/admin/keys/{made['id']}", json={"budget": {"requests_per_minute": 5}})
+        await client.post(f"/admin/keys/{made['id']}/revoke")
+        lines = Trail(key_file.with_suffix(".audit.jsonl")).read()
+        assert [line["what"] for line in lines] == ["key.created", "key.budget_changed", "key.revoked"]
+        assert {line["key"] for line in lines} == {made["id"]}
+        assert all(line["who"] == {"kind": "key", "key": public_id(ADMIN_KEY)} for line in lines)
+        assert (lines[1]["before"], lines[1]["after"]) == (
+            {"budget.requests_per_minute": 60}, {"budget.requests_per_minute": 5},
+        )  # fmt: skip
+        assert made["key"] not in str(lines)
 
 
 class TestLists:

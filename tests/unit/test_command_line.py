@@ -12,7 +12,7 @@ from app.__main__ import main
 from app.cli.arguments import Status
 from contract.project import PROJECT_FOLDER, VERSION
 
-COMMANDS = {
+COMMANDS = {"audit",
     "serve", "deploy", "status", "logs", "stop", "check", "doctor", "fetch", "models", "chat", "smoke", "tune", "docs",
     "keys", "config",
 }  # fmt: skip

@@ -249,8 +249,8 @@ class TestRotate:
         assert made["expires"] == "2099-01-31T00:00:00Z"
 
     def test_an_end_after_the_year_9999_is_left_where_it_was(self, run: Run) -> None:
-        old = json.loads(run("create", "--json", "--expires", "9999-12-31"))
-        assert json.loads(run("rotate", old["id"], "--json"))["expires"] == "9999-12-31T00:00:00Z"
+        old = json.loads(run("create", "--json", "--expires", "9999-12-31T23:59:59"))
+        assert json.loads(run("rotate", old["id"], "--json"))["expires"] == "9999-12-31T23:59:59Z"
 
     def test_a_rotated_key_names_its_successor_and_a_revoked_one_the_way_on(
         self, run: Run, fail: Run, path: Path

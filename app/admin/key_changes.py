@@ -35,7 +35,7 @@ NOT_WRITABLE = (
 
 
 class KeyChanges:
-    """The keys of one configuration, listed and changed: the audit log says by whom. What a change returns is shown once."""
+    """The keys of one configuration, listed and changed; the audit log says by whom. A secret is returned once."""
 
     def __init__(self, config: Config, ring: KeyRing) -> None:
         path = config.key_path()

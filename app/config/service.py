@@ -13,6 +13,7 @@ from pydantic import Field, StringConstraints
 
 from app.config.inventory import Cluster, Need, check_fit, has_room
 from app.config.model_entry import ModelEntry
+from app.config.tracing import Tracing
 from app.keys.entry import KeyEntry
 from contract.fields import ConfigError, PositiveFloat, PositiveInt, Strict, explain, refuse_twice
 from contract.project import in_project
@@ -230,6 +231,7 @@ class Config(Strict):
     routes: Routes = Routes()
     console: Console = Console()
     cors: Cors = Cors()
+    tracing: Tracing = Tracing()
     cluster: Cluster = Cluster()
 
     @pydantic.field_validator("key_file")

@@ -300,7 +300,7 @@ async def test_spans_go_to_a_receiver_of_grpc_too(
             return ExportTraceServiceResponse()
 
     server = grpc.server(ThreadPoolExecutor(1))
-    add_TraceServiceServicer_to_server(Servicer(), server)
+    add_TraceServiceServicer_to_server(Servicer(), server)  # type: ignore[no-untyped-call]
     port = server.add_insecure_port("127.0.0.1:0")
     server.start()
     try:
@@ -326,7 +326,8 @@ async def test_a_receiver_that_is_away_costs_spans_and_no_request(
     make_traced: Callable[..., httpx.AsyncClient], counts: dict[str, int], caplog: pytest.LogCaptureFixture,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:  # fmt: skip
-    monkeypatch.setattr(tracers, "MAX_WAITING_SPANS", 512)
+    monkeypatch.setattr(tracers, "MAX_WAITING_SPANS", 64)
+    monkeypatch.setenv("OTEL_BSP_MAX_EXPORT_BATCH_SIZE", "16")
     for name in EXPORT_LOGGERS:
         logging.getLogger(name).filters.clear()
     keys = config_args()["keys"]

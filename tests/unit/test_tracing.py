@@ -19,10 +19,12 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTrace
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2_grpc import add_TraceServiceServicer_to_server
 from opentelemetry.trace import NonRecordingSpan, SpanContext, SpanKind, TraceFlags, set_span_in_context
 
+from app.builder import build
 from app.config.service import parse_config
 from app.config.tracing import Tracing
 from app.gateway.application import Gateway
 from app.keys import LOCAL_KEY
+from app.serving.ingress import IngressReplica
 from app.serving.tracing import make_tracer
 from app.telemetry import tracer as tracers
 from app.telemetry.record import RequestRecord
@@ -455,6 +457,42 @@ class TestEngine:
         assert os.environ["OTEL_TRACES_SAMPLER"] == "parentbased_always_off"
         assert os.environ["OTEL_EXPORTER_OTLP_TRACES_PROTOCOL"] == "http/protobuf"
         assert os.environ["OTEL_EXPORTER_OTLP_TRACES_HEADERS"] == "a=b"
+
+    def test_a_change_restarts_the_models_on_vllm_and_no_other(self) -> None:
+        embedder = {"id": "beta", "task": "embeddings", "engine": "sentence-transformers", "source": "./beta"}
+        args = config_args(models=[config_args()["models"][0], embedder], keys=config_args()["keys"][:1])
+
+        def bound(**changes: Any) -> dict[str, Any]:
+            application = build(args | changes)._bound_deployment
+            (handles,) = application.init_args
+            deployments = [application, *(one._bound_deployment for one in handles.values())]
+            return {one.name: (one._deployment_config.version, one.init_args[-1]) for one in deployments}
+
+        off, on = bound(), bound(tracing={"endpoint": "http://c:4318"})
+        other = bound(tracing={"endpoint": "http://d:4318"})
+        gateway_only = bound(tracing={"endpoint": "http://c:4318", "sample_ratio": 0.5})
+        assert len({one["alpha"][0] for one in (off, on, other)}) == 3
+        assert gateway_only["alpha"] == on["alpha"]
+        assert on["alpha"][1].tracing == TraceExport("http://c:4318")
+        assert off["beta"] == on["beta"]
+        assert off["gateway"][0] == on["gateway"][0]
+
+
+class TestGatewayReplica:
+    """A replica of the gateway, which follows its configuration."""
+
+    async def test_it_keeps_its_tracer_where_only_something_else_changes(self, receiver: OtlpReceiver) -> None:
+        tracing = {"endpoint": receiver.endpoint}
+        replica = IngressReplica({})
+        assert await replica._tracer_of(parse_config(config_args())) is None
+        replica._config = parse_config(config_args(tracing=tracing))
+        replica._tracer = tracer = await replica._tracer_of(
+            parse_config(config_args(tracing=tracing | {"sample_ratio": 0.5}))
+        )
+        assert tracer is not None
+        changed = config_args(tracing=tracing, limits={"ping_interval_s": 5})
+        assert await replica._tracer_of(parse_config(changed)) is tracer
+        tracer.close()
 
 
 class TestConfiguration:

@@ -73,6 +73,8 @@ class RequestLine:
             "prompt_tokens": next((usage[name] for name in PROMPT if name in usage), None),
             "completion_tokens": next((usage[name] for name in COMPLETION if name in usage), None),
         }
+        if self._request.traceparent:
+            line["trace_id"] = self._request.traceparent.split("-")[1]
         log(orjson.dumps(line, option=orjson.OPT_APPEND_NEWLINE))
 
 

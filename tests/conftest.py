@@ -33,6 +33,7 @@ from app.commands.serve import ON_LOOPBACK
 from app.keys import LOCAL_KEY
 from contract.project import PROJECT_FOLDER
 from local_models import checker
+from tests.otlp_receiver import OtlpReceiver
 from tests.own_ports import free_port
 from tests.sample_images import IMAGE_BOUNDS, ImageServer
 
@@ -189,6 +190,13 @@ def image_server() -> Iterator[ImageServer]:
         yield server
 
 
+@pytest.fixture(scope="session")
+def trace_receiver() -> Iterator[OtlpReceiver]:
+    """Where `service` sends its spans."""
+    with OtlpReceiver() as receiver:
+        yield receiver
+
+
 @contextmanager
 def launched(content: dict[str, Any], folder: Path, key_file: Path) -> Iterator[Service]:
     """`content` as `make serve` runs it, ready, on a free port and a Ray cluster of its own; killed in the end."""
@@ -229,7 +237,10 @@ def begun(content: dict[str, Any], folder: Path, key_file: Path) -> Iterator[Ser
 
 @pytest.fixture(scope="session")
 def service(
-    image_server: ImageServer, tmp_path_factory: pytest.TempPathFactory, until_unused: dict[str, ExitStack]
+    image_server: ImageServer,
+    trace_receiver: OtlpReceiver,
+    tmp_path_factory: pytest.TempPathFactory,
+    until_unused: dict[str, ExitStack],
 ) -> Service:
     """tiny.yaml, with models of the tests beside its own."""
     content = yaml.safe_load((PROJECT_FOLDER / "serve_configs" / "tiny.yaml").read_text())
@@ -249,6 +260,7 @@ def service(
     args["logging"] = {"format": "json"}
     content["logging_config"]["encoding"] = "JSON"
     chat_entry["log_level"] = "debug"  # no level may show a text of a request
+    args["tracing"] = {"endpoint": trace_receiver.endpoint}
     folder = tmp_path_factory.mktemp("service")
     key_file = folder / "keys.json"
     main(["keys", "create", "--file", str(key_file), "--name", "first"])

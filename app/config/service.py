@@ -15,6 +15,7 @@ from app.config.audit import Audit, beside
 from app.config.inventory import Cluster, Need, check_fit, has_room
 from app.config.log import Logging
 from app.config.model_entry import ModelEntry
+from app.config.tracing import Tracing
 from app.keys.entry import KeyEntry
 from app.keys.local import is_local
 from contract.fields import ConfigError, PositiveFloat, PositiveInt, Strict, explain, refuse_twice
@@ -248,6 +249,7 @@ class Config(Strict):
     cors: Cors = Cors()
     logging: Logging = Logging()
     audit: Audit = Audit()
+    tracing: Tracing = Tracing()
     cluster: Cluster = Cluster()
 
     @pydantic.field_validator("key_file")

@@ -2,10 +2,10 @@
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import suppress
 from functools import partial
-from typing import Any
+from typing import Any, Protocol
 from urllib.parse import parse_qs
 
 import orjson
@@ -46,7 +46,8 @@ from app.parameters.schemas import SchemaChecker
 from app.telemetry.acceptance import Acceptance
 from app.telemetry.access_log import line_of
 from app.telemetry.metrics import Metrics
-from app.telemetry.record import CLIENT_GONE, OK, READER_STALLED
+from app.telemetry.record import CLIENT_GONE, OK, READER_STALLED, RequestRecord
+from app.telemetry.trace import Trace
 from app.upstream.affinity import affinity
 from app.upstream.fair_queue import QueueTimeout
 from app.upstream.fair_relay import FairRelay
@@ -60,6 +61,18 @@ logger = logging.getLogger("portico.gateway")
 
 JSON = [("content-type", "application/json")]
 Handler = Callable[[Call], Awaitable[None]]
+
+
+class Tracer(Protocol):
+    """What makes the spans of requests: `app.telemetry.tracer`, which is imported only where tracing is on."""
+
+    def begin(self, method: str, headers: Mapping[str, str]) -> Trace: ...
+
+    def end(self, trace: Trace, record: RequestRecord) -> None: ...
+
+    def retire(self) -> None: ...
+
+    def close(self) -> None: ...
 
 
 class Gateway:
@@ -82,6 +95,7 @@ class Gateway:
         acceptance: Callable[[str], Awaitable[Acceptance]],
         log_line: Callable[[bytes], None],
         http_host: str | None,
+        tracer: Tracer | None = None,
         endpoints: Sequence[Endpoint] = ENDPOINTS,
     ) -> None:
         self._router = Router(endpoints, config.routes.disabled)
@@ -103,6 +117,7 @@ class Gateway:
         self._acceptance = acceptance
         self._log_line = log_line
         self._http_host = http_host
+        self._tracer = tracer
         self._handlers: dict[str, Handler] = {
             **{one.path: partial(self._generate, one) for one in endpoints},
             KEPT_IMAGE.path: self._kept_image,
@@ -124,6 +139,8 @@ class Gateway:
         call = Call(scope, receive, send, self._limits)
         record = call.record
         current_request.set(record.request_id)
+        if self._tracer is not None:
+            record.trace = self._tracer.begin(scope["method"], call.headers)
         try:
             await self._handle(scope, call)
         except ApiError as error:
@@ -151,6 +168,8 @@ class Gateway:
             self._metrics.record(record)
             if not record.is_probe:
                 self._log_line(line_of(record))
+            if self._tracer is not None and record.trace is not None:
+                self._tracer.end(record.trace, record)
 
     async def _handle(self, scope: dict[str, Any], call: Call) -> None:
         path = scope["path"]
@@ -183,8 +202,10 @@ class Gateway:
         estimate = self._estimate(endpoint, call, model, request)
         if endpoint.makes_text:
             record.estimated_prompt = estimate.prompt
+        record.admission_at_s = call.clock.total()
         try:
             async with self._budgets.admit(call.key.id, limits_of(call.key), estimate.total) as admission:
+                record.admission_s = call.clock.total() - record.admission_at_s
                 try:
                     await self._answer(endpoint, call, model, request)
                 except ApiError as error:
@@ -228,7 +249,11 @@ class Gateway:
         echo = {name: adjusted.accepted[name] for name in endpoint.echoed if name in adjusted.accepted}
         head = RequestHead(endpoint.path, record.request_id, usage, echo, bool(request.get(STRICT)), *where)
         head = head._replace(adapter=model.adapter, ranking=endpoint.ranking(adjusted.engine))
+        if (trace := record.trace) is not None:
+            trace.engine, trace.parameters = model.entry.engine, adjusted.engine
+            head = head._replace(traceparent=trace.traceparent(), tracestate=trace.tracestate)
         payload = endpoint.engine_body(adjusted.engine, model.id)
+        record.queued_at_s = call.clock.total()
         call.clock.pause()
         timeout_s = self._limits.first_byte_timeout_s
         answer = await self._relay.send(call.key, model.entry.id, head, payload, timeout_s, times=record)

@@ -24,6 +24,8 @@ from app.telemetry.stopwatch import Stopwatch
 from contract.adjustments import Adjustment
 from contract.errors import ApiError
 
+TRACE_ID_HEADER = "x-trace-id"
+
 
 class Call:
     """The request as far as it is known, its response, and the record of both."""
@@ -94,6 +96,8 @@ class Call:
         headers = [("x-request-id", record.request_id), ("x-gateway-overhead-ms", f"{record.overhead_s * 1000:.2f}")]
         if self.style.request_id_header is not None:
             headers.append((self.style.request_id_header, record.request_id))
+        if record.trace is not None:
+            headers.append((TRACE_ID_HEADER, record.trace.hex_id))
         if record.client_request_id is not None:
             headers.append(("x-client-request-id", record.client_request_id))
         if record.characters is not None:

@@ -26,7 +26,7 @@ from app.budgets.shards import ShardedBudgets, shards
 from app.config.service import Config
 from app.console.files import read_files
 from app.console.sources import Sources
-from app.gateway.application import Gateway, limits_of
+from app.gateway.application import Gateway, Tracer, limits_of
 from app.gateway.image_store import ImageStore
 from app.gateway.open_streams import OpenStreams
 from app.gateway.streaming import StreamBrokenError
@@ -38,6 +38,7 @@ from app.keys import KeyRing
 from app.serving import controller, own_replica, serve_settings
 from app.serving.front import fronted
 from app.serving.queued_demand import QueuedDemand
+from app.serving.tracing import make_tracer
 from app.telemetry.acceptance import KnownAcceptance
 from app.telemetry.metrics import RayMetrics
 from app.telemetry.metrics_page import MetricsAgents
@@ -109,6 +110,7 @@ class IngressReplica:
         self._gateway: ASGI | None = None  # with what stands before it
         self._registry: Registry | None = None
         self._budgets: Budgets | None = None
+        self._tracer: Tracer | None = None
         self._bodies = BodiesInFlight()
         self._streams = OpenStreams()
         self._stopping = False
@@ -158,6 +160,8 @@ class IngressReplica:
         if self._budgets is not None:
             await self._budgets.close()
         self._supervisor.stop()
+        if self._tracer is not None:
+            await asyncio.to_thread(self._tracer.close)
         await self._metrics.export()
         await asyncio.to_thread(self._log.close)
 
@@ -205,6 +209,7 @@ class IngressReplica:
         budgets = self._budgets_of(config)
         self._load_tokenizers(config)
         files = await self._steps.call(read_files) if config.console.enabled else None
+        tracer = await self._tracer_of(config)
         gateway = Gateway(
             config,
             keys,
@@ -220,6 +225,7 @@ class IngressReplica:
             acceptance=self._acceptance.of,
             log_line=self._log.write,
             http_host=await self._steps.call(controller.http_host),
+            tracer=tracer,
         )
         sources = self._sources(config, gateway, registry, budgets)
         admin = AdminSources(
@@ -231,6 +237,9 @@ class IngressReplica:
         self._gateway = fronted(gateway, sources, files, admin, config)
         self._config, self._registry = config, registry
         self._use(budgets)
+        if self._tracer is not None and self._tracer is not tracer:
+            self._tracer.retire()
+        self._tracer = tracer
         self._supervisor.keep(Loop.BUDGET_STORE_GAUGE, partial(self._metrics.follow_store, budgets))
         self._supervisor.keep(Loop.READINESS_WATCH, watch.run)
         self._supervisor.keep(Loop.KEY_FILE, keys.follow)
@@ -293,6 +302,13 @@ class IngressReplica:
             return ExactBudgets()
         links = [ActorLink(config.budgets.snapshot, shard) for shard in shards(number, config.budgets.shards)]
         return ShardedBudgets([LeasedBudgets(link, number) for link in links])
+
+    async def _tracer_of(self, config: Config) -> Tracer | None:
+        """The one there is, where its settings have not changed."""
+        if self._config is not None and self._config.tracing == config.tracing:
+            return self._tracer
+        loop = asyncio.get_running_loop()
+        return await self._steps.call(make_tracer, config.tracing, self._metrics.count_spans, loop)
 
     def _use(self, budgets: Budgets) -> None:
         """Have these in place of those before. Only once the gateway has them: until then the change may fail."""

@@ -37,6 +37,8 @@ def line_of(record: RequestRecord) -> bytes:
         "completion_tokens": tokens.get("completion"),
         "adjustments": record.adjustments,
     }
+    if record.trace is not None:
+        line["trace_id"] = record.trace.hex_id
     if record.accepted:
         line |= {name: _cut(record.accepted[name]) for name in AUDITED if name in record.accepted}
     return orjson.dumps(line, option=orjson.OPT_APPEND_NEWLINE)

@@ -73,6 +73,9 @@ class RayMetrics:
         self._queue_refusals = self._counter(
             "portico_queue_refusals", "Requests refused because a model's queue was full.", ("model",)
         )
+        self._spans = self._counter(
+            "portico_trace_spans", "Spans of traced requests, by what became of them.", ("outcome",)
+        )
         self._tokens = self._counter("portico_tokens", "Tokens by kind (prompt, completion).", (*labels, "kind"))
 
     def record(self, request: RequestRecord) -> None:
@@ -102,6 +105,9 @@ class RayMetrics:
 
     def count_queue_refusal(self, model_id: str) -> None:
         self._queue_refusals.add(1, model_id)
+
+    def count_spans(self, number: int, outcome: str) -> None:
+        self._spans.add(number, outcome)
 
     def count_loop_failure(self, loop: Loop) -> None:
         self._loop_failures.add(1, loop.value)

@@ -3,6 +3,8 @@
 from dataclasses import dataclass, field
 from typing import Any
 
+from app.telemetry.trace import Trace
+
 OK = "ok"
 CLIENT_GONE = "client_gone"
 READER_STALLED = "reader_stalled"
@@ -18,6 +20,7 @@ class RequestRecord:
     request_id: str  # a UUID
     client_request_id: str | None = None  # the client's own, where it may be echoed
     route: str = ""
+    trace: Trace | None = None  # where tracing is on
     is_probe: bool = False  # liveness, readiness, metrics: requested by machines every few seconds
     # whose it is, and which model it is for
     key_id: str | None = None
@@ -25,12 +28,15 @@ class RequestRecord:
     makes_text: bool = False  # whether its tokens are a text's
     # what it may cost
     estimated_prompt: int | None = None  # tokens, of a request that makes text
+    admission_at_s: float | None = None  # since the request came; when its budget was asked
+    admission_s: float | None = None  # until that admitted it
     refused_resource: str | None = None  # what of the key's budget was spent
     accepted: dict[str, Any] = field(
         default_factory=dict
     )  # parameters without effect, such as those that name a user, for the log
     characters: int | None = None  # of a request that is counted by them
     adjustments: str | None = None  # what was changed in the request, as the header says it
+    queued_at_s: float | None = None  # since the request came; when it was ready for its model
     queue_s: float | None = None  # the wait for a place at the model
     engine_s: float | None = None  # from then until the replica had done with the request
     # the outcome

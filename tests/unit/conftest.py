@@ -14,7 +14,7 @@ from app.commands.findings import vllm_arguments
 from app.config.service import Config, KeptImages, Limits, parse_config
 from app.endpoints.catalog import ENDPOINTS
 from app.endpoints.endpoint import Endpoint
-from app.gateway.application import Gateway
+from app.gateway.application import Gateway, Tracer
 from app.gateway.image_store import ImageStore
 from app.gateway.open_streams import OpenStreams
 from app.http.bodies_in_flight import BodiesInFlight
@@ -171,6 +171,7 @@ def make_gateway(
         metrics_page: Callable[[str | None], Awaitable[bytes]] = no_page,
         http_host: str | None = "127.0.0.1",
         bodies: BodiesInFlight | None = None,
+        tracer: Tracer | None = None,
     ) -> Gateway:
         config = config or parse_config(config_args())
         return Gateway(
@@ -188,6 +189,7 @@ def make_gateway(
             http_host=http_host,
             acceptance=acceptance,
             log_line=log_lines.append,
+            tracer=tracer,
             endpoints=endpoints,
         )
 

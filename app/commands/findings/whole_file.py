@@ -50,6 +50,7 @@ def findings(path: Path, *, quick: bool = False) -> tuple[list[Finding], Config 
             found += sum_findings(config)
         found += _pins(config)
         found += _key_file_findings(config)
+        found += _trace_header_findings(config)
         found += adapter_findings(config)
     if not quick or any(one.is_fault for one in found):
         found += vllm_findings(models)
@@ -102,6 +103,19 @@ def _key_file_findings(config: Config) -> Iterator[Finding]:
         KeyRing(config.keys, path)
     except ConfigError as error:
         yield from (Finding("", line) for line in str(error).splitlines())
+
+
+def _trace_header_findings(config: Config) -> Iterator[Finding]:
+    """The file of headers for the receiver of traces: every replica that sends spans reads it when it starts."""
+    export, place = config.tracing.export(), "tracing.headers_file"
+    try:
+        headers = export and export.headers()
+    except OSError as error:
+        message = f"{error.filename} is not on this machine; it must be on every node, or nothing starts there"
+        yield Finding(place, message, is_fault=False)
+        return
+    if any("=" not in header for header in (headers or "=").split(",")):
+        yield Finding(place, "a line of the file is not NAME=VALUE; write one header a line, its value percent-encoded")
 
 
 def _pins(config: Config) -> Iterator[Finding]:

@@ -36,6 +36,7 @@ from app.serving.queued_demand import QueuedDemand
 from app.telemetry.acceptance import KnownAcceptance
 from app.telemetry.metrics import RayMetrics
 from app.telemetry.metrics_page import MetricsAgents
+from app.tokens.verifier import TokenVerifier
 from app.upstream.absence import Absence
 from app.upstream.carrier import Carrier
 from app.upstream.connection_carrier import ConnectionCarrier
@@ -103,6 +104,7 @@ class IngressReplica:
         self._gateway: ASGI | None = None  # with what stands before it
         self._registry: Registry | None = None
         self._budgets: Budgets | None = None
+        self._tokens = TokenVerifier()
         self._bodies = BodiesInFlight()
         self._streams = OpenStreams()
         self._stopping = False
@@ -170,6 +172,7 @@ class IngressReplica:
 
     async def _follow(self, config: Config) -> None:
         keys = await self._steps.call(KeyRing, config.keys, config.key_path())
+        tokens = TokenVerifier(config.token_issuers, self._tokens)
         image_store = await self._steps.call(ImageStore, config.kept_images)
         await self._steps.call(serve_settings.require_fit, config)
         app_name = serve.get_replica_context().app_name
@@ -200,6 +203,7 @@ class IngressReplica:
         gateway = Gateway(
             config,
             keys,
+            tokens,
             FairRelay(relay, self._queues),
             registry,
             bodies=self._bodies,
@@ -214,11 +218,12 @@ class IngressReplica:
             http_host=await self._steps.call(controller.http_host),
         )
         self._gateway = fronted(gateway, self._sources(gateway, registry, budgets), files, config.cors)
-        self._config, self._registry = config, registry
+        self._config, self._registry, self._tokens = config, registry, tokens
         self._use(budgets)
         self._supervisor.keep(Loop.BUDGET_STORE_GAUGE, partial(self._metrics.follow_store, budgets))
         self._supervisor.keep(Loop.READINESS_WATCH, watch.run)
         self._supervisor.keep(Loop.KEY_FILE, keys.follow)
+        self._supervisor.keep(Loop.ISSUER_KEYS, tokens.follow)
         self._supervisor.keep(Loop.KEPT_IMAGES, image_store.keep_swept)
         self._supervisor.keep(Loop.DRAIN, partial(self._end_in_time, config.ingress.drain_timeout_s))
 

@@ -99,7 +99,7 @@ class Telemetry:
 def sources_of(config: Config, telemetry: Telemetry) -> Sources:
     ring, budgets = KeyRing(config.keys), ExactBudgets()
 
-    def authenticate(authorization: str | None, _: str | None) -> KeyEntry:
+    async def authenticate(authorization: str | None, _: str | None) -> KeyEntry:
         return ring.authenticate(authorization)
 
     return Sources(

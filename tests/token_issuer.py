@@ -50,6 +50,13 @@ class IssuerKey:
         return line if self.id is None else line | {"kid": self.id}
 
 
+class _Server(ThreadingHTTPServer):
+    daemon_threads = True
+
+    def handle_error(self, *_: Any) -> None:
+        """Clients that leave are what some tests are about."""
+
+
 class LocalIssuer:
     """What it serves is set while it runs. `failure` is one of: hang, trickle, garbage, huge, 500, redirect, array."""
 
@@ -68,8 +75,7 @@ class LocalIssuer:
             def log_message(self, *_: Any) -> None:
                 pass
 
-        self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self.server.daemon_threads = True
+        self.server = _Server(("127.0.0.1", 0), Handler)
         scheme = "http"
         if certificate is not None:
             context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)

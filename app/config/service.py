@@ -287,7 +287,7 @@ class Config(Strict):
     def _there_are_keys(self) -> Self:
         if not self.keys and self.key_file is None and not self.token_issuers:
             raise ValueError(
-                "keys: there are none, and neither `key_file` nor `token_issuers` is there; at least one of them must be"
+                "keys: there are none, and neither `key_file` nor `token_issuers` is there; one of them must be"
             )
         return self
 

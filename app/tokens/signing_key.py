@@ -17,7 +17,7 @@ ALGORITHMS: dict[tuple[str, str | None], Sequence[str]] = {
     ("OKP", "Ed25519"): ("EdDSA",),
 }
 MEMBERS = ("kid", "kty", "crv", "alg", "n", "e", "x", "y")  # all that matters of one
-JWS = jwt.PyJWS(options={"enforce_minimum_key_length": True})
+JWS = jwt.PyJWS()
 
 
 class SigningKey:
@@ -63,6 +63,10 @@ def _read(content: tuple[str | None, ...]) -> SigningKey | None:
         by_algorithm = {one: jwt.PyJWK(written, one) for one in legal if written.get("alg") in (None, one)}
     except PyJWTError:
         return None
-    if not by_algorithm or any(getattr(key.key, "key_size", 0) > MAX_RSA_BITS for key in by_algorithm.values()):
+    if not by_algorithm or any(map(_is_weak_or_slow, by_algorithm.values())):
         return None
     return SigningKey(content, by_algorithm)
+
+
+def _is_weak_or_slow(key: jwt.PyJWK) -> bool:
+    return bool(key.Algorithm.check_key_length(key.key)) or getattr(key.key, "key_size", 0) > MAX_RSA_BITS

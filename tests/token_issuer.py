@@ -6,7 +6,7 @@ import json
 import ssl
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -23,7 +23,7 @@ from jwt.algorithms import get_default_algorithms
 
 AUDIENCE = "portico"
 PrivateKey = rsa.RSAPrivateKey | ec.EllipticCurvePrivateKey | ed25519.Ed25519PrivateKey
-MAKERS = {
+MAKERS: dict[str, Callable[[], PrivateKey]] = {
     "RS": lambda: rsa.generate_private_key(65537, 2048),
     "PS": lambda: rsa.generate_private_key(65537, 2048),
     "ES256": lambda: ec.generate_private_key(ec.SECP256R1()),
@@ -42,7 +42,8 @@ class IssuerKey:
 
     @classmethod
     def make(cls, key_id: str | None, algorithm: str = "ES256") -> "IssuerKey":
-        return cls(key_id, algorithm, MAKERS.get(algorithm, MAKERS.get(algorithm[:2]))())  # type: ignore[misc]
+        make = MAKERS[algorithm] if algorithm in MAKERS else MAKERS[algorithm[:2]]
+        return cls(key_id, algorithm, make())
 
     def jwk(self) -> dict[str, Any]:
         line: dict[str, Any] = json.loads(get_default_algorithms()[self.algorithm].to_jwk(self.private.public_key()))

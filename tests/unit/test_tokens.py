@@ -148,7 +148,7 @@ class TestTime:
         ids=str,
     )
     async def test_clocks_may_differ_by_the_skew_and_no_more(
-        self, issuer: LocalIssuer, claims: dict[str, int], good: bool
+        self, issuer: LocalIssuer, claims: dict[str, Any], good: bool
     ) -> None:
         now = int(time.time())
         verifier = verifier_of(issuer, now=lambda: float(now), clock_skew_s=SKEW)

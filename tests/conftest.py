@@ -35,6 +35,7 @@ from contract.project import PROJECT_FOLDER
 from local_models import checker
 from tests.own_ports import free_port
 from tests.sample_images import IMAGE_BOUNDS, ImageServer
+from tests.token_issuer import LocalIssuer, issuing
 
 START_SECONDS = 400
 PRINT_SECONDS = 20
@@ -189,6 +190,12 @@ def image_server() -> Iterator[ImageServer]:
         yield server
 
 
+@pytest.fixture(scope="session")
+def token_issuer() -> Iterator[LocalIssuer]:
+    with issuing() as issuer:
+        yield issuer
+
+
 @contextmanager
 def launched(content: dict[str, Any], folder: Path, key_file: Path) -> Iterator[Service]:
     """`content` as `make serve` runs it, ready, on a free port and a Ray cluster of its own; killed in the end."""
@@ -229,7 +236,10 @@ def begun(content: dict[str, Any], folder: Path, key_file: Path) -> Iterator[Ser
 
 @pytest.fixture(scope="session")
 def service(
-    image_server: ImageServer, tmp_path_factory: pytest.TempPathFactory, until_unused: dict[str, ExitStack]
+    image_server: ImageServer,
+    token_issuer: LocalIssuer,
+    tmp_path_factory: pytest.TempPathFactory,
+    until_unused: dict[str, ExitStack],
 ) -> Service:
     """tiny.yaml, with models of the tests beside its own."""
     content = yaml.safe_load((PROJECT_FOLDER / "serve_configs" / "tiny.yaml").read_text())
@@ -250,6 +260,9 @@ def service(
     key_file = folder / "keys.json"
     main(["keys", "create", "--file", str(key_file), "--name", "first"])
     args["key_file"] = str(key_file)
+    args["token_issuers"] = [
+        token_issuer.entry(rules=[{"claim": "groups", "value": "chat", "pipelines": ["pocket-chat"]}])
+    ]
     return shared(content, folder, key_file, until_unused["service"])
 
 

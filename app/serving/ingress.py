@@ -172,7 +172,8 @@ class IngressReplica:
 
     async def _follow(self, config: Config) -> None:
         keys = await self._steps.call(KeyRing, config.keys, config.key_path())
-        tokens = TokenVerifier(config.token_issuers, self._tokens)
+        count_failure = partial(self._metrics.count_loop_failure, Loop.ISSUER_KEYS)
+        tokens = TokenVerifier(config.token_issuers, self._tokens, count_failure)
         image_store = await self._steps.call(ImageStore, config.kept_images)
         await self._steps.call(serve_settings.require_fit, config)
         app_name = serve.get_replica_context().app_name

@@ -20,9 +20,15 @@ MAX_WAITING = 100  # such requests at a time; who has no key must not fill the g
 
 
 class IssuerKeys:
-    """Known keys, and who waits for newer ones. `clock` gives seconds that only grow."""
+    """Known keys, and who waits for newer ones.
 
-    def __init__(self, entry: TokenIssuer, clock: Callable[[], float] = time.monotonic) -> None:
+    `count_failure` is called for each fetch that failed; `clock` gives seconds that only grow.
+    """
+
+    def __init__(
+        self, entry: TokenIssuer, count_failure: Callable[[], None], clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        self._count_failure = count_failure
         self._clock = clock
         self._keys: list[SigningKey] = []
         self._as_of = -math.inf  # the start of the fetch that they are from
@@ -103,6 +109,7 @@ class IssuerKeys:
         try:
             written = await self.source.fetch()
         except IssuerFault as fault:
+            self._count_failure()
             self._report(str(fault))
         else:
             self._keys = await asyncio.to_thread(read_keys, written, self._keys)

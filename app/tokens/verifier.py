@@ -39,18 +39,22 @@ class Verified(NamedTuple):
 class TokenVerifier:
     """Verifies the tokens of some issuers. `now` gives the Unix time.
 
-    It goes on with the keys that the verifier `before` has of the same sources.
+    It goes on with the keys that the verifier `before` has of the same sources. `count_failure` is called for each
+    fetch of keys that failed.
     """
 
     def __init__(
         self,
         issuers: Iterable[TokenIssuer] = (),
         before: "TokenVerifier | None" = None,
+        count_failure: Callable[[], None] = lambda: None,
         now: Callable[[], float] = time.time,
     ) -> None:
         self._issuers = {entry.issuer: entry for entry in issuers}
         known = {} if before is None else {keys.source: keys for keys in before.keys.values()}
-        self.keys: dict[str, IssuerKeys] = {name: _go_on(known, entry) for name, entry in self._issuers.items()}
+        self.keys: dict[str, IssuerKeys] = {
+            name: _go_on(known, entry, count_failure) for name, entry in self._issuers.items()
+        }
         self._verified: OrderedDict[str, Verified] = OrderedDict()
         self._now = now
 
@@ -114,10 +118,10 @@ class TokenVerifier:
         return issuer
 
 
-def _go_on(known: dict[JwksSource, IssuerKeys], entry: TokenIssuer) -> IssuerKeys:
+def _go_on(known: dict[JwksSource, IssuerKeys], entry: TokenIssuer, count_failure: Callable[[], None]) -> IssuerKeys:
     keys = known.get(JwksSource.of(entry))
     if keys is None:
-        return IssuerKeys(entry)
+        return IssuerKeys(entry, count_failure)
     keys.use(entry)
     return keys
 

@@ -239,7 +239,8 @@ class TestAnOutage:
     async def test_keys_that_are_too_old_are_no_longer_believed(self, issuer: LocalIssuer) -> None:
         now = 0.0
         verifier = verifier_of(issuer, jwks_max_age_s=100)
-        verifier.keys[issuer.url] = issuer_keys.IssuerKeys(entry_of(issuer, jwks_max_age_s=100), lambda: now)
+        entry = entry_of(issuer, jwks_max_age_s=100)
+        verifier.keys[issuer.url] = issuer_keys.IssuerKeys(entry, lambda: None, lambda: now)
         token = issuer.token()
         assert await answer(verifier, token) == "good"
         issuer.failure = "500"
@@ -257,6 +258,13 @@ class TestAnOutage:
         for _ in range(20):
             assert (await answer(verifier, issuer.token())).startswith("503")
         assert len(issuer.asked) == asked
+
+    async def test_each_failed_fetch_is_counted(self, issuer: LocalIssuer) -> None:
+        issuer.failure, failures = "500", []
+        verifier = TokenVerifier([entry_of(issuer)], count_failure=lambda: failures.append(1))
+        async with following(verifier):
+            await until(lambda: len(failures) >= 3)
+            assert len(failures) <= issuer.asked.count("/.well-known/openid-configuration")
 
     async def test_its_end_is_reported(self, issuer: LocalIssuer, caplog: pytest.LogCaptureFixture) -> None:
         issuer.failure = "500"

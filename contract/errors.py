@@ -40,6 +40,7 @@ CODES: dict[str, tuple[int, str]] = {
     "upstream_error": (502, SERVER_ERROR),
     "overloaded": (503, SERVER_ERROR),
     "model_starting": (503, SERVER_ERROR),
+    "issuer_unavailable": (503, SERVER_ERROR),
     "timeout": (504, SERVER_ERROR),
 }
 
@@ -69,9 +70,10 @@ class ApiError(Exception):
         param: str | None = None,
         retry_after: int | None = None,
         allow: str | None = None,
+        challenge: str = "Bearer",
         beside: dict[str, Any] | None = None,
     ) -> None:
-        """`beside` is what the body has beside `error`."""
+        """`challenge` is what a 401 says in WWW-Authenticate, `beside` what the body has beside `error`."""
         message = message[:MAX_MESSAGE_LENGTH]
         super().__init__(message)
         self.code = code
@@ -80,6 +82,7 @@ class ApiError(Exception):
         self.status, self.type = CODES[code]
         self.retry_after = retry_after if retry_after is not None else RETRY_AFTER_SECONDS.get(self.status)
         self.allow = allow
+        self.challenge = challenge if self.status == 401 else None
         self.beside = beside or {}
 
     def rename(self, parameter: str, sent: str) -> None:
@@ -103,6 +106,8 @@ class ApiError(Exception):
             headers.append(("retry-after", str(self.retry_after)))
         if self.allow is not None:
             headers.append(("allow", self.allow))
+        if self.challenge is not None:
+            headers.append(("www-authenticate", self.challenge))
         return headers
 
     def to_wire(self) -> dict[str, Any]:

@@ -36,6 +36,7 @@ from local_models import checker
 from tests.otlp_receiver import OtlpReceiver
 from tests.own_ports import free_port
 from tests.sample_images import IMAGE_BOUNDS, ImageServer
+from tests.token_issuer import LocalIssuer, issuing
 
 START_SECONDS = 400
 PRINT_SECONDS = 20
@@ -197,6 +198,12 @@ def trace_receiver() -> Iterator[OtlpReceiver]:
         yield receiver
 
 
+@pytest.fixture(scope="session")
+def token_issuer() -> Iterator[LocalIssuer]:
+    with issuing() as issuer:
+        yield issuer
+
+
 @contextmanager
 def launched(content: dict[str, Any], folder: Path, key_file: Path) -> Iterator[Service]:
     """`content` as `make serve` runs it, ready, on a free port and a Ray cluster of its own; killed in the end."""
@@ -239,6 +246,7 @@ def begun(content: dict[str, Any], folder: Path, key_file: Path) -> Iterator[Ser
 def service(
     image_server: ImageServer,
     trace_receiver: OtlpReceiver,
+    token_issuer: LocalIssuer,
     tmp_path_factory: pytest.TempPathFactory,
     until_unused: dict[str, ExitStack],
 ) -> Service:
@@ -265,6 +273,9 @@ def service(
     key_file = folder / "keys.json"
     main(["keys", "create", "--file", str(key_file), "--name", "first"])
     args["key_file"] = str(key_file)
+    args["token_issuers"] = [
+        token_issuer.entry(rules=[{"claim": "groups", "value": "chat", "pipelines": ["pocket-chat"]}])
+    ]
     return shared(content, folder, key_file, until_unused["service"])
 
 

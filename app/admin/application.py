@@ -32,7 +32,7 @@ HEADERS = {"cache-control": "no-store", "x-content-type-options": "nosniff"}
 class Sources:
     """Where what the routes show comes from, and what they change."""
 
-    authenticate: Callable[[str | None, str | None], KeyEntry]  # (Authorization, the client's address); raises ApiError
+    authenticate: Callable[[str | None, str | None], Awaitable[KeyEntry]]  # (Authorization, address); raises ApiError
     budget_status: Callable[[KeyEntry], BudgetStatus]
     keys: KeyChanges
     models: Callable[[], Awaitable[list[dict[str, Any]]]]
@@ -58,7 +58,7 @@ class Admin:
         headers = {name.decode("latin-1").lower(): value.decode("latin-1") for name, value in scope["headers"]}
         more = dict(HEADERS)
         try:
-            key = self._sources.authenticate(headers.get("authorization"), (scope.get("client") or (None,))[0])
+            key = await self._sources.authenticate(headers.get("authorization"), (scope.get("client") or (None,))[0])
             more |= dict(rate_limit_headers(self._sources.budget_status(key), time.time()))
             _require_admin(key)
             body = await read_body(impatient(receive, self._limits), headers, MAX_BODY_BYTES)

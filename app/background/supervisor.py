@@ -18,6 +18,7 @@ class Loop(StrEnum):
 
     READINESS_WATCH = "readiness_watch"
     KEY_FILE = "key_file"
+    ISSUER_KEYS = "issuer_keys"
     KEPT_IMAGES = "kept_images"
     BUDGETS = "budgets"
     BUDGET_STORE_GAUGE = "budget_store_gauge"

@@ -18,6 +18,7 @@ from app.config.model_entry import ModelEntry
 from app.config.tracing import Tracing
 from app.keys.entry import KeyEntry
 from app.keys.local import is_local
+from app.tokens.issuer import TokenIssuer
 from contract.fields import ConfigError, PositiveFloat, PositiveInt, Strict, explain, refuse_twice
 from contract.project import in_project
 from contract.protocol import ENDPOINT_ROUTES
@@ -236,6 +237,9 @@ class Config(Strict):
     key_file: str | None = Field(
         None, description="an absolute path, or one in the project that begins with ./; followed while the service runs"
     )
+    token_issuers: list[TokenIssuer] = Field(
+        [], description="whose bearer tokens (JWT) are good beside keys, as those of an OpenID provider"
+    )
     limits: Limits = Limits()
     fairness: Fairness = Fairness()
     input_images: InputImages = InputImages()
@@ -275,9 +279,22 @@ class Config(Strict):
             )
         return entries
 
+    @pydantic.field_validator("token_issuers")
+    @classmethod
+    def _token_issuers_are_unique(cls, entries: list[TokenIssuer]) -> list[TokenIssuer]:
+        refuse_twice(entry.issuer for entry in entries)
+        return entries
+
     @pydantic.model_validator(mode="after")
     def _pipelines_are_known(self) -> Self:
         known = set(self.model_ids())
+        for issuer in self.token_issuers:
+            for number, rule in enumerate(issuer.rules):
+                if unknown := sorted(set(rule.pipelines or []) - known):
+                    raise ValueError(
+                        f"token_issuers: rules[{number}] of {issuer.issuer} names the model {unknown[0]!r}, which is "
+                        "not in `models`"
+                    )
         for key in self.keys:
             if unknown := sorted(set(key.pipelines or []) - known):
                 raise ValueError(f"keys: {key.id} names the model {unknown[0]!r}, which is not in `models`")
@@ -292,8 +309,10 @@ class Config(Strict):
 
     @pydantic.model_validator(mode="after")
     def _there_are_keys(self) -> Self:
-        if not self.keys and self.key_file is None:
-            raise ValueError("keys: there are none, and no `key_file` is named; at least one of both must be there")
+        if not self.keys and self.key_file is None and not self.token_issuers:
+            raise ValueError(
+                "keys: there are none, and neither `key_file` nor `token_issuers` is there; one of them must be"
+            )
         return self
 
     @pydantic.model_validator(mode="after")

@@ -52,9 +52,9 @@ def _application(files: dict[str, File], sources: Sources) -> FastAPI:
     for path, file in files.items():
         application.add_route(path, partial(_file, file), methods=["GET"])
 
-    def key_of(request: Request, response: Response) -> KeyEntry:
+    async def key_of(request: Request, response: Response) -> KeyEntry:
         client = request.client.host if request.client else None
-        key = sources.authenticate(request.headers.get("authorization"), client)
+        key = await sources.authenticate(request.headers.get("authorization"), client)
         response.headers.update(dict(rate_limit_headers(sources.budget_status(key), time.time())))
         response.headers["cache-control"] = "no-store"
         return key

@@ -26,7 +26,7 @@ KNOWN_SECONDS = 2.0  # for other processes to say what they know; a page that wa
 class Sources:
     """Where what the page shows comes from. What fails is shown as not known."""
 
-    authenticate: Callable[[str | None, str | None], KeyEntry]  # (Authorization, the client's address); raises ApiError
+    authenticate: Callable[[str | None, str | None], Awaitable[KeyEntry]]  # (Authorization, address); raises ApiError
     budget_status: Callable[[KeyEntry], BudgetStatus]
     registry: Registry
     routes: list[str]  # the paths that models answer, without those that are disabled

@@ -48,6 +48,7 @@ from app.telemetry.access_log import line_of
 from app.telemetry.metrics import Metrics
 from app.telemetry.record import CLIENT_GONE, OK, READER_STALLED, RequestRecord
 from app.telemetry.trace import Trace
+from app.tokens.verifier import TokenVerifier
 from app.upstream.affinity import affinity
 from app.upstream.fair_queue import QueueTimeout
 from app.upstream.fair_relay import FairRelay
@@ -82,6 +83,7 @@ class Gateway:
         self,
         config: Config,
         keys: KeyRing,
+        tokens: TokenVerifier,
         relay: FairRelay,
         registry: Registry,
         *,
@@ -107,6 +109,7 @@ class Gateway:
         self._images = ImageLoader(config.input_images, config.limits.max_body_bytes)
         self._audio = AudioChecks(config.input_audio)
         self._keys = keys
+        self._tokens = tokens
         self._relay = relay
         self._registry = registry
         self._budgets = budgets
@@ -176,13 +179,18 @@ class Gateway:
         if found := self._router.find(path):
             call.style = found.route.style
         if needs_key(path):
-            key = call.key = self.authenticate(call.authorization(), call.client)
+            key = call.key = await self.authenticate(call.authorization(), call.client)
             call.budget_status = partial(self._budgets.budget_status, key.id, limits_of(key))
         call.match = self._router.require(scope["method"], path, found)
         await self._handlers[call.match.route.path](call)
 
-    def authenticate(self, authorization: str | None, client: str | None) -> KeyEntry:
-        """The key of an Authorization header that came from the address `client`. Raises ApiError `invalid_api_key`."""
+    async def authenticate(self, authorization: str | None, client: str | None) -> KeyEntry:
+        """The key, or the subject of the token, of an Authorization header that came from the address `client`.
+
+        Raises ApiError. Only a token whose signing key is not known yet waits.
+        """
+        if (token := self._tokens.token_in(authorization)) is not None:
+            return await self._tokens.authenticate(token)
         key = self._keys.authenticate(authorization)
         refuse_elsewhere(key, self._http_host, client)
         return key
@@ -320,7 +328,7 @@ class Gateway:
     async def _metrics_text(self, call: Call) -> None:
         key_id = None
         with suppress(ApiError):  # no key is needed; one adds its own series
-            key_id = self.authenticate(call.headers.get("authorization"), call.client).id
+            key_id = (await self.authenticate(call.headers.get("authorization"), call.client)).id
         page = await self._metrics_page(key_id)
         await call.response.complete(200, [("content-type", "text/plain; version=0.0.4; charset=utf-8")], page)
 

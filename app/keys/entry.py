@@ -32,6 +32,8 @@ def _printable(text: str) -> str:
 
 
 PublicId = Annotated[str, StringConstraints(pattern=rf"^[A-Za-z0-9]{{{PUBLIC_ID_LENGTH}}}$")]
+TeamId = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9._-]{0,62}$")]
+Weight = Annotated[int, Field(ge=1, le=1000)]
 Moment = Annotated[AwareDatetime, AfterValidator(_in_utc)]
 
 
@@ -59,10 +61,9 @@ class KeyEntry(Strict):
     name: Annotated[str, StringConstraints(max_length=100), AfterValidator(_printable)] = ""
     pipelines: list[ModelId] | None = Field(None, description="the models the key may use; left out: every model")
     scopes: list[Scope] = Field([], description="admin: the routes under /admin, where they are enabled")
+    team: TeamId | None = Field(None, description="one of `teams`, whose scope and budgets it shares")
     budget: Budget = Budget()
-    weight: Annotated[int, Field(ge=1, le=1000)] = Field(
-        1, description="how much of a busy model it gets, compared with other keys that wait for it"
-    )
+    weight: Weight = Field(1, description="how much of a busy model it gets, compared with other keys that wait for it")
     created: Moment | None = None
     expires: Moment | None = Field(None, description="the first moment at which the key is no longer valid")
     rotated_from: PublicId | None = Field(None, description="the id of the key that this one replaces")

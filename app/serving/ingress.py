@@ -42,6 +42,7 @@ from app.serving.tracing import make_tracer
 from app.telemetry.acceptance import KnownAcceptance
 from app.telemetry.metrics import RayMetrics
 from app.telemetry.metrics_page import MetricsAgents
+from app.tokens.verifier import TokenVerifier
 from app.upstream.absence import Absence
 from app.upstream.carrier import Carrier
 from app.upstream.connection_carrier import ConnectionCarrier
@@ -111,6 +112,7 @@ class IngressReplica:
         self._registry: Registry | None = None
         self._budgets: Budgets | None = None
         self._tracer: Tracer | None = None
+        self._tokens = TokenVerifier()
         self._bodies = BodiesInFlight()
         self._streams = OpenStreams()
         self._stopping = False
@@ -182,6 +184,8 @@ class IngressReplica:
         log_settings.follow(config.logging.settings())
         observer = Observer(Trail(config.audit.path()))
         keys = await self._steps.call(partial(KeyRing, config.keys, config.key_path(), when_changed=observer.see_keys))
+        count_failure = partial(self._metrics.count_loop_failure, Loop.ISSUER_KEYS)
+        tokens = TokenVerifier(config.token_issuers, self._tokens, count_failure)
         image_store = await self._steps.call(ImageStore, config.kept_images)
         await self._steps.call(serve_settings.require_fit, config)
         app_name = serve.get_replica_context().app_name
@@ -213,6 +217,7 @@ class IngressReplica:
         gateway = Gateway(
             config,
             keys,
+            tokens,
             FairRelay(relay, self._queues),
             registry,
             bodies=self._bodies,
@@ -235,7 +240,7 @@ class IngressReplica:
             lambda: sources.model_cards(registry.asked_for()),
         )
         self._gateway = fronted(gateway, sources, files, admin, config)
-        self._config, self._registry = config, registry
+        self._config, self._registry, self._tokens = config, registry, tokens
         self._use(budgets)
         if self._tracer is not None and self._tracer is not tracer:
             self._tracer.retire()
@@ -243,6 +248,7 @@ class IngressReplica:
         self._supervisor.keep(Loop.BUDGET_STORE_GAUGE, partial(self._metrics.follow_store, budgets))
         self._supervisor.keep(Loop.READINESS_WATCH, watch.run)
         self._supervisor.keep(Loop.KEY_FILE, keys.follow)
+        self._supervisor.keep(Loop.ISSUER_KEYS, tokens.follow)
         self._supervisor.keep(Loop.KEPT_IMAGES, image_store.keep_swept)
         self._supervisor.keep(Loop.DRAIN, partial(self._end_in_time, config.ingress.drain_timeout_s))
         await self._steps.call(observer.see_config, app_name, config.model_dump(mode="json", exclude_defaults=True))

@@ -121,7 +121,7 @@ class Telemetry:
 def sources_of(config: Config, telemetry: Telemetry) -> tuple[Sources, KeyRing]:
     ring, budgets = KeyRing(config.keys, config.key_path()), ExactBudgets()
 
-    def authenticate(authorization: str | None, _: str | None) -> KeyEntry:
+    async def authenticate(authorization: str | None, _: str | None) -> KeyEntry:
         return ring.authenticate(authorization)
 
     sources = Sources(

@@ -22,6 +22,7 @@ from app.keys import LOCAL_KEY, KeyRing, hash_key, public_id
 from app.telemetry.acceptance import Acceptance
 from app.telemetry.metrics import Metrics
 from app.telemetry.record import RequestRecord
+from app.tokens.verifier import TokenVerifier
 from app.upstream.answer import Ending, Pieces
 from app.upstream.fair_relay import FairRelay
 from app.upstream.model_queues import ModelQueues
@@ -172,11 +173,13 @@ def make_gateway(
         http_host: str | None = "127.0.0.1",
         bodies: BodiesInFlight | None = None,
         tracer: Tracer | None = None,
+        tokens: TokenVerifier | None = None,
     ) -> Gateway:
         config = config or parse_config(config_args())
         return Gateway(
             config,
             KeyRing(config.keys),
+            tokens or TokenVerifier(config.token_issuers),
             FairRelay(relay, queues_of(config)),
             registry,
             bodies=bodies or BodiesInFlight(),

@@ -78,6 +78,5 @@ def test_every_row_on_security_has_its_test() -> None:
     rows = [
         line for line in (PROJECT_FOLDER / "docs" / "security.md").read_text().splitlines() if line.startswith("| ")
     ]
-    assert [row for row in rows if "`tests/" not in row] == [
-        "| Class of attack or fault | How it is bounded | Test |"
-    ] * 5
+    headings = {"| Class of attack or fault | How it is bounded | Test |"}
+    assert {row for row in rows if "`tests/" not in row} == headings

@@ -13,6 +13,7 @@ from app.commands.findings.places import place_findings
 from app.commands.findings.resources import resource_findings
 from app.commands.findings.serve_keys import serve_findings
 from app.commands.findings.sums import sum_findings
+from app.commands.findings.token_issuers import certificate_findings
 from app.commands.findings.vllm_arguments import vllm_findings
 from app.commands.http_options import host_of, http_options
 from app.config.service import Config, args_of, check_policy, parse_config, read_yaml
@@ -51,6 +52,7 @@ def findings(path: Path, *, quick: bool = False) -> tuple[list[Finding], Config 
         found += _pins(config)
         found += _key_file_findings(config)
         found += _trace_header_findings(config)
+        found += certificate_findings(config, here=here)
         found += adapter_findings(config)
     if not quick or any(one.is_fault for one in found):
         found += vllm_findings(models)

@@ -13,6 +13,7 @@ from pydantic import Field, StringConstraints
 
 from app.config.inventory import Cluster, Need, check_fit, has_room
 from app.config.model_entry import ModelEntry
+from app.config.team import Team
 from app.keys.entry import KeyEntry
 from contract.fields import ConfigError, PositiveFloat, PositiveInt, Strict, explain, refuse_twice
 from contract.project import in_project
@@ -220,6 +221,7 @@ class Config(Strict):
     key_file: str | None = Field(
         None, description="an absolute path, or one in the project that begins with ./; followed while the service runs"
     )
+    teams: list[Team] = Field([], description="keys name theirs; what a team may use, its keys share")
     limits: Limits = Limits()
     fairness: Fairness = Fairness()
     input_images: InputImages = InputImages()
@@ -251,12 +253,26 @@ class Config(Strict):
         refuse_twice(entry.id for entry in entries)
         return entries
 
+    @pydantic.field_validator("teams")
+    @classmethod
+    def _team_ids_are_unique(cls, teams: list[Team]) -> list[Team]:
+        refuse_twice(team.id for team in teams)
+        return teams
+
     @pydantic.model_validator(mode="after")
     def _pipelines_are_known(self) -> Self:
         known = set(self.model_ids())
         for key in self.keys:
             if unknown := sorted(set(key.pipelines or []) - known):
                 raise ValueError(f"keys: {key.id} names the model {unknown[0]!r}, which is not in `models`")
+        return self
+
+    @pydantic.model_validator(mode="after")
+    def _teams_are_known(self) -> Self:
+        known = {team.id for team in self.teams}
+        for key in self.keys:
+            if key.team is not None and key.team not in known:
+                raise ValueError(f"keys: {key.id} names the team {key.team!r}, which is not in `teams`")
         return self
 
     @pydantic.model_validator(mode="after")

@@ -69,7 +69,7 @@ class Call:
 
     @key.setter
     def key(self, key: KeyEntry) -> None:
-        self._key, self.record.key_id = key, key.id
+        self._key, self.record.key_id, self.record.team_id = key, key.id, key.team
 
     def authorization(self) -> str | None:
         """The key as an Authorization header has it; a route may take it from another header too."""

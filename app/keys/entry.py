@@ -32,6 +32,7 @@ def _printable(text: str) -> str:
 
 
 PublicId = Annotated[str, StringConstraints(pattern=rf"^[A-Za-z0-9]{{{PUBLIC_ID_LENGTH}}}$")]
+TeamId = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9._-]{0,62}$")]
 Moment = Annotated[AwareDatetime, AfterValidator(_in_utc)]
 
 
@@ -52,6 +53,7 @@ class KeyEntry(Strict):
     )
     name: Annotated[str, StringConstraints(max_length=100), AfterValidator(_printable)] = ""
     pipelines: list[ModelId] | None = Field(None, description="the models the key may use; left out: every model")
+    team: TeamId | None = Field(None, description="one of `teams`, whose scope and budgets it shares")
     budget: Budget = Budget()
     weight: Annotated[int, Field(ge=1, le=1000)] = Field(
         1, description="how much of a busy model it gets, compared with other keys that wait for it"

@@ -33,7 +33,7 @@ def make(keys: Keys, now: datetime, **facts: Any) -> tuple[str, KeyEntry]:
 
 
 def rotate(keys: Keys, key_id: str, grace: timedelta, expires: datetime | None, now: datetime) -> tuple[str, KeyEntry]:
-    """A new key in place of another, with its name, scope, budget and weight; the old one expires after `grace`.
+    """A new key in place of another, with its name, scope, team, budget and weight; the old one expires after `grace`.
 
     Where `expires` is None the new key lives as long as the old one was made for. Raises KeyRefusal.
     """
@@ -42,7 +42,7 @@ def rotate(keys: Keys, key_id: str, grace: timedelta, expires: datetime | None, 
         raise KeyRefusal(f"The key {old.id} is revoked. Make a new one with `portico keys create`.")
     if heirs := [key.id for key in keys.values() if key.rotated_from == old.id]:
         raise KeyRefusal(f"The key {old.id} was rotated already. Its successor is {heirs[0]}: rotate that one.")
-    kept = {"name": old.name, "pipelines": old.pipelines, "budget": old.budget, "weight": old.weight}
+    kept = {name: getattr(old, name) for name in ("name", "pipelines", "team", "budget", "weight")}
     made = make(keys, now, expires=expires or _same_lifetime(old, now), rotated_from=old.id, **kept)
     end = now + grace
     keys[old.id] = old.model_copy(update={"expires": min(end, old.expires or end)})

@@ -21,6 +21,7 @@ class RequestRecord:
     is_probe: bool = False  # liveness, readiness, metrics: requested by machines every few seconds
     # whose it is, and which model it is for
     key_id: str | None = None
+    team_id: str | None = None
     model_id: str | None = None
     makes_text: bool = False  # whether its tokens are a text's
     # what it may cost

@@ -52,7 +52,7 @@ def read(url: str, shard: Shard) -> dict[str, Debt] | None:
         return {}
     paths, recent = {shard.name(path)}, False  # its own is read even where the others cannot be listed
     try:
-        paths.update(_of_all_numbers(system, path))
+        paths.update(of_all_numbers(system, path))
     except Exception:
         logger.warning("the other snapshots of the budgets cannot be listed", exc_info=True)
         recent = True
@@ -67,7 +67,8 @@ def read(url: str, shard: Shard) -> dict[str, Debt] | None:
     return debts if recent else None
 
 
-def _of_all_numbers(system: Any, path: str) -> list[str]:
+def of_all_numbers(system: Any, path: str) -> list[str]:
+    """The snapshots at `path` of shards, of any number of them."""
     try:
         found = system.ls(system._parent(path), detail=False)
     except FileNotFoundError:  # the folder is made with the first snapshot

@@ -265,6 +265,9 @@ class Config(Strict):
         for key in self.keys:
             if unknown := sorted(set(key.pipelines or []) - known):
                 raise ValueError(f"keys: {key.id} names the model {unknown[0]!r}, which is not in `models`")
+        for team in self.teams:
+            if unknown := sorted(set(team.pipelines or []) - known):
+                raise ValueError(f"teams: {team.id} names the model {unknown[0]!r}, which is not in `models`")
         return self
 
     @pydantic.model_validator(mode="after")
@@ -273,6 +276,15 @@ class Config(Strict):
         for key in self.keys:
             if key.team is not None and key.team not in known:
                 raise ValueError(f"keys: {key.id} names the team {key.team!r}, which is not in `teams`")
+        return self
+
+    @pydantic.model_validator(mode="after")
+    def _months_are_kept(self) -> Self:
+        if self.budgets.snapshot is None and any(team.monthly.is_limited() for team in self.teams):
+            raise ValueError(
+                "budgets.snapshot: teams have monthly quotas, so it must name a place that outlives the cluster, such "
+                "as s3://bucket/budgets.json or /var/lib/portico/budgets.json; what a month has used is kept beside it"
+            )
         return self
 
     @pydantic.model_validator(mode="after")

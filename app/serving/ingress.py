@@ -19,13 +19,15 @@ from app.budgets.estimate import Estimator
 from app.budgets.exact import ExactBudgets
 from app.budgets.leased import LeasedBudgets
 from app.budgets.shards import ShardedBudgets, shards
+from app.budgets.use_book import UseBook
 from app.config.service import Config
 from app.console.application import ASGI, Sources
 from app.console.files import read_files
-from app.gateway.application import Gateway, limits_of
+from app.gateway.application import Gateway
 from app.gateway.image_store import ImageStore
 from app.gateway.open_streams import OpenStreams
 from app.gateway.streaming import StreamBrokenError
+from app.gateway.teams import Teams, account_of
 from app.http.bodies_in_flight import BodiesInFlight
 from app.http.connection_close import close_after
 from app.http.stall_timer import ReaderStalled
@@ -103,6 +105,7 @@ class IngressReplica:
         self._gateway: ASGI | None = None  # with what stands before it
         self._registry: Registry | None = None
         self._budgets: Budgets | None = None
+        self._use_book = UseBook()
         self._bodies = BodiesInFlight()
         self._streams = OpenStreams()
         self._stopping = False
@@ -123,6 +126,7 @@ class IngressReplica:
         """Called by Serve once, on the loop that will serve the requests."""
         self._log.start()
         self._supervisor.keep(Loop.METRICS, self._metrics.keep_exported)
+        self._supervisor.keep(Loop.MONTHLY_USE, self._use_book.keep)
         for name in ("ray.serve", "asyncio"):
             logging.getLogger(name).addFilter(_is_no_client_s_doing)
         return _Application(self.serve)
@@ -151,6 +155,7 @@ class IngressReplica:
         """Give back and hand on what is still here; no request follows."""
         if self._budgets is not None:
             await self._budgets.close()
+        await self._use_book.exchange()
         self._supervisor.stop()
         await self._metrics.export()
         await asyncio.to_thread(self._log.close)
@@ -195,6 +200,7 @@ class IngressReplica:
             await watch.first_look()
         relay = Relay(carrier, handles, watch, config.wake_timeouts_s())
         budgets = self._budgets_of(config)
+        teams = Teams(config.teams, budgets, self._use_book)
         self._load_tokenizers(config)
         files = await self._steps.call(read_files) if config.console.enabled else None
         gateway = Gateway(
@@ -205,6 +211,7 @@ class IngressReplica:
             bodies=self._bodies,
             streams=self._streams,
             budgets=budgets,
+            teams=teams,
             estimator=self._estimator,
             image_store=image_store,
             metrics=self._metrics,
@@ -213,9 +220,11 @@ class IngressReplica:
             log_line=self._log.write,
             http_host=await self._steps.call(controller.http_host),
         )
-        self._gateway = fronted(gateway, self._sources(gateway, registry, budgets), files, config.cors)
+        self._gateway = fronted(gateway, self._sources(gateway, registry), files, config.cors)
         self._config, self._registry = config, registry
         self._use(budgets)
+        self._follow_use(config)
+        self._supervisor.keep(Loop.TEAM_GAUGES, partial(self._metrics.follow_quotas, teams.figures))
         self._supervisor.keep(Loop.BUDGET_STORE_GAUGE, partial(self._metrics.follow_store, budgets))
         self._supervisor.keep(Loop.READINESS_WATCH, watch.run)
         self._supervisor.keep(Loop.KEY_FILE, keys.follow)
@@ -237,12 +246,12 @@ class IngressReplica:
         await asyncio.sleep(max(seconds / 2, seconds - LAST_SECONDS))
         self._streams.end()
 
-    def _sources(self, gateway: Gateway, registry: Registry, budgets: Budgets) -> Sources:
+    def _sources(self, gateway: Gateway, registry: Registry) -> Sources:
         """Where the console looks."""
         app_name = serve.get_replica_context().app_name
         return Sources(
             authenticate=gateway.authenticate,
-            budget_status=lambda key: budgets.budget_status(key.id, limits_of(key)),
+            budget_status=gateway.budget_status,
             registry=registry,
             starts=lambda: self._looks.call(controller.starts, app_name),
             acceptance=self._agents.acceptance,
@@ -273,8 +282,13 @@ class IngressReplica:
             return self._budgets  # with all that was granted
         if number == 1:
             return ExactBudgets()
-        links = [ActorLink(config.budgets.snapshot, shard) for shard in shards(number, config.budgets.shards)]
-        return ShardedBudgets([LeasedBudgets(link, number) for link in links])
+        return ShardedBudgets([LeasedBudgets(link, number) for link in _links(config)])
+
+    def _follow_use(self, config: Config) -> None:
+        """Of the teams that have monthly quotas. With one replica too, the budget store has it, which outlives that."""
+        accounts = [account_of(team.id) for team in config.teams if team.monthly.is_limited()]
+        if accounts:
+            self._use_book.follow(accounts, _links(config))
 
     def _use(self, budgets: Budgets) -> None:
         """Have these in place of those before. Only once the gateway has them: until then the change may fail."""
@@ -293,3 +307,10 @@ class IngressReplica:
             if (entry.id, entry.location()) not in known:
                 load = partial(self._estimator.load, entry.id, entry.location())
                 self._supervisor.run_once(Loop.TOKENIZERS, load, of=entry.id)
+
+
+def _links(config: Config) -> list[ActorLink]:
+    """A way to each shard of the budget store."""
+    return [
+        ActorLink(config.budgets.snapshot, shard) for shard in shards(config.ingress.replicas, config.budgets.shards)
+    ]

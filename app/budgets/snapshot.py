@@ -67,13 +67,14 @@ def read(url: str, shard: Shard) -> dict[str, Debt] | None:
     return debts if recent else None
 
 
-def of_all_numbers(system: Any, path: str) -> list[str]:
-    """The snapshots at `path` of shards, of any number of them."""
+def of_all_numbers(system: Any, path: str, suffix: str = "") -> list[str]:
+    """The files at `path` of shards, of any number of them, whose names end in `suffix`."""
     try:
         found = system.ls(system._parent(path), detail=False)
     except FileNotFoundError:  # the folder is made with the first snapshot
         return []
-    return [one for one in found if one == path or Shard.is_name(one, path)]
+    names = {one: one.removesuffix(suffix) for one in found if one.endswith(suffix)}
+    return [one for one, name in names.items() if name == path or Shard.is_name(name, path)]
 
 
 def _recent(system: Any, path: str) -> dict[str, Debt] | None:

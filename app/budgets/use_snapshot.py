@@ -26,7 +26,7 @@ def write(url: str, content: bytes) -> None:
 
 
 def content_of(state: UseState) -> bytes:
-    return orjson.dumps({"totals": state.totals, "replicas": state.replicas})
+    return orjson.dumps({"totals": state.totals, "replicas": state.replicas}, default=list)
 
 
 def read_in_time(url: str, shard: Shard) -> UseState | None:
@@ -45,8 +45,8 @@ def read(url: str, shard: Shard) -> UseState:
     """What the snapshots of shards of all numbers have of this shard's accounts. May raise what a file system does."""
     system, path = fsspec.url_to_fs(url)
     system.invalidate_cache()
-    found = of_all_numbers(system, path)
-    return together(_read_one(system, one + SUFFIX, shard) for one in sorted({shard.name(path), *found}))
+    found = {shard.name(path) + SUFFIX, *of_all_numbers(system, path, SUFFIX)}
+    return together(_read_one(system, one, shard) for one in sorted(found))
 
 
 def _read_one(system: Any, path: str, shard: Shard) -> UseState:

@@ -44,6 +44,9 @@ def create(
     pipelines: Annotated[
         str | None, typer.Option(metavar="A,B", help="The models it may use; left out: every model.")
     ] = None,
+    team: Annotated[
+        str | None, typer.Option(metavar="TEAM", help="One of `teams` in the configuration, which it belongs to.")
+    ] = None,
     requests_per_minute: Annotated[int | None, typer.Option(metavar="N", help="Left out: 600.")] = None,
     tokens_per_minute: Annotated[int | None, typer.Option(metavar="N", help="Left out: no limit.")] = None,
     concurrent_requests: Annotated[int | None, typer.Option(metavar="N", help="Left out: no limit.")] = None,
@@ -69,6 +72,7 @@ def create(
     facts = {
         "name": name,
         "pipelines": None if pipelines is None else [one.strip() for one in pipelines.split(",")],
+        "team": team,
         "budget": {limit: value for limit, value in limits.items() if value is not None},
         "weight": weight,
     }

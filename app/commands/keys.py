@@ -37,7 +37,7 @@ def create(place: Place | None, facts: dict[str, Any], expires: timedelta | date
     facts = {**facts, "expires": _end(expires, now)}
     if place is None:
         return _block(*lifecycle.make({}, now, **facts))
-    with _file(place, facts["pipelines"]).changing(new=True) as keys:
+    with _file(place, facts["pipelines"], facts["team"]).changing(new=True) as keys:
         secret, entry = lifecycle.make(keys, now, **facts)
     message = f"{SHOWN_ONCE} {FOLLOWED}\nIts id is {entry.id}: show, rotate and revoke it by that."
     return Shown({**report.public(entry, now), "key": secret}, f"{secret}\n\n{message}")
@@ -77,24 +77,29 @@ def revoke(place: Place, key_id: str) -> Shown:
     return Shown(report.public(entry, now), f"The key {entry.id} is revoked. {FOLLOWED}")
 
 
-def _file(place: Place, pipelines: list[str] | None = None) -> KeyFile:
-    """The key file that is meant. Raises ConfigError, and KeyRefusal where the configuration names none."""
+def _file(place: Place, pipelines: list[str] | None = None, team: str | None = None) -> KeyFile:
+    """The key file that is meant. Raises ConfigError, and KeyRefusal where the configuration names none, or has not
+    what a key names.
+    """
     if place.file is not None:
         return KeyFile(place.file)
     if place.config is None:
         raise KeyRefusal("Name the key file with `--file`, or with `--config` a Serve config file that names it.")
     _, config = read_serve_config(place.config)
-    _refuse_unknown(pipelines, config)
+    _refuse_unknown(pipelines, team, config)
     path = config.key_path()
     if path is None:
         raise KeyRefusal(f"{place.config} names no `key_file`. Add one, or name the file with `--file`.")
     return KeyFile(path)
 
 
-def _refuse_unknown(pipelines: list[str] | None, config: Config) -> None:
+def _refuse_unknown(pipelines: list[str] | None, team: str | None, config: Config) -> None:
     known = config.model_ids()
     if unknown := [name for name in pipelines or [] if name not in known]:
         raise KeyRefusal(f"The configuration has no model {unknown[0]!r}. It has {', '.join(known)}.")
+    teams = [one.id for one in config.teams]
+    if team is not None and team not in teams:
+        raise KeyRefusal(f"The configuration has no team {team!r}. It has {', '.join(teams) or 'none'}.")
 
 
 def _block(secret: str, entry: KeyEntry) -> Shown:

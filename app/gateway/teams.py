@@ -115,6 +115,8 @@ class Teams:
         if known is None or known[0] is not key:
             if len(self._scoped) >= REMEMBERED:
                 self._scoped.clear()
+            if key.team not in self._accounts and (known is None or known[0].team != key.team):
+                logger.warning("the key %s is refused: its team %s is not in the configuration", key.id, key.team)
             known = self._scoped[key.id] = key, self._narrowed(key, key.team)
         if known[1] is None:
             raise ApiError("invalid_api_key", "This API key belongs to a team that is not here. Tell the operator.")
@@ -122,11 +124,8 @@ class Teams:
 
     def _narrowed(self, key: KeyEntry, team_id: str) -> KeyEntry | None:
         team = self._accounts.get(team_id)
-        if team is None:
-            logger.warning("the key %s is refused: its team %s is not in the configuration", key.id, team_id)
-            return None
-        if team.pipelines is None:
-            return key
+        if team is None or team.pipelines is None:
+            return None if team is None else key
         own = team.pipelines if key.pipelines is None else key.pipelines
         return key.model_copy(update={"pipelines": [one for one in own if one in team.pipelines]})
 

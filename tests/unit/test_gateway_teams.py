@@ -139,9 +139,9 @@ class TestScope:
     ) -> None:
         """As one of the key file may be."""
         gateway = make()
-        stray = KeyEntry.model_validate(key(OUTSIDE_KEY, team="gone"))
-        gateway._keys._entries[stray.id] = stray
-        for _ in range(3):
+        for _ in range(3):  # the file is read again
+            stray = KeyEntry.model_validate(key(OUTSIDE_KEY, team="gone"))
+            gateway._keys._entries[stray.id] = stray
             refused = await post(gateway, OUTSIDE_KEY)
             assert_error(refused, 401, "authentication_error", "invalid_api_key")
         assert "belongs to a team that is not here" in refused.json()["error"]["message"]

@@ -19,4 +19,8 @@ class StoreLink(Protocol):
         """Returns False where the store does not know the replica: nothing was counted, it has to join first."""
         ...
 
+
+class UseLink(Protocol):
+    """The call may raise StoreUnreachableError, and takes a bounded time."""
+
     async def use(self, report: UseReport) -> UseReply: ...

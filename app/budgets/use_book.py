@@ -8,7 +8,7 @@ from collections.abc import Iterable, Sequence
 
 from app.budgets.messages import AccountUse, CountedUse, UseReport
 from app.budgets.shards import place_of
-from app.budgets.store_link import StoreLink, StoreUnreachableError
+from app.budgets.store_link import StoreUnreachableError, UseLink
 from app.budgets.use import Month, Use, drop_old
 
 logger = logging.getLogger("portico.budgets")
@@ -22,7 +22,7 @@ class UseBook:
     Without stores it is alone: what it counts is all there is.
     """
 
-    def __init__(self, links: Sequence[StoreLink] = ()) -> None:
+    def __init__(self, links: Sequence[UseLink] = ()) -> None:
         """`links` are in the order of the shards."""
         self.replica = uuid.uuid4().hex
         self._links = links
@@ -32,7 +32,7 @@ class UseBook:
         self._exchanging = asyncio.Lock()
         self._unreachable: set[int] = set()  # places of shards
 
-    def follow(self, accounts: Iterable[str], links: Sequence[StoreLink]) -> None:
+    def follow(self, accounts: Iterable[str], links: Sequence[UseLink]) -> None:
         """Know the use of these from now on. Who has other stores than before tells them the same."""
         self._followed, self._links = frozenset(accounts), links
 
@@ -65,7 +65,7 @@ class UseBook:
             await self.exchange()
             await asyncio.sleep(EXCHANGE_SECONDS)
 
-    async def _exchange(self, place: int, places: int, link: StoreLink) -> None:
+    async def _exchange(self, place: int, places: int, link: UseLink) -> None:
         accounts = [one for one in self._followed | self._own.keys() if place_of(one, places) == place]
         if not accounts:
             return

@@ -86,17 +86,21 @@ def _file(place: Place, pipelines: list[str] | None = None, team: str | None = N
     if place.config is None:
         raise KeyRefusal("Name the key file with `--file`, or with `--config` a Serve config file that names it.")
     _, config = read_serve_config(place.config)
-    _refuse_unknown(pipelines, team, config)
+    _refuse_unknown(pipelines, config)
+    _refuse_team(team, config)
     path = config.key_path()
     if path is None:
         raise KeyRefusal(f"{place.config} names no `key_file`. Add one, or name the file with `--file`.")
     return KeyFile(path)
 
 
-def _refuse_unknown(pipelines: list[str] | None, team: str | None, config: Config) -> None:
+def _refuse_unknown(pipelines: list[str] | None, config: Config) -> None:
     known = config.model_ids()
     if unknown := [name for name in pipelines or [] if name not in known]:
         raise KeyRefusal(f"The configuration has no model {unknown[0]!r}. It has {', '.join(known)}.")
+
+
+def _refuse_team(team: str | None, config: Config) -> None:
     teams = [one.id for one in config.teams]
     if team is not None and team not in teams:
         raise KeyRefusal(f"The configuration has no team {team!r}. It has {', '.join(teams) or 'none'}.")

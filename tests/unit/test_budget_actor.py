@@ -210,7 +210,8 @@ class TestMonthlyUse:
     ) -> None:
         url = f"{tmp_path}/budgets.json"
         use_snapshot.write(url, use_snapshot.content_of(UseState({TEAM: {MONTH: Use(100)}})))
-        read, tries = use_snapshot.read, []
+        read = use_snapshot.read
+        tries: list[None] = []
 
         def fails(*_: Any) -> Any:
             tries.append(None)

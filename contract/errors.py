@@ -36,6 +36,7 @@ CODES: dict[str, tuple[int, str]] = {
     "invalid_image": (422, INVALID_REQUEST),
     "invalid_audio": (422, INVALID_REQUEST),
     "rate_limit_exceeded": (429, "rate_limit_error"),
+    "insufficient_quota": (429, "rate_limit_error"),
     "internal_error": (500, SERVER_ERROR),
     "upstream_error": (502, SERVER_ERROR),
     "overloaded": (503, SERVER_ERROR),

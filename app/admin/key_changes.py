@@ -42,7 +42,7 @@ class KeyChanges:
         self._file = None if path is None else KeyFile(path)
         self._trail = Trail(config.audit_path())
         self._fixed = {entry.id: entry for entry in config.keys}
-        self._models = config.model_ids()
+        self._config = config
         self._ring = ring
         self._calls = ThreadCalls("a change of the key file", CHANGE_SECONDS)
 
@@ -60,7 +60,7 @@ class KeyChanges:
 
     async def create(self, who: Who, facts: dict[str, Any]) -> dict[str, Any]:
         """Make a key; its secret is the field `key`. Raises ApiError."""
-        self._check_models(facts)
+        self._check(facts)
 
         def made(keys: Keys) -> dict[str, Any]:
             secret, entry = lifecycle.make(keys, now := _now(), **facts)
@@ -70,7 +70,7 @@ class KeyChanges:
 
     async def update(self, who: Who, key_id: str, facts: dict[str, Any]) -> dict[str, Any]:
         """Put `facts` in place of those that a key has. Raises ApiError."""
-        self._check_models(facts)
+        self._check(facts)
 
         def updated(keys: Keys) -> dict[str, Any]:
             return self._card(lifecycle.update(keys, key_id, now := _now(), **facts), now)
@@ -95,10 +95,9 @@ class KeyChanges:
 
         return await self._change(who, revoked, key_id)
 
-    def _check_models(self, facts: dict[str, Any]) -> None:
-        if unknown := [one for one in facts.get("pipelines") or [] if one not in self._models]:
-            legal = ", ".join(self._models)
-            raise ApiError("invalid_value", f"There is no model `{unknown[0]}`. There are: {legal}.", param="pipelines")
+    def _check(self, facts: dict[str, Any]) -> None:
+        if fault := self._config.fault_of_key(facts):
+            raise ApiError("invalid_value", fault.message, param=fault.field)
 
     async def _change(
         self, who: Who, change: Callable[[Keys], dict[str, Any]], key_id: str | None = None, *, new: bool = False

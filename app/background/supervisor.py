@@ -21,6 +21,8 @@ class Loop(StrEnum):
     ISSUER_KEYS = "issuer_keys"
     KEPT_IMAGES = "kept_images"
     BUDGETS = "budgets"
+    MONTHLY_USE = "monthly_use"
+    TEAM_GAUGES = "team_gauges"
     BUDGET_STORE_GAUGE = "budget_store_gauge"
     METRICS = "metrics"
     TOKENIZERS = "tokenizers"

@@ -45,6 +45,9 @@ def create(
     pipelines: Annotated[
         str | None, typer.Option(metavar="A,B", help="The models it may use; left out: every model.")
     ] = None,
+    team: Annotated[
+        str | None, typer.Option(metavar="TEAM", help="One of `teams` in the configuration, which it belongs to.")
+    ] = None,
     requests_per_minute: Annotated[int | None, typer.Option(metavar="N", help="Left out: 600.")] = None,
     tokens_per_minute: Annotated[int | None, typer.Option(metavar="N", help="Left out: no limit.")] = None,
     concurrent_requests: Annotated[int | None, typer.Option(metavar="N", help="Left out: no limit.")] = None,
@@ -66,6 +69,7 @@ def create(
     facts = {
         "name": name,
         "pipelines": None if pipelines is None else _names(pipelines),
+        "team": team,
         "budget": _limits(requests_per_minute, tokens_per_minute, concurrent_requests),
         "weight": weight,
         "scopes": ["admin"] if admin else [],
@@ -100,6 +104,9 @@ def update(
     pipelines: Annotated[
         str | None, typer.Option(metavar="A,B", help="The models it may use; 'every' for every model.")
     ] = None,
+    team: Annotated[
+        str | None, typer.Option(metavar="TEAM", help="One of `teams` in the configuration, which it belongs to.")
+    ] = None,
     requests_per_minute: Limit = None,
     tokens_per_minute: Limit = None,
     concurrent_requests: Limit = None,
@@ -119,6 +126,7 @@ def update(
 
     facts: dict[str, Any] = {
         "name": name,
+        "team": team,
         "weight": weight,
         "budget": _limits(requests_per_minute, tokens_per_minute, concurrent_requests) or None,
     }

@@ -5,7 +5,7 @@ A wrong file fails at once; the error names the field, what is wrong there and w
 
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Literal, NamedTuple, Self
 
 import pydantic
 import yaml
@@ -15,6 +15,7 @@ from app.config.audit import Audit, beside
 from app.config.inventory import Cluster, Need, check_fit, has_room
 from app.config.log import Logging
 from app.config.model_entry import ModelEntry
+from app.config.team import Team
 from app.config.tracing import Tracing
 from app.keys.entry import KeyEntry
 from app.keys.local import is_local
@@ -224,6 +225,13 @@ class Cors(Strict):
     )
 
 
+class KeyFault(NamedTuple):
+    """A field of a key that does not fit the configuration."""
+
+    field: str
+    message: str
+
+
 class Config(Strict):
     """The whole configuration of an application."""
 
@@ -240,6 +248,7 @@ class Config(Strict):
     token_issuers: list[TokenIssuer] = Field(
         [], description="whose bearer tokens (JWT) are good beside keys, as those of an OpenID provider"
     )
+    teams: list[Team] = Field([], description="keys name theirs; what a team may use, its keys share")
     limits: Limits = Limits()
     fairness: Fairness = Fairness()
     input_images: InputImages = InputImages()
@@ -285,6 +294,12 @@ class Config(Strict):
         refuse_twice(entry.issuer for entry in entries)
         return entries
 
+    @pydantic.field_validator("teams")
+    @classmethod
+    def _team_ids_are_unique(cls, teams: list[Team]) -> list[Team]:
+        refuse_twice(team.id for team in teams)
+        return teams
+
     @pydantic.model_validator(mode="after")
     def _pipelines_are_known(self) -> Self:
         known = set(self.model_ids())
@@ -298,6 +313,26 @@ class Config(Strict):
         for key in self.keys:
             if unknown := sorted(set(key.pipelines or []) - known):
                 raise ValueError(f"keys: {key.id} names the model {unknown[0]!r}, which is not in `models`")
+        for team in self.teams:
+            if unknown := sorted(set(team.pipelines or []) - known):
+                raise ValueError(f"teams: {team.id} names the model {unknown[0]!r}, which is not in `models`")
+        return self
+
+    @pydantic.model_validator(mode="after")
+    def _teams_are_known(self) -> Self:
+        known = {team.id for team in self.teams}
+        for key in self.keys:
+            if key.team is not None and key.team not in known:
+                raise ValueError(f"keys: {key.id} names the team {key.team!r}, which is not in `teams`")
+        return self
+
+    @pydantic.model_validator(mode="after")
+    def _months_are_kept(self) -> Self:
+        if self.budgets.snapshot is None and any(team.monthly.is_limited() for team in self.teams):
+            raise ValueError(
+                "budgets.snapshot: teams have monthly quotas, so it must name a place that outlives the cluster, such "
+                "as s3://bucket/budgets.json or /var/lib/portico/budgets.json; what a month has used is kept beside it"
+            )
         return self
 
     @pydantic.model_validator(mode="after")
@@ -354,6 +389,15 @@ class Config(Strict):
         """Where commands write down what they change; None: neither the place nor a key file is named."""
         key_file = self.key_path()
         return self.audit.path() or (beside(key_file) if key_file else None)
+
+    def fault_of_key(self, facts: dict[str, Any]) -> KeyFault | None:
+        """The first of the fields of a key, in `facts`, that names what is not here."""
+        models, teams = self.model_ids(), [team.id for team in self.teams]
+        if unknown := [one for one in facts.get("pipelines") or () if one not in models]:
+            return KeyFault("pipelines", f"There is no model `{unknown[0]}`. There are: {', '.join(models)}.")
+        if (team := facts.get("team")) is not None and team not in teams:
+            return KeyFault("team", f"There is no team `{team}`. There are: {', '.join(teams) or 'none'}.")
+        return None
 
     def key_path(self) -> Path | None:
         """Where the key file is."""

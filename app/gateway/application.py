@@ -10,7 +10,7 @@ from urllib.parse import parse_qs
 
 import orjson
 
-from app.budgets.account import BudgetLimits
+from app.budgets.account import BudgetLimits, BudgetStatus
 from app.budgets.admission import Budgets, RateLimited
 from app.budgets.estimate import Estimate, Estimator
 from app.config.service import Config
@@ -35,6 +35,7 @@ from app.gateway.input_audio import AudioChecks
 from app.gateway.input_images import ImageLoader
 from app.gateway.open_streams import OpenStreams
 from app.gateway.streaming import StreamBrokenError, relay_bytes, relay_events
+from app.gateway.teams import TeamAccount, Teams
 from app.http.bodies_in_flight import BodiesInFlight
 from app.http.body import ClientGone, Receive, announced_bytes, impatient
 from app.http.response import ResponseWriter, Send
@@ -90,6 +91,7 @@ class Gateway:
         bodies: BodiesInFlight,
         streams: OpenStreams,
         budgets: Budgets,
+        teams: Teams,
         estimator: Estimator,
         image_store: ImageStore,
         metrics: Metrics,
@@ -113,6 +115,7 @@ class Gateway:
         self._relay = relay
         self._registry = registry
         self._budgets = budgets
+        self._teams = teams
         self._estimator = estimator
         self._image_store = image_store
         self._metrics = metrics
@@ -180,20 +183,29 @@ class Gateway:
             call.style = found.route.style
         if needs_key(path):
             key = call.key = await self.authenticate(call.authorization(), call.client)
-            call.budget_status = partial(self._budgets.budget_status, key.id, limits_of(key))
+            call.budget_status = partial(self.budget_status, key)
+            if (team := self._teams.of(key)) is not None and team.quotas:
+                call.budget_notice = team.notice
         call.match = self._router.require(scope["method"], path, found)
         await self._handlers[call.match.route.path](call)
 
     async def authenticate(self, authorization: str | None, client: str | None) -> KeyEntry:
-        """The key, or the subject of the token, of an Authorization header that came from the address `client`.
+        """The key, or the subject of the token, of an Authorization header that came from the address `client`, within
+        the scope of its team.
 
         Raises ApiError. Only a token whose signing key is not known yet waits.
         """
         if (token := self._tokens.token_in(authorization)) is not None:
-            return await self._tokens.authenticate(token)
+            return self._teams.scoped(await self._tokens.authenticate(token))
         key = self._keys.authenticate(authorization)
         refuse_elsewhere(key, self._http_host, client)
-        return key
+        return self._teams.scoped(key)
+
+    def budget_status(self, key: KeyEntry) -> BudgetStatus:
+        """What is left to a key: of its own budget, or of its team's where that is less."""
+        own = self._budgets.budget_status(key.id, limits_of(key))
+        team = self._teams.of(key)
+        return own if team is None else team.budget_status(own)
 
     async def _generate(self, endpoint: Endpoint, call: Call) -> None:
         with self._relay.open_request(call.key), self._bodies.hold(call.key.id, call.key.weight) as held:
@@ -207,12 +219,16 @@ class Gateway:
         record.model_id = self._registry.named(request.get("model"), call.match.pipeline)
         record.makes_text = endpoint.makes_text
         model = self._registry.resolve(request.get("model"), call.match.pipeline, call.key)
-        estimate = self._estimate(endpoint, call, model, request)
+        team = self._teams.of(call.key)
+        estimate = self._estimate(endpoint, call, model, request, team)
         if endpoint.makes_text:
             record.estimated_prompt = estimate.prompt
         record.admission_at_s = call.clock.total()
         try:
-            async with self._budgets.admit(call.key.id, limits_of(call.key), estimate.total) as admission:
+            own = self._budgets.admit(call.key.id, limits_of(call.key), estimate.total)
+            if team is not None:
+                await team.require_quota()
+            async with own if team is None else team.admission(own, estimate.total) as admission:
                 record.admission_s = call.clock.total() - record.admission_at_s
                 try:
                     await self._answer(endpoint, call, model, request)
@@ -224,13 +240,17 @@ class Gateway:
                     raise
                 finally:
                     admission.settle(record.tokens_to_charge())
+                    if team is not None:
+                        team.charge(record, model.entry.prices)
         except RateLimited as error:
             record.refused_resource = error.resource
             raise
 
-    def _estimate(self, endpoint: Endpoint, call: Call, model: Model, request: dict[str, Any]) -> Estimate:
+    def _estimate(
+        self, endpoint: Endpoint, call: Call, model: Model, request: dict[str, Any], team: TeamAccount | None
+    ) -> Estimate:
         """Tokens to reserve."""
-        if call.key.budget.tokens_per_minute is None:
+        if call.key.budget.tokens_per_minute is None and (team is None or not team.counts_tokens):
             return Estimate()
         context = model.profile.limits.get("context_length", 0)
         estimate = self._estimator.estimate(model.entry.id, request, endpoint.counted, context)

@@ -45,6 +45,7 @@ class Call:
         backlog = Backlog(receive, limits.stream_buffer_bytes) if HEADER in self.headers else None
         self.response = ResponseWriter(send, self._common_headers, limits.write_stall_timeout_s, backlog)
         self.budget_status: Callable[[], BudgetStatus] | None = None  # of the key's budget, where a key was recognised
+        self.budget_notice: Callable[[], str | None] | None = None  # of a team that has monthly quotas
         self.style: ApiStyle = OPENAI  # of the route, where the path names one
         self._match: Match | None = None
         self._key: KeyEntry | None = None
@@ -71,7 +72,7 @@ class Call:
 
     @key.setter
     def key(self, key: KeyEntry) -> None:
-        self._key, self.record.key_id = key, key.id
+        self._key, self.record.key_id, self.record.team_id = key, key.id, key.team
 
     def authorization(self) -> str | None:
         """The key as an Authorization header has it; a route may take it from another header too."""
@@ -104,6 +105,8 @@ class Call:
             headers.append(("x-usage-characters", str(record.characters)))
         if self.budget_status is not None:
             headers += rate_limit_headers(self.budget_status(), time.time())
+        if self.budget_notice is not None and (notice := self.budget_notice()) is not None:
+            headers.append(("x-budget-notice", notice))
         if record.adjustments is not None:
             headers.append((ADJUSTMENTS_HEADER, record.adjustments))
         return headers

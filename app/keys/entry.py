@@ -25,7 +25,7 @@ def _in_utc(moment: datetime) -> datetime:
         raise ValueError("the year is out of range") from None
 
 
-def _printable(text: str) -> str:
+def printable(text: str) -> str:
     if not text.isprintable():
         raise ValueError("it has a control character; it must be one line of plain text")
     return text
@@ -58,7 +58,7 @@ class KeyEntry(Strict):
     sha256: Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")] = Field(
         description="of the whole key", repr=False
     )
-    name: Annotated[str, StringConstraints(max_length=100), AfterValidator(_printable)] = ""
+    name: Annotated[str, StringConstraints(max_length=100), AfterValidator(printable)] = ""
     pipelines: list[ModelId] | None = Field(None, description="the models the key may use; left out: every model")
     scopes: list[Scope] = Field([], description="admin: the routes under /admin, where they are enabled")
     team: TeamId | None = Field(None, description="one of `teams`, whose scope and budgets it shares")

@@ -10,7 +10,7 @@ from app.keys.secret import hash_key, new_key, public_id
 from contract.fields import explain
 
 Keys = dict[str, KeyEntry]
-INHERITED = {"name", "pipelines", "scopes", "budget", "weight"}  # by the key that takes another's place
+INHERITED = {"name", "pipelines", "scopes", "team", "budget", "weight"}  # by the key that takes another's place
 
 
 class KeyRefusal(Exception):
@@ -38,7 +38,7 @@ def make(keys: Keys, now: datetime, **facts: Any) -> tuple[str, KeyEntry]:
 
 
 def rotate(keys: Keys, key_id: str, grace: timedelta, expires: datetime | None, now: datetime) -> tuple[str, KeyEntry]:
-    """A new key in place of another, with its name, scopes, budget and weight; the old one expires after `grace`.
+    """A new key in place of another, with its name, scopes, team, budget and weight; the old one expires after `grace`.
 
     Where `expires` is None the new key lives as long as the old one was made for. Raises KeyRefusal.
     """

@@ -10,6 +10,7 @@ from app.keys.moments import show_moment, show_span
 COLUMNS = (
     "id",
     "name",
+    "team",
     "scope",
     "requests/min",
     "tokens/min",
@@ -48,6 +49,7 @@ def _row(entry: KeyEntry, now: datetime) -> tuple[str, ...]:
     return (
         entry.id,
         entry.name or "-",
+        entry.team or "-",
         _scope(entry),
         str(budget.requests_per_minute),
         str(budget.tokens_per_minute or "-"),

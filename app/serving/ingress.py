@@ -23,13 +23,15 @@ from app.budgets.estimate import Estimator
 from app.budgets.exact import ExactBudgets
 from app.budgets.leased import LeasedBudgets
 from app.budgets.shards import ShardedBudgets, shards
+from app.budgets.use_book import UseBook
 from app.config.service import Config
 from app.console.files import read_files
 from app.console.sources import Sources
-from app.gateway.application import Gateway, Tracer, limits_of
+from app.gateway.application import Gateway, Tracer
 from app.gateway.image_store import ImageStore
 from app.gateway.open_streams import OpenStreams
 from app.gateway.streaming import StreamBrokenError
+from app.gateway.teams import Teams, account_of
 from app.http.bodies_in_flight import BodiesInFlight
 from app.http.connection_close import close_after
 from app.http.fastapi_answers import ASGI
@@ -113,6 +115,7 @@ class IngressReplica:
         self._budgets: Budgets | None = None
         self._tracer: Tracer | None = None
         self._tokens = TokenVerifier()
+        self._use_book = UseBook()
         self._bodies = BodiesInFlight()
         self._streams = OpenStreams()
         self._stopping = False
@@ -133,6 +136,7 @@ class IngressReplica:
         """Called by Serve once, on the loop that will serve the requests."""
         self._log.start()
         self._supervisor.keep(Loop.METRICS, self._metrics.keep_exported)
+        self._supervisor.keep(Loop.MONTHLY_USE, self._use_book.keep)
         for name in ("ray.serve", "asyncio"):
             logging.getLogger(name).addFilter(_is_no_client_s_doing)
         return _Application(self.serve)
@@ -161,6 +165,7 @@ class IngressReplica:
         """Give back and hand on what is still here; no request follows."""
         if self._budgets is not None:
             await self._budgets.close()
+        await self._use_book.exchange()
         self._supervisor.stop()
         if self._tracer is not None:
             await asyncio.to_thread(self._tracer.close)
@@ -211,6 +216,7 @@ class IngressReplica:
             await watch.first_look()
         relay = Relay(carrier, handles, watch, config.wake_timeouts_s())
         budgets = self._budgets_of(config)
+        teams = Teams(config.teams, budgets, self._use_book)
         self._load_tokenizers(config)
         files = await self._steps.call(read_files) if config.console.enabled else None
         tracer = await self._tracer_of(config)
@@ -223,6 +229,7 @@ class IngressReplica:
             bodies=self._bodies,
             streams=self._streams,
             budgets=budgets,
+            teams=teams,
             estimator=self._estimator,
             image_store=image_store,
             metrics=self._metrics,
@@ -232,7 +239,7 @@ class IngressReplica:
             http_host=await self._steps.call(controller.http_host),
             tracer=tracer,
         )
-        sources = self._sources(config, gateway, registry, budgets)
+        sources = self._sources(config, gateway, registry)
         admin = AdminSources(
             sources.authenticate,
             sources.budget_status,
@@ -245,6 +252,8 @@ class IngressReplica:
         if self._tracer is not None and self._tracer is not tracer:
             self._tracer.retire()
         self._tracer = tracer
+        self._follow_use(config)
+        self._supervisor.keep(Loop.TEAM_GAUGES, partial(self._metrics.follow_quotas, teams.figures))
         self._supervisor.keep(Loop.BUDGET_STORE_GAUGE, partial(self._metrics.follow_store, budgets))
         self._supervisor.keep(Loop.READINESS_WATCH, watch.run)
         self._supervisor.keep(Loop.KEY_FILE, keys.follow)
@@ -268,12 +277,12 @@ class IngressReplica:
         await asyncio.sleep(max(seconds / 2, seconds - LAST_SECONDS))
         self._streams.end()
 
-    def _sources(self, config: Config, gateway: Gateway, registry: Registry, budgets: Budgets) -> Sources:
+    def _sources(self, config: Config, gateway: Gateway, registry: Registry) -> Sources:
         """Where the console looks."""
         app_name = serve.get_replica_context().app_name
         return Sources(
             authenticate=gateway.authenticate,
-            budget_status=lambda key: budgets.budget_status(key.id, limits_of(key)),
+            budget_status=gateway.budget_status,
             registry=registry,
             routes=config.routes.offered(),
             admin=config.admin.enabled,
@@ -306,8 +315,13 @@ class IngressReplica:
             return self._budgets  # with all that was granted
         if number == 1:
             return ExactBudgets()
-        links = [ActorLink(config.budgets.snapshot, shard) for shard in shards(number, config.budgets.shards)]
-        return ShardedBudgets([LeasedBudgets(link, number) for link in links])
+        return ShardedBudgets([LeasedBudgets(link, number) for link in _links(config)])
+
+    def _follow_use(self, config: Config) -> None:
+        """Of the teams that have monthly quotas. With one replica too, the budget store has it, which outlives that."""
+        accounts = [account_of(team.id) for team in config.teams if team.monthly.is_limited()]
+        if accounts:
+            self._use_book.follow(accounts, _links(config))
 
     async def _tracer_of(self, config: Config) -> Tracer | None:
         """The one there is, where its settings have not changed."""
@@ -333,3 +347,10 @@ class IngressReplica:
             if (entry.id, entry.location()) not in known:
                 load = partial(self._estimator.load, entry.id, entry.location())
                 self._supervisor.run_once(Loop.TOKENIZERS, load, of=entry.id)
+
+
+def _links(config: Config) -> list[ActorLink]:
+    """A way to each shard of the budget store."""
+    return [
+        ActorLink(config.budgets.snapshot, shard) for shard in shards(config.ingress.replicas, config.budgets.shards)
+    ]

@@ -23,6 +23,7 @@ def line_of(record: RequestRecord) -> bytes:
         "request_id": record.request_id,
         "client_request_id": record.client_request_id,
         "key": record.key_id,
+        "team": record.team_id,
         "route": record.route,
         "model": record.model_id,
         "status": record.status,

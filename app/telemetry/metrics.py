@@ -1,8 +1,8 @@
 """What the gateway counts. Labels come from closed sets: routes, configured models, statuses, reasons."""
 
 import asyncio
-from collections.abc import Iterator
-from typing import Protocol
+from collections.abc import Callable, Iterable, Iterator
+from typing import NamedTuple, Protocol
 
 from app.background.supervisor import Loop
 from app.telemetry.instruments import BatchedCounter, BatchedGauge, BatchedHistogram, Instrument
@@ -19,6 +19,15 @@ class StoreUser(Protocol):
 
     @property
     def store_unreachable(self) -> bool: ...
+
+
+class QuotaFigures(NamedTuple):
+    """What a team has used of a resource in this month, in tokens or in units of the currency."""
+
+    team: str
+    resource: str  # tokens, cost
+    used: float
+    limits: dict[str, float]  # soft, hard
 
 
 class Metrics(Protocol):
@@ -54,6 +63,16 @@ class RayMetrics:
             "portico_budget_store_unreachable",
             "1 where this gateway replica does not reach the budget store, else 0.",
             (),
+        )
+        self._team_use = self._gauge(
+            "portico_team_monthly_use",
+            "What a team has used in this month (tokens, cost), as far as this gateway replica knows.",
+            ("team", "resource"),
+        )
+        self._team_limit = self._gauge(
+            "portico_team_monthly_limit",
+            "What a team may use in a month (tokens, cost), softly or at the most.",
+            ("team", "resource", "limit"),
         )
         self._refused = self._counter(
             "portico_budget_refusals",
@@ -116,6 +135,15 @@ class RayMetrics:
         """Show for as long as this process lives whether `budgets` reach the budget store."""
         while True:
             self._store_unreachable.set(float(budgets.store_unreachable))
+            await asyncio.sleep(STORE_CHECK_SECONDS)
+
+    async def follow_quotas(self, figures: Callable[[], Iterable[QuotaFigures]]) -> None:
+        """Show for as long as this process lives what teams have used."""
+        while True:
+            for one in figures():
+                self._team_use.set(one.used, one.team, one.resource)
+                for limit, amount in one.limits.items():
+                    self._team_limit.set(amount, one.team, one.resource, limit)
             await asyncio.sleep(STORE_CHECK_SECONDS)
 
     async def keep_exported(self) -> None:

@@ -23,11 +23,13 @@ from tests.own_ports import free_port
 LIMITS = (12, 20, 30, 30, 40, 60, 60, 90, 120, 300)  # requests a minute, of ten keys
 WARM_UP, EXACT, STEADY, SPENT = range(4)  # sets of such keys: each begins with its whole burst
 FLOOD, QUIET = 4, 5  # of each one key, which may send what it wants
+RATED, MONTHLY = 6, 7  # of each two keys, of teams that have a budget
+TEAM_LIMIT, TEAM_TOKENS = 120, 300  # requests a minute of the one, tokens a month of the other
 GATEWAYS = 3
 SLOW_PLACES, SLOW_QUEUE = 6, 34  # of the model `slow`: in its replica, and in each of the three gateways
 STORE, STORES = "ray::BudgetStoreActor", 2
 START_SECONDS = 120
-STORE_SECONDS = 30
+STORE_SECONDS = 90  # on a starved machine
 SETTINGS = {
     "RAY_USAGE_STATS_ENABLED": "0",
     "RAY_SERVE_HTTP_PROXY_CALLBACK_IMPORT_PATH": "app.edge:middlewares",
@@ -67,9 +69,14 @@ CONFIG = {
     "keys": [
         *(_entry(group, number, limit) for group in range(FLOOD) for number, limit in enumerate(LIMITS)),
         *(_entry(group, 0, 10**6) for group in (FLOOD, QUIET)),
+        *(_entry(RATED, number, 10**6) | {"team": "rated"} for number in range(2)),
+        *(_entry(MONTHLY, number, 10**6) | {"team": "monthly"} for number in range(2)),
+    ],
+    "teams": [
+        {"id": "rated", "budget": {"requests_per_minute": TEAM_LIMIT}},
+        {"id": "monthly", "monthly": {"tokens": {"soft": TEAM_TOKENS // 2, "hard": TEAM_TOKENS}}},
     ],
     "limits": {"write_stall_timeout_s": 3, "stream_buffer_bytes": 2**20},
-    "budgets": {"shards": STORES},
     "ingress": {"replicas": GATEWAYS, "max_ongoing_requests": 500},
 }
 
@@ -108,7 +115,8 @@ def gateways() -> Iterator[Gateways]:
     folder = Path(tempfile.mkdtemp(prefix="portico-"))
     environment = {name: value for name, value in os.environ.items() if name != "RAY_ADDRESS"}
     with (folder / "log").open("wb") as log:
-        command = [sys.executable, "-m", "tests.faults.three_gateways", str(port), json.dumps(CONFIG)]
+        config = CONFIG | {"budgets": {"shards": STORES, "snapshot": str(folder / "budgets.json")}}
+        command = [sys.executable, "-m", "tests.faults.three_gateways", str(port), json.dumps(config)]
         process = psutil.Popen(
             command, cwd=PROJECT_FOLDER, env=environment | SETTINGS | {"RAY_TMPDIR": str(folder)}, stdout=log,
             stderr=subprocess.STDOUT,

@@ -1,5 +1,6 @@
 """A gateway without Ray and without an engine: a stand-in relay answers with what a test gives it."""
 
+import time
 from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, aclosing
 from pathlib import Path
@@ -8,8 +9,10 @@ from typing import Any
 import httpx
 import pytest
 
+from app.budgets.admission import Budgets
 from app.budgets.estimate import Estimator
 from app.budgets.exact import ExactBudgets
+from app.budgets.use_book import UseBook
 from app.commands.findings import vllm_arguments
 from app.config.service import Config, KeptImages, Limits, parse_config
 from app.endpoints.catalog import ENDPOINTS
@@ -17,6 +20,7 @@ from app.endpoints.endpoint import Endpoint
 from app.gateway.application import Gateway, Tracer
 from app.gateway.image_store import ImageStore
 from app.gateway.open_streams import OpenStreams
+from app.gateway.teams import Teams
 from app.http.bodies_in_flight import BodiesInFlight
 from app.keys import LOCAL_KEY, KeyRing, hash_key, public_id
 from app.telemetry.acceptance import Acceptance
@@ -174,8 +178,12 @@ def make_gateway(
         bodies: BodiesInFlight | None = None,
         tracer: Tracer | None = None,
         tokens: TokenVerifier | None = None,
+        budgets: Budgets | None = None,
+        book: UseBook | None = None,
+        now: Callable[[], float] = time.time,
     ) -> Gateway:
         config = config or parse_config(config_args())
+        budgets = budgets or ExactBudgets()
         return Gateway(
             config,
             KeyRing(config.keys),
@@ -184,7 +192,8 @@ def make_gateway(
             registry,
             bodies=bodies or BodiesInFlight(),
             streams=OpenStreams(),
-            budgets=ExactBudgets(),
+            budgets=budgets,
+            teams=Teams(config.teams, budgets, book or UseBook(), now),
             estimator=Estimator(),
             image_store=ImageStore(KeptImages(location=str(tmp_path))),
             metrics=metrics or NoMetrics(),

@@ -84,7 +84,7 @@ class TestConfiguration:
     def test_the_scope_of_a_key_may_name_an_adapter_and_nothing_unknown(self) -> None:
         config = parse_config(args([PIRATE, POET]))
         _refuse_unknown(["pirate", "alpha"], config)
-        with pytest.raises(KeyRefusal, match=r"has no model 'parrot'\. It has alpha, pirate, poet, beta"):
+        with pytest.raises(KeyRefusal, match=r"no model `parrot`\. There are: alpha, pirate, poet, beta"):
             _refuse_unknown(["parrot"], config)
 
     def test_a_folder_of_the_project_is_given_as_it_is_there(self) -> None:

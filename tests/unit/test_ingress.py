@@ -12,6 +12,7 @@ from ray.util.metrics import Metric
 from app.background.supervisor import Loop, Supervisor
 from app.budgets.account import BudgetLimits
 from app.budgets.messages import Join, JoinReply
+from app.budgets.use import Use
 from app.config.service import parse_config
 from app.serving.ingress import IngressReplica, _is_no_client_s_doing
 from contract.errors import ApiError
@@ -157,6 +158,24 @@ async def test_budgets_stay_or_retire(replicas: int, changed: bool) -> None:
     assert (after is not before, before.retired) == (changed, False), "the change may still fail"
     replica._use(after)
     assert (replica._budgets, before.retired) == (after, changed)
+
+
+@pytest.mark.parametrize("replicas", [1, 2])
+async def test_what_teams_use_in_a_month_is_in_the_budget_store_with_one_replica_too(
+    replicas: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It outlives a gateway replica; it does not end where a change takes the quota away."""
+    world = World()
+    monkeypatch.setattr("app.serving.ingress.ActorLink", lambda *_: world)
+    team = {"id": "acme", "monthly": {"tokens": {"hard": 100}}}
+    config = config_args(teams=[team], ingress={"replicas": replicas}, budgets={"snapshot": "/var/budgets.json"})
+    for _ in range(2):
+        replica = IngressReplica({})
+        replica._follow_use(parse_config(config))
+        replica._use_book.count("team:acme", "2026-11", Use(30))
+        replica._follow_use(parse_config(config | {"teams": []}))
+        await replica._use_book.exchange()
+    assert replica._use_book.total("team:acme", "2026-11") == Use(60)
 
 
 class Retiring:

@@ -85,6 +85,8 @@ class TestCreate:
             "4",
             "--weight",
             "7",
+            "--team",
+            "acme",
         )
         facts = ("--name", "web", "--pipelines", "alpha, beta", "--expires", "2099-01-31T18:00+02:00")
         made = json.loads(run("create", "--json", *facts, *limits))
@@ -95,7 +97,8 @@ class TestCreate:
             "tokens_per_minute": 9000,
             "concurrent_requests": 4,
         }
-        assert entry.weight == 7
+        assert (entry.weight, entry.team) == (7, "acme")
+        assert kept(path, json.loads(run("rotate", entry.id, "--json"))["id"]).team == "acme"
         assert entry.expires == datetime(2099, 1, 31, 16, tzinfo=UTC)
         assert entry.sha256 == hash_key(made["key"])
 
@@ -264,6 +267,27 @@ class TestRotate:
     def test_a_bad_grace_says_what_is_legal(self, fail: Run, path: Path) -> None:
         reported = fail("rotate", "a" * 12, "--file", str(path), "--grace", "3 days")
         assert "legal are 30m, 12h, 90d and 0" in reported
+
+
+class TestTeams:
+    TEAMS: dict[str, Any] = {"teams": [{"id": "acme"}]}  # noqa: RUF012
+
+    def test_a_team_that_the_configuration_lacks_is_refused(self, tmp_path: Path, path: Path, fail: Run) -> None:
+        config = str(write_config(tmp_path, key_file=str(path), **self.TEAMS))
+        assert "no team 'acne'. It has acme." in fail("create", "--config", config, "--team", "acne")
+        assert main(["keys", "create", "--config", config, "--team", "acme"]) == 0
+
+    def test_the_list_shows_the_team(self, run: Run) -> None:
+        run("create", "--team", "acme")
+        heading, line = run("list").splitlines()
+        assert line[heading.index("team") :].startswith("acme ")
+
+    def test_check_finds_a_key_whose_team_is_gone(
+        self, run: Run, tmp_path: Path, path: Path, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        key_id = json.loads(run("create", "--team", "gone", "--json"))["id"]
+        assert main(["check", str(write_config(tmp_path, key_file=str(path), **self.TEAMS))]) == 2
+        assert f"the key {key_id} names the team 'gone', so it is refused. `teams` has acme" in capsys.readouterr().err
 
 
 class TestRevoke:

@@ -103,8 +103,15 @@ def _key_file_findings(config: Config) -> Iterator[Finding]:
         return
     try:
         KeyRing(config.keys, path)
+        keys = KeyFile(path).read()
     except ConfigError as error:
         yield from (Finding("", line) for line in str(error).splitlines())
+        return
+    teams = [team.id for team in config.teams]
+    for key in keys:
+        if key.team is not None and key.team not in teams:
+            message = f"{path}: the key {key.id} names the team {key.team!r}, so it is refused. `teams` has "
+            yield Finding("", message + (", ".join(teams) or "none"))
 
 
 def _trace_header_findings(config: Config) -> Iterator[Finding]:

@@ -24,6 +24,7 @@ class Loop(StrEnum):
     METRICS = "metrics"
     TOKENIZERS = "tokenizers"
     DRAIN = "drain"
+    USAGE = "usage"
 
 
 class Supervisor:

@@ -47,6 +47,9 @@ from app.upstream.readiness import ReadinessWatch
 from app.upstream.registry import Registry
 from app.upstream.relay import Relay
 from app.upstream.replica_connections import ReplicaConnections
+from app.usage.actor import ActorLink as UsageLink
+from app.usage.ledger import UsageLedger
+from app.usage.sender import UsageSender
 from contract import line_writer
 from contract.replica_port import keep_on_loopback
 
@@ -110,6 +113,7 @@ class IngressReplica:
         self._demand = QueuedDemand()
         self._estimator = Estimator()
         self._metrics = RayMetrics()
+        self._usage = UsageSender(self._metrics.count_lost_usage, self._metrics.show_waiting_usage)
         self._log = line_writer.standard_output()
         self._queues = ModelQueues(self._report_waiting, self._metrics.count_queue_refusal, INGRESS_NAME)
         self._connections = ReplicaConnections()
@@ -123,6 +127,7 @@ class IngressReplica:
         """Called by Serve once, on the loop that will serve the requests."""
         self._log.start()
         self._supervisor.keep(Loop.METRICS, self._metrics.keep_exported)
+        self._supervisor.keep(Loop.USAGE, self._usage.keep)
         for name in ("ray.serve", "asyncio"):
             logging.getLogger(name).addFilter(_is_no_client_s_doing)
         return _Application(self.serve)
@@ -151,6 +156,7 @@ class IngressReplica:
         """Give back and hand on what is still here; no request follows."""
         if self._budgets is not None:
             await self._budgets.close()
+        await self._usage.close()
         self._supervisor.stop()
         await self._metrics.export()
         await asyncio.to_thread(self._log.close)
@@ -212,8 +218,10 @@ class IngressReplica:
             acceptance=self._acceptance.of,
             log_line=self._log.write,
             http_host=await self._steps.call(controller.http_host),
+            ledger=UsageLedger(self._usage, config) if config.keeps_usage else None,
         )
         self._gateway = fronted(gateway, self._sources(gateway, registry, budgets), files, config.cors)
+        self._follow_usage(config)
         self._config, self._registry = config, registry
         self._use(budgets)
         self._supervisor.keep(Loop.BUDGET_STORE_GAUGE, partial(self._metrics.follow_store, budgets))
@@ -286,6 +294,18 @@ class IngressReplica:
         if isinstance(budgets, ShardedBudgets):
             for part in budgets.parts:
                 self._supervisor.keep(Loop.BUDGETS, part.keep, of=part.replica)
+
+    def _follow_usage(self, config: Config) -> None:
+        """Send what is used to the configuration's ledger; the same one stays."""
+        before = self._config
+        if before is not None and (before.keeps_usage, before.usage) == (config.keeps_usage, config.usage):
+            return
+        self._usage.follow(UsageLink(config.usage) if config.keeps_usage else None)
+        if config.usage.enabled and not config.keeps_usage:
+            logger.warning(
+                "there is no usage ledger: several gateway replicas need a database that all nodes reach; name it "
+                "under `usage`, or write `usage: {enabled: false}`"
+            )
 
     def _load_tokenizers(self, config: Config) -> None:
         known = {(entry.id, entry.location()) for entry in (self._config.models if self._config else [])}

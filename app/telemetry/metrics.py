@@ -73,6 +73,10 @@ class RayMetrics:
         self._queue_refusals = self._counter(
             "portico_queue_refusals", "Requests refused because a model's queue was full.", ("model",)
         )
+        self._usage_waiting = self._gauge(
+            "portico_usage_rows_waiting", "Rows of this gateway replica that the usage ledger has not taken yet.", ()
+        )
+        self._usage_lost = self._counter("portico_usage_rows_lost", "Requests whose usage no ledger has.", ())
         self._tokens = self._counter("portico_tokens", "Tokens by kind (prompt, completion).", (*labels, "kind"))
 
     def record(self, request: RequestRecord) -> None:
@@ -102,6 +106,12 @@ class RayMetrics:
 
     def count_queue_refusal(self, model_id: str) -> None:
         self._queue_refusals.add(1, model_id)
+
+    def show_waiting_usage(self, rows: int) -> None:
+        self._usage_waiting.set(rows)
+
+    def count_lost_usage(self, rows: int) -> None:
+        self._usage_lost.add(rows)
 
     def count_loop_failure(self, loop: Loop) -> None:
         self._loop_failures.add(1, loop.value)

@@ -11,7 +11,7 @@ from pathlib import Path
 
 UNPRIVILEGED = "nobody"  # PostgreSQL refuses to run as root
 USER = "portico"
-PROGRAMS = ("initdb", "pg_ctl", "postgres")
+PROGRAMS = ("initdb", "pg_ctl", "postgres", "createdb")
 
 
 def programs() -> Path | None:
@@ -28,11 +28,15 @@ class PostgreSQL:
 
     def __init__(self, folder: Path, binaries: Path) -> None:
         self._folder, self._binaries = folder, binaries
+        self._databases = 0
         self._as_whom = ["setpriv", f"--reuid={UNPRIVILEGED}", "--clear-groups"] if os.getuid() == 0 else []
 
-    @property
-    def url(self) -> str:
-        return f"postgresql://{USER}@/postgres?host={self._folder}"
+    def new_database(self) -> str:
+        """The URL of an empty one."""
+        self._databases += 1
+        name = f"usage_{self._databases}"
+        self._run("createdb", "-h", str(self._folder), "-U", USER, name)
+        return f"postgresql://{USER}@/{name}?host={self._folder}"
 
     def make(self) -> None:
         if os.getuid() == 0:

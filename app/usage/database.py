@@ -37,10 +37,12 @@ def engine_of(url: str) -> Engine:
     try:
         place = make_url(url)
     except ValueError:  # whose text may be a part of the password
+        place = None
+    if place is None or "@" in (place.host or ""):  # a driver's error shows the host
         raise ConfigError(
             "usage: the URL of the database cannot be read. Write what is no letter or digit of its user and password "
             "in per cent, such as %40 for @"
-        ) from None
+        )
     # One for what is written, one or two for questions. Each is asked for a sign of life before it is used.
     return create_engine(
         place, hide_parameters=True, pool_pre_ping=True, pool_size=2, max_overflow=2, pool_timeout=CONNECT_SECONDS,

@@ -27,6 +27,7 @@ from app.upstream.fair_relay import FairRelay
 from app.upstream.model_queues import ModelQueues
 from app.upstream.registry import Readiness, Registry
 from app.upstream.stream_buffer import filled
+from app.usage.ledger import UsageLedger
 from contract.errors import ApiError
 from contract.profile import Profile
 from contract.protocol import RequestHead, ResponseHead, ResponseItem, ResponseTail
@@ -171,6 +172,7 @@ def make_gateway(
         metrics_page: Callable[[str | None], Awaitable[bytes]] = no_page,
         http_host: str | None = "127.0.0.1",
         bodies: BodiesInFlight | None = None,
+        ledger: UsageLedger | None = None,
     ) -> Gateway:
         config = config or parse_config(config_args())
         return Gateway(
@@ -188,6 +190,7 @@ def make_gateway(
             http_host=http_host,
             acceptance=acceptance,
             log_line=log_lines.append,
+            ledger=ledger,
             endpoints=endpoints,
         )
 

@@ -17,8 +17,20 @@ COMMANDS = {
     "keys", "config", "usage",
 }  # fmt: skip
 # What takes long to import, and what no help needs.
-LATE = ("ray", "vllm", "torch", "transformers", "huggingface_hub", "openai", "httpx2", "pydantic", "yaml", "psutil",
-        "sqlalchemy", "psycopg")
+LATE = (
+    "ray",
+    "vllm",
+    "torch",
+    "transformers",
+    "huggingface_hub",
+    "openai",
+    "httpx2",
+    "pydantic",
+    "yaml",
+    "psutil",
+    "sqlalchemy",
+    "psycopg",
+)
 PAGE = (PROJECT_FOLDER / "docs" / "commands.md").read_text()
 
 

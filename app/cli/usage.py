@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
     from rich.table import Table
 
+WIDEST = 1000  # characters
 WHEN = "A day or a moment in UTC, such as 2027-01-31 or 2027-01-31T18:00Z"
 
 
@@ -83,7 +84,8 @@ def usage(
         case Format.TABLE:
             from rich.console import Console
 
-            Console().print(table(found.columns(), found.lines(), len(by)))
+            # As wide as it is: numbers that are cut would be others.
+            Console(width=WIDEST).print(table(found.columns(), found.lines(), len(by)))
 
 
 def table(columns: list[str], lines: list[list[str]], groups: int) -> "Table":

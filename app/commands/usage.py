@@ -52,7 +52,8 @@ class Report:
 
     def columns(self) -> list[str]:
         """Of the table: those that say something."""
-        return [*self.by, *self._told(), *([f"cost ({self.currency})"] if self._costs() else [])]
+        told = [name.removesuffix("_tokens") for name in self._told()]
+        return [*self.by, *told, *([f"cost ({self.currency})"] if self._costs() else [])]
 
     def lines(self) -> list[list[str]]:
         """Of the table, its cells."""

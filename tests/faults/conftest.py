@@ -15,6 +15,7 @@ from typing import Any
 import psutil
 import pytest
 
+from app.config.usage import UsageSettings
 from app.keys import hash_key
 from contract.project import PROJECT_FOLDER
 from tests.conftest import wait_ready
@@ -26,6 +27,7 @@ FLOOD, QUIET = 4, 5  # of each one key, which may send what it wants
 GATEWAYS = 3
 SLOW_PLACES, SLOW_QUEUE = 6, 34  # of the model `slow`: in its replica, and in each of the three gateways
 STORE, STORES = "ray::BudgetStoreActor", 2
+LEDGER, REPLICA = "ray::UsageLedgerActor", "ray::ServeReplica:default:gateway"
 START_SECONDS = 120
 STORE_SECONDS = 30
 SETTINGS = {
@@ -80,6 +82,7 @@ class Gateways:
 
     port: int
     process: psutil.Process
+    usage: UsageSettings
 
     @property
     def url(self) -> str:
@@ -87,10 +90,21 @@ class Gateways:
 
     async def stores(self) -> list[psutil.Process]:
         """The processes of the budget stores; one that was killed comes back by itself."""
+        return await self._actors(STORE, STORES)
+
+    async def ledger(self) -> psutil.Process:
+        """The process of the usage ledger, which comes back too."""
+        return (await self._actors(LEDGER, 1))[0]
+
+    async def replicas(self) -> list[psutil.Process]:
+        """The processes of the gateways."""
+        return await self._actors(REPLICA, GATEWAYS)
+
+    async def _actors(self, command: str, number: int) -> list[psutil.Process]:
         async with asyncio.timeout(STORE_SECONDS):
             while True:
-                found = [p for p in self.process.children(recursive=True) if _command_of(p).startswith(STORE)]
-                if len(found) == STORES:
+                found = [p for p in self.process.children(recursive=True) if _command_of(p).startswith(command)]
+                if len(found) == number:
                     return found
                 await asyncio.sleep(0.2)
 
@@ -107,15 +121,17 @@ def gateways() -> Iterator[Gateways]:
     port = free_port()
     folder = Path(tempfile.mkdtemp(prefix="portico-"))
     environment = {name: value for name, value in os.environ.items() if name != "RAY_ADDRESS"}
+    usage = {"database": f"sqlite:///{folder}/usage.db"}  # all of them are on one node
     with (folder / "log").open("wb") as log:
-        command = [sys.executable, "-m", "tests.faults.three_gateways", str(port), json.dumps(CONFIG)]
+        config = json.dumps(CONFIG | {"usage": usage})
+        command = [sys.executable, "-m", "tests.faults.three_gateways", str(port), config]
         process = psutil.Popen(
             command, cwd=PROJECT_FOLDER, env=environment | SETTINGS | {"RAY_TMPDIR": str(folder)}, stdout=log,
             stderr=subprocess.STDOUT,
         )  # fmt: skip
     try:
         wait_ready(port, process, folder / "log", START_SECONDS)
-        yield Gateways(port, process)
+        yield Gateways(port, process, UsageSettings(**usage))
     finally:
         for started in [*process.children(recursive=True), process]:
             started.kill()

@@ -54,7 +54,7 @@ class UsageLedgerActor:
         self._questions = ThreadCalls("asking the usage database", ASK_SECONDS, QUESTIONS_AT_ONCE)
         self._deletions = ThreadCalls("deleting old usage", ASK_SECONDS)
         self._asked = 0
-        self._failed = False
+        self._failing: set[ThreadCalls] = set()  # those whose last call failed
 
     async def write(self, batch: Batch) -> int:
         """Returns how many rows are lost. Raises an error without its cause, which Ray may be unable to carry."""
@@ -85,14 +85,14 @@ class UsageLedgerActor:
         try:
             found: T = await calls.call(self._use, use)
         except Exception as error:
-            if not self._failed:  # a driver's message names the host and the user, and no password
+            if calls not in self._failing:  # a driver's message names the host and the user, and no password
                 what = getattr(error, "orig", None) or error
                 logger.warning("the usage database does not answer: %s: %s", type(what).__name__, what)
-            self._failed = True
+            self._failing.add(calls)
             raise LedgerUnreachableError(type(error).__name__) from None
-        if self._failed:
+        if calls in self._failing:
             logger.warning("the usage database answers again")
-        self._failed = False
+            self._failing.discard(calls)
         return found
 
     def _use(self, use: Callable[[Any], T]) -> T:

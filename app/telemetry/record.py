@@ -73,7 +73,7 @@ class RequestRecord:
                 return Quantities(characters=characters)
             return Quantities(self.estimated_prompt, output_tokens=self.events, characters=characters)
         tokens = self.tokens()
-        details = next((found for name in CACHED_FIELDS if (found := usage.get(name))), {})
+        details: dict[str, Any] = next((found for name in CACHED_FIELDS if (found := usage.get(name))), {})
         return Quantities(
             tokens.get("prompt") or 0,
             details.get("cached_tokens") or 0,

@@ -84,6 +84,16 @@ async def test_a_ledger_that_is_killed_under_load_loses_no_request_and_counts_no
     assert len(found) == len(set(found))
 
 
+async def test_a_key_sees_what_it_has_used(gateways: Gateways) -> None:
+    headers = {"authorization": f"Bearer {key(FLOOD)}"}
+    async with httpx.AsyncClient(base_url=gateways.url, headers=headers, timeout=SECONDS) as client:
+        async with asyncio.timeout(SECONDS):
+            while (response := await client.get("/v1/usage?by=model,status")).status_code != 200:
+                await asyncio.sleep(0.5)  # the ledger is just back
+    ((result,),) = ([one for one in bucket["results"] if one["status"] == 200] for bucket in response.json()["data"])
+    assert (result["model"], result["output_tokens"]) == ("alpha", result["num_model_requests"])
+
+
 async def test_a_gateway_that_is_killed_loses_no_request_that_was_answered_more_than_a_second_ago(
     gateways: Gateways, store: UsageStore
 ) -> None:
@@ -95,13 +105,3 @@ async def test_a_gateway_that_is_killed_loses_no_request_that_was_answered_more_
     known = {request_id for request_id, answered in load.answered.items() if answered < killed - 1}
     assert len(known) > CLIENTS
     await until_written(store, known)  # what had left the gateways may still be on its way into the database
-
-
-async def test_a_key_sees_what_it_has_used(gateways: Gateways) -> None:
-    headers = {"authorization": f"Bearer {key(FLOOD)}"}
-    async with httpx.AsyncClient(base_url=gateways.url, headers=headers, timeout=SECONDS) as client:
-        async with asyncio.timeout(SECONDS):
-            while (response := await client.get("/v1/usage?by=model,status")).status_code != 200:
-                await asyncio.sleep(0.5)  # the gateways are just back
-    ((result,),) = ([one for one in bucket["results"] if one["status"] == 200] for bucket in response.json()["data"])
-    assert (result["model"], result["output_tokens"]) == ("alpha", result["num_model_requests"])

@@ -22,6 +22,7 @@ LIFE_SECONDS = 30.0  # between two signs of life of an idle replica
 LONGEST_PAUSE_SECONDS = 5.0  # between two tries at a ledger that is away
 AT_ONCE = 1_000  # rows of a batch
 MOST_WAITING = 100_000  # rows, about half a kilobyte each; then the oldest are lost
+CLOSE_PAUSE_SECONDS = 0.2
 CLOSE_SECONDS = 3.0  # for the last rows, when the replica ends
 
 
@@ -76,10 +77,12 @@ class UsageSender:
         """Send what waits, if that takes no longer than CLOSE_SECONDS. What cannot be sent is lost, and counted."""
         try:
             async with asyncio.timeout(CLOSE_SECONDS):
-                if self._number_waiting():
+                while self._number_waiting():
                     await self.send()
+                    if self._is_away:
+                        await asyncio.sleep(CLOSE_PAUSE_SECONDS)
         except TimeoutError:
-            self._is_away = True
+            pass  # what is left is counted
         if left := self._number_waiting():
             self._lose(left, "the gateway replica ends")
 

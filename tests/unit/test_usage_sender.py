@@ -189,10 +189,25 @@ async def test_a_replica_that_ends_sends_what_waits(sender: UsageSender, ledger:
 async def test_what_a_replica_that_ends_cannot_send_is_counted(
     sender: UsageSender, ledger: Ledger, lost: list[int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(sender_module, "CLOSE_SECONDS", 0.3)
     ledger.is_there = False
     add(sender, "a", "b")
     await sender.close()
     assert lost == [2]
+
+
+async def test_a_replica_that_ends_waits_a_moment_for_a_ledger_that_is_away(
+    sender: UsageSender, ledger: Ledger, lost: list[int]
+) -> None:
+    ledger.is_there = False
+    add(sender, "a")
+    await sender.send()
+    closing = asyncio.create_task(sender.close())
+    await asyncio.sleep(0)
+    ledger.is_there = True
+    await closing
+    assert ids(list(ledger.rows.values())) == ["a"]
+    assert lost == []
 
 
 async def test_another_ledger_gets_what_waits(sender: UsageSender, ledger: Ledger) -> None:

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -133,6 +134,7 @@ def gateways() -> Iterator[Gateways]:
         wait_ready(port, process, folder / "log", START_SECONDS)
         yield Gateways(port, process, UsageSettings(**usage))
     finally:
-        for started in [*process.children(recursive=True), process]:
-            started.kill()
+        with suppress(psutil.NoSuchProcess):  # it has ended by itself, and the test says why
+            for started in [*process.children(recursive=True), process]:
+                started.kill()
         shutil.rmtree(folder, ignore_errors=True)

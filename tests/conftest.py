@@ -4,6 +4,7 @@
 tools; one speculates. `local_service`, in tests/local, is local.yaml.
 """
 
+import atexit
 import copy
 import os
 import re
@@ -55,6 +56,9 @@ hypothesis.settings.load_profile("busy")
 os.environ["RAY_AUTH_MODE"] = "token"
 # Every Ray of the tests is on loopback, as that of a local service, which a driver joins only where it is so, too.
 os.environ |= ON_LOOPBACK
+# Each run has a usage ledger of its own, where the configuration names no database.
+os.environ["XDG_STATE_HOME"] = tempfile.mkdtemp(prefix="portico-state-")
+atexit.register(shutil.rmtree, os.environ["XDG_STATE_HOME"], ignore_errors=True)
 
 
 @dataclass

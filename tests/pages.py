@@ -41,6 +41,7 @@ EXAMPLES: dict[str, dict[str, list[str]]] = {
         "createOpenAICompatible(": ["grey 7"],
         "app.client": ["top_p clamp 1.5 1.0", "Did you mean `smollm2-135m-instruct`?"],
     },
+    "docs/usage.md": {"curl ": ['"object":"page"']},
     "docs/routes.md": {"curl ": ["x-param-adjustments: top_p;action=clamp;from=1.5;to=1.0"]},
 }
 # Run in a shell, in a copy of the project's folder, by tests/unit/test_pages.py.

@@ -27,6 +27,7 @@ class Loop(StrEnum):
     METRICS = "metrics"
     TOKENIZERS = "tokenizers"
     DRAIN = "drain"
+    USAGE = "usage"
 
 
 class Supervisor:

@@ -12,7 +12,8 @@ from typing import Any
 import ray
 from ray.exceptions import ActorDiedError, RayError, RayTaskError
 
-from app.budgets import own_node, snapshot, use_snapshot
+from app import own_node
+from app.budgets import snapshot, use_snapshot
 from app.budgets.account import Debt
 from app.budgets.batches import Batches
 from app.budgets.messages import (

@@ -22,6 +22,7 @@ from app.cli import (
     status,
     stop,
     tune,
+    usage,
 )
 from app.cli.arguments import Status
 
@@ -61,7 +62,7 @@ def _options(
 
 for function in (
     serve.serve, deploy.deploy, status.status, logs.logs, stop.stop, check.check, doctor.doctor, fetch.fetch,
-    models.models, chat.chat, smoke.smoke, audit.audit, tune.tune, docs.docs,
+    models.models, chat.chat, smoke.smoke, audit.audit, tune.tune, usage.usage, docs.docs,
 ):  # fmt: skip
     application.command()(function)
 application.add_typer(keys.application)

@@ -25,7 +25,7 @@ from contract.protocol import ENDPOINT_ROUTES
 from contract.speculation import ENGINE_ARGUMENTS, Drafting, Speculation, to_wire
 
 # Parts of the routes themselves: as the id of a model, each would make a path mean two things.
-ROUTE_WORDS = frozenset({path.split("/")[2] for path in ENDPOINT_ROUTES} | {"models", "v1"})
+ROUTE_WORDS = frozenset({path.split("/")[2] for path in ENDPOINT_ROUTES} | {"models", "usage", "v1"})
 
 # Of every process with an engine; an entry's `env` may override it. No engine reports its use to anybody, and vLLM,
 # which reads its bound when it is imported, takes as many stop sequences as any route's table does.

@@ -17,6 +17,7 @@ from app.config.log import Logging
 from app.config.model_entry import ModelEntry
 from app.config.team import Team
 from app.config.tracing import Tracing
+from app.config.usage import USAGE_PATH, UsageSettings
 from app.keys.entry import KeyEntry
 from app.keys.local import is_local
 from app.tokens.issuer import TokenIssuer
@@ -27,6 +28,7 @@ from contract.protocol import ENDPOINT_ROUTES
 # Of a Serve config file, beside `args`: so that updates leave the autoscaling of other models alone.
 APPLICATION_POLICY = "app.autoscaling:ApplicationPolicy"
 DOMAIN = r"^(\*\.)?[A-Za-z0-9-]{1,63}(\.[A-Za-z0-9-]{1,63}){0,8}(:[0-9]{1,5})?$"
+MAY_BE_DISABLED = (*ENDPOINT_ROUTES, USAGE_PATH)
 ORIGIN = r"^(\*|https?://[A-Za-z0-9.\-\[\]:]{1,255})$"
 
 
@@ -195,19 +197,19 @@ class Admin(Strict):
 
 
 class Routes(Strict):
-    """Which of the routes that models answer there are."""
+    """Which routes there are, of those that models answer and that of a key's usage."""
 
     disabled: list[str] = Field(
-        [], description=f"routes that nobody may use, in the documentation neither: any of {', '.join(ENDPOINT_ROUTES)}"
+        [], description=f"routes that nobody may use, in the documentation neither: any of {', '.join(MAY_BE_DISABLED)}"
     )
 
     @pydantic.field_validator("disabled")
     @classmethod
     def _are_known(cls, value: list[str]) -> list[str]:
         refuse_twice(value)
-        if unknown := [path for path in value if path not in ENDPOINT_ROUTES]:
-            legal = ", ".join(ENDPOINT_ROUTES)
-            raise ValueError(f"{unknown[0]!r} is no route that models answer. Those are: {legal}")
+        if unknown := [path for path in value if path not in MAY_BE_DISABLED]:
+            legal = ", ".join(MAY_BE_DISABLED)
+            raise ValueError(f"{unknown[0]!r} is no route that can be disabled. Those are: {legal}")
         return value
 
     def offered(self) -> list[str]:
@@ -255,6 +257,7 @@ class Config(Strict):
     input_audio: InputAudio = InputAudio()
     kept_images: KeptImages = KeptImages()
     budgets: BudgetSettings = BudgetSettings()
+    usage: UsageSettings = UsageSettings()
     ingress: Ingress = Ingress()
     routes: Routes = Routes()
     console: Console = Console()
@@ -369,6 +372,15 @@ class Config(Strict):
     def model_ids(self) -> list[str]:
         """What clients may call: each model, and behind it its adapters."""
         return list(_ids(self.models))
+
+    @property
+    def keeps_usage(self) -> bool:
+        """Whether there is a usage ledger. Several replicas may run on several nodes, which share no SQLite file."""
+        return self.usage.enabled and (self.usage.names_a_place or self.ingress.replicas == 1)
+
+    def disabled_routes(self) -> list[str]:
+        """Paths of routes that nobody may use."""
+        return [*self.routes.disabled, *([] if self.keeps_usage else [USAGE_PATH])]
 
     def has_room_for_one_more(self, model: ModelEntry) -> bool:
         """Whether one replica of `model` more fits into the cluster when all models have as many as they may."""

@@ -28,6 +28,7 @@ from app.endpoints.routes import (
     Router,
     needs_key,
 )
+from app.endpoints.usage import USAGE, page, question_of
 from app.gateway.call import Call
 from app.gateway.capabilities import wanted_capabilities
 from app.gateway.image_store import ImageStore
@@ -55,6 +56,7 @@ from app.upstream.fair_queue import QueueTimeout
 from app.upstream.fair_relay import FairRelay
 from app.upstream.ready_state import missing, state_card
 from app.upstream.registry import Model, Registry
+from app.usage.ledger import UsageLedger
 from contract.errors import ApiError, internal_error
 from contract.log_lines import current_request
 from contract.protocol import RequestHead
@@ -100,9 +102,10 @@ class Gateway:
         log_line: Callable[[bytes], None],
         http_host: str | None,
         tracer: Tracer | None = None,
+        ledger: UsageLedger | None = None,
         endpoints: Sequence[Endpoint] = ENDPOINTS,
     ) -> None:
-        self._router = Router(endpoints, config.routes.disabled)
+        self._router = Router(endpoints, config.disabled_routes() if ledger else [*config.routes.disabled, USAGE.path])
         self._limits = config.limits
         bodies.resize(self._limits.bodies_in_flight_bytes, self._limits.bodies_in_flight_bytes_per_key)
         self._bodies = bodies
@@ -124,11 +127,13 @@ class Gateway:
         self._log_line = log_line
         self._http_host = http_host
         self._tracer = tracer
+        self._ledger = ledger
         self._handlers: dict[str, Handler] = {
             **{one.path: partial(self._generate, one) for one in endpoints},
             KEPT_IMAGE.path: self._kept_image,
             MODEL_LIST.path: self._model_list,
             MODEL_CARD.path: self._model_card,
+            USAGE.path: self._usage,
             HEALTH.path: self._health,
             READY.path: self._ready,
             METRICS.path: self._metrics_text,
@@ -171,11 +176,17 @@ class Gateway:
             await call.fail(internal_error())
         finally:
             record.total_s = call.clock.total()
-            self._metrics.record(record)
-            if not record.is_probe:
-                self._log_line(line_of(record))
-            if self._tracer is not None and record.trace is not None:
-                self._tracer.end(record.trace, record)
+            self._keep(record)
+
+    def _keep(self, record: RequestRecord) -> None:
+        """Have what is known of a request that has ended where it is wanted."""
+        self._metrics.record(record)
+        if not record.is_probe:
+            self._log_line(line_of(record))
+        if self._tracer is not None and record.trace is not None:
+            self._tracer.end(record.trace, record)
+        if record.admitted and self._ledger is not None:
+            self._ledger.settle(record)
 
     async def _handle(self, scope: dict[str, Any], call: Call) -> None:
         path = scope["path"]
@@ -230,6 +241,7 @@ class Gateway:
                 await team.require_quota()
             async with own if team is None else team.admission(own, estimate.total) as admission:
                 record.admission_s = call.clock.total() - record.admission_at_s
+                record.admitted = True
                 try:
                     await self._answer(endpoint, call, model, request)
                 except ApiError as error:
@@ -240,6 +252,9 @@ class Gateway:
                     raise
                 finally:
                     admission.settle(record.tokens_to_charge())
+                    counts = self._ledger is not None or team is not None
+                    if counts and record.is_cut and call.key.budget.tokens_per_minute is None:
+                        record.estimated_prompt = self._tokens(endpoint, model, request).prompt
                     if team is not None:
                         team.charge(record, model.entry.prices)
         except RateLimited as error:
@@ -252,11 +267,14 @@ class Gateway:
         """Tokens to reserve."""
         if call.key.budget.tokens_per_minute is None and (team is None or not team.counts_tokens):
             return Estimate()
-        context = model.profile.limits.get("context_length", 0)
-        estimate = self._estimator.estimate(model.entry.id, request, endpoint.counted, context)
+        estimate = self._tokens(endpoint, model, request)
         if endpoint.makes_text:
             return estimate
         return estimate._replace(answer=endpoint.answer_tokens(request, model.profile))
+
+    def _tokens(self, endpoint: Endpoint, model: Model, request: dict[str, Any]) -> Estimate:
+        context = model.profile.limits.get("context_length", 0)
+        return self._estimator.estimate(model.entry.id, request, endpoint.counted, context)
 
     async def _answer(self, endpoint: Endpoint, call: Call, model: Model, request: dict[str, Any]) -> None:
         record, response = call.record, call.response
@@ -330,6 +348,15 @@ class Gateway:
             acceptance = await self._acceptance(model.entry.id)
             card["speculation"] = model.profile.speculation | acceptance.card()
         await _json(call.response, model.card() | {"portico": card})
+
+    async def _usage(self, call: Call) -> None:
+        if self._ledger is None:  # then there is no such route
+            raise internal_error()
+        if (pipeline := call.match.pipeline) is not None:
+            self._registry.lookup(pipeline, call.key)
+        question = question_of(call.query, call.key.id, pipeline)
+        sums = await self._ledger.ask(call.key.id, question)
+        await _json(call.response, page(question, sums, self._ledger.currency))
 
     async def _health(self, call: Call) -> None:
         await _json(call.response, {"status": "ok"})

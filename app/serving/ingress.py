@@ -56,6 +56,9 @@ from app.upstream.readiness import ReadinessWatch
 from app.upstream.registry import Registry
 from app.upstream.relay import Relay
 from app.upstream.replica_connections import ReplicaConnections
+from app.usage.actor import ActorLink as UsageLink
+from app.usage.ledger import UsageLedger
+from app.usage.sender import UsageSender
 from contract import line_writer, log_settings
 from contract.replica_port import keep_on_loopback
 
@@ -123,6 +126,7 @@ class IngressReplica:
         self._demand = QueuedDemand()
         self._estimator = Estimator()
         self._metrics = RayMetrics()
+        self._usage = UsageSender(self._metrics.count_lost_usage, self._metrics.show_waiting_usage)
         self._log = line_writer.standard_output()
         self._queues = ModelQueues(self._report_waiting, self._metrics.count_queue_refusal, INGRESS_NAME)
         self._connections = ReplicaConnections()
@@ -137,6 +141,7 @@ class IngressReplica:
         self._log.start()
         self._supervisor.keep(Loop.METRICS, self._metrics.keep_exported)
         self._supervisor.keep(Loop.MONTHLY_USE, self._use_book.keep)
+        self._supervisor.keep(Loop.USAGE, self._usage.keep)
         for name in ("ray.serve", "asyncio"):
             logging.getLogger(name).addFilter(_is_no_client_s_doing)
         return _Application(self.serve)
@@ -166,6 +171,7 @@ class IngressReplica:
         if self._budgets is not None:
             await self._budgets.close()
         await self._use_book.exchange()
+        await self._usage.close()
         self._supervisor.stop()
         if self._tracer is not None:
             await asyncio.to_thread(self._tracer.close)
@@ -238,6 +244,7 @@ class IngressReplica:
             log_line=self._log.write,
             http_host=await self._steps.call(controller.http_host),
             tracer=tracer,
+            ledger=UsageLedger(self._usage, config) if config.keeps_usage else None,
         )
         sources = self._sources(config, gateway, registry)
         admin = AdminSources(
@@ -247,6 +254,7 @@ class IngressReplica:
             lambda: sources.model_cards(registry.asked_for()),
         )
         self._gateway = fronted(gateway, sources, files, admin, config)
+        self._follow_usage(config)
         self._config, self._registry, self._tokens = config, registry, tokens
         self._use(budgets)
         if self._tracer is not None and self._tracer is not tracer:
@@ -340,6 +348,18 @@ class IngressReplica:
         if isinstance(budgets, ShardedBudgets):
             for part in budgets.parts:
                 self._supervisor.keep(Loop.BUDGETS, part.keep, of=part.replica)
+
+    def _follow_usage(self, config: Config) -> None:
+        """Send what is used to the configuration's ledger; the same one stays."""
+        before = self._config
+        if before is not None and (before.keeps_usage, before.usage) == (config.keeps_usage, config.usage):
+            return
+        self._usage.follow(UsageLink(config.usage) if config.keeps_usage else None)
+        if config.usage.enabled and not config.keeps_usage:
+            logger.warning(
+                "there is no usage ledger: several gateway replicas need a database that all nodes reach; name it "
+                "under `usage`, or write `usage: {enabled: false}`"
+            )
 
     def _load_tokenizers(self, config: Config) -> None:
         known = {(entry.id, entry.location()) for entry in (self._config.models if self._config else [])}

@@ -95,6 +95,10 @@ class RayMetrics:
         self._spans = self._counter(
             "portico_trace_spans", "Spans of traced requests, by what became of them.", ("outcome",)
         )
+        self._usage_waiting = self._gauge(
+            "portico_usage_rows_waiting", "Rows of this gateway replica that the usage ledger has not taken yet.", ()
+        )
+        self._usage_lost = self._counter("portico_usage_rows_lost", "Requests whose usage no ledger has.", ())
         self._tokens = self._counter("portico_tokens", "Tokens by kind (prompt, completion).", (*labels, "kind"))
 
     def record(self, request: RequestRecord) -> None:
@@ -127,6 +131,12 @@ class RayMetrics:
 
     def count_spans(self, number: int, outcome: str) -> None:
         self._spans.add(number, outcome)
+
+    def show_waiting_usage(self, rows: int) -> None:
+        self._usage_waiting.set(rows)
+
+    def count_lost_usage(self, rows: int) -> None:
+        self._usage_lost.add(rows)
 
     def count_loop_failure(self, loop: Loop) -> None:
         self._loop_failures.add(1, loop.value)

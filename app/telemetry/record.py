@@ -33,6 +33,7 @@ class RequestRecord:
     estimated_prompt: int | None = None  # tokens, of a request that makes text
     admission_at_s: float | None = None  # since the request came; when its budget was asked
     admission_s: float | None = None  # until that admitted it
+    admitted: bool = False  # whether the key's budget has let it in, so that what it uses is settled
     refused_resource: str | None = None  # what of the key's budget was spent
     accepted: dict[str, Any] = field(
         default_factory=dict
@@ -62,6 +63,11 @@ class RequestRecord:
         if self.usage is not None:
             return sum(self.tokens().values())
         return self.estimated_prompt + self.events if self.streamed and self.estimated_prompt is not None else None
+
+    @property
+    def is_cut(self) -> bool:
+        """Whether it is a stream of text whose end, which says what it used, did not come."""
+        return self.streamed and self.makes_text and self.usage is None
 
     def quantities(self) -> Quantities:
         """What it used, as reported; of a stream of text that was cut, what was seen."""

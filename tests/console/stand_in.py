@@ -145,11 +145,15 @@ async def no_gateway(_: Any, __: Any, send: Any) -> None:
     await send({"type": "http.response.body", "body": nothing_here().body()})
 
 
-def front(telemetry: Telemetry | None = None, gateway: ASGI = no_gateway, **changes: Any) -> ASGI:
-    """The console of `config(**changes)` before `gateway`."""
+def front(
+    telemetry: Telemetry | None = None, gateway: ASGI = no_gateway, authenticate: Any = None, **changes: Any
+) -> ASGI:
+    """The console of `config(**changes)` before `gateway`. `authenticate` is another than that of its keys."""
     wanted = config(**changes)
     files = read_files() if wanted.console.enabled else None
     sources, ring = sources_of(wanted, telemetry or Telemetry())
+    if authenticate is not None:
+        sources = replace(sources, authenticate=authenticate)
     admin = AdminSources(
         sources.authenticate, sources.budget_status, KeyChanges(wanted, ring),
         lambda: sources.model_cards(sources.registry.asked_for()),

@@ -32,6 +32,7 @@ from app.upstream.fair_relay import FairRelay
 from app.upstream.model_queues import ModelQueues
 from app.upstream.registry import Readiness, Registry
 from app.upstream.stream_buffer import filled
+from app.usage.ledger import UsageLedger
 from contract.errors import ApiError
 from contract.profile import Profile
 from contract.protocol import RequestHead, ResponseHead, ResponseItem, ResponseTail
@@ -181,6 +182,7 @@ def make_gateway(
         budgets: Budgets | None = None,
         book: UseBook | None = None,
         now: Callable[[], float] = time.time,
+        ledger: UsageLedger | None = None,
     ) -> Gateway:
         config = config or parse_config(config_args())
         budgets = budgets or ExactBudgets()
@@ -202,6 +204,7 @@ def make_gateway(
             acceptance=acceptance,
             log_line=log_lines.append,
             tracer=tracer,
+            ledger=ledger,
             endpoints=endpoints,
         )
 

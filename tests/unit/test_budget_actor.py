@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 import ray
 
-from app.budgets import actor, own_node, use_snapshot
+from app import own_node
+from app.budgets import actor, use_snapshot
 from app.budgets.account import BudgetLimits, Debt
 from app.budgets.actor import ActorLink, BudgetStoreActor
 from app.budgets.messages import (

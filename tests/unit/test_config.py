@@ -179,7 +179,7 @@ def test_a_disabled_route_that_is_none_is_named_with_those_that_are() -> None:
     args = config_args(routes={"disabled": ["/v1/audio/speech", "/v1/audio"]})
     with pytest.raises(ConfigError) as failure:
         parse_config(args)
-    assert "routes.disabled: '/v1/audio' is no route that models answer. Those are: /v1/chat/" in str(failure.value)
+    assert "routes.disabled: '/v1/audio' is no route that can be disabled. Those are: /v1/chat/" in str(failure.value)
 
 
 def test_a_model_that_is_to_start_first_and_is_not_there_is_named_with_those_that_are() -> None:

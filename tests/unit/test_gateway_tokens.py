@@ -2,7 +2,6 @@
 
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import replace
 from typing import Any
 
 import httpx
@@ -12,9 +11,8 @@ import pytest
 from app.config.service import parse_config
 from app.gateway.application import Gateway
 from app.keys import LOCAL_KEY
-from app.serving.front import fronted
 from app.tokens.subject import subject_id
-from tests.console.stand_in import Telemetry, config, no_gateway, sources_of
+from tests.console.stand_in import front
 from tests.token_issuer import IssuerKey, LocalIssuer, issuing
 from tests.unit.conftest import assert_error, chat, client_of, config_args
 
@@ -173,8 +171,7 @@ async def test_a_subject_sees_its_own_series_of_the_metrics(
 
 
 async def test_the_page_takes_a_token_and_shows_whose_it_is(gateway: Gateway, issuer: LocalIssuer) -> None:
-    sources = replace(sources_of(config(), Telemetry()), authenticate=gateway.authenticate)
-    async with client_of(fronted(no_gateway, sources, {}, config().cors), issuer.token(groups=["ml"])) as client:
+    async with client_of(front(authenticate=gateway.authenticate), issuer.token(groups=["ml"])) as client:
         card = (await client.get("/console/data/key")).json()
         assert_error(await client.get("/console/data/key", headers=bearer("a.b.c")), *REFUSED)
     assert (card["id"], card["name"], card["models"]) == (subject_id(issuer.url, "alice"), "alice", ["beta"])

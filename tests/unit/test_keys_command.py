@@ -274,7 +274,7 @@ class TestTeams:
 
     def test_a_team_that_the_configuration_lacks_is_refused(self, tmp_path: Path, path: Path, fail: Run) -> None:
         config = str(write_config(tmp_path, key_file=str(path), **self.TEAMS))
-        assert "no team 'acne'. It has acme." in fail("create", "--config", config, "--team", "acne")
+        assert "no team `acne`. There are: acme." in fail("create", "--config", config, "--team", "acne")
         assert main(["keys", "create", "--config", config, "--team", "acme"]) == 0
 
     def test_the_list_shows_the_team(self, run: Run) -> None:

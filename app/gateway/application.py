@@ -254,7 +254,7 @@ class Gateway:
                     admission.settle(record.tokens_to_charge())
                     counts = self._ledger is not None or team is not None
                     if counts and record.is_cut and call.key.budget.tokens_per_minute is None:
-                        record.estimated_prompt = self._tokens(endpoint, model, request).prompt
+                        record.estimated_prompt = self._token_estimate(endpoint, model, request).prompt
                     if team is not None:
                         team.charge(record, model.entry.prices)
         except RateLimited as error:
@@ -267,12 +267,12 @@ class Gateway:
         """Tokens to reserve."""
         if call.key.budget.tokens_per_minute is None and (team is None or not team.counts_tokens):
             return Estimate()
-        estimate = self._tokens(endpoint, model, request)
+        estimate = self._token_estimate(endpoint, model, request)
         if endpoint.makes_text:
             return estimate
         return estimate._replace(answer=endpoint.answer_tokens(request, model.profile))
 
-    def _tokens(self, endpoint: Endpoint, model: Model, request: dict[str, Any]) -> Estimate:
+    def _token_estimate(self, endpoint: Endpoint, model: Model, request: dict[str, Any]) -> Estimate:
         context = model.profile.limits.get("context_length", 0)
         return self._estimator.estimate(model.entry.id, request, endpoint.counted, context)
 

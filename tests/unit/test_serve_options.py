@@ -1,13 +1,17 @@
 """`portico serve FILE` with `--host` and `--key-file`: the file that is served, where others are to reach it."""
 
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Never
 
 import pytest
 import yaml
 
 from app.__main__ import main
 from app.cli.arguments import Status
+from app.commands.serve_run import _start_ray
 from app.config.service import read_serve_config
+from contract.fields import ConfigError
 from contract.project import PROJECT_FOLDER, in_project
 
 LOCAL = PROJECT_FOLDER / "serve_configs" / "local.yaml"
@@ -66,6 +70,26 @@ def test_a_file_that_is_no_serve_config_is_refused_by_name(tmp_path: Path, capsy
 def test_the_local_key_may_not_listen_for_others(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["serve", str(LOCAL), "--host", EVERYWHERE]) == Status.WRONG
     assert "127.0.0.1" in capsys.readouterr().err
+
+
+def test_the_port_of_the_metrics_reaches_ray(monkeypatch: pytest.MonkeyPatch) -> None:
+    """From the command line to the process that starts Ray, and from there to Ray."""
+    started: list[list[str]] = []
+    given: list[dict[str, object]] = []
+
+    def start(command: list[str], *_: object, **__: object) -> Never:
+        started.append(command)
+        raise ConfigError("nothing is started here")
+
+    monkeypatch.setattr("app.commands.serve.start", start)
+    monkeypatch.setattr("app.commands.serve._check_port", lambda *_: None)
+    monkeypatch.setattr("app.commands.serve._opened_log", lambda _: SimpleNamespace(path="a log", descriptor=None))
+    monkeypatch.setattr("signal.signal", lambda *_: None)
+    monkeypatch.setattr("ray.init", lambda *_, **options: given.append(options))
+    monkeypatch.delenv("RAY_ADDRESS", raising=False)
+    assert main(["serve", str(LOCAL), "--metrics-port", "8080"]) == Status.WRONG
+    _start_ray(int(started[0][-1]))
+    assert [options["_metrics_export_port"] for options in given] == [8080]
 
 
 def test_fetched_models_may_lie_outside_the_project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

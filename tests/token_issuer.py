@@ -117,7 +117,7 @@ class LocalIssuer:
             case "array":
                 body = b"[]"
             case "huge":
-                body = b'{"keys": [' + b" " * (4 * 1024 * 1024) + b"]}"
+                body += b" " * (4 * 1024 * 1024)  # and right
             case "500":
                 status, body = 500, b"{}"
             case "redirect" if request.path != "/elsewhere":

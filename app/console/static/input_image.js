@@ -10,7 +10,7 @@ export class InputImage {
   constructor() {
     this.file = null;
     this.mask = new Mask((error) => this.#fail(error));
-    const pick = imagePicker("Choose an image", (file) => this.use(file));
+    const pick = imagePicker("Choose an image", (file) => this.use(file), { look: null });
     this.problem = h("div");
     this.picture = h("img", { alt: "The image to begin with" });
     this.name = h("span", { class: "caption" });

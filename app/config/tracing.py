@@ -41,7 +41,8 @@ class Tracing(Strict):
     @pydantic.model_validator(mode="after")
     def _the_protocol_fits(self) -> Self:
         endpoint = (self.endpoint or "").rstrip("/")
-        if self.endpoint is None and self.model_fields_set - {"endpoint"}:
+        # By value: the gateway's replicas get every field written out.
+        if self.endpoint is None and any(getattr(self, n) != one.default for n, one in type(self).model_fields.items()):
             raise ValueError("endpoint is missing; without it nothing is traced. Name it, or remove `tracing`")
         if self.protocol == GRPC and endpoint.count("/") > 2:
             raise ValueError("endpoint has a path, and gRPC has none. Remove it, or write protocol: http/protobuf")

@@ -507,6 +507,11 @@ class TestConfiguration:
     def test_it_says_where_spans_go(self, tracing: dict[str, Any], export: TraceExport | None) -> None:
         assert parse_config(config_args(tracing=tracing)).tracing.export() == export
 
+    @pytest.mark.parametrize("tracing", [{}, {"endpoint": "http://c:4318", "sample_ratio": 0.5}], ids=str)
+    def test_it_is_the_same_as_the_gateway_s_replicas_get_it(self, tracing: dict[str, Any]) -> None:
+        config = parse_config(config_args(tracing=tracing))
+        assert parse_config(config.model_dump(mode="json")).tracing == config.tracing
+
     @pytest.mark.parametrize(
         ("tracing", "said"),
         [

@@ -39,7 +39,6 @@ class UsageSender:
         self._link: LedgerLink | None = None
         self._sending = asyncio.Lock()
         self._heard = -math.inf  # when the ledger last answered
-        self._shown = -1
         self._is_away = False
         self.add = self._rows.append  # on the way of a request: nothing else happens
 
@@ -69,9 +68,7 @@ class UsageSender:
                 self._rows.clear()
                 self._batch = None
             self._lose_what_is_too_much()
-            if self._shown != (waiting := self._number_waiting()):
-                self._show_waiting(waiting)
-                self._shown = waiting
+            self._show_waiting(self._number_waiting())  # also where it is the same: Ray forgets what is not repeated
 
     async def close(self) -> None:
         """Send what waits, if that takes no longer than CLOSE_SECONDS. What cannot be sent is lost, and counted."""

@@ -144,7 +144,7 @@ def test_by_day_and_model_it_is_a_page_of_buckets(own: openai.OpenAI, used: dict
 def test_a_key_sees_its_own_alone(client: Any, own: openai.OpenAI, used: dict[str, dict[str, float]]) -> None:
     results(own, len(used) + 1)
     before = sum(one["num_model_requests"] for one in results(own, len(used) + 1))
-    client.embeddings.create(model=EMBEDDING_MODEL, input=TEXT)
+    client.embeddings.create(model=EMBEDDING_MODEL, input=TEXT, encoding_format="float")
     time.sleep(2)
     assert sum(one["num_model_requests"] for one in results(own, 1)) == before
 

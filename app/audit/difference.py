@@ -10,7 +10,8 @@ HARMLESS = frozenset(
     {"id", "name", "task", "engine", "mode", "policy", "carrier", "revision", "pipelines", "team", "teams", "scope",
      "scopes", "allow", "accelerator_type", "accelerators", "disabled", "start_first", "level", "log_level", "format",
      "speculation", "method", "capabilities", "created", "expires", "revoked", "rotated_from", "allowed_origins",
-     "allowed_domains", "allowed_networks", "chat_template_kwargs"}
+     "allowed_domains", "allowed_networks", "chat_template_kwargs", "audiences", "algorithms", "claim",
+     "subject_claim", "currency"}
 )  # fmt: skip
 # And in these, where they are no URL: those hold passwords and signatures.
 PLACES = frozenset({"source", "key_file", "secret_file", "file", "location", "snapshot", "packages"})

@@ -324,9 +324,13 @@ class Config(Strict):
     @pydantic.model_validator(mode="after")
     def _teams_are_known(self) -> Self:
         known = {team.id for team in self.teams}
-        for key in self.keys:
-            if key.team is not None and key.team not in known:
-                raise ValueError(f"keys: {key.id} names the team {key.team!r}, which is not in `teams`")
+        named = [(f"keys: {key.id}", key.team) for key in self.keys]
+        named += [
+            (f"token_issuers: a rule of {one.issuer}", rule.team) for one in self.token_issuers for rule in one.rules
+        ]
+        for who, team in named:
+            if team is not None and team not in known:
+                raise ValueError(f"{who} names the team {team!r}, which is not in `teams`")
         return self
 
     @pydantic.model_validator(mode="after")

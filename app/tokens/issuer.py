@@ -7,7 +7,7 @@ from urllib.parse import urlsplit
 import pydantic
 from pydantic import AfterValidator, Field, StringConstraints
 
-from app.keys.entry import Budget, TeamId, Weight
+from app.keys.entry import Budget, Scope, TeamId, Weight
 from app.keys.local import is_loopback
 from contract.fields import ModelId, PositiveFloat, Strict
 from contract.project import in_project
@@ -43,6 +43,7 @@ class Rule(Strict):
         None, description="what the claim is, or one of its list, or one word of `scope`; left out where `claim` is"
     )
     team: TeamId | None = Field(None, description="one of `teams`, whose scope and budgets it shares")
+    scopes: list[Scope] = Field([], description="admin: the routes under /admin, where they are enabled")
     pipelines: list[ModelId] | None = Field(None, description="the models it may use; left out: every model")
     budget: Budget = Field(Budget(), description="of each subject, however many tokens it has")
     weight: Weight = Field(1, description="how much of a busy model each subject gets, compared with other keys")

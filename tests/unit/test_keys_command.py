@@ -339,7 +339,7 @@ class TestConfig:
         config = str(write_config(tmp_path))
         assert "names no `key_file`" in fail("create", "--config", config)
         write_config(tmp_path, key_file=str(path))
-        assert "no model 'gamma'. It has alpha, beta" in fail("create", "--config", config, "--pipelines", "gamma")
+        assert "no model `gamma`. There are: alpha, beta" in fail("create", "--config", config, "--pipelines", "gamma")
         assert not path.exists()
 
     def test_check_says_where_the_file_is_not_on_this_machine(

@@ -460,14 +460,14 @@ class TestEngine:
             application = build(args | changes)._bound_deployment
             (handles,) = application.init_args
             deployments = [application, *(one._bound_deployment for one in handles.values())]
-            return {one.name: (one._deployment_config.version, one.init_args[-1]) for one in deployments}
+            return {one.name: (one._deployment_config.version, one.init_args[1:2]) for one in deployments}
 
         off, on = bound(), bound(tracing={"endpoint": "http://c:4318"})
         other = bound(tracing={"endpoint": "http://d:4318"})
         gateway_only = bound(tracing={"endpoint": "http://c:4318", "sample_ratio": 0.5})
         assert len({one["alpha"][0] for one in (off, on, other)}) == 3
         assert gateway_only["alpha"] == on["alpha"]
-        assert on["alpha"][1].tracing == TraceExport("http://c:4318")
+        assert on["alpha"][1][0].tracing == TraceExport("http://c:4318")
         assert off["beta"] == on["beta"]
         assert off["gateway"][0] == on["gateway"][0]
 

@@ -47,7 +47,7 @@ async def test_every_file_and_folder_is_the_owner_s_alone(temporary: Path) -> No
     main(["keys", "create", "--file", str(keys / "keys.json")])
     found = modes(temporary)
     whose = (
-        "two folders of its own, a secret, an image, a snapshot; the keys' folder, they, their lock, their audit log"
+        "two folders of its own, a secret, an image, a snapshot; the folder of the keys, they, their lock and log"
     )
     assert len(found) == 9, whose
     assert {name: mode for name, mode in found.items() if mode not in (0o600, 0o700)} == {}

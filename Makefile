@@ -1,6 +1,7 @@
 # make serve, make test, make lint and make check are for everybody; make test-long is for whoever changes what finds
 # hung engines, speculation or `tune`, make test-handle for whoever changes what carries requests to replicas, make lock for
-# whoever changes a dependency, make reliability for whoever changes what becomes of requests when something fails.
+# whoever changes a dependency, make reliability for whoever changes what becomes of requests when something fails, make image
+# for whoever runs it in containers.
 
 PYTHON ?= python3
 VENV := .venv
@@ -14,7 +15,7 @@ ONLY_ONE = test ! -e $(VENV)/$(1) || { echo "$(VENV) has the packages for $(2), 
 	first (rm -r $(VENV)), or keep both: make $(3) VENV=$(4)"; exit 1; }
 INSTALL_TORCH = $(BIN)/pip install --disable-pip-version-check --no-deps --require-hashes -r locks/torch-cpu.txt
 
-.PHONY: serve gpu gpu-lock-check test test-handle test-long reliability soak overload bench-gateway lint check docs format \
+.PHONY: serve gpu image gpu-lock-check test test-handle test-long reliability soak overload bench-gateway lint check docs format \
 	lock clean xtts qwen-tts
 .DELETE_ON_ERROR:
 
@@ -34,6 +35,28 @@ serve: $(VENV)/service
 # The packages for NVIDIA GPUs instead, and no model: those come from the hub when the service starts.
 gpu: $(VENV)/gpu
 	@echo "Ready. One model: . $(BIN)/activate; portico serve serve_configs/one-gpu-chat.yaml"
+
+# The image for GPUs, or with TARGET=cpu for CPUs: make image TARGET=cpu TAG=registry.example.com/portico:1 OUTPUT=push
+# OUTPUT is load (into this machine's Docker, whose store takes neither SBOM nor provenance), push, or FILE.tar in OCI's form.
+# Files and labels have the commit's time.
+TARGET ?= gpu
+VERSION = $(shell sed -n 's/^version = "\(.*\)"/\1/p' pyproject.toml)
+TAG ?= portico:$(VERSION)-$(TARGET)
+OUTPUT ?= load
+REVISION = $(shell git rev-parse HEAD)
+SOURCE_DATE_EPOCH ?= $(shell git log -1 --format=%ct)
+CREATED = $(shell date --utc --date=@$(SOURCE_DATE_EPOCH) +%FT%TZ)
+IMAGE_ARGUMENTS = TORCH_CPU_INDEX SOURCE REVISION VERSION CREATED SOURCE_DATE_EPOCH
+ATTESTED = --sbom=true --provenance=mode=max --output rewrite-timestamp=true,type=
+COMMA := ,
+DOCKER_IS_MISSING = make image needs Docker 23 or newer with buildx, and its daemon: docker buildx version
+
+image:
+	@$(if $(filter gpu cpu,$(TARGET)),,echo "TARGET=$(TARGET) is neither gpu (the default) nor cpu"; exit 1)
+	@docker buildx version >/dev/null 2>&1 || { echo "$(DOCKER_IS_MISSING)"; exit 1; }
+	docker buildx build --file cluster/Dockerfile --target $(TARGET) --tag $(TAG) \
+		$(foreach name,$(IMAGE_ARGUMENTS),--build-arg $(name)=$($(name))) $(IMAGE_OPTIONS) \
+		$(if $(filter load,$(OUTPUT)),--load,$(ATTESTED)$(if $(filter push,$(OUTPUT)),registry,oci$(COMMA)dest=$(OUTPUT))) .
 
 TESTED := $(VENV)/models $(VENV)/test-models $(VENV)/dev $(VENV)/vision $(VENV)/clients/ready $(VENV)/node \
 	$(VENV)/pocket-xtts $(VENV)/pocket-qwen-tts

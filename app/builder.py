@@ -12,7 +12,9 @@ from app.config.scaling import Scale
 from app.config.service import Config, parse_config
 from app.serving.deployment_version import with_version
 from app.serving.ingress import INGRESS_NAME, IngressReplica
+from contract.log_settings import DEFAULT, LogSettings
 from contract.options.catalog import CATALOG
+from contract.tracing import TraceExport
 from deployments.replica import AdapterReplica, Replica
 
 # By name: Serve imports them where they run, beside each handle.
@@ -22,6 +24,7 @@ PREFIX_ROUTER = "app.upstream.prefix_router:PrefixRouter"
 # Of glibc: a body of megabytes gets pages of its own, which go back when it is done with. Else the heap grows by each
 # that comes while another is there, and keeps what it has.
 INGRESS_ENV = {"MALLOC_MMAP_THRESHOLD_": str(2**20)}
+TRACED_ENGINES = ("vllm",)  # that export spans of their own, and so start anew where that changes
 HEALTH_CHECK_PERIOD_S = 5
 RESIDENT_ADAPTERS_PERIOD_S = 2.0  # between two reports of which adapters a replica has loaded
 HEALTH_CHECK_TIMEOUT_S = 10
@@ -45,14 +48,19 @@ def _application(config: Config, models: list[ModelEntry]) -> Application:
 
 
 def _bound(entry: ModelEntry, config: Config) -> Application:
-    deployment = model_deployment(entry, has_room=config.has_room_for_one_more(entry))
-    return deployment.bind(CATALOG[entry.engine], entry.served())
+    log = entry.log_settings(config.logging)
+    tracing = config.tracing.export() if entry.engine in TRACED_ENGINES else None
+    deployment = model_deployment(entry, log, has_room=config.has_room_for_one_more(entry), tracing=tracing)
+    return deployment.bind(CATALOG[entry.engine], entry.served()._replace(tracing=tracing), log)
 
 
-def model_deployment(entry: ModelEntry, *, has_room: bool = False) -> Deployment:
+def model_deployment(
+    entry: ModelEntry, log: LogSettings = DEFAULT, *, has_room: bool = False, tracing: TraceExport | None = None
+) -> Deployment:
     """One deployment per model, named after it, with a version of its own: a change of one entry restarts that one.
 
-    `has_room` says whether the cluster can run one replica more while an update goes on.
+    `has_room` says whether the cluster can run one replica more while an update goes on; `tracing` is where the spans
+    of an engine go that makes some.
     """
     scale = entry.scale
     options: dict[str, Any] = {
@@ -65,6 +73,7 @@ def model_deployment(entry: ModelEntry, *, has_room: bool = False) -> Deployment
         "graceful_shutdown_timeout_s": scale.drain_timeout_s,
         "graceful_shutdown_wait_loop_s": DRAIN_LOOK_S,
         "max_surge_percent": scale.surge_percent(has_room=has_room),
+        "user_config": {"log": log._asdict()},  # which replicas follow while they run
     }
     if scale.is_fixed:
         options["num_replicas"] = scale.min_replicas
@@ -73,7 +82,7 @@ def model_deployment(entry: ModelEntry, *, has_room: bool = False) -> Deployment
     if (router := _router(entry)) is not None:
         options["request_router_config"] = router
     replica = AdapterReplica if entry.takes_adapters else Replica
-    return with_version(serve.deployment(replica, **options), entry.identity)
+    return with_version(serve.deployment(replica, **options), entry.identity, *(tracing or ()))
 
 
 def _autoscaling(scale: Scale) -> AutoscalingConfig:

@@ -122,6 +122,10 @@ class BudgetSpent(ServiceError, openai.RateLimitError):
     """The key has no requests or tokens left; `about.retry_after_s` says for how long."""
 
 
+class QuotaSpent(BudgetSpent):
+    """The key's team has used what it may in a month; `about.retry_after_s` says when the next one begins."""
+
+
 class Busy(ServiceError, openai.InternalServerError):
     """The model starts, or all of its replicas are busy; `about.retry_after_s` says when to try again."""
 
@@ -139,6 +143,7 @@ ERRORS: dict[str, type[ServiceError]] = {
     "unsupported_capability": ParameterRefused,
     "context_length_exceeded": ContextExceeded,
     "rate_limit_exceeded": BudgetSpent,
+    "insufficient_quota": QuotaSpent,
     "model_starting": Busy,
     "overloaded": Busy,
     "upstream_error": EngineFailed,

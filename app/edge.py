@@ -17,6 +17,7 @@ from app.http.body import Receive
 from app.http.joined_head import join_head
 from app.http.request_id import client_request_id_from, request_id_from
 from app.http.response import Send
+from contract import log_settings
 from contract.errors import ApiError, internal_error, nothing_here, service_starting, service_timeout
 
 REQUEST_ID = b"x-request-id"
@@ -36,8 +37,14 @@ STALL_TIMEOUT_S = 150.0
 
 def middlewares() -> list[Middleware]:
     """What Serve is to wrap around its HTTP servers."""
+    log_settings.take_over_serve()
     behind_haproxy = os.environ.get("RAY_SERVE_ENABLE_HA_PROXY", "0") == "1"
     return [Middleware(Edge, reports_taken=not behind_haproxy)]
+
+
+def controller_started() -> None:
+    """Called by Serve's controller, where RAY_SERVE_CONTROLLER_CALLBACK_IMPORT_PATH names it."""
+    log_settings.take_over_serve()
 
 
 class Edge:

@@ -50,7 +50,7 @@ def serving(*entries: dict[str, Any]) -> Iterator[str]:
         config.write_text(yaml.safe_dump(content))
         process = subprocess.Popen(  # noqa: S603 - our own command
             [sys.executable, "-m", "app", "serve", str(config)],
-            env=os.environ | {"RAY_TMPDIR": folder},
+            env=os.environ | {"RAY_TMPDIR": folder, "XDG_STATE_HOME": folder},
             cwd=PROJECT_FOLDER,
         )
         try:

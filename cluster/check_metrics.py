@@ -27,6 +27,9 @@ RULES, DASHBOARD = FILES / "prometheus-rules.yaml", FILES / "grafana-dashboard.j
 ELSEWHERE = {
     "ray_portico_background_loop_failures_total": "only a loop that has failed has it: app/telemetry/metrics.py",
     "ray_portico_budget_store_unreachable": "only several gateway replicas have it: tests/cluster/test_three_nodes.py",
+    "ray_portico_team_monthly_use": "only teams with monthly quotas have it: app/telemetry/metrics.py",
+    "ray_portico_team_monthly_limit": "only teams with monthly quotas have it: app/telemetry/metrics.py",
+    "ray_portico_usage_rows_lost_total": "only a gateway that has lost rows has it: app/telemetry/metrics.py",
     "ray_node_gpus_utilization": "only nodes with a GPU have it: Ray's own definition",
     "ray_node_gram_used": "only nodes with a GPU have it: Ray's own definition",
     "ray_node_gram_available": "only nodes with a GPU have it: Ray's own definition",

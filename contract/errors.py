@@ -22,10 +22,13 @@ CODES: dict[str, tuple[int, str]] = {
     "content_policy_violation": (400, INVALID_REQUEST),
     "invalid_api_key": (401, "authentication_error"),
     "model_not_allowed": (403, "permission_error"),
+    "insufficient_permissions": (403, "permission_error"),
     "model_not_found": (404, "not_found_error"),
     "model_failed": (404, "not_found_error"),
     "unknown_url": (404, "not_found_error"),
+    "key_not_found": (404, "not_found_error"),
     "method_not_allowed": (405, INVALID_REQUEST),
+    "conflict": (409, INVALID_REQUEST),
     "request_too_large": (413, INVALID_REQUEST),
     "context_length_exceeded": (422, INVALID_REQUEST),
     "invalid_json_schema": (422, INVALID_REQUEST),
@@ -33,10 +36,12 @@ CODES: dict[str, tuple[int, str]] = {
     "invalid_image": (422, INVALID_REQUEST),
     "invalid_audio": (422, INVALID_REQUEST),
     "rate_limit_exceeded": (429, "rate_limit_error"),
+    "insufficient_quota": (429, "rate_limit_error"),
     "internal_error": (500, SERVER_ERROR),
     "upstream_error": (502, SERVER_ERROR),
     "overloaded": (503, SERVER_ERROR),
     "model_starting": (503, SERVER_ERROR),
+    "issuer_unavailable": (503, SERVER_ERROR),
     "timeout": (504, SERVER_ERROR),
 }
 
@@ -66,9 +71,10 @@ class ApiError(Exception):
         param: str | None = None,
         retry_after: int | None = None,
         allow: str | None = None,
+        challenge: str = "Bearer",
         beside: dict[str, Any] | None = None,
     ) -> None:
-        """`beside` is what the body has beside `error`."""
+        """`challenge` is what a 401 says in WWW-Authenticate, `beside` what the body has beside `error`."""
         message = message[:MAX_MESSAGE_LENGTH]
         super().__init__(message)
         self.code = code
@@ -77,6 +83,7 @@ class ApiError(Exception):
         self.status, self.type = CODES[code]
         self.retry_after = retry_after if retry_after is not None else RETRY_AFTER_SECONDS.get(self.status)
         self.allow = allow
+        self.challenge = challenge if self.status == 401 else None
         self.beside = beside or {}
 
     def rename(self, parameter: str, sent: str) -> None:
@@ -100,6 +107,8 @@ class ApiError(Exception):
             headers.append(("retry-after", str(self.retry_after)))
         if self.allow is not None:
             headers.append(("allow", self.allow))
+        if self.challenge is not None:
+            headers.append(("www-authenticate", self.challenge))
         return headers
 
     def to_wire(self) -> dict[str, Any]:

@@ -106,12 +106,13 @@ def request_head(head: RequestHead) -> bytes:
     """As JSON. What only chooses the replica is not in it: that is done."""
     adapter, ranking = head.adapter and list(head.adapter), head.ranking and list(head.ranking)
     return orjson.dumps(
-        [head.route, head.request_id, head.include_usage, head.echo, head.strict, head.queue_ms, adapter, ranking]
-    )
+        [head.route, head.request_id, head.include_usage, head.echo, head.strict, head.queue_ms, adapter, ranking,
+         head.traceparent, head.tracestate]
+    )  # fmt: skip
 
 
 def parse_request_head(data: bytes | memoryview) -> RequestHead:
-    route, request_id, include_usage, echo, strict, queue_ms, adapter, ranking = orjson.loads(data)
+    route, request_id, include_usage, echo, strict, queue_ms, adapter, ranking, parent, state = orjson.loads(data)
     return RequestHead(
         route,
         request_id,
@@ -121,6 +122,8 @@ def parse_request_head(data: bytes | memoryview) -> RequestHead:
         queue_ms=queue_ms,
         adapter=adapter and Adapter(*adapter),
         ranking=ranking and Ranking(*ranking),
+        traceparent=parent,
+        tracestate=state,
     )
 
 

@@ -77,7 +77,7 @@ class LineWriter:
                 batch.append(self._lines.popleft())
                 size += len(batch[-1])
             try:
-                _write(self._descriptor, b"".join(batch))
+                write_whole(self._descriptor, b"".join(batch))
             except OSError as error:  # nobody will ever read it, or a disk is full
                 logger.warning("%d lines of the log are lost: %s", len(batch), error)
             self._done += size
@@ -86,7 +86,8 @@ class LineWriter:
             self._reported = dropped
 
 
-def _write(descriptor: int, text: bytes) -> None:
+def write_whole(descriptor: int, text: bytes) -> None:
+    """All of `text`. Raises OSError."""
     left = memoryview(text)
     while left:
         left = left[os.write(descriptor, left) :]

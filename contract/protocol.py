@@ -65,6 +65,8 @@ class RequestHead(NamedTuple):
     queue_ms: float = 0.0  # that it has waited in the gateway for a place, for the replica's log
     adapter: Adapter | None = None  # of the model, where the request is for one
     ranking: Ranking | None = None  # where the engine generates more choices than are asked for
+    traceparent: str = ""  # of the gateway's call, where it traces requests; `tracestate` goes with it
+    tracestate: str = ""
 
 
 class SlotRequest(NamedTuple):

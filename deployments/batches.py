@@ -1,10 +1,13 @@
 """Jobs that wait for one thread, which does some of them together: what comes meanwhile waits for the next batch."""
 
 import asyncio
+import contextvars
 from abc import ABC, abstractmethod
 from collections.abc import Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Generic, TypeVar
+
+from contract.log_lines import current_request
 
 Result = TypeVar("Result")
 
@@ -15,6 +18,7 @@ class Job(Generic[Result]):
     def __init__(self) -> None:
         self.wanted = True  # false once nobody waits for it; read by the thread
         self.results: asyncio.Queue[Result | Exception] = asyncio.Queue()
+        self.request_id = current_request.get()
 
     async def result(self) -> Result:
         """The next result. Raises what was raised while the job was done."""
@@ -51,7 +55,8 @@ class Batches(ABC, Generic[AnyJob]):
         """What becomes of the job arrives at `job.result()`."""
         self._waiting.append(job)
         if self._working is None:
-            self._working = asyncio.create_task(self._work())
+            # It outlives the request of this job, so no line of it is that request's.
+            self._working = asyncio.create_task(self._work(), context=contextvars.Context())
 
     def unfinished(self) -> int:
         """Jobs that are under way or wait."""
@@ -85,10 +90,12 @@ class Batches(ABC, Generic[AnyJob]):
         self._working = None
 
     def _do(self, batch: list[AnyJob], deliver: Deliver[AnyJob]) -> None:
+        current_request.set(" ".join(sorted({job.request_id for job in batch if job.request_id})) or None)
         try:
             self.run(batch, deliver)
         except Exception as error:
             for job in batch:
                 deliver(job, error)
         finally:
+            current_request.set(None)
             self.ended += 1

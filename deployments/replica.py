@@ -10,7 +10,10 @@ from contextlib import aclosing
 from importlib import import_module
 from typing import Any, Protocol, Self
 
+from contract import log_settings
 from contract.errors import ApiError, upstream_error
+from contract.log_lines import current_request
+from contract.log_settings import LogSettings
 from contract.options.catalog import EngineSpec, ServedModel
 from contract.profile import Profile
 from contract.protocol import (
@@ -96,8 +99,11 @@ class Replica:
     """One replica of a model. It is ready once its engine has been through its trial."""
 
     # Serve awaits a constructor; the type checker knows only plain ones.
-    async def __init__(self, spec: EngineSpec, model: ServedModel) -> None:  # type: ignore[misc]
+    async def __init__(  # type: ignore[misc]
+        self, spec: EngineSpec, model: ServedModel, log: LogSettings = log_settings.DEFAULT
+    ) -> None:
         keep_on_loopback()
+        log_settings.begin(log, model.id)
         self._log = started_log()
         self._model_id = model.id
         module, _, name = spec.load[model.task].partition(":")
@@ -126,11 +132,16 @@ class Replica:
         await replica.__init__(spec, model)  # type: ignore[misc]
         return replica
 
+    def reconfigure(self, user_config: dict[str, Any]) -> None:
+        """Called by Serve at the start, and where the log settings change; an engine's own process keeps its own."""
+        log_settings.follow(LogSettings.of(user_config["log"]))
+
     async def handle(self, request: RequestHead, body: bytes) -> AsyncGenerator[ResponseItem]:
         """Answer one request; no exception leaves it. Closing this generator stops the work."""
         head: ResponseHead | None = None  # a stream's head, until its first piece
         started = False
         line = RequestLine(self._model_id, request)
+        current_request.set(request.request_id)
         self._under_way += 1
         try:
             async with aclosing(self.engine.answer(request, body)) as items:
@@ -163,6 +174,7 @@ class Replica:
             line.end(failed)
             yield failed
         finally:
+            current_request.set(None)
             self._under_way -= 1
             if self._log is not None:
                 line.write(self._log.write)

@@ -10,9 +10,11 @@ from typing import Any
 import orjson
 
 from contract.line_writer import LineWriter, standard_output
+from contract.log_lines import fields
 from contract.protocol import RequestHead, ResponseHead, ResponseTail
 from contract.serve_replica import replica_id
 
+LOGGER = "portico.request"
 OK, CLIENT_GONE = "ok", "client_gone"
 PROMPT, COMPLETION = ("prompt_tokens", "input_tokens"), ("completion_tokens", "output_tokens")
 
@@ -57,10 +59,10 @@ class RequestLine:
     def write(self, log: Callable[[bytes], None]) -> None:
         """Hand the whole line on."""
         usage = self._usage or {}
-        line = {
-            "time": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+        route = self._request.route
+        line = fields(time.time(), "info", LOGGER, f"{route} {self._status} {self._reason}") | {
             "request_id": self._request.request_id,
-            "route": self._request.route,
+            "route": route,
             "model": self._model,
             "status": self._status,
             "reason": self._reason,
@@ -71,6 +73,8 @@ class RequestLine:
             "prompt_tokens": next((usage[name] for name in PROMPT if name in usage), None),
             "completion_tokens": next((usage[name] for name in COMPLETION if name in usage), None),
         }
+        if self._request.traceparent:
+            line["trace_id"] = self._request.traceparent.split("-")[1]
         log(orjson.dumps(line, option=orjson.OPT_APPEND_NEWLINE))
 
 

@@ -1,4 +1,5 @@
-"""`python -m local_models [GROUP or MODEL ...]`: put the models that are not here yet beside this file.
+"""`python -m local_models [GROUP or MODEL ...]`: put the models that are not here yet beside this file, or into the
+folder that PORTICO_LOCAL_MODELS names.
 
 `local` (the default) is what local.yaml serves and is fetched; `tiny` is what tiny.yaml serves, made from nothing.
 """
@@ -11,6 +12,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+from contract.project import local_models_folder
 from local_models.adapter import make_adapter
 from local_models.chat import make_chat_model, make_draft_model
 from local_models.checker import make_checker
@@ -28,7 +30,7 @@ from local_models.voice_sources import VOICES
 from local_models.whisper import make_whisper_model
 from local_models.xtts import make_xtts_model
 
-FOLDER = Path(__file__).parent
+FOLDER = local_models_folder()
 MAKERS: dict[str, Callable[[Path], None]] = {
     "pocket-chat": make_chat_model,
     "pocket-bark": make_bark_model,
@@ -66,6 +68,7 @@ def main(arguments: list[str]) -> int:
         )
         return 2
     try:
+        FOLDER.mkdir(parents=True, exist_ok=True)
         for name in names:
             if name in MAKERS:
                 make(name)

@@ -4,6 +4,7 @@
 tools; one speculates. `local_service`, in tests/local, is local.yaml.
 """
 
+import atexit
 import copy
 import os
 import re
@@ -33,8 +34,10 @@ from app.commands.serve import ON_LOOPBACK
 from app.keys import LOCAL_KEY
 from contract.project import PROJECT_FOLDER
 from local_models import checker
+from tests.otlp_receiver import OtlpReceiver
 from tests.own_ports import free_port
 from tests.sample_images import IMAGE_BOUNDS, ImageServer
+from tests.token_issuer import LocalIssuer, issuing
 
 START_SECONDS = 400
 PRINT_SECONDS = 20
@@ -42,7 +45,7 @@ STOP_SECONDS = 10
 CARRIER = os.environ.get("PORTICO_TEST_CARRIER", "connections")  # `ingress.carrier` of `service`
 STREAM_BUFFER_BYTES = 1024 * 1024  # small, so that a client that stops to read is soon too far behind
 SHARED_SERVICES = ("service", "local_service")  # fixtures
-WITHOUT_SERVICES = ("tests/unit/", "tests/engines/")  # they share no fixture beyond a file
+WITHOUT_SERVICES = ("tests/unit/", "tests/engines/", "tests/admin/")  # they share no fixture beyond a file
 UNTIL_UNUSED = pytest.StashKey[dict[str, ExitStack]]()
 
 # How long an example takes says nothing on a machine that has other work.
@@ -53,6 +56,9 @@ hypothesis.settings.load_profile("busy")
 os.environ["RAY_AUTH_MODE"] = "token"
 # Every Ray of the tests is on loopback, as that of a local service, which a driver joins only where it is so, too.
 os.environ |= ON_LOOPBACK
+# Each run has a usage ledger of its own, where the configuration names no database.
+os.environ["XDG_STATE_HOME"] = tempfile.mkdtemp(prefix="portico-state-")
+atexit.register(shutil.rmtree, os.environ["XDG_STATE_HOME"], ignore_errors=True)
 
 
 @dataclass
@@ -189,6 +195,19 @@ def image_server() -> Iterator[ImageServer]:
         yield server
 
 
+@pytest.fixture(scope="session")
+def trace_receiver() -> Iterator[OtlpReceiver]:
+    """Where `service` sends its spans."""
+    with OtlpReceiver() as receiver:
+        yield receiver
+
+
+@pytest.fixture(scope="session")
+def token_issuer() -> Iterator[LocalIssuer]:
+    with issuing() as issuer:
+        yield issuer
+
+
 @contextmanager
 def launched(content: dict[str, Any], folder: Path, key_file: Path) -> Iterator[Service]:
     """`content` as `make serve` runs it, ready, on a free port and a Ray cluster of its own; killed in the end."""
@@ -229,7 +248,11 @@ def begun(content: dict[str, Any], folder: Path, key_file: Path) -> Iterator[Ser
 
 @pytest.fixture(scope="session")
 def service(
-    image_server: ImageServer, tmp_path_factory: pytest.TempPathFactory, until_unused: dict[str, ExitStack]
+    image_server: ImageServer,
+    trace_receiver: OtlpReceiver,
+    token_issuer: LocalIssuer,
+    tmp_path_factory: pytest.TempPathFactory,
+    until_unused: dict[str, ExitStack],
 ) -> Service:
     """tiny.yaml, with models of the tests beside its own."""
     content = yaml.safe_load((PROJECT_FOLDER / "serve_configs" / "tiny.yaml").read_text())
@@ -246,10 +269,17 @@ def service(
     args["input_images"] = {"allowed_domains": [image_server.host], "allowed_networks": ["127.0.0.0/8"]} | IMAGE_BOUNDS
     args["limits"] = args.get("limits", {}) | {"stream_buffer_bytes": STREAM_BUFFER_BYTES}
     args["ingress"] = args.get("ingress", {}) | {"carrier": CARRIER}
+    args["logging"] = {"format": "json"}
+    content["logging_config"]["encoding"] = "JSON"
+    chat_entry["log_level"] = "debug"  # no level may show a text of a request
+    args["tracing"] = {"endpoint": trace_receiver.endpoint}
     folder = tmp_path_factory.mktemp("service")
     key_file = folder / "keys.json"
     main(["keys", "create", "--file", str(key_file), "--name", "first"])
     args["key_file"] = str(key_file)
+    args["token_issuers"] = [
+        token_issuer.entry(rules=[{"claim": "groups", "value": "chat", "pipelines": ["pocket-chat"]}])
+    ]
     return shared(content, folder, key_file, until_unused["service"])
 
 

@@ -41,12 +41,14 @@ EXAMPLES: dict[str, dict[str, list[str]]] = {
         "createOpenAICompatible(": ["grey 7"],
         "app.client": ["top_p clamp 1.5 1.0", "Did you mean `smollm2-135m-instruct`?"],
     },
+    "docs/usage.md": {"curl ": ['"object":"page"']},
     "docs/routes.md": {"curl ": ["x-param-adjustments: top_p;action=clamp;from=1.5;to=1.0"]},
 }
 # Run in a shell, in a copy of the project's folder, by tests/unit/test_pages.py.
 IN_A_SHELL = {
     ("README.md", "keys create"),
     ("docs/keys.md", "keys rotate"),
+    ("docs/admin.md", "keys create"),
     ("docs/operations.md", "portico-config/keys.json"),
     ("docs/operations.md", "images-secret"),
     ("docs/operations.md", "--dry-run=client"),
@@ -68,7 +70,10 @@ NOT_RUN = {
     r"(uv )?pip install .*": "installs packages from an index; each is in a lock",
     r"lm_eval .*": "downloads a data set; tests/clients/test_lm_eval.py runs it with tasks of its own",
     r"npm install .*": "installs packages from a registry; each is in package.json",
-    r"docker (build|run) .*": "need Docker's daemon, the image and a GPU; what is mounted is checked",
+    r"docker run .*": "needs Docker's daemon, the image and a GPU; what is mounted is checked",
+    r"make image.*": "needs Docker's daemon; tests/cluster/test_image.py looks at what it would run",
+    r"cd cluster/compose|export COMPOSE_FILE=\S+|docker compose .*": "need Docker; tests/cluster/test_compose.py",
+    r"cosign verify .*|docker buildx imagetools .*": "need a registry with a release",
     r"helm (install|upgrade|template|test) .*": "need Helm and a cluster; tests/cluster/test_chart.py renders it",
     r"cluster/with-profile serve deploy \S+": "needs a Ray cluster; tests/cluster/test_three_nodes.py deploys likewise",
 }

@@ -18,12 +18,16 @@ class Loop(StrEnum):
 
     READINESS_WATCH = "readiness_watch"
     KEY_FILE = "key_file"
+    ISSUER_KEYS = "issuer_keys"
     KEPT_IMAGES = "kept_images"
     BUDGETS = "budgets"
+    MONTHLY_USE = "monthly_use"
+    TEAM_GAUGES = "team_gauges"
     BUDGET_STORE_GAUGE = "budget_store_gauge"
     METRICS = "metrics"
     TOKENIZERS = "tokenizers"
     DRAIN = "drain"
+    USAGE = "usage"
 
 
 class Supervisor:

@@ -7,6 +7,7 @@ from typing import NamedTuple
 from app.budgets.bucket import MINUTE, Bucket, burst_of
 
 SLOT_WAIT = 10**9  # nanoseconds; when a request under way will end is not known
+UNLIMITED = 10**9  # requests per minute, of an account that does not limit them: more than any gateway serves
 
 
 class BudgetLimits(NamedTuple):

@@ -12,18 +12,32 @@ from typing import Any
 import ray
 from ray.exceptions import ActorDiedError, RayError, RayTaskError
 
-from app.budgets import own_node, snapshot
+from app import own_node
+from app.budgets import snapshot, use_snapshot
 from app.budgets.account import Debt
 from app.budgets.batches import Batches
-from app.budgets.messages import SECOND, AdmissionReply, AdmissionRequest, Join, JoinReply, Message, Reply, Report
+from app.budgets.messages import (
+    SECOND,
+    AdmissionReply,
+    AdmissionRequest,
+    Join,
+    JoinReply,
+    Message,
+    Reply,
+    Report,
+    UseReply,
+    UseReport,
+)
+from app.budgets.monthly_use import MonthlyUse
 from app.budgets.shards import ONLY, Shard
 from app.budgets.store import MEMORY, BudgetStore
 from app.budgets.store_link import StoreUnreachableError
+from contract import log_settings
 from contract.private_folder import private_folder
 
 logger = logging.getLogger("portico.budgets")
 
-PROTOCOL = 2  # counts up with every change of what an actor is called for: one of an older version may still live
+PROTOCOL = 3  # counts up with every change of what an actor is called for: one of an older version may still live
 NAME, NAMESPACE = f"portico-budget-store-{PROTOCOL}", "portico"
 SNAPSHOT_SECONDS = 1.0
 LOOK_SECONDS = 5.0  # at whether the node is to end
@@ -39,10 +53,15 @@ class BudgetStoreActor:
     """
 
     def __init__(self, url: str, shard: Shard = ONLY) -> None:
+        if _is_actor():  # else it is in the process of a test
+            log_settings.begin_actor("budgets")
         self._url, self._shard = url, shard
         found = snapshot.read_in_time(url, shard)
         fresh = found is None and not _was_restarted()
-        self._store = BudgetStore(time.monotonic_ns(), fresh=fresh, debts=found)
+        now = time.monotonic_ns()
+        use = use_snapshot.read_in_time(url, shard)
+        self._use_is_read = use is not None
+        self._store = BudgetStore(now, fresh=fresh, debts=found, monthly_use=MonthlyUse(use, now))
         self._keeping: asyncio.Task[None] | None = None
         self._moving: asyncio.Task[None] | None = None
         self._beginning = asyncio.Lock()
@@ -68,7 +87,8 @@ class BudgetStoreActor:
         for key, debt in self._store.debts(now).items():
             before = found.get(key, Debt())
             found[key] = Debt(max(before.requests, debt.requests), max(before.tokens, debt.tokens))
-        self._store = BudgetStore(now, fresh=False, debts=found)
+        self._store = BudgetStore(now, fresh=False, debts=found, monthly_use=self._store.monthly_use)
+        self._use_is_read = False  # that of stores of another number
 
     def _end_uncalled(self) -> None:
         if self._keeping is None:
@@ -91,8 +111,7 @@ class BudgetStoreActor:
                 if self._store.is_forgotten(now):
                     _end()
                 if writing is None or writing.done():  # one that hangs holds one thread, and no more
-                    name, debts = self._shard.name(self._url), self._store.debts(now)
-                    writing = asyncio.create_task(asyncio.to_thread(snapshot.write, name, debts))
+                    writing = asyncio.create_task(self._write(self._store.debts(now)))
                 async with asyncio.timeout(snapshot.TIMEOUT_SECONDS):
                     await asyncio.shield(writing)
                 failed = False
@@ -101,6 +120,23 @@ class BudgetStoreActor:
                     logger.warning("the snapshot of the budgets cannot be written", exc_info=True)
                 failed = True
             await asyncio.sleep(SNAPSHOT_SECONDS)
+
+    async def _write(self, debts: dict[str, Debt]) -> None:
+        """The debts, and the use of each month once what was there before is known, so that this is not lost."""
+        await asyncio.to_thread(snapshot.write, self._shard.name(self._url), debts)
+        use = self._store.monthly_use
+        if not self._use_is_read:
+            found = await asyncio.to_thread(use_snapshot.read, self._url, self._shard)
+            use.restore(found, time.monotonic_ns())
+            self._use_is_read = True
+        if use.changed:
+            use.changed = False
+            try:
+                content = use_snapshot.content_of(use.state)
+                await asyncio.to_thread(use_snapshot.write, self._shard.name(self._url), content)
+            except BaseException:
+                use.changed = True
+                raise
 
     async def _move_on(self) -> None:
         """Fail where the node is to end, so that Ray starts this actor on another: the node would wait for it."""
@@ -131,6 +167,10 @@ class ActorLink:
     async def report(self, report: Report) -> bool:
         known: bool = await self._batches.send(report)
         return known
+
+    async def use(self, report: UseReport) -> UseReply:
+        reply: UseReply = await self._batches.send(report)
+        return reply
 
     async def _deliver(self, messages: Sequence[Message]) -> Sequence[Reply | None]:
         try:
@@ -177,6 +217,10 @@ def _end() -> None:
 def _fail() -> None:
     """End this process as if it had failed; Ray restarts the actor, which starts from the last snapshot."""
     os._exit(1)
+
+
+def _is_actor() -> bool:
+    return ray.is_initialized() and ray.get_runtime_context().get_actor_id() is not None
 
 
 def _was_restarted() -> bool:

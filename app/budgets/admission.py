@@ -56,9 +56,14 @@ class Budgets(Protocol):
 class RateLimited(ApiError):
     """A 429; `resource` is what is spent."""
 
-    def __init__(self, resource: str, message: str, seconds: int) -> None:
-        super().__init__("rate_limit_exceeded", message, retry_after=seconds)
+    def __init__(self, resource: str, message: str, seconds: int, code: str = "rate_limit_exceeded") -> None:
+        super().__init__(code, message, retry_after=seconds)
         self.resource = resource
+        self._seconds = seconds
+
+    def of_account(self, whose: str) -> "RateLimited":
+        """The same, where the account is that of `whose`, in words, and not the key's own."""
+        return RateLimited(f"team_{self.resource}", f"The budget of {whose} is spent. {self.message}", self._seconds)
 
 
 def refused(limits: BudgetLimits, refusal: Refusal) -> RateLimited:

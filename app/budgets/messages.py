@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence, Set
 from typing import NamedTuple, TypeAlias
 
 from app.budgets.account import BudgetLimits, BudgetStatus, Debt, Refusal
+from app.budgets.use import Months
 
 SECOND = 10**9
 LEASE_TIME = 10 * SECOND  # how long a lease is good after it was requested
@@ -102,5 +103,32 @@ class JoinReply(NamedTuple):
     remembered: bool  # it had counted earlier settlements of this replica
 
 
-Message: TypeAlias = Join | AdmissionRequest | Report
-Reply: TypeAlias = JoinReply | AdmissionReply | bool
+class CountedUse(NamedTuple):
+    """The use of an account as a store has counted it: of the replica that is told, and of all."""
+
+    own: Months
+    total: Months
+
+
+class AccountUse(NamedTuple):
+    """What one gateway replica knows of the use of an account."""
+
+    own: Months  # what it has settled itself, since it began
+    counted: CountedUse | None  # as a store last told it; None: none has yet
+
+
+class UseReport(NamedTuple):
+    """What a replica settled in each month. Sent every second; absolute, so any may be lost, repeated or overtaken."""
+
+    replica: str
+    use: Mapping[str, AccountUse]  # by account
+
+
+class UseReply(NamedTuple):
+    """What all replicas settled of the accounts of a UseReport."""
+
+    totals: Mapping[str, Months]
+
+
+Message: TypeAlias = Join | AdmissionRequest | Report | UseReport
+Reply: TypeAlias = JoinReply | AdmissionReply | bool | UseReply

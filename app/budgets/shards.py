@@ -20,7 +20,7 @@ class Shard(NamedTuple):
 
     def has(self, key: str) -> bool:
         """Whether the account of this key is here: the same in every process, for as long as the number is."""
-        return _place(key, self.number) == self.place
+        return place_of(key, self.number) == self.place
 
     def name(self, base: str) -> str:
         """The name of what belongs to this shard, made of the name that it has where there is only one."""
@@ -69,8 +69,9 @@ class ShardedBudgets:
         await asyncio.gather(*(part.close() for part in self.parts))
 
     def _part(self, key: str) -> LeasedBudgets:
-        return self.parts[_place(key, len(self.parts))]
+        return self.parts[place_of(key, len(self.parts))]
 
 
-def _place(key: str, number: int) -> int:
+def place_of(key: str, number: int) -> int:
+    """The shard of `number` that the account of a key, or of a team, is in."""
     return zlib.crc32(key.encode()) % number

@@ -52,7 +52,7 @@ def read(url: str, shard: Shard) -> dict[str, Debt] | None:
         return {}
     paths, recent = {shard.name(path)}, False  # its own is read even where the others cannot be listed
     try:
-        paths.update(_of_all_numbers(system, path))
+        paths.update(of_all_numbers(system, path))
     except Exception:
         logger.warning("the other snapshots of the budgets cannot be listed", exc_info=True)
         recent = True
@@ -67,12 +67,14 @@ def read(url: str, shard: Shard) -> dict[str, Debt] | None:
     return debts if recent else None
 
 
-def _of_all_numbers(system: Any, path: str) -> list[str]:
+def of_all_numbers(system: Any, path: str, suffix: str = "") -> list[str]:
+    """The files at `path` of shards, of any number of them, whose names end in `suffix`."""
     try:
         found = system.ls(system._parent(path), detail=False)
     except FileNotFoundError:  # the folder is made with the first snapshot
         return []
-    return [one for one in found if one == path or Shard.is_name(one, path)]
+    names = {one: one.removesuffix(suffix) for one in found if one.endswith(suffix)}
+    return [one for one, name in names.items() if name == path or Shard.is_name(name, path)]
 
 
 def _recent(system: Any, path: str) -> dict[str, Debt] | None:

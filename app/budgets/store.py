@@ -24,7 +24,9 @@ from app.budgets.messages import (
     Report,
     Settlement,
     Slots,
+    UseReport,
 )
+from app.budgets.monthly_use import MonthlyUse
 
 ALIVE_TIME = 10 * SECOND  # a replica that is silent for longer is dead, and holds no slot
 MEMORY = 600 * SECOND  # for how long settlements of a silent replica stay known, so that none is counted twice
@@ -71,8 +73,16 @@ class Member:
 class BudgetStore:
     """All accounts. `fresh` is false after a restart: what was granted is not known then, so accounts begin empty."""
 
-    def __init__(self, now: int, *, fresh: bool = True, debts: Mapping[str, Debt] | None = None) -> None:
+    def __init__(
+        self,
+        now: int,
+        *,
+        fresh: bool = True,
+        debts: Mapping[str, Debt] | None = None,
+        monthly_use: MonthlyUse | None = None,
+    ) -> None:
         self.began = now
+        self.monthly_use = monthly_use or MonthlyUse()
         self._fresh = fresh
         self._debts: dict[str, Debt] = dict(debts or {})  # of accounts as this store began
         self._charges: dict[str, list[tuple[int, Amount]]] = {}  # key -> what, and when, to an account not open yet
@@ -143,9 +153,12 @@ class BudgetStore:
                 return self.report(message, now)
             case Join():
                 return self.join(message, now)
+            case UseReport():
+                return self.monthly_use.exchange(message, now)
 
     def sweep(self, now: int) -> None:
         """Forget replicas that are long dead and leases that have expired."""
+        self.monthly_use.sweep(now)
         for replica in [name for name, member in self._members.items() if now > member.seen + MEMORY]:
             self._follow_slots(replica, self._members.pop(replica).slots, {})
         while self._expiring and self._expiring[0][0] <= now:
@@ -173,7 +186,8 @@ class BudgetStore:
 
     def is_forgotten(self, now: int) -> bool:
         """Whether no replica was heard for so long that a new store would know as much."""
-        return not self._members and now > self.began + MEMORY and not self.debts(now)
+        is_needed = self._members or self.monthly_use.is_needed() or self.debts(now)
+        return not is_needed and now > self.began + MEMORY
 
     def was_left(self, join: Join, now: int) -> bool:
         """Whether this new replica finds none that serves here, as they went elsewhere: to another number of stores,

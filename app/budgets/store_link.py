@@ -2,7 +2,7 @@
 
 from typing import Protocol
 
-from app.budgets.messages import AdmissionReply, AdmissionRequest, Join, JoinReply, Report
+from app.budgets.messages import AdmissionReply, AdmissionRequest, Join, JoinReply, Report, UseReply, UseReport
 
 
 class StoreUnreachableError(Exception):
@@ -18,3 +18,9 @@ class StoreLink(Protocol):
     async def report(self, report: Report) -> bool:
         """Returns False where the store does not know the replica: nothing was counted, it has to join first."""
         ...
+
+
+class UseLink(Protocol):
+    """The call may raise StoreUnreachableError, and takes a bounded time."""
+
+    async def use(self, report: UseReport) -> UseReply: ...

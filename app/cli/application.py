@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 
 from app.cli import (
+    audit,
     chat,
     check,
     config,
@@ -21,6 +22,7 @@ from app.cli import (
     status,
     stop,
     tune,
+    usage,
 )
 from app.cli.arguments import Status
 
@@ -60,7 +62,7 @@ def _options(
 
 for function in (
     serve.serve, deploy.deploy, status.status, logs.logs, stop.stop, check.check, doctor.doctor, fetch.fetch,
-    models.models, chat.chat, smoke.smoke, tune.tune, docs.docs,
+    models.models, chat.chat, smoke.smoke, audit.audit, tune.tune, usage.usage, docs.docs,
 ):  # fmt: skip
     application.command()(function)
 application.add_typer(keys.application)

@@ -18,6 +18,9 @@ def check(
             f"{', '.join(MEMORY_GIB)}, or its GiB.",
         ),
     ] = None,
+    issuers: Annotated[
+        bool, typer.Option("--issuers", help="Ask the issuers of bearer tokens that the file names for their keys.")
+    ] = False,
     as_json: AsJson = False,
 ) -> None:
     """Check a config file, and name what is wrong in it.
@@ -28,4 +31,4 @@ def check(
     """
     from app.commands.check import check_file
 
-    end(check_file(file, gpu, as_json=as_json))
+    end(check_file(file, gpu, issuers=issuers, as_json=as_json))

@@ -1,4 +1,4 @@
-"""`portico keys create|list|show|rotate|revoke`."""
+"""`portico keys create|list|show|update|rotate|revoke`."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from app.commands.keys import Shown
 
 application = typer.Typer(
-    name="keys", help="Make, list, rotate and revoke API keys.", no_args_is_help=True, rich_markup_mode=None
+    name="keys", help="Make, list, change, rotate and revoke API keys.", no_args_is_help=True, rich_markup_mode=None
 )
 
 
@@ -35,6 +35,7 @@ ConfigPath = Annotated[
     Path | None, typer.Option("--config", metavar="FILE", help="A Serve config file, which names the key file.")
 ]
 KeyId = Annotated[str, typer.Argument(metavar="ID", help="The key's public id.")]
+Limit = Annotated[int | None, typer.Option(metavar="N")]
 WHEN = "2027-01-31, 2027-01-31T18:00Z, 90d"
 
 
@@ -44,10 +45,14 @@ def create(
     pipelines: Annotated[
         str | None, typer.Option(metavar="A,B", help="The models it may use; left out: every model.")
     ] = None,
+    team: Annotated[
+        str | None, typer.Option(metavar="TEAM", help="One of `teams` in the configuration, which it belongs to.")
+    ] = None,
     requests_per_minute: Annotated[int | None, typer.Option(metavar="N", help="Left out: 600.")] = None,
     tokens_per_minute: Annotated[int | None, typer.Option(metavar="N", help="Left out: no limit.")] = None,
     concurrent_requests: Annotated[int | None, typer.Option(metavar="N", help="Left out: no limit.")] = None,
     weight: Annotated[int, typer.Option(metavar="N", help="Its part of a busy model against other keys'.")] = 1,
+    admin: Annotated[bool, typer.Option("--admin", help="It may use the routes under /admin, too.")] = False,
     expires: Annotated[
         Any, typer.Option(parser=checked(_end), metavar="WHEN", help=f"{WHEN}; left out: never.")
     ] = None,
@@ -61,16 +66,13 @@ def create(
     """
     from app.commands import keys
 
-    limits = {
-        "requests_per_minute": requests_per_minute,
-        "tokens_per_minute": tokens_per_minute,
-        "concurrent_requests": concurrent_requests,
-    }
     facts = {
         "name": name,
-        "pipelines": None if pipelines is None else [one.strip() for one in pipelines.split(",")],
-        "budget": {limit: value for limit, value in limits.items() if value is not None},
+        "pipelines": None if pipelines is None else _names(pipelines),
+        "team": team,
+        "budget": _limits(requests_per_minute, tokens_per_minute, concurrent_requests),
         "weight": weight,
+        "scopes": ["admin"] if admin else [],
     }
     with _refusals():
         place = keys.Place(file, config) if _named(file, config) else None
@@ -93,6 +95,48 @@ def show(key_id: KeyId, file: KeyFilePath = None, config: ConfigPath = None, as_
 
     with _refusals():
         _show(keys.one(_place(file, config), key_id), as_json)
+
+
+@application.command()
+def update(
+    key_id: KeyId,
+    name: Annotated[str | None, typer.Option(metavar="NAME", help="Whose key it is.")] = None,
+    pipelines: Annotated[
+        str | None, typer.Option(metavar="A,B", help="The models it may use; 'every' for every model.")
+    ] = None,
+    team: Annotated[
+        str | None, typer.Option(metavar="TEAM", help="One of `teams` in the configuration, which it belongs to.")
+    ] = None,
+    requests_per_minute: Limit = None,
+    tokens_per_minute: Limit = None,
+    concurrent_requests: Limit = None,
+    weight: Annotated[
+        int | None, typer.Option(metavar="N", help="Its part of a busy model against other keys'.")
+    ] = None,
+    expires: Annotated[Any, typer.Option(parser=checked(_end), metavar="WHEN", help=WHEN)] = None,
+    file: KeyFilePath = None,
+    config: ConfigPath = None,
+    as_json: AsJson = False,
+) -> None:
+    """Change a key: its name, scope, budget, weight or end.
+
+    What is left out stays.
+    """
+    from app.commands import keys
+
+    facts: dict[str, Any] = {
+        "name": name,
+        "team": team,
+        "weight": weight,
+        "budget": _limits(requests_per_minute, tokens_per_minute, concurrent_requests) or None,
+    }
+    facts = {fact: value for fact, value in facts.items() if value is not None}
+    if pipelines is not None:
+        facts["pipelines"] = None if pipelines == "every" else _names(pipelines)
+    if not facts and expires is None:
+        raise typer.BadParameter("nothing to change is given; name at least one of the options")
+    with _refusals():
+        _show(keys.update(_place(file, config), key_id, facts, expires), as_json)
 
 
 @application.command()
@@ -128,6 +172,20 @@ def revoke(key_id: KeyId, file: KeyFilePath = None, config: ConfigPath = None, a
 
     with _refusals():
         _show(keys.revoke(_place(file, config), key_id), as_json)
+
+
+def _names(text: str) -> list[str]:
+    return [one.strip() for one in text.split(",")]
+
+
+def _limits(requests_per_minute: int | None, tokens_per_minute: int | None, concurrent_requests: int | None) -> Any:
+    """The part of a budget that was given."""
+    limits = {
+        "requests_per_minute": requests_per_minute,
+        "tokens_per_minute": tokens_per_minute,
+        "concurrent_requests": concurrent_requests,
+    }
+    return {limit: value for limit, value in limits.items() if value is not None}
 
 
 def _place(file: Path | None, config: Path | None) -> Any:

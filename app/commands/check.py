@@ -8,6 +8,7 @@ import orjson
 
 from app.commands import driver
 from app.commands.findings.finding import Finding
+from app.commands.findings.token_issuers import answer_findings
 from app.commands.findings.whole_file import findings
 from app.config.gpus import MEMORY_GIB, memory_gib
 from app.config.inventory import least_gpus
@@ -22,11 +23,16 @@ COLUMNS = ("model", "GPUs", "weights", "cache", "working", "needs", "has", "")
 NO_FIT, WRONG = 1, 2  # exit statuses: a model does not fit; the file is wrong
 
 
-def check_file(path: Path, gpu: str | None = None, *, as_json: bool = False) -> int:
-    """Print all that is to be said of a config file. Returns the exit status. Raises ConfigError."""
+def check_file(path: Path, gpu: str | None = None, *, issuers: bool = False, as_json: bool = False) -> int:
+    """Print all that is to be said of a config file. Returns the exit status. Raises ConfigError.
+
+    With `issuers`, those whose tokens are good are asked for their keys.
+    """
     if gpu is not None and memory_gib(gpu) is None:
         raise ConfigError(f"--gpu: {gpu} is not known; give one of {', '.join(MEMORY_GIB)}, or its memory in GiB")
     found, config = findings(path)
+    if issuers and config is not None:
+        found += answer_findings(config)
     lines, fits = memory_report(config, gpu) if config is not None else ([], True)
     faults = [one for one in found if one.is_fault]
     if as_json:

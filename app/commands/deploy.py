@@ -3,7 +3,11 @@
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
+from app.audit.change import Change, by_command
+from app.audit.difference import difference
+from app.audit.trail import Trail
 from app.commands import running_serve
 from app.commands.findings.whole_file import refuse_faults
 from app.commands.http_options import port_of
@@ -32,8 +36,19 @@ def deploy(path: Path) -> set[str]:
             f"http_options.port: it is {port} in {path}, and the service listens on {now}. Serve changes that only "
             f"at a start: write {now}, or stop the service and serve the file"
         )
-    running_serve.apply(content)
+    with Trail(config.audit_path()).ahead() as write:
+        write(_changes(content))
+        running_serve.apply(content)
     return {application["name"] for application in content["applications"]}
+
+
+def _changes(content: dict[str, Any]) -> list[Change]:
+    """What becomes another of each application, for the audit log."""
+    return [
+        Change("config.deployed", {"application": one["name"]}, by_command("portico deploy"), *differing)
+        for one in content["applications"]
+        if any(differing := difference(running_serve.args_of(one["name"]), one["args"]))
+    ]
 
 
 def wait_until_up(names: set[str], on_change: Callable[[list[DeploymentState]], None]) -> bool:

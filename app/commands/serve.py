@@ -29,10 +29,11 @@ from contract.private_folder import claim, private_folder
 ON_LOOPBACK = {"RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0"}
 
 
-def serve(path: Path) -> int:
+def serve(path: Path, metrics_port: int = 0) -> int:
     """Run the service of a Serve config file until it ends or a signal stops it. Returns the exit status.
 
-    Raises ConfigError, which names all that is wrong in the file.
+    `metrics_port` is where the metrics agent of a Ray that starts here listens; 0: at a free port. Raises ConfigError,
+    which names all that is wrong in the file.
     """
     refuse_faults(path, quick=True)
     content, config = read_serve_config(path)
@@ -44,7 +45,7 @@ def serve(path: Path) -> int:
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, _raise_interrupt)
     print(f"Starting {path}. All else that it prints is in {log.path}\n", flush=True)
-    command = [sys.executable, "-m", "app.commands.serve_run", str(path)]
+    command = [sys.executable, "-m", "app.commands.serve_run", str(path), str(metrics_port)]
     child = start(command, port, stdout=log.descriptor, stderr=log.descriptor)
     service = Foreground(child, log, content["applications"][0].get("name", "default"))
     with written_down(LocalService.of_this_process(path, content)):

@@ -30,10 +30,10 @@ class NoGateway(Exception):
     """The gateway did not start. The message is its error."""
 
 
-def run(path: Path) -> None:
+def run(path: Path, metrics_port: int) -> None:
     """Serve a config file until this process is interrupted. Raises ConfigError, NoGateway, and what Ray raises."""
     content, _ = read_serve_config(path)
-    _start_ray()
+    _start_ray(metrics_port)
     try:
         _deploy(content)
         while True:
@@ -44,12 +44,13 @@ def run(path: Path) -> None:
         _stop([application["name"] for application in content["applications"]])
 
 
-def _start_ray() -> None:
+def _start_ray(metrics_port: int) -> None:
     """Start a Ray on this machine, or join that of RAY_ADDRESS. Serve is imported while Ray's processes start."""
     importing = threading.Thread(target=import_module, args=["ray.serve"])
     importing.start()
     elsewhere = os.environ.get("RAY_ADDRESS")
-    ray.init(elsewhere, namespace=NAMESPACE, **({} if elsewhere else {"include_dashboard": False}))
+    own = {"include_dashboard": False, "_metrics_export_port": metrics_port}
+    ray.init(elsewhere, namespace=NAMESPACE, **({} if elsewhere else own))
     importing.join()
 
 
@@ -135,4 +136,4 @@ def _limit_drain(application: str) -> None:
 
 
 if __name__ == "__main__":
-    run(Path(sys.argv[1]))
+    run(Path(sys.argv[1]), int(sys.argv[2]))

@@ -3,19 +3,21 @@
 import hashlib
 import os
 from functools import cached_property
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Literal, Self, cast, get_args
 
 import orjson
 import pydantic
 from pydantic import Field, StringConstraints
 
 from app.config.adapter_entry import AdapterEntry
+from app.config.log import Logging
 from app.config.memory import Memory
 from app.config.prices import Prices
 from app.config.resources import Resources
 from app.config.routing import Routing
 from app.config.scaling import Mode, Scale, Scaling, resolve
 from contract.fields import Commit, ModelId, PositiveFloat, Strict
+from contract.log_settings import OURS, VLLM, Level, LogSettings
 from contract.options.catalog import CATALOG, EngineName, ServedModel, Task, check_options, engines_of
 from contract.options.permissions import Permission, check_allowed, needs_of, needs_of_env
 from contract.project import in_project, is_hub_name
@@ -23,7 +25,7 @@ from contract.protocol import ENDPOINT_ROUTES
 from contract.speculation import ENGINE_ARGUMENTS, Drafting, Speculation, to_wire
 
 # Parts of the routes themselves: as the id of a model, each would make a path mean two things.
-ROUTE_WORDS = frozenset({path.split("/")[2] for path in ENDPOINT_ROUTES} | {"models", "v1"})
+ROUTE_WORDS = frozenset({path.split("/")[2] for path in ENDPOINT_ROUTES} | {"models", "usage", "v1"})
 
 # Of every process with an engine; an entry's `env` may override it. No engine reports its use to anybody, and vLLM,
 # which reads its bound when it is imported, takes as many stop sequences as any route's table does.
@@ -88,6 +90,12 @@ class ModelEntry(Strict):
     capabilities: dict[Capability, bool] = Field({}, description="instead of what is found in the model")
     chat_template_kwargs: list[str] = Field([], description="variables of the chat template that clients may set")
     prices: Prices = Prices()
+    log_level: Level | None = Field(
+        None,
+        description="of the replicas and of vLLM in them; left out: `logging.level` of the configuration, and for vLLM "
+        "VLLM_LOGGING_LEVEL where `env` has it. A change restarts nothing; vLLM's own processes take it at their next "
+        "start. No level writes prompts or answers",
+    )
 
     @pydantic.model_validator(mode="after")
     def _engine_has_the_task(self) -> Self:
@@ -206,6 +214,15 @@ class ModelEntry(Strict):
             tuple(sorted(self.allow)),
             self.stall_timeout_s,
         )
+
+    def log_settings(self, common: Logging) -> LogSettings:
+        """Of the replicas; no part of their identity."""
+        level = self.log_level or common.level
+        levels: dict[str, Level] = {OURS: level}
+        if self.engine == "vllm":
+            own = self.env.get("VLLM_LOGGING_LEVEL", "").lower()
+            levels[VLLM] = cast("Level", own) if self.log_level is None and own in get_args(Level) else level
+        return LogSettings(common.format, levels)
 
     @property
     def stall_timeout_s(self) -> float:

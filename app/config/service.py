@@ -5,15 +5,22 @@ A wrong file fails at once; the error names the field, what is wrong there and w
 
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Literal, NamedTuple, Self
 
 import pydantic
 import yaml
 from pydantic import Field, StringConstraints
 
+from app.config.audit import Audit, beside
 from app.config.inventory import Cluster, Need, check_fit, has_room
+from app.config.log import Logging
 from app.config.model_entry import ModelEntry
+from app.config.team import Team
+from app.config.tracing import Tracing
+from app.config.usage import USAGE_PATH, UsageSettings
 from app.keys.entry import KeyEntry
+from app.keys.local import is_local
+from app.tokens.issuer import TokenIssuer
 from contract.fields import ConfigError, PositiveFloat, PositiveInt, Strict, explain, refuse_twice
 from contract.project import in_project
 from contract.protocol import ENDPOINT_ROUTES
@@ -21,6 +28,7 @@ from contract.protocol import ENDPOINT_ROUTES
 # Of a Serve config file, beside `args`: so that updates leave the autoscaling of other models alone.
 APPLICATION_POLICY = "app.autoscaling:ApplicationPolicy"
 DOMAIN = r"^(\*\.)?[A-Za-z0-9-]{1,63}(\.[A-Za-z0-9-]{1,63}){0,8}(:[0-9]{1,5})?$"
+MAY_BE_DISABLED = (*ENDPOINT_ROUTES, USAGE_PATH)
 ORIGIN = r"^(\*|https?://[A-Za-z0-9.\-\[\]:]{1,255})$"
 
 
@@ -180,21 +188,33 @@ class Console(Strict):
     )
 
 
+class Admin(Strict):
+    """The routes for operators."""
+
+    enabled: bool = Field(
+        False, description="the routes under /admin, for keys with `scopes: [admin]`: they make and revoke keys"
+    )
+
+
 class Routes(Strict):
-    """Which of the routes that models answer there are."""
+    """Which routes there are, of those that models answer and that of a key's usage."""
 
     disabled: list[str] = Field(
-        [], description=f"routes that nobody may use, in the documentation neither: any of {', '.join(ENDPOINT_ROUTES)}"
+        [], description=f"routes that nobody may use, in the documentation neither: any of {', '.join(MAY_BE_DISABLED)}"
     )
 
     @pydantic.field_validator("disabled")
     @classmethod
     def _are_known(cls, value: list[str]) -> list[str]:
         refuse_twice(value)
-        if unknown := [path for path in value if path not in ENDPOINT_ROUTES]:
-            legal = ", ".join(ENDPOINT_ROUTES)
-            raise ValueError(f"{unknown[0]!r} is no route that models answer. Those are: {legal}")
+        if unknown := [path for path in value if path not in MAY_BE_DISABLED]:
+            legal = ", ".join(MAY_BE_DISABLED)
+            raise ValueError(f"{unknown[0]!r} is no route that can be disabled. Those are: {legal}")
         return value
+
+    def offered(self) -> list[str]:
+        """All others."""
+        return [path for path in ENDPOINT_ROUTES if path not in self.disabled]
 
 
 class Cors(Strict):
@@ -205,6 +225,13 @@ class Cors(Strict):
         description="such as https://app.example.com, without a path; '*': every one; none: browsers let no page of "
         "another origin read an answer",
     )
+
+
+class KeyFault(NamedTuple):
+    """A field of a key that does not fit the configuration."""
+
+    field: str
+    message: str
 
 
 class Config(Strict):
@@ -220,16 +247,25 @@ class Config(Strict):
     key_file: str | None = Field(
         None, description="an absolute path, or one in the project that begins with ./; followed while the service runs"
     )
+    token_issuers: list[TokenIssuer] = Field(
+        [], description="whose bearer tokens (JWT) are good beside keys, as those of an OpenID provider"
+    )
+    teams: list[Team] = Field([], description="keys name theirs; what a team may use, its keys share")
     limits: Limits = Limits()
     fairness: Fairness = Fairness()
     input_images: InputImages = InputImages()
     input_audio: InputAudio = InputAudio()
     kept_images: KeptImages = KeptImages()
     budgets: BudgetSettings = BudgetSettings()
+    usage: UsageSettings = UsageSettings()
     ingress: Ingress = Ingress()
     routes: Routes = Routes()
     console: Console = Console()
+    admin: Admin = Admin()
     cors: Cors = Cors()
+    logging: Logging = Logging()
+    audit: Audit = Audit()
+    tracing: Tracing = Tracing()
     cluster: Cluster = Cluster()
 
     @pydantic.field_validator("key_file")
@@ -249,14 +285,61 @@ class Config(Strict):
     @classmethod
     def _key_ids_are_unique(cls, entries: list[KeyEntry]) -> list[KeyEntry]:
         refuse_twice(entry.id for entry in entries)
+        if any(is_local(entry) and entry.scopes for entry in entries):
+            raise ValueError(
+                "the local key is public, so it can have no `scopes`; make a key with `portico keys create`"
+            )
         return entries
+
+    @pydantic.field_validator("token_issuers")
+    @classmethod
+    def _token_issuers_are_unique(cls, entries: list[TokenIssuer]) -> list[TokenIssuer]:
+        refuse_twice(entry.issuer for entry in entries)
+        return entries
+
+    @pydantic.field_validator("teams")
+    @classmethod
+    def _team_ids_are_unique(cls, teams: list[Team]) -> list[Team]:
+        refuse_twice(team.id for team in teams)
+        return teams
 
     @pydantic.model_validator(mode="after")
     def _pipelines_are_known(self) -> Self:
         known = set(self.model_ids())
+        for issuer in self.token_issuers:
+            for number, rule in enumerate(issuer.rules):
+                if unknown := sorted(set(rule.pipelines or []) - known):
+                    raise ValueError(
+                        f"token_issuers: rules[{number}] of {issuer.issuer} names the model {unknown[0]!r}, which is "
+                        "not in `models`"
+                    )
         for key in self.keys:
             if unknown := sorted(set(key.pipelines or []) - known):
                 raise ValueError(f"keys: {key.id} names the model {unknown[0]!r}, which is not in `models`")
+        for team in self.teams:
+            if unknown := sorted(set(team.pipelines or []) - known):
+                raise ValueError(f"teams: {team.id} names the model {unknown[0]!r}, which is not in `models`")
+        return self
+
+    @pydantic.model_validator(mode="after")
+    def _teams_are_known(self) -> Self:
+        known = {team.id for team in self.teams}
+        named = [(f"keys: {key.id}", key.team) for key in self.keys]
+        named += [
+            (f"token_issuers: a rule of {one.issuer}", rule.team) for one in self.token_issuers for rule in one.rules
+        ]
+        for who, team in named:
+            if team is not None and team not in known:
+                raise ValueError(f"{who} names the team {team!r}, which is not in `teams`")
+        return self
+
+    @pydantic.model_validator(mode="after")
+    def _months_are_kept(self) -> Self:
+        if self.budgets.snapshot is None and any(team.monthly.is_limited() for team in self.teams):
+            raise ValueError(
+                "budgets.snapshot: teams have monthly quotas, so it must name a place that outlives the cluster, such "
+                "as s3://bucket/budgets.json or /var/lib/portico/budgets.json; what a month has used is kept beside it"
+            )
         return self
 
     @pydantic.model_validator(mode="after")
@@ -268,8 +351,10 @@ class Config(Strict):
 
     @pydantic.model_validator(mode="after")
     def _there_are_keys(self) -> Self:
-        if not self.keys and self.key_file is None:
-            raise ValueError("keys: there are none, and no `key_file` is named; at least one of both must be there")
+        if not self.keys and self.key_file is None and not self.token_issuers:
+            raise ValueError(
+                "keys: there are none, and neither `key_file` nor `token_issuers` is there; one of them must be"
+            )
         return self
 
     @pydantic.model_validator(mode="after")
@@ -292,6 +377,15 @@ class Config(Strict):
         """What clients may call: each model, and behind it its adapters."""
         return list(_ids(self.models))
 
+    @property
+    def keeps_usage(self) -> bool:
+        """Whether there is a usage ledger. Several replicas may run on several nodes, which share no SQLite file."""
+        return self.usage.enabled and (self.usage.names_a_place or self.ingress.replicas == 1)
+
+    def disabled_routes(self) -> list[str]:
+        """Paths of routes that nobody may use."""
+        return [*self.routes.disabled, *([] if self.keeps_usage else [USAGE_PATH])]
+
     def has_room_for_one_more(self, model: ModelEntry) -> bool:
         """Whether one replica of `model` more fits into the cluster when all models have as many as they may."""
         return has_room(self.cluster, [_need(one, one.scale.max_replicas) for one in self.models], model.id)
@@ -306,6 +400,20 @@ class Config(Strict):
 
     def _wake_timeout_s(self, model: ModelEntry) -> float:
         return model.scaling.wake_timeout_s or self.limits.wake_timeout_s
+
+    def audit_path(self) -> Path | None:
+        """Where commands write down what they change; None: neither the place nor a key file is named."""
+        key_file = self.key_path()
+        return self.audit.path() or (beside(key_file) if key_file else None)
+
+    def fault_of_key(self, facts: dict[str, Any]) -> KeyFault | None:
+        """The first of the fields of a key, in `facts`, that names what is not here."""
+        models, teams = self.model_ids(), [team.id for team in self.teams]
+        if unknown := [one for one in facts.get("pipelines") or () if one not in models]:
+            return KeyFault("pipelines", f"There is no model `{unknown[0]}`. There are: {', '.join(models)}.")
+        if (team := facts.get("team")) is not None and team not in teams:
+            return KeyFault("team", f"There is no team `{team}`. There are: {', '.join(teams) or 'none'}.")
+        return None
 
     def key_path(self) -> Path | None:
         """Where the key file is."""

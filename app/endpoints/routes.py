@@ -7,6 +7,7 @@ from difflib import get_close_matches
 from app.endpoints.answers import BINARY, INTEGER, OBJECT, STRING, Component, array, const, nullable, record
 from app.endpoints.catalog import ENDPOINTS
 from app.endpoints.endpoint import Endpoint, Route
+from app.endpoints.usage import USAGE
 from contract.errors import ApiError, shown
 
 API_VERSION = "v1"
@@ -94,7 +95,7 @@ OPENAPI = Route(
     needs_key=False,
     is_probe=True,
 )
-PLAIN_ROUTES = (MODEL_LIST, MODEL_CARD, KEPT_IMAGE, HEALTH, READY, METRICS, OPENAPI)
+PLAIN_ROUTES = (MODEL_LIST, MODEL_CARD, USAGE, KEPT_IMAGE, HEALTH, READY, METRICS, OPENAPI)
 KEPT_IMAGE_PREFIX = KEPT_IMAGE.path.removesuffix("{name}")
 
 
@@ -113,7 +114,7 @@ class Router:
 
     def __init__(self, endpoints: Sequence[Endpoint] = ENDPOINTS, disabled: Collection[str] = ()) -> None:
         """Without the routes whose paths are `disabled`."""
-        self.routes: tuple[Route, ...] = (*(one for one in endpoints if one.path not in disabled), *PLAIN_ROUTES)
+        self.routes = tuple[Route, ...](one for one in (*endpoints, *PLAIN_ROUTES) if one.path not in disabled)
         self._disabled = frozenset(disabled)
         self._fixed = {route.path: route for route in self.routes if "{" not in route.path}
 
@@ -161,7 +162,7 @@ class Router:
             return f"{method} {shown(path)} {fault}. Send {right}: {found.route.style.base_url}."
         pipeline, _, rest = path.removeprefix(API_PREFIX).partition("/")
         if path in self._disabled or (pipeline and API_PREFIX + rest in self._disabled):
-            fault = "is disabled here: the operator's configuration names it under `routes.disabled`"
+            fault = "is disabled here by the operator's configuration"
             return f"{method} {shown(path)} {fault}."
         (nearest,) = get_close_matches(shown(path), self._fixed, n=1, cutoff=0)
         return (

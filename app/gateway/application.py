@@ -2,15 +2,15 @@
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import suppress
 from functools import partial
-from typing import Any
+from typing import Any, Protocol
 from urllib.parse import parse_qs
 
 import orjson
 
-from app.budgets.account import BudgetLimits
+from app.budgets.account import BudgetLimits, BudgetStatus
 from app.budgets.admission import Budgets, RateLimited
 from app.budgets.estimate import Estimate, Estimator
 from app.config.service import Config
@@ -28,6 +28,7 @@ from app.endpoints.routes import (
     Router,
     needs_key,
 )
+from app.endpoints.usage import USAGE, page, question_of
 from app.gateway.call import Call
 from app.gateway.capabilities import wanted_capabilities
 from app.gateway.image_store import ImageStore
@@ -35,6 +36,7 @@ from app.gateway.input_audio import AudioChecks
 from app.gateway.input_images import ImageLoader
 from app.gateway.open_streams import OpenStreams
 from app.gateway.streaming import StreamBrokenError, relay_bytes, relay_events
+from app.gateway.teams import TeamAccount, Teams
 from app.http.bodies_in_flight import BodiesInFlight
 from app.http.body import ClientGone, Receive, announced_bytes, impatient
 from app.http.response import ResponseWriter, Send
@@ -46,19 +48,35 @@ from app.parameters.schemas import SchemaChecker
 from app.telemetry.acceptance import Acceptance
 from app.telemetry.access_log import line_of
 from app.telemetry.metrics import Metrics
-from app.telemetry.record import CLIENT_GONE, OK, READER_STALLED
+from app.telemetry.record import CLIENT_GONE, OK, READER_STALLED, RequestRecord
+from app.telemetry.trace import Trace
+from app.tokens.verifier import TokenVerifier
 from app.upstream.affinity import affinity
 from app.upstream.fair_queue import QueueTimeout
 from app.upstream.fair_relay import FairRelay
 from app.upstream.ready_state import missing, state_card
 from app.upstream.registry import Model, Registry
+from app.usage.ledger import UsageLedger
 from contract.errors import ApiError, internal_error
+from contract.log_lines import current_request
 from contract.protocol import RequestHead
 
 logger = logging.getLogger("portico.gateway")
 
 JSON = [("content-type", "application/json")]
 Handler = Callable[[Call], Awaitable[None]]
+
+
+class Tracer(Protocol):
+    """What makes the spans of requests: `app.telemetry.tracer`, which is imported only where tracing is on."""
+
+    def begin(self, method: str, headers: Mapping[str, str]) -> Trace: ...
+
+    def end(self, trace: Trace, record: RequestRecord) -> None: ...
+
+    def retire(self) -> None: ...
+
+    def close(self) -> None: ...
 
 
 class Gateway:
@@ -68,12 +86,14 @@ class Gateway:
         self,
         config: Config,
         keys: KeyRing,
+        tokens: TokenVerifier,
         relay: FairRelay,
         registry: Registry,
         *,
         bodies: BodiesInFlight,
         streams: OpenStreams,
         budgets: Budgets,
+        teams: Teams,
         estimator: Estimator,
         image_store: ImageStore,
         metrics: Metrics,
@@ -81,9 +101,11 @@ class Gateway:
         acceptance: Callable[[str], Awaitable[Acceptance]],
         log_line: Callable[[bytes], None],
         http_host: str | None,
+        tracer: Tracer | None = None,
+        ledger: UsageLedger | None = None,
         endpoints: Sequence[Endpoint] = ENDPOINTS,
     ) -> None:
-        self._router = Router(endpoints, config.routes.disabled)
+        self._router = Router(endpoints, config.disabled_routes() if ledger else [*config.routes.disabled, USAGE.path])
         self._limits = config.limits
         bodies.resize(self._limits.bodies_in_flight_bytes, self._limits.bodies_in_flight_bytes_per_key)
         self._bodies = bodies
@@ -92,9 +114,11 @@ class Gateway:
         self._images = ImageLoader(config.input_images, config.limits.max_body_bytes)
         self._audio = AudioChecks(config.input_audio)
         self._keys = keys
+        self._tokens = tokens
         self._relay = relay
         self._registry = registry
         self._budgets = budgets
+        self._teams = teams
         self._estimator = estimator
         self._image_store = image_store
         self._metrics = metrics
@@ -102,11 +126,14 @@ class Gateway:
         self._acceptance = acceptance
         self._log_line = log_line
         self._http_host = http_host
+        self._tracer = tracer
+        self._ledger = ledger
         self._handlers: dict[str, Handler] = {
             **{one.path: partial(self._generate, one) for one in endpoints},
             KEPT_IMAGE.path: self._kept_image,
             MODEL_LIST.path: self._model_list,
             MODEL_CARD.path: self._model_card,
+            USAGE.path: self._usage,
             HEALTH.path: self._health,
             READY.path: self._ready,
             METRICS.path: self._metrics_text,
@@ -122,6 +149,9 @@ class Gateway:
     async def _serve(self, scope: dict[str, Any], receive: Receive, send: Send) -> None:
         call = Call(scope, receive, send, self._limits)
         record = call.record
+        current_request.set(record.request_id)
+        if self._tracer is not None:
+            record.trace = self._tracer.begin(scope["method"], call.headers)
         try:
             await self._handle(scope, call)
         except ApiError as error:
@@ -146,25 +176,47 @@ class Gateway:
             await call.fail(internal_error())
         finally:
             record.total_s = call.clock.total()
-            self._metrics.record(record)
-            if not record.is_probe:
-                self._log_line(line_of(record))
+            self._keep(record)
+
+    def _keep(self, record: RequestRecord) -> None:
+        """Have what is known of a request that has ended where it is wanted."""
+        self._metrics.record(record)
+        if not record.is_probe:
+            self._log_line(line_of(record))
+        if self._tracer is not None and record.trace is not None:
+            self._tracer.end(record.trace, record)
+        if record.admitted and self._ledger is not None:
+            self._ledger.settle(record)
 
     async def _handle(self, scope: dict[str, Any], call: Call) -> None:
         path = scope["path"]
         if found := self._router.find(path):
             call.style = found.route.style
         if needs_key(path):
-            key = call.key = self.authenticate(call.authorization(), call.client)
-            call.budget_status = partial(self._budgets.budget_status, key.id, limits_of(key))
+            key = call.key = await self.authenticate(call.authorization(), call.client)
+            call.budget_status = partial(self.budget_status, key)
+            if (team := self._teams.of(key)) is not None and team.quotas:
+                call.budget_notice = team.notice
         call.match = self._router.require(scope["method"], path, found)
         await self._handlers[call.match.route.path](call)
 
-    def authenticate(self, authorization: str | None, client: str | None) -> KeyEntry:
-        """The key of an Authorization header that came from the address `client`. Raises ApiError `invalid_api_key`."""
+    async def authenticate(self, authorization: str | None, client: str | None) -> KeyEntry:
+        """The key, or the subject of the token, of an Authorization header that came from the address `client`, within
+        the scope of its team.
+
+        Raises ApiError. Only a token whose signing key is not known yet waits.
+        """
+        if (token := self._tokens.token_in(authorization)) is not None:
+            return self._teams.scoped(await self._tokens.authenticate(token))
         key = self._keys.authenticate(authorization)
         refuse_elsewhere(key, self._http_host, client)
-        return key
+        return self._teams.scoped(key)
+
+    def budget_status(self, key: KeyEntry) -> BudgetStatus:
+        """What is left to a key: of its own budget, or of its team's where that is less."""
+        own = self._budgets.budget_status(key.id, limits_of(key))
+        team = self._teams.of(key)
+        return own if team is None else team.budget_status(own)
 
     async def _generate(self, endpoint: Endpoint, call: Call) -> None:
         with self._relay.open_request(call.key), self._bodies.hold(call.key.id, call.key.weight) as held:
@@ -178,11 +230,18 @@ class Gateway:
         record.model_id = self._registry.named(request.get("model"), call.match.pipeline)
         record.makes_text = endpoint.makes_text
         model = self._registry.resolve(request.get("model"), call.match.pipeline, call.key)
-        estimate = self._estimate(endpoint, call, model, request)
+        team = self._teams.of(call.key)
+        estimate = self._estimate(endpoint, call, model, request, team)
         if endpoint.makes_text:
             record.estimated_prompt = estimate.prompt
+        record.admission_at_s = call.clock.total()
         try:
-            async with self._budgets.admit(call.key.id, limits_of(call.key), estimate.total) as admission:
+            own = self._budgets.admit(call.key.id, limits_of(call.key), estimate.total)
+            if team is not None:
+                await team.require_quota()
+            async with own if team is None else team.admission(own, estimate.total) as admission:
+                record.admission_s = call.clock.total() - record.admission_at_s
+                record.admitted = True
                 try:
                     await self._answer(endpoint, call, model, request)
                 except ApiError as error:
@@ -193,19 +252,29 @@ class Gateway:
                     raise
                 finally:
                     admission.settle(record.tokens_to_charge())
+                    counts = self._ledger is not None or team is not None
+                    if counts and record.is_cut and call.key.budget.tokens_per_minute is None:
+                        record.estimated_prompt = self._token_estimate(endpoint, model, request).prompt
+                    if team is not None:
+                        team.charge(record, model.entry.prices)
         except RateLimited as error:
             record.refused_resource = error.resource
             raise
 
-    def _estimate(self, endpoint: Endpoint, call: Call, model: Model, request: dict[str, Any]) -> Estimate:
+    def _estimate(
+        self, endpoint: Endpoint, call: Call, model: Model, request: dict[str, Any], team: TeamAccount | None
+    ) -> Estimate:
         """Tokens to reserve."""
-        if call.key.budget.tokens_per_minute is None:
+        if call.key.budget.tokens_per_minute is None and (team is None or not team.counts_tokens):
             return Estimate()
-        context = model.profile.limits.get("context_length", 0)
-        estimate = self._estimator.estimate(model.entry.id, request, endpoint.counted, context)
+        estimate = self._token_estimate(endpoint, model, request)
         if endpoint.makes_text:
             return estimate
         return estimate._replace(answer=endpoint.answer_tokens(request, model.profile))
+
+    def _token_estimate(self, endpoint: Endpoint, model: Model, request: dict[str, Any]) -> Estimate:
+        context = model.profile.limits.get("context_length", 0)
+        return self._estimator.estimate(model.entry.id, request, endpoint.counted, context)
 
     async def _answer(self, endpoint: Endpoint, call: Call, model: Model, request: dict[str, Any]) -> None:
         record, response = call.record, call.response
@@ -226,7 +295,11 @@ class Gateway:
         echo = {name: adjusted.accepted[name] for name in endpoint.echoed if name in adjusted.accepted}
         head = RequestHead(endpoint.path, record.request_id, usage, echo, bool(request.get(STRICT)), *where)
         head = head._replace(adapter=model.adapter, ranking=endpoint.ranking(adjusted.engine))
+        if (trace := record.trace) is not None:
+            trace.engine, trace.parameters = model.entry.engine, adjusted.engine
+            head = head._replace(traceparent=trace.traceparent(), tracestate=trace.tracestate)
         payload = endpoint.engine_body(adjusted.engine, model.id)
+        record.queued_at_s = call.clock.total()
         call.clock.pause()
         timeout_s = self._limits.first_byte_timeout_s
         answer = await self._relay.send(call.key, model.entry.id, head, payload, timeout_s, times=record)
@@ -276,6 +349,15 @@ class Gateway:
             card["speculation"] = model.profile.speculation | acceptance.card()
         await _json(call.response, model.card() | {"portico": card})
 
+    async def _usage(self, call: Call) -> None:
+        if self._ledger is None:  # then there is no such route
+            raise internal_error()
+        if (pipeline := call.match.pipeline) is not None:
+            self._registry.lookup(pipeline, call.key)
+        question = question_of(call.query, call.key.id, pipeline)
+        sums = await self._ledger.ask(call.key.id, question)
+        await _json(call.response, page(question, sums, self._ledger.currency))
+
     async def _health(self, call: Call) -> None:
         await _json(call.response, {"status": "ok"})
 
@@ -293,7 +375,7 @@ class Gateway:
     async def _metrics_text(self, call: Call) -> None:
         key_id = None
         with suppress(ApiError):  # no key is needed; one adds its own series
-            key_id = self.authenticate(call.headers.get("authorization"), call.client).id
+            key_id = (await self.authenticate(call.headers.get("authorization"), call.client)).id
         page = await self._metrics_page(key_id)
         await call.response.complete(200, [("content-type", "text/plain; version=0.0.4; charset=utf-8")], page)
 

@@ -24,6 +24,8 @@ from app.telemetry.stopwatch import Stopwatch
 from contract.adjustments import Adjustment
 from contract.errors import ApiError
 
+TRACE_ID_HEADER = "x-trace-id"
+
 
 class Call:
     """The request as far as it is known, its response, and the record of both."""
@@ -43,6 +45,7 @@ class Call:
         backlog = Backlog(receive, limits.stream_buffer_bytes) if HEADER in self.headers else None
         self.response = ResponseWriter(send, self._common_headers, limits.write_stall_timeout_s, backlog)
         self.budget_status: Callable[[], BudgetStatus] | None = None  # of the key's budget, where a key was recognised
+        self.budget_notice: Callable[[], str | None] | None = None  # of a team that has monthly quotas
         self.style: ApiStyle = OPENAI  # of the route, where the path names one
         self._match: Match | None = None
         self._key: KeyEntry | None = None
@@ -69,7 +72,7 @@ class Call:
 
     @key.setter
     def key(self, key: KeyEntry) -> None:
-        self._key, self.record.key_id = key, key.id
+        self._key, self.record.key_id, self.record.team_id = key, key.id, key.team
 
     def authorization(self) -> str | None:
         """The key as an Authorization header has it; a route may take it from another header too."""
@@ -94,12 +97,16 @@ class Call:
         headers = [("x-request-id", record.request_id), ("x-gateway-overhead-ms", f"{record.overhead_s * 1000:.2f}")]
         if self.style.request_id_header is not None:
             headers.append((self.style.request_id_header, record.request_id))
+        if record.trace is not None:
+            headers.append((TRACE_ID_HEADER, record.trace.hex_id))
         if record.client_request_id is not None:
             headers.append(("x-client-request-id", record.client_request_id))
         if record.characters is not None:
             headers.append(("x-usage-characters", str(record.characters)))
         if self.budget_status is not None:
             headers += rate_limit_headers(self.budget_status(), time.time())
+        if self.budget_notice is not None and (notice := self.budget_notice()) is not None:
+            headers.append(("x-budget-notice", notice))
         if record.adjustments is not None:
             headers.append((ADJUSTMENTS_HEADER, record.adjustments))
         return headers

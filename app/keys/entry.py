@@ -25,14 +25,22 @@ def _in_utc(moment: datetime) -> datetime:
         raise ValueError("the year is out of range") from None
 
 
-def _printable(text: str) -> str:
+def printable(text: str) -> str:
     if not text.isprintable():
         raise ValueError("it has a control character; it must be one line of plain text")
     return text
 
 
 PublicId = Annotated[str, StringConstraints(pattern=rf"^[A-Za-z0-9]{{{PUBLIC_ID_LENGTH}}}$")]
+TeamId = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9._-]{0,62}$")]
+Weight = Annotated[int, Field(ge=1, le=1000)]
 Moment = Annotated[AwareDatetime, AfterValidator(_in_utc)]
+
+
+class Scope(StrEnum):
+    """What a key may do beside requests to models."""
+
+    ADMIN = "admin"  # the routes under /admin
 
 
 class Budget(Strict):
@@ -50,12 +58,12 @@ class KeyEntry(Strict):
     sha256: Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")] = Field(
         description="of the whole key", repr=False
     )
-    name: Annotated[str, StringConstraints(max_length=100), AfterValidator(_printable)] = ""
+    name: Annotated[str, StringConstraints(max_length=100), AfterValidator(printable)] = ""
     pipelines: list[ModelId] | None = Field(None, description="the models the key may use; left out: every model")
+    scopes: list[Scope] = Field([], description="admin: the routes under /admin, where they are enabled")
+    team: TeamId | None = Field(None, description="one of `teams`, whose scope and budgets it shares")
     budget: Budget = Budget()
-    weight: Annotated[int, Field(ge=1, le=1000)] = Field(
-        1, description="how much of a busy model it gets, compared with other keys that wait for it"
-    )
+    weight: Weight = Field(1, description="how much of a busy model it gets, compared with other keys that wait for it")
     created: Moment | None = None
     expires: Moment | None = Field(None, description="the first moment at which the key is no longer valid")
     rotated_from: PublicId | None = Field(None, description="the id of the key that this one replaces")

@@ -26,15 +26,21 @@ NO_HASH = "0" * 64
 class KeyRing:
     """The keys of a configuration and of its key file, which it reads at once. Raises ConfigError.
 
-    `now` gives the present moment, timezone-aware.
+    `now` gives the present moment, timezone-aware. `when_changed` gets the path of the key file, and its keys by id
+    before and after a change, on the thread that reads it.
     """
 
     def __init__(
-        self, fixed: Iterable[KeyEntry], path: Path | None = None, now: Callable[[], datetime] = moments.now
+        self,
+        fixed: Iterable[KeyEntry],
+        path: Path | None = None,
+        now: Callable[[], datetime] = moments.now,
+        when_changed: Callable[[Path, dict[str, KeyEntry], dict[str, KeyEntry]], None] = lambda *_: None,
     ) -> None:
         self._fixed = {entry.id: entry for entry in fixed}
         self._file = KeyFile(path) if path else None
         self._now = now
+        self._when_changed = when_changed
         self._version: Version | None = None
         self._reported: tuple[Version | None, str] | None = None  # the version that could not be used, and why
         self._entries = self._fixed
@@ -43,6 +49,10 @@ class KeyRing:
 
     def __len__(self) -> int:
         return len(self._entries)
+
+    def entries(self) -> list[KeyEntry]:
+        """All keys, those of the configuration first."""
+        return list(self._entries.values())
 
     def authenticate(self, authorization: str | None) -> KeyEntry:
         """The key of an Authorization header. Raises ApiError `invalid_api_key`, which never repeats the header.
@@ -79,12 +89,18 @@ class KeyRing:
         version = self._file.version()
         if version == self._version:
             return
+        before = self._entries
         try:
             self._load(self._file)
         except ConfigError as error:
             if self._reported != (version, str(error)):
                 self._reported = version, str(error)
                 logger.warning("the key file cannot be used; the keys loaded before stay valid. %s", error)
+        if self._entries != before:
+            self._when_changed(
+                self._file.path,
+                *({one: keys[one] for one in keys if one not in self._fixed} for keys in (before, self._entries)),
+            )
 
     def _load(self, file: KeyFile) -> None:
         version = file.version()  # before the content: a change in between is found at the next poll

@@ -11,6 +11,10 @@ from ray import serve
 from ray.exceptions import TaskCancelledError
 from ray.serve.handle import DeploymentHandle
 
+from app.admin.application import Sources as AdminSources
+from app.admin.key_changes import KeyChanges
+from app.audit.observer import Observer
+from app.audit.trail import Trail
 from app.background.supervisor import Loop, Supervisor
 from app.background.thread_calls import ThreadCalls
 from app.budgets.actor import ActorLink
@@ -19,23 +23,28 @@ from app.budgets.estimate import Estimator
 from app.budgets.exact import ExactBudgets
 from app.budgets.leased import LeasedBudgets
 from app.budgets.shards import ShardedBudgets, shards
+from app.budgets.use_book import UseBook
 from app.config.service import Config
-from app.console.application import ASGI, Sources
 from app.console.files import read_files
-from app.gateway.application import Gateway, limits_of
+from app.console.sources import Sources
+from app.gateway.application import Gateway, Tracer
 from app.gateway.image_store import ImageStore
 from app.gateway.open_streams import OpenStreams
 from app.gateway.streaming import StreamBrokenError
+from app.gateway.teams import Teams, account_of
 from app.http.bodies_in_flight import BodiesInFlight
 from app.http.connection_close import close_after
+from app.http.fastapi_answers import ASGI
 from app.http.stall_timer import ReaderStalled
 from app.keys import KeyRing
 from app.serving import controller, own_replica, serve_settings
 from app.serving.front import fronted
 from app.serving.queued_demand import QueuedDemand
+from app.serving.tracing import make_tracer
 from app.telemetry.acceptance import KnownAcceptance
 from app.telemetry.metrics import RayMetrics
 from app.telemetry.metrics_page import MetricsAgents
+from app.tokens.verifier import TokenVerifier
 from app.upstream.absence import Absence
 from app.upstream.carrier import Carrier
 from app.upstream.connection_carrier import ConnectionCarrier
@@ -47,7 +56,10 @@ from app.upstream.readiness import ReadinessWatch
 from app.upstream.registry import Registry
 from app.upstream.relay import Relay
 from app.upstream.replica_connections import ReplicaConnections
-from contract import line_writer
+from app.usage.actor import ActorLink as UsageLink
+from app.usage.ledger import UsageLedger
+from app.usage.sender import UsageSender
+from contract import line_writer, log_settings
 from contract.replica_port import keep_on_loopback
 
 logger = logging.getLogger("portico.ingress")
@@ -98,11 +110,15 @@ class IngressReplica:
     def __init__(self, handles: dict[str, Any]) -> None:
         """`handles` makes the models a part of the application; those added later are found by their names."""
         keep_on_loopback()
+        log_settings.begin(log_settings.DEFAULT, INGRESS_NAME)
         self._handles = handles
         self._config: Config | None = None
         self._gateway: ASGI | None = None  # with what stands before it
         self._registry: Registry | None = None
         self._budgets: Budgets | None = None
+        self._tracer: Tracer | None = None
+        self._tokens = TokenVerifier()
+        self._use_book = UseBook()
         self._bodies = BodiesInFlight()
         self._streams = OpenStreams()
         self._stopping = False
@@ -110,6 +126,7 @@ class IngressReplica:
         self._demand = QueuedDemand()
         self._estimator = Estimator()
         self._metrics = RayMetrics()
+        self._usage = UsageSender(self._metrics.count_lost_usage, self._metrics.show_waiting_usage)
         self._log = line_writer.standard_output()
         self._queues = ModelQueues(self._report_waiting, self._metrics.count_queue_refusal, INGRESS_NAME)
         self._connections = ReplicaConnections()
@@ -123,6 +140,8 @@ class IngressReplica:
         """Called by Serve once, on the loop that will serve the requests."""
         self._log.start()
         self._supervisor.keep(Loop.METRICS, self._metrics.keep_exported)
+        self._supervisor.keep(Loop.MONTHLY_USE, self._use_book.keep)
+        self._supervisor.keep(Loop.USAGE, self._usage.keep)
         for name in ("ray.serve", "asyncio"):
             logging.getLogger(name).addFilter(_is_no_client_s_doing)
         return _Application(self.serve)
@@ -151,7 +170,11 @@ class IngressReplica:
         """Give back and hand on what is still here; no request follows."""
         if self._budgets is not None:
             await self._budgets.close()
+        await self._use_book.exchange()
+        await self._usage.close()
         self._supervisor.stop()
+        if self._tracer is not None:
+            await asyncio.to_thread(self._tracer.close)
         await self._metrics.export()
         await asyncio.to_thread(self._log.close)
 
@@ -169,7 +192,11 @@ class IngressReplica:
             logger.exception("the changed configuration cannot be used; the one before stays")
 
     async def _follow(self, config: Config) -> None:
-        keys = await self._steps.call(KeyRing, config.keys, config.key_path())
+        log_settings.follow(config.logging.settings())
+        observer = Observer(Trail(config.audit.path()))
+        keys = await self._steps.call(partial(KeyRing, config.keys, config.key_path(), when_changed=observer.see_keys))
+        count_failure = partial(self._metrics.count_loop_failure, Loop.ISSUER_KEYS)
+        tokens = TokenVerifier(config.token_issuers, self._tokens, count_failure)
         image_store = await self._steps.call(ImageStore, config.kept_images)
         await self._steps.call(serve_settings.require_fit, config)
         app_name = serve.get_replica_context().app_name
@@ -195,16 +222,20 @@ class IngressReplica:
             await watch.first_look()
         relay = Relay(carrier, handles, watch, config.wake_timeouts_s())
         budgets = self._budgets_of(config)
+        teams = Teams(config.teams, budgets, self._use_book)
         self._load_tokenizers(config)
         files = await self._steps.call(read_files) if config.console.enabled else None
+        tracer = await self._tracer_of(config)
         gateway = Gateway(
             config,
             keys,
+            tokens,
             FairRelay(relay, self._queues),
             registry,
             bodies=self._bodies,
             streams=self._streams,
             budgets=budgets,
+            teams=teams,
             estimator=self._estimator,
             image_store=image_store,
             metrics=self._metrics,
@@ -212,15 +243,32 @@ class IngressReplica:
             acceptance=self._acceptance.of,
             log_line=self._log.write,
             http_host=await self._steps.call(controller.http_host),
+            tracer=tracer,
+            ledger=UsageLedger(self._usage, config) if config.keeps_usage else None,
         )
-        self._gateway = fronted(gateway, self._sources(gateway, registry, budgets), files, config.cors)
-        self._config, self._registry = config, registry
+        sources = self._sources(config, gateway, registry)
+        admin = AdminSources(
+            sources.authenticate,
+            sources.budget_status,
+            KeyChanges(config, keys),
+            lambda: sources.model_cards(registry.asked_for()),
+        )
+        self._gateway = fronted(gateway, sources, files, admin, config)
+        self._follow_usage(config)
+        self._config, self._registry, self._tokens = config, registry, tokens
         self._use(budgets)
+        if self._tracer is not None and self._tracer is not tracer:
+            self._tracer.retire()
+        self._tracer = tracer
+        self._follow_use(config)
+        self._supervisor.keep(Loop.TEAM_GAUGES, partial(self._metrics.follow_quotas, teams.figures))
         self._supervisor.keep(Loop.BUDGET_STORE_GAUGE, partial(self._metrics.follow_store, budgets))
         self._supervisor.keep(Loop.READINESS_WATCH, watch.run)
         self._supervisor.keep(Loop.KEY_FILE, keys.follow)
+        self._supervisor.keep(Loop.ISSUER_KEYS, tokens.follow)
         self._supervisor.keep(Loop.KEPT_IMAGES, image_store.keep_swept)
         self._supervisor.keep(Loop.DRAIN, partial(self._end_in_time, config.ingress.drain_timeout_s))
+        await self._steps.call(observer.see_config, app_name, config.model_dump(mode="json", exclude_defaults=True))
 
     async def limit_drain(self, seconds: float) -> None:
         """Called before the whole service is stopped by who has less patience than the drain time."""
@@ -237,13 +285,15 @@ class IngressReplica:
         await asyncio.sleep(max(seconds / 2, seconds - LAST_SECONDS))
         self._streams.end()
 
-    def _sources(self, gateway: Gateway, registry: Registry, budgets: Budgets) -> Sources:
+    def _sources(self, config: Config, gateway: Gateway, registry: Registry) -> Sources:
         """Where the console looks."""
         app_name = serve.get_replica_context().app_name
         return Sources(
             authenticate=gateway.authenticate,
-            budget_status=lambda key: budgets.budget_status(key.id, limits_of(key)),
+            budget_status=gateway.budget_status,
             registry=registry,
+            routes=config.routes.offered(),
+            admin=config.admin.enabled,
             starts=lambda: self._looks.call(controller.starts, app_name),
             acceptance=self._agents.acceptance,
             loads=self._agents.loads,
@@ -273,8 +323,20 @@ class IngressReplica:
             return self._budgets  # with all that was granted
         if number == 1:
             return ExactBudgets()
-        links = [ActorLink(config.budgets.snapshot, shard) for shard in shards(number, config.budgets.shards)]
-        return ShardedBudgets([LeasedBudgets(link, number) for link in links])
+        return ShardedBudgets([LeasedBudgets(link, number) for link in _links(config)])
+
+    def _follow_use(self, config: Config) -> None:
+        """Of the teams that have monthly quotas. With one replica too, the budget store has it, which outlives that."""
+        accounts = [account_of(team.id) for team in config.teams if team.monthly.is_limited()]
+        if accounts:
+            self._use_book.follow(accounts, _links(config))
+
+    async def _tracer_of(self, config: Config) -> Tracer | None:
+        """The one there is, where its settings have not changed."""
+        if self._config is not None and self._config.tracing == config.tracing:
+            return self._tracer
+        loop = asyncio.get_running_loop()
+        return await self._steps.call(make_tracer, config.tracing, self._metrics.count_spans, loop)
 
     def _use(self, budgets: Budgets) -> None:
         """Have these in place of those before. Only once the gateway has them: until then the change may fail."""
@@ -287,9 +349,28 @@ class IngressReplica:
             for part in budgets.parts:
                 self._supervisor.keep(Loop.BUDGETS, part.keep, of=part.replica)
 
+    def _follow_usage(self, config: Config) -> None:
+        """Send what is used to the configuration's ledger; the same one stays."""
+        before = self._config
+        if before is not None and (before.keeps_usage, before.usage) == (config.keeps_usage, config.usage):
+            return
+        self._usage.follow(UsageLink(config.usage) if config.keeps_usage else None)
+        if config.usage.enabled and not config.keeps_usage:
+            logger.warning(
+                "there is no usage ledger: several gateway replicas need a database that all nodes reach; name it "
+                "under `usage`, or write `usage: {enabled: false}`"
+            )
+
     def _load_tokenizers(self, config: Config) -> None:
         known = {(entry.id, entry.location()) for entry in (self._config.models if self._config else [])}
         for entry in config.models:
             if (entry.id, entry.location()) not in known:
                 load = partial(self._estimator.load, entry.id, entry.location())
                 self._supervisor.run_once(Loop.TOKENIZERS, load, of=entry.id)
+
+
+def _links(config: Config) -> list[ActorLink]:
+    """A way to each shard of the budget store."""
+    return [
+        ActorLink(config.budgets.snapshot, shard) for shard in shards(config.ingress.replicas, config.budgets.shards)
+    ]

@@ -9,7 +9,9 @@ from typing import Any
 import orjson
 
 from app.telemetry.record import RequestRecord
+from contract.log_lines import fields
 
+LOGGER = "portico.access"
 # Parameters that name a user; they go into the log and nowhere else.
 AUDITED = ("user", "safety_identifier", "metadata")
 MAX_TEXT_LENGTH = 512  # of one that is a text; metadata is bounded where it is checked
@@ -17,11 +19,11 @@ MAX_TEXT_LENGTH = 512  # of one that is a text; metadata is bounded where it is 
 
 def line_of(record: RequestRecord) -> bytes:
     tokens = record.tokens()
-    line = {
-        "time": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+    line = fields(time.time(), "info", LOGGER, f"{record.route} {record.status} {record.reason}") | {
         "request_id": record.request_id,
         "client_request_id": record.client_request_id,
         "key": record.key_id,
+        "team": record.team_id,
         "route": record.route,
         "model": record.model_id,
         "status": record.status,
@@ -36,6 +38,8 @@ def line_of(record: RequestRecord) -> bytes:
         "completion_tokens": tokens.get("completion"),
         "adjustments": record.adjustments,
     }
+    if record.trace is not None:
+        line["trace_id"] = record.trace.hex_id
     if record.accepted:
         line |= {name: _cut(record.accepted[name]) for name in AUDITED if name in record.accepted}
     return orjson.dumps(line, option=orjson.OPT_APPEND_NEWLINE)

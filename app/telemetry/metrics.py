@@ -1,8 +1,8 @@
 """What the gateway counts. Labels come from closed sets: routes, configured models, statuses, reasons."""
 
 import asyncio
-from collections.abc import Iterator
-from typing import Protocol
+from collections.abc import Callable, Iterable, Iterator
+from typing import NamedTuple, Protocol
 
 from app.background.supervisor import Loop
 from app.telemetry.instruments import BatchedCounter, BatchedGauge, BatchedHistogram, Instrument
@@ -19,6 +19,15 @@ class StoreUser(Protocol):
 
     @property
     def store_unreachable(self) -> bool: ...
+
+
+class QuotaFigures(NamedTuple):
+    """What a team has used of a resource in this month, in tokens or in units of the currency."""
+
+    team: str
+    resource: str  # tokens, cost
+    used: float
+    limits: dict[str, float]  # soft, hard
 
 
 class Metrics(Protocol):
@@ -55,6 +64,16 @@ class RayMetrics:
             "1 where this gateway replica does not reach the budget store, else 0.",
             (),
         )
+        self._team_use = self._gauge(
+            "portico_team_monthly_use",
+            "What a team has used in this month (tokens, cost), as far as this gateway replica knows.",
+            ("team", "resource"),
+        )
+        self._team_limit = self._gauge(
+            "portico_team_monthly_limit",
+            "What a team may use in a month (tokens, cost), softly or at the most.",
+            ("team", "resource", "limit"),
+        )
         self._refused = self._counter(
             "portico_budget_refusals",
             "Requests refused because a budget was spent, by what of it.",
@@ -73,6 +92,13 @@ class RayMetrics:
         self._queue_refusals = self._counter(
             "portico_queue_refusals", "Requests refused because a model's queue was full.", ("model",)
         )
+        self._spans = self._counter(
+            "portico_trace_spans", "Spans of traced requests, by what became of them.", ("outcome",)
+        )
+        self._usage_waiting = self._gauge(
+            "portico_usage_rows_waiting", "Rows of this gateway replica that the usage ledger has not taken yet.", ()
+        )
+        self._usage_lost = self._counter("portico_usage_rows_lost", "Requests whose usage no ledger has.", ())
         self._tokens = self._counter("portico_tokens", "Tokens by kind (prompt, completion).", (*labels, "kind"))
 
     def record(self, request: RequestRecord) -> None:
@@ -103,6 +129,15 @@ class RayMetrics:
     def count_queue_refusal(self, model_id: str) -> None:
         self._queue_refusals.add(1, model_id)
 
+    def count_spans(self, number: int, outcome: str) -> None:
+        self._spans.add(number, outcome)
+
+    def show_waiting_usage(self, rows: int) -> None:
+        self._usage_waiting.set(rows)
+
+    def count_lost_usage(self, rows: int) -> None:
+        self._usage_lost.add(rows)
+
     def count_loop_failure(self, loop: Loop) -> None:
         self._loop_failures.add(1, loop.value)
 
@@ -110,6 +145,15 @@ class RayMetrics:
         """Show for as long as this process lives whether `budgets` reach the budget store."""
         while True:
             self._store_unreachable.set(float(budgets.store_unreachable))
+            await asyncio.sleep(STORE_CHECK_SECONDS)
+
+    async def follow_quotas(self, figures: Callable[[], Iterable[QuotaFigures]]) -> None:
+        """Show for as long as this process lives what teams have used."""
+        while True:
+            for one in figures():
+                self._team_use.set(one.used, one.team, one.resource)
+                for limit, amount in one.limits.items():
+                    self._team_limit.set(amount, one.team, one.resource, limit)
             await asyncio.sleep(STORE_CHECK_SECONDS)
 
     async def keep_exported(self) -> None:

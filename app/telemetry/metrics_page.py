@@ -23,6 +23,7 @@ from app.telemetry.loads import SERIES, KeyUsage, ModelLoad, load_by_model, usag
 
 # Ray prefixes every series with ray_.
 KEPT_PREFIXES = (b"ray_portico_", b"ray_vllm_", b"ray_serve_")
+PRIVATE_PREFIX = b"ray_portico_team_"
 PRIVATE_LABELS = re.compile(rb'([{,])(?:(?:NodeAddress|SessionName|node_ip_address)="[^"\n]*",?)+')
 KEY_LABEL = re.compile(rb'[{,]key="([^"\n]*)"')
 TIMEOUT_S = 5.0  # for Ray to name the nodes, and for the agent of each to answer
@@ -122,7 +123,7 @@ def _families(pages: list[bytes]) -> dict[bytes, _Family]:
     families: dict[bytes, _Family] = {}
     for page in pages:
         for metric in (b"\n" + page).split(b"\n# HELP "):
-            if metric.startswith(KEPT_PREFIXES):
+            if metric.startswith(KEPT_PREFIXES) and not metric.startswith(PRIVATE_PREFIX):
                 help_line, _, rest = metric.rstrip(b"\n").partition(b"\n")
                 type_line, _, lines = rest.partition(b"\n")
                 if lines:

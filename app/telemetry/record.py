@@ -3,10 +3,14 @@
 from dataclasses import dataclass, field
 from typing import Any
 
+from app.config.prices import Quantities
+from app.telemetry.trace import Trace
+
 OK = "ok"
 CLIENT_GONE = "client_gone"
 READER_STALLED = "reader_stalled"
 
+CACHED_FIELDS = ("prompt_tokens_details", "input_tokens_details")
 TOKEN_FIELDS = {"prompt": ("prompt_tokens", "input_tokens"), "completion": ("completion_tokens", "output_tokens")}
 
 
@@ -18,19 +22,25 @@ class RequestRecord:
     request_id: str  # a UUID
     client_request_id: str | None = None  # the client's own, where it may be echoed
     route: str = ""
+    trace: Trace | None = None  # where tracing is on
     is_probe: bool = False  # liveness, readiness, metrics: requested by machines every few seconds
     # whose it is, and which model it is for
     key_id: str | None = None
+    team_id: str | None = None  # of the key
     model_id: str | None = None
     makes_text: bool = False  # whether its tokens are a text's
     # what it may cost
     estimated_prompt: int | None = None  # tokens, of a request that makes text
+    admission_at_s: float | None = None  # since the request came; when its budget was asked
+    admission_s: float | None = None  # until that admitted it
+    admitted: bool = False  # whether the key's budget has let it in, so that what it uses is settled
     refused_resource: str | None = None  # what of the key's budget was spent
     accepted: dict[str, Any] = field(
         default_factory=dict
     )  # parameters without effect, such as those that name a user, for the log
     characters: int | None = None  # of a request that is counted by them
     adjustments: str | None = None  # what was changed in the request, as the header says it
+    queued_at_s: float | None = None  # since the request came; when it was ready for its model
     queue_s: float | None = None  # the wait for a place at the model
     engine_s: float | None = None  # from then until the replica had done with the request
     # the outcome
@@ -53,6 +63,30 @@ class RequestRecord:
         if self.usage is not None:
             return sum(self.tokens().values())
         return self.estimated_prompt + self.events if self.streamed and self.estimated_prompt is not None else None
+
+    @property
+    def is_cut(self) -> bool:
+        """Whether it is a stream of text whose end, which says what it used, did not come."""
+        return self.streamed and self.makes_text and self.usage is None
+
+    def quantities(self) -> Quantities:
+        """What it used, as reported; of a stream of text that was cut, what was seen."""
+        usage = self.usage
+        characters = self.characters or 0
+        if usage is None:
+            if not self.streamed or self.estimated_prompt is None:
+                return Quantities(characters=characters)
+            return Quantities(self.estimated_prompt, output_tokens=self.events, characters=characters)
+        tokens = self.tokens()
+        details: dict[str, Any] = next((found for name in CACHED_FIELDS if (found := usage.get(name))), {})
+        return Quantities(
+            tokens.get("prompt") or 0,
+            details.get("cached_tokens") or 0,
+            tokens.get("completion") or 0,
+            usage.get("images") or 0,
+            usage.get("seconds") or 0.0,
+            characters,
+        )
 
     def first_token_s(self) -> float | None:
         """Time to the first token of a streamed text; None for anything else, such as an answer that comes whole."""

@@ -1,6 +1,7 @@
 """The connections of one gateway replica to the replicas of models: its end of `contract.frames`."""
 
 import asyncio
+import contextvars
 import secrets
 from collections.abc import Callable
 from typing import Protocol
@@ -75,7 +76,9 @@ class ReplicaConnections:
         """The connection to the replica of `slot`. Raises OSError, TimeoutError."""
         task = self._connecting.get(slot.secret)
         if task is None:
-            task = self._connecting[slot.secret] = asyncio.create_task(self._connect(slot))
+            # It outlives the request that needs it first, so no line of it is that request's.
+            work = asyncio.create_task(self._connect(slot), context=contextvars.Context())
+            task = self._connecting[slot.secret] = work
             task.add_done_callback(_retrieve)
         return await asyncio.shield(task)
 

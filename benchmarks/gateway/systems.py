@@ -144,7 +144,8 @@ def gateway(application: str, args: dict[str, Any], *, production: bool) -> Iter
     """This gateway, as `portico serve` runs it; in production under cluster/with-profile."""
     with own_folder() as folder:
         port = free_port()
-        content = content_of(application, args, port)
+        usage = {"database": f"sqlite:///{folder}/usage.db"}  # not in the ledger of who runs this
+        content = content_of(application, {"usage": usage} | args, port)
         if production:
             content["proxy_location"] = "EveryNode"
         config = folder / "serve.yaml"

@@ -20,6 +20,7 @@ from contract.options.speech import (
     VitsOptions,
     XttsOptions,
 )
+from contract.tracing import TraceExport
 
 Task = Literal["chat", "embeddings", "rerank", "images", "transcriptions", "speech"]
 
@@ -55,6 +56,7 @@ class ServedModel(NamedTuple):
     revision: str | None = None  # the commit of a hub name
     allow: tuple[Permission, ...] = ()
     stall_timeout_s: float | None = None  # see `deployments.watchdog`; None: nobody would replace the process
+    tracing: TraceExport | None = None  # where the engine's own spans go; None: it makes none
 
 
 SPECS = (

@@ -1,6 +1,7 @@
 """The thread that a synthesizer works in: a sentence at a time, in the order they came, so that requests take turns."""
 
 import asyncio
+import contextvars
 import threading
 from collections.abc import AsyncGenerator, Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -38,7 +39,11 @@ class SynthesisWorker:
         cancelled = threading.Event()
         self.unfinished += 1
         work = self._thread.submit(
-            self._synthesize, utterance, cancelled, lambda it: loop.call_soon_threadsafe(messages.put_nowait, it)
+            contextvars.copy_context().run,  # lines of the thread then have the request's id
+            self._synthesize,
+            utterance,
+            cancelled,
+            lambda it: loop.call_soon_threadsafe(messages.put_nowait, it),
         )
         work.add_done_callback(lambda _: loop.call_soon_threadsafe(self._finished))
         try:

@@ -1,9 +1,11 @@
 """The engine of transcriptions: a Whisper model on faster-whisper. Recordings take turns, a step each."""
 
 import asyncio
+import contextvars
 from collections.abc import AsyncGenerator, Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import AsyncExitStack, aclosing
+from functools import partial
 from typing import Any, Self, TypeVar
 
 import orjson
@@ -122,7 +124,8 @@ async def in_steps(workers: ThreadPoolExecutor, steps: Iterator[T]) -> AsyncGene
     A step under way cannot be stopped; `steps` is then freed by the worker that ends it.
     """
     loop = asyncio.get_running_loop()
-    while (result := await loop.run_in_executor(workers, next, steps, END)) is not END:
+    context = contextvars.copy_context()  # lines of a worker then have the request's id
+    while (result := await loop.run_in_executor(workers, partial(context.run, next, steps, END))) is not END:
         yield result  # type: ignore[misc]
 
 

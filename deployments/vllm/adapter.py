@@ -31,6 +31,7 @@ from deployments.vllm import engine_process
 from deployments.vllm.arguments import EngineArgumentError, faults, parser_faults, split
 from deployments.vllm.errors import presentable, validation_error
 from deployments.vllm.fill_in import fill_in
+from deployments.vllm.log import logging_arguments
 from deployments.vllm.lora_adapters import LoraLimits
 from deployments.vllm.lora_files import MisfitError
 from deployments.vllm.speculation_choice import Facts, SpeculationChoice, choose
@@ -231,7 +232,7 @@ async def start_server(served: ServedModel) -> VllmServer:
     if preloaded is not None:
         utils.get_mp_context = engine_process.forking(utils.get_mp_context, preloaded)
     frontend_class = _frontend_args_class()
-    given = DEFAULTS | served.engine_kwargs | _revisions(served) | _load_format(served)
+    given = DEFAULTS | logging_arguments() | served.engine_kwargs | _revisions(served) | _load_format(served)
     engine_values, frontend_values = split(given, AsyncEngineArgs, frontend_class)
     engine_args = AsyncEngineArgs(
         model=served.source, served_model_name=[served.id], allowed_media_domains=NOTHING_TO_FETCH, **engine_values

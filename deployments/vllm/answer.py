@@ -26,6 +26,8 @@ async def answer(app: Any, dialect: Dialect, request: RequestHead, body: bytes) 
     Raises ApiError for what the engine reports, and what the application raised where the engine itself failed.
     """
     headers = [(b"content-type", b"application/json"), (b"x-request-id", request.request_id.encode())]
+    trace = {"traceparent": request.traceparent, "tracestate": request.tracestate}
+    headers += [(name.encode(), value.encode()) for name, value in trace.items() if value]
     path = PATHS.get(request.route, request.route)
     try:
         async with AsgiCall(app, path, headers, dialect.question(body, request)) as call:

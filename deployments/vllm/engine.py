@@ -35,6 +35,7 @@ from deployments.vllm.lora_adapters import LoraAdapters, adapters_of
 from deployments.vllm.messages import CountTokensDialect, MessagesDialect
 from deployments.vllm.responses import ResponsesDialect
 from deployments.vllm.tokens import TokensDialect
+from deployments.vllm.tracing import trace_arguments
 
 TRIAL_TEXT = "ready?"
 TRIAL_TOKENS = 2
@@ -61,7 +62,8 @@ class VllmEngine(Engine):
     @classmethod
     async def start(cls, model: ServedModel, options: dict[str, Any]) -> Self:
         """`options` are the arguments of `vllm serve`. Raises EngineArgumentError, PickleError."""
-        server = await start_server(model._replace(engine_kwargs=options | cls.arguments))
+        traced = trace_arguments(model)
+        server = await start_server(model._replace(engine_kwargs=traced | options | cls.arguments))
         limits = server.lora_limits()
         return cls(model.id, server, limits and adapters_of(model, server, limits))
 

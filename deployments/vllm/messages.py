@@ -114,6 +114,7 @@ def charged(usage: dict[str, Any]) -> dict[str, Any]:
         "prompt_tokens": prompt,
         "completion_tokens": usage["output_tokens"],
         "total_tokens": prompt + usage["output_tokens"],
+        "prompt_tokens_details": {"cached_tokens": usage["cache_read_input_tokens"]},
     }
 
 

@@ -24,7 +24,7 @@ LOOPBACK, ELSEWHERE = "127.0.0.1", ("192.0.2.1", 9)  # an address of documentati
 NAME = "PORTICO_TEST_MACHINE"  # the variable by which the processes of a machine are known
 GATEWAY_LABEL = {"portico.io/role": "gateway"}
 WORKER_CPUS = 4
-LISTEN_SECONDS, KILLED_SECONDS = 60, 10
+LISTEN_SECONDS, KILLED_SECONDS = 180, 10
 # What KubeRay sets where Redis is behind the head: for so long the others wait for a head that is away.
 RECONNECT = {"RAY_gcs_rpc_server_reconnect_timeout_s": "600"}
 

@@ -10,7 +10,8 @@ from contract.project import PROJECT_FOLDER
 
 def test_it_installs_the_locks_of_the_image() -> None:
     dockerfile = (PROJECT_FOLDER / "cluster" / "Dockerfile").read_text()
-    assert tuple(re.findall(r"-r ([\w-]+)\.txt", dockerfile)) == ("uv", *OF_THE_IMAGE)
+    _, _, of_gpus = dockerfile.partition(" AS gpu-packages\n")
+    assert tuple(re.findall(r"-r ([\w-]+)\.txt", of_gpus)) == OF_THE_IMAGE
 
 
 def test_it_imports_what_the_sources_import_wherever_they_do() -> None:

@@ -21,6 +21,7 @@ from ray.serve._private.http_util import start_asgi_http_server
 from ray.serve.config import HTTPOptions
 
 from app.edge import Edge
+from app.tokens.signed_token import MAX_LENGTH
 from contract.errors import ApiError
 from tests.cluster.haproxy_door import CLUSTER, Gateway
 from tests.malformed_http import REQUESTS, send
@@ -156,6 +157,11 @@ def test_an_answer_of_haproxy_s_own_has_the_client_s_id(door: Callable[..., int]
         assert answer.status_code == 503
         assert answer.headers.get_list("x-request-id") == [str(uuid.UUID(answer.headers["x-request-id"]))]
         assert (answer.headers["x-request-id"] == sent) is (sent is not None and sent != "no UUID")
+
+
+def test_the_longest_token_passes(door: Callable[..., int], replica: Gateway) -> None:
+    headers = {"authorization": f"Bearer {'t' * MAX_LENGTH}"}
+    assert httpx.get(f"http://127.0.0.1:{door([replica.port])}/v1/models", headers=headers, timeout=30).text == "ok"
 
 
 def test_no_client_has_an_hour(rendered: Path) -> None:

@@ -1,22 +1,25 @@
-"""The image: its Dockerfile is linted, what it copies exists, and what it runs runs here too."""
+"""The images: their Dockerfile is linted, what it copies exists, and what it runs runs here too."""
 
 import os
 import re
 import shutil
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
+from py_compile import PycInvalidationMode
 from typing import Any
 
 import pytest
 import yaml
 
 from app.serving.serve_settings import VARIABLES
-from contract.project import PROJECT_FOLDER
+from contract.project import PROJECT_FOLDER, VERSION
 from tests.cluster.charts import CHART
 
 CLUSTER = PROJECT_FOLDER / "cluster"
 DOCKERFILE = CLUSTER / "Dockerfile"
+TARGETS = ("cpu", "gpu")
 SCRIPTS = [CLUSTER / "haproxy", CLUSTER / "with-profile"]
 BIN = Path(sys.executable).parent
 # What the profile may hold beside Serve's variables.
@@ -59,7 +62,20 @@ def test_what_is_copied_exists_and_reaches_the_builder() -> None:
         for source in sources:
             assert (PROJECT_FOLDER / source).exists()
             folder = f"!{source.partition('/')[0]}"
-            assert folder in sent or f"{folder}/*{Path(source).suffix}" in sent, source
+            assert folder in sent or any(rule.startswith(f"{folder}/") for rule in sent), source
+    assert not [file for file in tracked("local_models") if not _is_sent(file, sent)]
+
+
+def _is_sent(file: str, rules: list[str]) -> bool:
+    """Whether one of the rules that name what is sent has the file, or a folder above it."""
+    path = Path(file)
+    return any(one.match(rule[1:]) for rule in rules if rule[0] == "!" for one in (path, *path.parents))
+
+
+def tracked(folder: str) -> list[str]:
+    """The files of the repository in a folder: no model that was fetched or made, and no bytecode."""
+    command = ["git", "ls-files", "--", folder]
+    return subprocess.run(command, cwd=PROJECT_FOLDER, capture_output=True, text=True, check=True).stdout.splitlines()
 
 
 def test_nothing_but_that_reaches_the_builder() -> None:
@@ -76,7 +92,9 @@ def image(tmp_path: Path) -> Path:
         place = tmp_path / target.strip("./")
         for source in (PROJECT_FOLDER / one for one in sources):
             if source.is_dir():
-                shutil.copytree(source, place, ignore=shutil.ignore_patterns("__pycache__"))
+                for file in map(Path, tracked(source.name)):
+                    (tmp_path / "opt/portico" / file).parent.mkdir(parents=True, exist_ok=True)
+                    shutil.copy(PROJECT_FOLDER / file, tmp_path / "opt/portico" / file)
             else:
                 place.mkdir(parents=True, exist_ok=True)
                 shutil.copy(source, place)
@@ -100,8 +118,8 @@ def test_what_is_copied_is_enough_to_build_the_application(image: Path) -> None:
 
 def test_what_is_copied_is_enough_to_install_the_command(image: Path) -> None:
     folder = image / "opt" / "portico"
-    (command,) = [words for words in instructions("RUN") if "-e" in words]
-    assert command[-2:] == ["-e", "/opt/portico"]
+    commands = [words[words.index("-e") + 1] for words in instructions("RUN") if "-e" in words]
+    assert commands == ["/opt/portico"] * len(TARGETS)
     build = "from setuptools import build_meta; print(build_meta.prepare_metadata_for_build_editable('.'))"
     result = subprocess.run([sys.executable, "-c", build], cwd=folder, capture_output=True, text=True, check=True)
     metadata = folder / result.stdout.splitlines()[-1]
@@ -109,10 +127,13 @@ def test_what_is_copied_is_enough_to_install_the_command(image: Path) -> None:
 
 
 def test_the_base_is_named_by_its_digest() -> None:
-    """Each stage begins with the same one. A tag alone may be another image tomorrow."""
-    (python,) = [words[0].removeprefix("PYTHON=") for words in instructions("ARG")]
-    assert re.fullmatch(r"3\.\d+\.\d+-slim-bookworm@sha256:[0-9a-f]{64}", python)
-    assert {words[0] for words in instructions("FROM")} == {"python:${PYTHON}"}
+    """Each stage begins with the same one, or another stage. A tag alone may be another image tomorrow."""
+    (python,) = [words[0].removeprefix("PYTHON=") for words in instructions("ARG") if words[0].startswith("PYTHON=")]
+    assert re.fullmatch(r"3\.1[12]\.\d+-slim-bookworm@sha256:[0-9a-f]{64}", python)
+    stages = [words[2] for words in instructions("FROM")]
+    assert {words[0] for words in instructions("FROM")} - set(stages) == {"python:${PYTHON}"}
+    assert set(TARGETS) <= set(stages)
+    assert stages[-1] == "gpu"  # what is built where no target is named
 
 
 def test_packages_come_from_the_locks_with_their_hashes() -> None:
@@ -120,7 +141,7 @@ def test_packages_come_from_the_locks_with_their_hashes() -> None:
     installs = [" ".join(words) for words in commands if "-e" not in words]  # that is this project itself
     locks = [re.findall(r"([\w-]+)\.txt", command) for command in installs]
     assert [name for names in locks for name in names] == [
-        "uv", "gpu", "launcher", "cuda12", "qwen-tts", "xtts", "onnxruntime-gpu",
+        "uv", "torch-cpu", "cpu", "gpu", "launcher", "cuda12", "qwen-tts", "xtts", "onnxruntime-gpu",
     ]  # fmt: skip
     assert all("--no-deps --require-hashes" in command for command in installs)
 
@@ -151,11 +172,60 @@ def test_the_libraries_of_faster_whisper_are_where_its_replicas_look(name: str) 
         assert f"\nnvidia-{package}-cu12==" in "\n" + (PROJECT_FOLDER / "locks" / "cuda12.txt").read_text()
 
 
-def test_the_base_is_pinned_and_the_user_is_a_number_and_not_root() -> None:
-    (base,) = {words[0].partition("=")[2] for words in instructions("ARG")}
-    assert re.fullmatch(r"3\.1[12]\.\d+-slim-\w+@sha256:[0-9a-f]{64}", base)
-    assert instructions("USER") == [["1000:1000"]]
+def test_the_user_is_a_number_and_not_root() -> None:
+    assert instructions("USER") == [["1000:1000"]] * len(TARGETS)
     assert len(instructions("HEALTHCHECK")) == 1
+
+
+def test_bytecode_is_found_by_the_hash_of_its_source() -> None:
+    """By its time, none would be: builds give every file the commit's."""
+    (mode,) = re.findall(r"PYC_INVALIDATION_MODE=(\w+)", DOCKERFILE.read_text())
+    assert PycInvalidationMode[mode] is PycInvalidationMode.UNCHECKED_HASH
+    (ours,) = [words for words in instructions("RUN") if "compileall" in words]
+    assert ours[ours.index("--invalidation-mode") + 1] == "checked-hash"
+
+
+def test_labels_say_what_it_is_and_of_what_it_was_made() -> None:
+    labels = dict(re.findall(r'org\.opencontainers\.image\.([\w.]+)="([^"]*)"', DOCKERFILE.read_text()))
+    assert labels["licenses"] == tomllib.loads((PROJECT_FOLDER / "pyproject.toml").read_text())["project"]["license"]
+    assert labels["base.name"] == "docker.io/library/python:${PYTHON}"
+    given = {name: labels[name] for name in ("source", "revision", "version", "created")}
+    assert given == {name: f"${{{name.upper()}}}" for name in given}
+
+
+class TestMakeImage:
+    def make(self, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
+        command = ["make", "image", *arguments]
+        variables = {**os.environ, **environment}
+        return subprocess.run(command, cwd=PROJECT_FOLDER, env=variables, capture_output=True, text=True, check=False)
+
+    @pytest.mark.parametrize("target", TARGETS)
+    def test_builds_a_target_with_the_arguments_that_the_dockerfile_takes(self, target: str) -> None:
+        planned = self.make(f"TARGET={target}", "--dry-run").stdout
+        given = dict(re.findall(r"--build-arg (\w+)=(\S*)", planned))
+        declared = {words[0].partition("=")[0] for words in instructions("ARG")}
+        assert given.keys() - {"SOURCE_DATE_EPOCH"} == declared - {"PYTHON"}  # Docker takes that one by itself
+        assert f"--target {target} --tag portico:{VERSION}-{target} " in planned
+        assert given["VERSION"] == VERSION
+        assert f"TORCH_CPU_INDEX={given['TORCH_CPU_INDEX']}\n" in DOCKERFILE.read_text()
+
+    def test_attests_what_is_pushed(self) -> None:
+        assert "--sbom=true --provenance=mode=max" in self.make("--dry-run", "OUTPUT=push").stdout
+        assert "type=oci,dest=image.tar" in self.make("--dry-run", "OUTPUT=image.tar").stdout
+        assert "--sbom" not in self.make("--dry-run").stdout  # Docker's own store has no place for it
+
+    def test_says_what_is_wrong_with_its_target(self) -> None:
+        result = self.make("TARGET=tpu")
+        assert result.returncode != 0
+        assert result.stdout == "TARGET=tpu is neither gpu (the default) nor cpu\n"
+
+    def test_says_what_is_missing_where_there_is_no_docker(self, tmp_path: Path) -> None:
+        docker = tmp_path / "docker"
+        docker.write_text("#!/bin/sh\nexit 1\n")
+        docker.chmod(0o755)
+        result = self.make(PATH=f"{tmp_path}:{os.environ['PATH']}")
+        assert result.returncode != 0
+        assert result.stdout.startswith("make image needs Docker 23 or newer with buildx")
 
 
 def test_the_profile_sets_what_the_file_says_and_the_path_of_the_wrapper() -> None:

@@ -88,8 +88,8 @@ async def end_a_node(system: System) -> None:
     assert isinstance(system, ClusteredSystem)
     ending = system.other
     assert ending.runs(REPLICA)
-    system.machines.join()
-    await system.wait_here(system.other, "ray::HAProxyManager")
+    system.machines.join()  # without a replica so far, and so without a HAProxy
+    await asyncio.to_thread(system.machines.wait_joined)
     ending.terminate()
     await system.ended(ending)
     system.machines.workers.remove(ending)

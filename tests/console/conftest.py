@@ -9,6 +9,7 @@ import pytest
 from playwright.async_api import Browser, Page, Request, async_playwright
 
 from tests.console.stand_in import front, served
+from tests.sample_images import PNG
 
 # Where it is set, the browser must be there: nothing is skipped.
 CHROMIUM = os.environ.get("PORTICO_TEST_BROWSER") or shutil.which("chromium")
@@ -66,3 +67,10 @@ async def sign_in(page: Page, address: str, key: str, view: str = "") -> None:
     await page.get_by_role("link", name="My key").wait_for()
     if view:
         await page.goto(f"{address}/#/{view}")
+
+
+async def choose(page: Page, name: str, content: bytes = PNG, button: str = "Choose an image") -> None:
+    """Choose a file by one of the buttons that ask for an image."""
+    async with page.expect_file_chooser() as chooser:
+        await page.get_by_role("button", name=button).click()
+    await (await chooser.value).set_files({"name": name, "mimeType": "image/png", "buffer": content})

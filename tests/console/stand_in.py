@@ -5,16 +5,20 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import Any
 
 import uvicorn
 
+from app.admin.application import Sources as AdminSources
+from app.admin.key_changes import KeyChanges
 from app.budgets.exact import ExactBudgets
 from app.config.model_entry import ModelEntry
 from app.config.service import Config, parse_config
-from app.console.application import ASGI, Sources
 from app.console.files import read_files
+from app.console.sources import Sources
 from app.gateway.application import limits_of
+from app.http.fastapi_answers import ASGI
 from app.keys import LOCAL_KEY, KeyEntry, KeyRing, hash_key, public_id
 from app.serving.front import fronted
 from app.telemetry.acceptance import Acceptance
@@ -41,11 +45,24 @@ PROFILE = Profile(
     limits={"context_length": 32768},
     speculation={"method": "ngram", "num_speculative_tokens": 4},
 )
+# A ready model of each task, and what it can do beside it. `front(able=True)` has these.
+ABLE: dict[str, tuple[str, str, frozenset[str]]] = {
+    "able-chat": ("chat", "vllm", frozenset({"completions", "fill_in_the_middle", "tokenize", "vision"})),
+    "able-reranker": ("rerank", "sentence-transformers", frozenset()),
+    "able-painter": ("images", "diffusers", frozenset({"edits", "masks", "variations"})),
+    "plain-painter": ("images", "diffusers", frozenset()),
+    "able-listener": ("transcriptions", "faster-whisper", frozenset({"translations"})),
+}
 
 
-def config(**changes: Any) -> Config:
+def config(*, able: bool = False, **changes: Any) -> Config:
     models = [{"id": name, "task": "chat", "engine": "vllm", "source": f"./{name}"} for name in STATES]
-    models[1] |= {"mode": "flex"}
+    if able:
+        models = [
+            {"id": name, "task": task, "engine": engine, "source": f"./{name}"}
+            for name, (task, engine, _) in ABLE.items()
+        ] + models
+    next(one for one in models if one["id"] == "asleep-chat")["mode"] = "flex"
     keys = [
         {"id": public_id(LOCAL_KEY), "sha256": hash_key(LOCAL_KEY), "name": "local"},
         {
@@ -61,7 +78,12 @@ def registry_of(entries: list[ModelEntry]) -> Registry:
     registry = Registry(entries)
     for name in ("ready-chat", "asleep-chat"):
         registry.learn(name, PROFILE)
-    registry.update(STATES, {"ready-chat": 1}, {"failed-chat": ERROR})
+    ready = [entry.id for entry in entries if entry.id in ABLE]
+    for name in ready:
+        task, engine, abilities = ABLE[name]
+        registry.learn(name, replace(PROFILE, engine=engine, capabilities=abilities | {task}, speculation=None))
+    states = STATES | dict.fromkeys(ready, Readiness.VERIFIED)
+    registry.update(states, dict.fromkeys(["ready-chat", *ready], 1), {"failed-chat": ERROR})
     return registry
 
 
@@ -96,21 +118,24 @@ class Telemetry:
         return found
 
 
-def sources_of(config: Config, telemetry: Telemetry) -> Sources:
-    ring, budgets = KeyRing(config.keys), ExactBudgets()
+def sources_of(config: Config, telemetry: Telemetry) -> tuple[Sources, KeyRing]:
+    ring, budgets = KeyRing(config.keys, config.key_path()), ExactBudgets()
 
-    def authenticate(authorization: str | None, _: str | None) -> KeyEntry:
+    async def authenticate(authorization: str | None, _: str | None) -> KeyEntry:
         return ring.authenticate(authorization)
 
-    return Sources(
+    sources = Sources(
         authenticate=authenticate,
         budget_status=lambda key: budgets.budget_status(key.id, limits_of(key)),
         registry=registry_of(config.models),
+        routes=config.routes.offered(),
+        admin=config.admin.enabled,
         starts=telemetry.starts,
         acceptance=telemetry.acceptance,
         loads=telemetry.loads,
         usage=telemetry.usage,
     )
+    return sources, ring
 
 
 async def no_gateway(_: Any, __: Any, send: Any) -> None:
@@ -120,11 +145,20 @@ async def no_gateway(_: Any, __: Any, send: Any) -> None:
     await send({"type": "http.response.body", "body": nothing_here().body()})
 
 
-def front(telemetry: Telemetry | None = None, gateway: ASGI = no_gateway, **changes: Any) -> ASGI:
-    """The console of `config(**changes)` before `gateway`."""
+def front(
+    telemetry: Telemetry | None = None, gateway: ASGI = no_gateway, authenticate: Any = None, **changes: Any
+) -> ASGI:
+    """The console of `config(**changes)` before `gateway`. `authenticate` is another than that of its keys."""
     wanted = config(**changes)
     files = read_files() if wanted.console.enabled else None
-    return fronted(gateway, sources_of(wanted, telemetry or Telemetry()), files, wanted.cors)
+    sources, ring = sources_of(wanted, telemetry or Telemetry())
+    if authenticate is not None:
+        sources = replace(sources, authenticate=authenticate)
+    admin = AdminSources(
+        sources.authenticate, sources.budget_status, KeyChanges(wanted, ring),
+        lambda: sources.model_cards(sources.registry.asked_for()),
+    )  # fmt: skip
+    return fronted(gateway, sources, files, admin, wanted)
 
 
 @contextmanager

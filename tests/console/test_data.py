@@ -5,6 +5,7 @@ from typing import Any
 import pytest
 
 from app.keys import LOCAL_KEY
+from contract.protocol import ENDPOINT_ROUTES
 from tests.console.stand_in import ERROR, SCOPED_KEY, STATES, Telemetry, front
 from tests.unit.conftest import assert_error, client_of
 
@@ -35,6 +36,12 @@ async def test_an_answer_is_kept_nowhere_and_has_the_budget_which_it_does_not_us
         responses = [await client.get(path) for _ in range(3)]
     assert {one.headers["cache-control"] for one in responses} == {"no-store"}
     assert {one.headers["x-ratelimit-remaining"] for one in responses} == {"60"}
+
+
+async def test_the_routes_are_there_that_models_answer_without_those_that_are_disabled() -> None:
+    async with client_of(front(routes={"disabled": ["/v1/rerank"]}), key=LOCAL_KEY) as client:
+        routes = (await client.get("/console/data/models")).json()["routes"]
+    assert set(ENDPOINT_ROUTES) - set(routes) == {"/v1/rerank"}
 
 
 async def test_every_model_is_there_however_it_is() -> None:
@@ -75,7 +82,7 @@ async def test_a_ready_model_has_its_abilities_its_speculation_and_its_load() ->
 
 @pytest.mark.parametrize("how", ["fails", "hangs"])
 async def test_what_is_not_known_now_is_null_and_the_rest_is_there(how: str, monkeypatch: Any) -> None:
-    monkeypatch.setattr("app.console.application.KNOWN_SECONDS", 0.05)
+    monkeypatch.setattr("app.console.sources.KNOWN_SECONDS", 0.05)
     telemetry = Telemetry()
     setattr(telemetry, how, True)
     found = await models(telemetry=telemetry)

@@ -10,7 +10,9 @@ from app.keys import LOCAL_KEY
 from tests.console.conftest import sign_in
 from tests.console.stand_in import ERROR, SCOPED_KEY, front, served
 
-VIEWS = ("chat", "responses", "embeddings", "images", "transcriptions", "speech", "models", "key")
+VIEWS = (
+    "chat", "responses", "completions", "embeddings", "rerank", "images", "transcriptions", "speech", "models", "key",
+)  # fmt: skip
 CHECKS = (Path(__file__).parent / "page_checks.js").read_text()
 
 
@@ -108,7 +110,7 @@ async def test_everything_can_be_reached_with_the_keyboard(page: Page, stand_in:
     await page.get_by_role("link", name="My key").wait_for()
     await page.get_by_role("link", name="Portico").focus()
     reached = []
-    for _ in range(14):
+    for _ in range(17):
         await page.keyboard.press("Tab")
         reached.append(await page.evaluate("document.activeElement.ariaLabel || document.activeElement.textContent"))
     for name in ("Models", "Forget key", "Chat", "Text to speech", "Message", "Send"):

@@ -10,8 +10,17 @@ from playwright.async_api import Page, expect
 
 from app.keys import LOCAL_KEY
 from tests.conftest import Service
-from tests.console.conftest import sign_in
-from tests.contract.conftest import EMBEDDING_MODEL, FLUX_MODEL, MODEL, SPEECH_MODEL, TRANSCRIPTION_MODEL, VISION_MODEL
+from tests.console.conftest import choose, sign_in
+from tests.contract.conftest import (
+    EMBEDDING_MODEL,
+    FLUX_MODEL,
+    IMAGE_MODEL,
+    MODEL,
+    RERANKING_MODEL,
+    SPEECH_MODEL,
+    TRANSCRIPTION_MODEL,
+    VISION_MODEL,
+)
 from tests.recordings import encoded, voice
 from tests.sample_images import PNG
 
@@ -101,6 +110,61 @@ async def test_texts_are_compared(page: Page, address: str) -> None:
     await expect(rows.first.locator("td").last).to_have_text("1.00")  # the same text again
 
 
+async def test_documents_are_ranked(page: Page, address: str) -> None:
+    await sign_in(page, address, LOCAL_KEY, "rerank")
+    await use(page, RERANKING_MODEL)
+    await page.get_by_label("Documents, one a line").fill("a boat\na cat\na house")
+    await page.get_by_role("button", name="Rerank").click()
+    ranking = page.get_by_role("list", name="Documents, the best first")
+    await expect(ranking.get_by_role("listitem")).to_have_count(3)
+    shown = [float(one) for one in await ranking.locator(".score").all_text_contents()]
+    assert shown == sorted(shown, reverse=True)
+
+
+async def test_a_prompt_is_completed(page: Page, address: str) -> None:
+    await sign_in(page, address, LOCAL_KEY, "completions")
+    await use(page, MODEL)
+    await page.get_by_label("Prompt").fill("Once upon a time")
+    await page.get_by_role("button", name="Complete").click()
+    await expect(page.locator(".result dl")).to_contain_text(re.compile(r"First token[\d.]+ m?s"))
+    await expect(page.locator(".result dl")).to_contain_text(re.compile(r"Tokens\d+"))
+    assert len(await page.locator(".completed").inner_text()) > len("Once upon a time")
+
+
+@pytest.mark.parametrize("view", ["chat", "responses"])
+async def test_the_tokens_of_a_conversation_are_counted_before_it_is_sent(page: Page, address: str, view: str) -> None:
+    await sign_in(page, address, LOCAL_KEY, view)
+    await use(page, MODEL)
+    await page.get_by_label("System prompt").fill("You answer in one word.")
+    await page.get_by_label("Message").fill("Hello.")
+    await page.get_by_role("button", name="Count tokens").click()
+    await expect(page.get_by_label("Tokens", exact=True)).to_have_text(re.compile(r"^\d+ tokens of 2,048$"))
+
+
+async def test_an_image_is_changed_where_the_mask_is_painted(page: Page, address: str) -> None:
+    await sign_in(page, address, LOCAL_KEY, "images")
+    await use(page, IMAGE_MODEL)
+    await page.get_by_role("radio", name="Change an image").check()
+    await choose(page, "boat.png")
+    await page.get_by_label("Prompt").fill("a small boat")
+    await page.get_by_role("application", name="Mask").press("Space")
+    await page.get_by_role("button", name="Draw").click()
+    await expect(page.locator(".result dl")).to_contain_text("Total")
+    await expect(page.locator(".film img")).to_have_count(3)
+    await expect(page.locator(".changes li")).to_have_count(0)
+
+
+async def test_variations_are_made_of_an_image(page: Page, address: str) -> None:
+    await sign_in(page, address, LOCAL_KEY, "images")
+    await use(page, IMAGE_MODEL)
+    await page.get_by_role("radio", name="Vary an image").check()
+    await choose(page, "boat.png")
+    await page.get_by_label("How many").fill("2")
+    await page.get_by_role("button", name="Draw").click()
+    await expect(page.get_by_role("img", name="Variation")).to_have_count(2)
+    assert await page.get_by_role("img", name="Variation 2").evaluate("image => image.naturalWidth") >= 64
+
+
 async def test_an_image_comes_with_its_partial_images(page: Page, address: str) -> None:
     await sign_in(page, address, LOCAL_KEY, "images")
     await use(page, FLUX_MODEL)
@@ -124,13 +188,17 @@ async def test_a_recording_becomes_text_with_its_segments_on_the_waveform(
     await page.get_by_label("Audio file").set_input_files(recording)
     await expect(page.get_by_role("group", name="Waveform")).to_be_visible()
     await until(page, DRAWN)
-    await page.get_by_role("button", name="Transcribe").click()
+    await page.get_by_role("button", name="Write down").click()
     await expect(page.locator(".result .text")).not_to_be_empty()
     await expect(page.locator(".result dl")).to_contain_text(re.compile(r"Usage[\d.]+ s of audio"))
     segments = page.get_by_role("group", name="Waveform").get_by_role("button")
     await expect(segments.first).to_have_attribute("aria-label", re.compile("^Play from 0:0"))
     await page.locator(".result").get_by_role("button", name="curl").click()
     await expect(page.locator(".result pre")).to_contain_text("-F file=@'voice.wav'")
+    await page.get_by_role("radio", name="Translated into English").check()
+    await page.get_by_role("button", name="Write down").click()
+    await expect(page.locator(".result")).to_have_count(2)
+    await expect(page.locator(".result dl").first).to_contain_text("Languageenglish")
 
 
 async def test_text_becomes_speech_that_plays(page: Page, address: str) -> None:

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ from typing import Any
 import psutil
 import pytest
 
+from app.config.usage import UsageSettings
 from app.keys import hash_key
 from contract.project import PROJECT_FOLDER
 from tests.conftest import wait_ready
@@ -23,11 +25,14 @@ from tests.own_ports import free_port
 LIMITS = (12, 20, 30, 30, 40, 60, 60, 90, 120, 300)  # requests a minute, of ten keys
 WARM_UP, EXACT, STEADY, SPENT = range(4)  # sets of such keys: each begins with its whole burst
 FLOOD, QUIET = 4, 5  # of each one key, which may send what it wants
+RATED, MONTHLY = 6, 7  # of each two keys, of teams that have a budget
+TEAM_LIMIT, TEAM_TOKENS = 120, 300  # requests a minute of the one, tokens a month of the other
 GATEWAYS = 3
 SLOW_PLACES, SLOW_QUEUE = 6, 34  # of the model `slow`: in its replica, and in each of the three gateways
 STORE, STORES = "ray::BudgetStoreActor", 2
+LEDGER, REPLICA = "ray::UsageLedgerActor", "ray::ServeReplica:default:gateway"
 START_SECONDS = 120
-STORE_SECONDS = 30
+STORE_SECONDS = 90  # on a starved machine
 SETTINGS = {
     "RAY_USAGE_STATS_ENABLED": "0",
     "RAY_SERVE_HTTP_PROXY_CALLBACK_IMPORT_PATH": "app.edge:middlewares",
@@ -67,9 +72,14 @@ CONFIG = {
     "keys": [
         *(_entry(group, number, limit) for group in range(FLOOD) for number, limit in enumerate(LIMITS)),
         *(_entry(group, 0, 10**6) for group in (FLOOD, QUIET)),
+        *(_entry(RATED, number, 10**6) | {"team": "rated"} for number in range(2)),
+        *(_entry(MONTHLY, number, 10**6) | {"team": "monthly"} for number in range(2)),
+    ],
+    "teams": [
+        {"id": "rated", "budget": {"requests_per_minute": TEAM_LIMIT}},
+        {"id": "monthly", "monthly": {"tokens": {"soft": TEAM_TOKENS // 2, "hard": TEAM_TOKENS}}},
     ],
     "limits": {"write_stall_timeout_s": 3, "stream_buffer_bytes": 2**20},
-    "budgets": {"shards": STORES},
     "ingress": {"replicas": GATEWAYS, "max_ongoing_requests": 500},
 }
 
@@ -80,6 +90,7 @@ class Gateways:
 
     port: int
     process: psutil.Process
+    usage: UsageSettings
 
     @property
     def url(self) -> str:
@@ -87,10 +98,21 @@ class Gateways:
 
     async def stores(self) -> list[psutil.Process]:
         """The processes of the budget stores; one that was killed comes back by itself."""
+        return await self._actors(STORE, STORES)
+
+    async def ledger(self) -> psutil.Process:
+        """The process of the usage ledger, which comes back too."""
+        return (await self._actors(LEDGER, 1))[0]
+
+    async def replicas(self) -> list[psutil.Process]:
+        """The processes of the gateways."""
+        return await self._actors(REPLICA, GATEWAYS)
+
+    async def _actors(self, command: str, number: int) -> list[psutil.Process]:
         async with asyncio.timeout(STORE_SECONDS):
             while True:
-                found = [p for p in self.process.children(recursive=True) if _command_of(p).startswith(STORE)]
-                if len(found) == STORES:
+                found = [p for p in self.process.children(recursive=True) if _command_of(p).startswith(command)]
+                if len(found) == number:
                     return found
                 await asyncio.sleep(0.2)
 
@@ -107,16 +129,19 @@ def gateways() -> Iterator[Gateways]:
     port = free_port()
     folder = Path(tempfile.mkdtemp(prefix="portico-"))
     environment = {name: value for name, value in os.environ.items() if name != "RAY_ADDRESS"}
+    usage = {"database": f"sqlite:///{folder}/usage.db"}  # all of them are on one node
     with (folder / "log").open("wb") as log:
-        command = [sys.executable, "-m", "tests.faults.three_gateways", str(port), json.dumps(CONFIG)]
+        changes = {"budgets": {"shards": STORES, "snapshot": str(folder / "budgets.json")}, "usage": usage}
+        command = [sys.executable, "-m", "tests.faults.three_gateways", str(port), json.dumps(CONFIG | changes)]
         process = psutil.Popen(
             command, cwd=PROJECT_FOLDER, env=environment | SETTINGS | {"RAY_TMPDIR": str(folder)}, stdout=log,
             stderr=subprocess.STDOUT,
         )  # fmt: skip
     try:
         wait_ready(port, process, folder / "log", START_SECONDS)
-        yield Gateways(port, process)
+        yield Gateways(port, process, UsageSettings(**usage))
     finally:
-        for started in [*process.children(recursive=True), process]:
-            started.kill()
+        with suppress(psutil.NoSuchProcess):  # it has ended by itself, and the test says why
+            for started in [*process.children(recursive=True), process]:
+                started.kill()
         shutil.rmtree(folder, ignore_errors=True)

@@ -6,7 +6,7 @@ from typing import Any
 
 from app.budgets.account import BudgetLimits, Debt
 from app.budgets.leased import LeasedBudgets
-from app.budgets.messages import AdmissionReply, AdmissionRequest, Join, JoinReply, Report
+from app.budgets.messages import AdmissionReply, AdmissionRequest, Join, JoinReply, Report, UseReply, UseReport
 from app.budgets.store import BudgetStore
 from app.budgets.store_link import StoreUnreachableError
 from contract.errors import ApiError
@@ -44,6 +44,9 @@ class World:
 
     async def report(self, report: Report) -> bool:
         return self._reach().report(report, self.now)
+
+    async def use(self, report: UseReport) -> UseReply:
+        return self._reach().monthly_use.exchange(report, self.now)
 
     def crash(self) -> None:
         self.store = None

@@ -1,5 +1,6 @@
 """A gateway without Ray and without an engine: a stand-in relay answers with what a test gives it."""
 
+import time
 from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, aclosing
 from pathlib import Path
@@ -8,25 +9,30 @@ from typing import Any
 import httpx
 import pytest
 
+from app.budgets.admission import Budgets
 from app.budgets.estimate import Estimator
 from app.budgets.exact import ExactBudgets
+from app.budgets.use_book import UseBook
 from app.commands.findings import vllm_arguments
 from app.config.service import Config, KeptImages, Limits, parse_config
 from app.endpoints.catalog import ENDPOINTS
 from app.endpoints.endpoint import Endpoint
-from app.gateway.application import Gateway
+from app.gateway.application import Gateway, Tracer
 from app.gateway.image_store import ImageStore
 from app.gateway.open_streams import OpenStreams
+from app.gateway.teams import Teams
 from app.http.bodies_in_flight import BodiesInFlight
 from app.keys import LOCAL_KEY, KeyRing, hash_key, public_id
 from app.telemetry.acceptance import Acceptance
 from app.telemetry.metrics import Metrics
 from app.telemetry.record import RequestRecord
+from app.tokens.verifier import TokenVerifier
 from app.upstream.answer import Ending, Pieces
 from app.upstream.fair_relay import FairRelay
 from app.upstream.model_queues import ModelQueues
 from app.upstream.registry import Readiness, Registry
 from app.upstream.stream_buffer import filled
+from app.usage.ledger import UsageLedger
 from contract.errors import ApiError
 from contract.profile import Profile
 from contract.protocol import RequestHead, ResponseHead, ResponseItem, ResponseTail
@@ -171,16 +177,25 @@ def make_gateway(
         metrics_page: Callable[[str | None], Awaitable[bytes]] = no_page,
         http_host: str | None = "127.0.0.1",
         bodies: BodiesInFlight | None = None,
+        tracer: Tracer | None = None,
+        tokens: TokenVerifier | None = None,
+        budgets: Budgets | None = None,
+        book: UseBook | None = None,
+        now: Callable[[], float] = time.time,
+        ledger: UsageLedger | None = None,
     ) -> Gateway:
         config = config or parse_config(config_args())
+        budgets = budgets or ExactBudgets()
         return Gateway(
             config,
             KeyRing(config.keys),
+            tokens or TokenVerifier(config.token_issuers),
             FairRelay(relay, queues_of(config)),
             registry,
             bodies=bodies or BodiesInFlight(),
             streams=OpenStreams(),
-            budgets=ExactBudgets(),
+            budgets=budgets,
+            teams=Teams(config.teams, budgets, book or UseBook(), now),
             estimator=Estimator(),
             image_store=ImageStore(KeptImages(location=str(tmp_path))),
             metrics=metrics or NoMetrics(),
@@ -188,6 +203,8 @@ def make_gateway(
             http_host=http_host,
             acceptance=acceptance,
             log_line=log_lines.append,
+            tracer=tracer,
+            ledger=ledger,
             endpoints=endpoints,
         )
 

@@ -11,11 +11,9 @@ import pytest
 
 from app.builder import build
 from app.commands.findings.adapters import adapter_findings
-from app.commands.keys import _refuse_unknown
 from app.config.service import Config, parse_config
 from app.gateway.application import Gateway
 from app.keys import LOCAL_KEY, hash_key, public_id
-from app.keys.lifecycle import KeyRefusal
 from app.telemetry.record import RequestRecord
 from app.upstream.readiness import ReadinessWatch
 from app.upstream.registry import Readiness, Registry
@@ -83,9 +81,9 @@ class TestConfiguration:
 
     def test_the_scope_of_a_key_may_name_an_adapter_and_nothing_unknown(self) -> None:
         config = parse_config(args([PIRATE, POET]))
-        _refuse_unknown(["pirate", "alpha"], config)
-        with pytest.raises(KeyRefusal, match=r"has no model 'parrot'\. It has alpha, pirate, poet, beta"):
-            _refuse_unknown(["parrot"], config)
+        assert config.fault_of_key({"pipelines": ["pirate", "alpha"]}) is None
+        fault = config.fault_of_key({"pipelines": ["parrot"]})
+        assert fault == ("pipelines", "There is no model `parrot`. There are: alpha, pirate, poet, beta.")
 
     def test_a_folder_of_the_project_is_given_as_it_is_there(self) -> None:
         (alpha, _) = parse_config(args([PIRATE | {"source": "./local_models/pirate"}, POET])).models

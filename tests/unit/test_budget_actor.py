@@ -9,15 +9,31 @@ from typing import Any
 import pytest
 import ray
 
-from app.budgets import actor, own_node
+from app import own_node
+from app.budgets import actor, use_snapshot
 from app.budgets.account import BudgetLimits, Debt
 from app.budgets.actor import ActorLink, BudgetStoreActor
-from app.budgets.messages import AdmissionReply, AdmissionRequest, Join, JoinReply, Message, Report, Slots
+from app.budgets.messages import (
+    AccountUse,
+    AdmissionReply,
+    AdmissionRequest,
+    Join,
+    JoinReply,
+    Message,
+    Report,
+    Slots,
+    UseReply,
+    UseReport,
+)
+from app.budgets.monthly_use import UseState
+from app.budgets.shards import ONLY
 from app.budgets.snapshot import write
 from app.budgets.store_link import StoreUnreachableError
+from app.budgets.use import Use
 from tests.unit.budget_world import KEY, SECOND
 
 NOTHING = Slots({}, frozenset())
+TEAM, MONTH = "team:acme", "2026-11"
 
 
 class Handle:
@@ -161,6 +177,59 @@ async def test_a_store_that_was_left_and_is_joined_again_begins_again(ends: list
     assert store._store is before, "once is enough"
     assert store._keeping is not None
     store._keeping.cancel()
+
+
+async def settled(store: BudgetStoreActor, tokens: int) -> Use:
+    """The total of a team's month, once a replica has settled these tokens."""
+    report = UseReport("one", {TEAM: AccountUse({MONTH: Use(tokens)}, None)})
+    (reply,) = await store.deliver([report])
+    assert isinstance(reply, UseReply)
+    return reply.totals[TEAM][MONTH]
+
+
+class TestMonthlyUse:
+    @pytest.fixture(autouse=True)
+    def _writes_often(self, ends: list[None], monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(actor, "SNAPSHOT_SECONDS", 0.01)
+
+    async def written(self, url: str, tokens: int) -> None:
+        async with asyncio.timeout(5):
+            while use_snapshot.read(url, ONLY).totals.get(TEAM, {}).get(MONTH) != Use(tokens):
+                await asyncio.sleep(0.01)
+
+    async def test_a_store_that_restarts_goes_on_where_the_last_snapshot_was(self, tmp_path: Path) -> None:
+        url = f"{tmp_path}/budgets.json"
+        before = BudgetStoreActor(url)
+        assert await settled(before, 100) == Use(100)
+        await self.written(url, 100)
+        assert before._keeping is not None
+        before._keeping.cancel()
+        assert await settled(BudgetStoreActor(url), 130) == Use(130), "the replica lives, and said 100 before"
+
+    async def test_what_cannot_be_read_yet_is_not_overwritten(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        url = f"{tmp_path}/budgets.json"
+        use_snapshot.write(url, use_snapshot.content_of(UseState({TEAM: {MONTH: Use(100)}})))
+        read = use_snapshot.read
+        tries: list[None] = []
+
+        def fails(*_: Any) -> Any:
+            tries.append(None)
+            raise OSError("the bucket does not answer")
+
+        monkeypatch.setattr(use_snapshot, "read", fails)
+        store = BudgetStoreActor(url)
+        assert await settled(store, 7) == Use(7)
+        async with asyncio.timeout(5):
+            while len(tries) < 3:
+                await asyncio.sleep(0.01)
+        assert read(url, ONLY).totals[TEAM][MONTH] == Use(100)
+        monkeypatch.setattr(use_snapshot, "read", read)
+        await self.written(url, 107)
+        assert await settled(store, 8) == Use(108)
+        assert store._keeping is not None
+        store._keeping.cancel()
 
 
 def test_without_ray_no_node_is_to_end_and_none_is_started_to_ask() -> None:

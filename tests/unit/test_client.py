@@ -25,6 +25,7 @@ from app.client import (
     ModelNotFound,
     ParameterRefused,
     Portico,
+    QuotaSpent,
     ServiceError,
 )
 from app.keys import LOCAL_KEY
@@ -123,6 +124,7 @@ async def test_a_pipeline_fixes_the_model(portico: AsyncPortico, relay: Any) -> 
         ("unsupported_capability", ParameterRefused, openai.BadRequestError),
         ("context_length_exceeded", ContextExceeded, openai.UnprocessableEntityError),
         ("rate_limit_exceeded", BudgetSpent, openai.RateLimitError),
+        ("insufficient_quota", QuotaSpent, BudgetSpent),
         ("model_starting", Busy, openai.InternalServerError),
         ("overloaded", Busy, openai.InternalServerError),
         ("upstream_error", EngineFailed, openai.InternalServerError),

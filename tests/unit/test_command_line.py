@@ -12,12 +12,25 @@ from app.__main__ import main
 from app.cli.arguments import Status
 from contract.project import PROJECT_FOLDER, VERSION
 
-COMMANDS = {
+COMMANDS = {"audit",
     "serve", "deploy", "status", "logs", "stop", "check", "doctor", "fetch", "models", "chat", "smoke", "tune", "docs",
-    "keys", "config",
+    "keys", "config", "usage",
 }  # fmt: skip
 # What takes long to import, and what no help needs.
-LATE = ("ray", "vllm", "torch", "transformers", "huggingface_hub", "openai", "httpx2", "pydantic", "yaml", "psutil")
+LATE = (
+    "ray",
+    "vllm",
+    "torch",
+    "transformers",
+    "huggingface_hub",
+    "openai",
+    "httpx2",
+    "pydantic",
+    "yaml",
+    "psutil",
+    "sqlalchemy",
+    "psycopg",
+)
 PAGE = (PROJECT_FOLDER / "docs" / "commands.md").read_text()
 
 

@@ -98,7 +98,7 @@ def xtts(**options: Any) -> dict[str, Any]:
         (config_args(keys=[{"id": "short", "sha256": "0" * 64}]), "keys[0].id: String should match"),
         (config_args(keys=[{"id": "a" * 12, "sha256": "0" * 64, "pipelines": ["gamma"]}]), "names the model 'gamma'"),
         (config_args(keys=[{"id": "a" * 12, "sha256": "0" * 64}] * 2), f"keys: the id {'a' * 12!r} stands there twice"),
-        (config_args(keys=[]), "keys: there are none, and no `key_file` is named"),
+        (config_args(keys=[]), "keys: there are none, and neither `key_file` nor `token_issuers` is there"),
         (config_args(key_file="keys.json"), "key_file: 'keys.json' is neither an absolute path nor one in the project"),
         (config_args(limits={"max_body_bytes": 0}), "limits.max_body_bytes: Input should be greater than"),
         (config_args(budgets={"shards": 0}), "budgets.shards: Input should be greater than or equal to 1"),
@@ -179,7 +179,7 @@ def test_a_disabled_route_that_is_none_is_named_with_those_that_are() -> None:
     args = config_args(routes={"disabled": ["/v1/audio/speech", "/v1/audio"]})
     with pytest.raises(ConfigError) as failure:
         parse_config(args)
-    assert "routes.disabled: '/v1/audio' is no route that models answer. Those are: /v1/chat/" in str(failure.value)
+    assert "routes.disabled: '/v1/audio' is no route that can be disabled. Those are: /v1/chat/" in str(failure.value)
 
 
 def test_a_model_that_is_to_start_first_and_is_not_there_is_named_with_those_that_are() -> None:

@@ -386,3 +386,27 @@ def test_where_vllm_is_not_installed_that_is_said(tmp_path: Path, monkeypatch: p
 @pytest.mark.parametrize("written", [None, [], "text", {"applications": []}, {"applications": [{"args": 3}]}], ids=str)
 def test_a_file_of_another_form_has_one_fault(tmp_path: Path, written: Any) -> None:
     assert len(found(tmp_path, written)) == 1
+
+
+def test_a_file_of_headers_for_traces_that_no_receiver_could_read_is_found(tmp_path: Path) -> None:
+    file = tmp_path / "headers"
+    written = content()
+    tracing = {"endpoint": "http://collector:4318", "headers_file": str(file)}
+    written["applications"][0]["args"]["tracing"] = tracing
+    file.write_text("authorization=Bearer%20abc\nx-team=a\n")
+    assert found(tmp_path, written) == []
+    file.write_text("authorization: Bearer abc\n")
+    assert found(tmp_path, written) == [
+        "tracing.headers_file: a line of the file is not NAME=VALUE; write one header a line, its value percent-encoded"
+    ]
+    file.unlink()
+    assert found(tmp_path, written) == []  # it may be on the other machines
+    notes = [str(one) for one in findings(tmp_path / "config.yaml")[0]]
+    assert any(f"{file} is not on this machine" in note for note in notes)
+
+
+def test_an_endpoint_for_traces_that_cannot_be_one_is_found(tmp_path: Path) -> None:
+    written = content()
+    written["applications"][0]["args"]["tracing"] = {"endpoint": "http://collector:4317"}
+    (fault,) = found(tmp_path, written)
+    assert fault.startswith("tracing: endpoint ends in :4317, where collectors take grpc")

@@ -129,8 +129,22 @@ def internal_of(name: str) -> str | None:
     return None if private is None else ".".join(parts[: private + 2])
 
 
+def test_opentelemetry_is_known_to_the_tracer_only_and_nobody_imports_that() -> None:
+    """It is imported by its name, where the configuration traces."""
+    tracer = {f"app.telemetry.{one}" for one in ("serve_spans", "spans", "tracer")}
+    assert {name for name, found in IMPORTS.items() if any(package(one) == "opentelemetry" for one in found)} == tracer
+    assert {name for name, found in IMPORTS.items() if found & tracer} <= tracer
+
+
 def test_the_command_line_starts_without_ray() -> None:
     """Ray takes as long to import as all the rest, and reads its environment then."""
     code = "import sys, app.__main__; print([name for name in ('ray', 'torch', 'openai') if name in sys.modules])"
+    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=PROJECT_FOLDER, check=True)
+    assert found.stdout.strip() == "[]"
+
+
+def test_a_gateway_replica_loads_no_database() -> None:
+    """Its memory matters; the ledger's actor has one process for all of them."""
+    code = "import sys, app.serving.ingress; print([name for name in ('sqlalchemy', 'psycopg') if name in sys.modules])"
     found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=PROJECT_FOLDER, check=True)
     assert found.stdout.strip() == "[]"

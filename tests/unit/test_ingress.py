@@ -12,8 +12,11 @@ from ray.util.metrics import Metric
 from app.background.supervisor import Loop, Supervisor
 from app.budgets.account import BudgetLimits
 from app.budgets.messages import Join, JoinReply
+from app.budgets.use import Use
 from app.config.service import parse_config
 from app.serving.ingress import IngressReplica, _is_no_client_s_doing
+from app.usage.actor import ActorLink
+from app.usage.sender import UsageSender
 from contract.errors import ApiError
 from contract.fields import ConfigError
 from contract.line_writer import LineWriter
@@ -159,6 +162,24 @@ async def test_budgets_stay_or_retire(replicas: int, changed: bool) -> None:
     assert (replica._budgets, before.retired) == (after, changed)
 
 
+@pytest.mark.parametrize("replicas", [1, 2])
+async def test_what_teams_use_in_a_month_is_in_the_budget_store_with_one_replica_too(
+    replicas: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It outlives a gateway replica; it does not end where a change takes the quota away."""
+    world = World()
+    monkeypatch.setattr("app.serving.ingress.ActorLink", lambda *_: world)
+    team = {"id": "acme", "monthly": {"tokens": {"hard": 100}}}
+    config = config_args(teams=[team], ingress={"replicas": replicas}, budgets={"snapshot": "/var/budgets.json"})
+    for _ in range(2):
+        replica = IngressReplica({})
+        replica._follow_use(parse_config(config))
+        replica._use_book.count("team:acme", "2026-11", Use(30))
+        replica._follow_use(parse_config(config | {"teams": []}))
+        await replica._use_book.exchange()
+    assert replica._use_book.total("team:acme", "2026-11") == Use(60)
+
+
 class Retiring:
     retired = False
 
@@ -232,3 +253,42 @@ async def test_a_call_of_serve_that_ends_with_its_request_is_no_line_of_the_log(
     finally:
         monitor.removeFilter(_is_no_client_s_doing)
     assert [str(record.exc_info[1]) for record in caplog.records if record.exc_info] == ["ours"]
+
+
+class TestUsage:
+    """Where it sends what is used, from one configuration to the next."""
+
+    @pytest.fixture
+    def links(self, monkeypatch: pytest.MonkeyPatch) -> list[str | None]:
+        links: list[str | None] = []
+
+        def follow(_: UsageSender, link: ActorLink | None) -> None:
+            links.append(None if link is None else link._settings.database)
+
+        monkeypatch.setattr(UsageSender, "follow", follow)
+        return links
+
+    def configured(self, *changes: dict[str, Any]) -> IngressReplica:
+        replica = IngressReplica({})
+        for one in changes:
+            config = parse_config(config_args(**one))
+            replica._follow_usage(config)
+            replica._config = config
+        return replica
+
+    def test_the_same_ledger_stays(self, links: list[str | None]) -> None:
+        one = {"usage": {"database": "sqlite:////one.db"}}
+        self.configured(one, one | {"limits": {"ping_interval_s": 1}})
+        assert links == ["sqlite:////one.db"]
+
+    def test_another_one_is_followed_and_so_is_its_end(self, links: list[str | None]) -> None:
+        one, other = ({"usage": {"database": f"sqlite:////{name}.db"}} for name in ("one", "other"))
+        self.configured(one, other, {"usage": {"enabled": False}})
+        assert links == ["sqlite:////one.db", "sqlite:////other.db", None]
+
+    def test_several_replicas_without_a_database_have_none_and_say_so(
+        self, links: list[str | None], caplog: pytest.LogCaptureFixture
+    ) -> None:
+        self.configured({"ingress": {"replicas": 2}})
+        assert links == [None]
+        assert "there is no usage ledger: several gateway replicas need a database that all nodes reach" in caplog.text

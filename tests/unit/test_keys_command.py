@@ -85,6 +85,8 @@ class TestCreate:
             "4",
             "--weight",
             "7",
+            "--team",
+            "acme",
         )
         facts = ("--name", "web", "--pipelines", "alpha, beta", "--expires", "2099-01-31T18:00+02:00")
         made = json.loads(run("create", "--json", *facts, *limits))
@@ -95,7 +97,8 @@ class TestCreate:
             "tokens_per_minute": 9000,
             "concurrent_requests": 4,
         }
-        assert entry.weight == 7
+        assert (entry.weight, entry.team) == (7, "acme")
+        assert kept(path, json.loads(run("rotate", entry.id, "--json"))["id"]).team == "acme"
         assert entry.expires == datetime(2099, 1, 31, 16, tzinfo=UTC)
         assert entry.sha256 == hash_key(made["key"])
 
@@ -134,8 +137,8 @@ class TestCreate:
             (["--requests-per-minute", "0"], "budget.requests_per_minute: Input should be greater than"),
             (["--requests-per-minute", "many"], "'--requests-per-minute': Input should be a valid integer"),
             (["--name", "two\nlines"], "name: it has a control character"),
-            (["--expires", "2020-01-01"], "`--expires` must lie in the future"),
-            (["--expires", "0d"], "`--expires` must lie in the future"),
+            (["--expires", "2020-01-01"], "Its end must lie in the future"),
+            (["--expires", "0d"], "Its end must lie in the future"),
             (["--expires", "soon"], "legal are 2027-01-31, 2027-01-31T18:00Z, 30m, 12h, 90d"),
             (["--expires", "9999-12-31T23:00-02:00"], "legal are 2027-01-31"),
         ],
@@ -166,6 +169,41 @@ class TestListAndShow:
         assert listed == {name: fact for name, fact in made.items() if name != "key"}
         assert set(listed) == set(KeyEntry.model_fields) - {"sha256"} | {"state"}
         assert hash_key(made["key"]) not in run("list") + run("list", "--json") + run("show", made["id"])
+
+
+class TestUpdate:
+    def test_what_is_named_changes_and_all_else_stays(self, run: Run, path: Path) -> None:
+        limits = ("--requests-per-minute", "60", "--tokens-per-minute", "9000")
+        made = json.loads(run("create", "--json", "--name", "web", "--pipelines", "alpha", *limits))
+        before = kept(path, made["id"])
+        run("update", made["id"], "--tokens-per-minute", "500", "--pipelines", "alpha,beta", "--expires", "2099-01-31")
+        after = kept(path, made["id"])
+        changed = {"pipelines", "budget", "expires"}
+        assert after.model_dump(exclude=changed) == before.model_dump(exclude=changed)
+        assert after.pipelines == ["alpha", "beta"]
+        assert after.budget.model_dump(exclude_none=True) == {"requests_per_minute": 60, "tokens_per_minute": 500}
+        assert after.expires is not None
+
+    def test_every_model_is_a_scope_too(self, run: Run, path: Path) -> None:
+        made = json.loads(run("create", "--json", "--pipelines", "alpha"))
+        run("update", made["id"], "--pipelines", "every")
+        assert kept(path, made["id"]).pipelines is None
+
+    def test_nothing_to_change_is_a_fault(self, run: Run, fail: Run, path: Path) -> None:
+        made = json.loads(run("create", "--json"))
+        assert "name at least one" in fail("update", made["id"], "--file", str(path))
+
+    @pytest.mark.parametrize("arguments", [("--weight", "0"), ("--expires", "2020-01-01")], ids=str)
+    def test_a_wrong_change_changes_nothing(self, run: Run, fail: Run, path: Path, arguments: tuple[str, ...]) -> None:
+        made = json.loads(run("create", "--json"))
+        before = kept(path, made["id"])
+        fail("update", made["id"], *arguments, "--file", str(path))
+        assert kept(path, made["id"]) == before
+
+    def test_a_revoked_key_stays_as_it_is(self, run: Run, fail: Run, path: Path) -> None:
+        made = json.loads(run("create", "--json"))
+        run("revoke", made["id"])
+        assert "is revoked" in fail("update", made["id"], "--weight", "2", "--file", str(path))
 
 
 class TestRotate:
@@ -214,8 +252,8 @@ class TestRotate:
         assert made["expires"] == "2099-01-31T00:00:00Z"
 
     def test_an_end_after_the_year_9999_is_left_where_it_was(self, run: Run) -> None:
-        old = json.loads(run("create", "--json", "--expires", "9999-12-31"))
-        assert json.loads(run("rotate", old["id"], "--json"))["expires"] == "9999-12-31T00:00:00Z"
+        old = json.loads(run("create", "--json", "--expires", "9999-12-31T23:59:59"))
+        assert json.loads(run("rotate", old["id"], "--json"))["expires"] == "9999-12-31T23:59:59Z"
 
     def test_a_rotated_key_names_its_successor_and_a_revoked_one_the_way_on(
         self, run: Run, fail: Run, path: Path
@@ -229,6 +267,27 @@ class TestRotate:
     def test_a_bad_grace_says_what_is_legal(self, fail: Run, path: Path) -> None:
         reported = fail("rotate", "a" * 12, "--file", str(path), "--grace", "3 days")
         assert "legal are 30m, 12h, 90d and 0" in reported
+
+
+class TestTeams:
+    TEAMS: dict[str, Any] = {"teams": [{"id": "acme"}]}  # noqa: RUF012
+
+    def test_a_team_that_the_configuration_lacks_is_refused(self, tmp_path: Path, path: Path, fail: Run) -> None:
+        config = str(write_config(tmp_path, key_file=str(path), **self.TEAMS))
+        assert "no team `acne`. There are: acme." in fail("create", "--config", config, "--team", "acne")
+        assert main(["keys", "create", "--config", config, "--team", "acme"]) == 0
+
+    def test_the_list_shows_the_team(self, run: Run) -> None:
+        run("create", "--team", "acme")
+        heading, line = run("list").splitlines()
+        assert line[heading.index("team") :].startswith("acme ")
+
+    def test_check_finds_a_key_whose_team_is_gone(
+        self, run: Run, tmp_path: Path, path: Path, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        key_id = json.loads(run("create", "--team", "gone", "--json"))["id"]
+        assert main(["check", str(write_config(tmp_path, key_file=str(path), **self.TEAMS))]) == 2
+        assert f"the key {key_id} names the team 'gone', so it is refused. `teams` has acme" in capsys.readouterr().err
 
 
 class TestRevoke:
@@ -251,7 +310,7 @@ class TestFaults:
     ) -> None:
         key = json.loads(run("create", "--json"))["key"]
         reported = fail(command, key, "--file", str(path))
-        assert "`portico keys list` shows the ids" in reported
+        assert "The list of keys has the ids" in reported
         assert key not in reported
 
     @pytest.mark.parametrize("command", [["list"], ["show", "a"], ["rotate", "a"], ["revoke", "a"]])
@@ -280,7 +339,7 @@ class TestConfig:
         config = str(write_config(tmp_path))
         assert "names no `key_file`" in fail("create", "--config", config)
         write_config(tmp_path, key_file=str(path))
-        assert "no model 'gamma'. It has alpha, beta" in fail("create", "--config", config, "--pipelines", "gamma")
+        assert "no model `gamma`. There are: alpha, beta" in fail("create", "--config", config, "--pipelines", "gamma")
         assert not path.exists()
 
     def test_check_says_where_the_file_is_not_on_this_machine(

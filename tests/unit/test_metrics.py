@@ -140,6 +140,15 @@ async def test_a_failure_of_a_background_loop_is_counted_under_its_name(exported
     ]
 
 
+async def test_usage_that_waits_is_a_gauge_and_what_is_lost_is_counted(exported: list[Any]) -> None:
+    one = RayMetrics()
+    for rows in (7, 0):
+        one.show_waiting_usage(rows)
+        one.count_lost_usage(2)
+    await one.export()
+    assert exported == [("portico_usage_rows_waiting", 0, {}), ("portico_usage_rows_lost", 4, {})]
+
+
 async def test_what_is_recorded_is_exported_again_and_again(
     exported: list[Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -29,6 +29,9 @@ ray_portico_budget_refusals_total{key="scoped000000",resource="tokens",SessionNa
 # TYPE ray_serve_proxy_status gauge
 ray_serve_proxy_status{node_id="n",node_ip_address="10.0.0.7"} 2.0
 ray_serve_proxy_status{node_ip_address="10.0.0.8"} 1.0
+# HELP ray_portico_team_monthly_use What a team has used.
+# TYPE ray_portico_team_monthly_use gauge
+ray_portico_team_monthly_use{team="acme",resource="tokens"} 1.0
 # HELP ray_node_cpu CPU.
 # TYPE ray_node_cpu gauge
 ray_node_cpu{NodeAddress="10.0.0.7"} 1.0

@@ -1,14 +1,17 @@
 """The variables of a service that starts its own Ray: those of production, with ports and files of its own."""
 
 import importlib.util
+import os
 from pathlib import Path
 from typing import Any
 
 import pytest
+from ray import NodeID
 
 from app.commands.production_profile import ASKED_FOR_BY_NUMBER, FILES, PORTS, production_variables
 from contract.project import PROJECT_FOLDER
 
+HAPROXY_SOCKET_PATH = 97  # letters; its own bound
 WITHOUT_HAPROXY = {"RAY_USAGE_STATS_ENABLED": "0", "RAY_SERVE_PROXY_READY_CHECK_TIMEOUT_S": "60"}
 
 
@@ -35,7 +38,15 @@ def test_haproxy_has_ports_and_files_of_its_own(temporary: Path) -> None:
     for name in FILES:
         assert Path(one[name]).is_relative_to(temporary)
         assert one[name] != other[name]
-        assert len(one[name]) - len(str(temporary)) < 60  # sockets are among them, whose paths are bounded
+
+
+def test_the_paths_of_haproxy_s_sockets_are_short_enough_for_every_user(temporary: Path) -> None:
+    """Serve puts the id of the node before the last part. Root's number is short, so its paths fit first."""
+    variables = production_variables(65535, {})
+    for name in ("RAY_SERVE_HAPROXY_SOCKET_PATH", "RAY_SERVE_HAPROXY_METRICS_SOCKET_PATH"):
+        place = Path(variables[name])
+        usual = Path("/tmp/portico-4294967294") / place.relative_to(temporary / f"portico-{os.getuid()}")  # noqa: S108
+        assert len(str(usual.parent / NodeID.from_random().hex() / usual.name)) <= HAPROXY_SOCKET_PATH
 
 
 @pytest.mark.parametrize("value", ["0", "1"])

@@ -112,7 +112,7 @@ def test_they_are_those_that_the_gateway_and_the_replicas_speak_of() -> None:
 @pytest.mark.parametrize("path", [SPEECH_ROUTE, "/v1/alpha/audio/speech"])
 def test_a_disabled_route_is_none_and_says_so(path: str) -> None:
     router = Router(disabled=[SPEECH_ROUTE])
-    with pytest.raises(ApiError, match=rf"POST {path} is disabled here: the operator's configuration") as caught:
+    with pytest.raises(ApiError, match=rf"POST {path} is disabled here by the operator's configuration") as caught:
         router.match("POST", path)
     assert caught.value.code == "unknown_url"
     assert SPEECH_ROUTE not in openapi.document(router.routes)["paths"]

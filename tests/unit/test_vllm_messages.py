@@ -18,7 +18,9 @@ MESSAGE: dict[str, Any] = {
     "content": [{"type": "text", "text": "a"}], "usage": USAGE,
 }  # fmt: skip
 WHOLE_USAGE = USAGE | {"cache_creation_input_tokens": 0}
-CHARGED = {"prompt_tokens": 19, "completion_tokens": 2, "total_tokens": 21}
+CHARGED = {
+    "prompt_tokens": 19, "completion_tokens": 2, "total_tokens": 21, "prompt_tokens_details": {"cached_tokens": 16},
+}  # fmt: skip
 
 
 def event(kind: str, **fields: Any) -> str:

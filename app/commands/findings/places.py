@@ -9,11 +9,10 @@ from typing import Any
 
 from app.commands.findings.finding import Finding
 from contract.options.catalog import CATALOG
-from contract.project import in_project, is_hub_name
+from contract.project import LOCAL_MODELS, in_project, is_hub_name
 
 PATH = re.compile(r"/[^/\0\n{}]+(/[^/\0\n{}]+)+")  # in engine_kwargs; a template's text is none
 MAX_PATH_LENGTH = 1024
-OWN_FOLDERS = "./local_models/"  # what the project makes or fetches
 
 
 def place_findings(model: Mapping[str, Any], place: str, *, here: bool) -> Iterator[Finding]:
@@ -43,7 +42,7 @@ def _missing(written: Any, place: str, *, here: bool) -> Iterator[Finding]:
         yield Finding(place, message, is_fault=False)
         return
     make = "; `make serve` and `python -m local_models` make those of the project"
-    yield Finding(place, f"{written} is not there{make if written.startswith(OWN_FOLDERS) else ''}")
+    yield Finding(place, f"{written} is not there{make if written.startswith(LOCAL_MODELS) else ''}")
 
 
 def _voices(model: Mapping[str, Any], source: str, place: str) -> Iterator[Finding]:

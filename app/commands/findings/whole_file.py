@@ -13,6 +13,7 @@ from app.commands.findings.places import place_findings
 from app.commands.findings.resources import resource_findings
 from app.commands.findings.serve_keys import serve_findings
 from app.commands.findings.sums import sum_findings
+from app.commands.findings.token_issuers import certificate_findings
 from app.commands.findings.vllm_arguments import vllm_findings
 from app.commands.http_options import host_of, http_options
 from app.config.service import Config, args_of, check_policy, parse_config, read_yaml
@@ -50,6 +51,8 @@ def findings(path: Path, *, quick: bool = False) -> tuple[list[Finding], Config 
             found += sum_findings(config)
         found += _pins(config)
         found += _key_file_findings(config)
+        found += _trace_header_findings(config)
+        found += certificate_findings(config, here=here)
         found += adapter_findings(config)
     if not quick or any(one.is_fault for one in found):
         found += vllm_findings(models)
@@ -100,8 +103,28 @@ def _key_file_findings(config: Config) -> Iterator[Finding]:
         return
     try:
         KeyRing(config.keys, path)
+        keys = KeyFile(path).read()
     except ConfigError as error:
         yield from (Finding("", line) for line in str(error).splitlines())
+        return
+    teams = [team.id for team in config.teams]
+    for key in keys:
+        if key.team is not None and key.team not in teams:
+            message = f"{path}: the key {key.id} names the team {key.team!r}, so it is refused. `teams` has "
+            yield Finding("", message + (", ".join(teams) or "none"))
+
+
+def _trace_header_findings(config: Config) -> Iterator[Finding]:
+    """The file of headers for the receiver of traces: every replica that sends spans reads it when it starts."""
+    export, place = config.tracing.export(), "tracing.headers_file"
+    try:
+        headers = export and export.headers()
+    except OSError as error:
+        message = f"{error.filename} is not on this machine; it must be on every node, or nothing starts there"
+        yield Finding(place, message, is_fault=False)
+        return
+    if any("=" not in header for header in (headers or "=").split(",")):
+        yield Finding(place, "a line of the file is not NAME=VALUE; write one header a line, its value percent-encoded")
 
 
 def _pins(config: Config) -> Iterator[Finding]:

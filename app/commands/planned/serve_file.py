@@ -39,7 +39,11 @@ def content(entries: list[dict[str, Any]], port: int) -> dict[str, Any]:
                 "name": "portico",
                 "route_prefix": "/",
                 "import_path": "app.builder:build",
-                "args": {"keys": [key | {"budget": {"requests_per_minute": 60000}}], "models": entries},
+                "args": {
+                    "logging": {"format": "text"},
+                    "keys": [key | {"budget": {"requests_per_minute": 60000}}],
+                    "models": entries,
+                },
             }
         ],
     }

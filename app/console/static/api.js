@@ -41,5 +41,6 @@ async function failureOf(response) {
   }
 }
 
-export const models = async (options) => (await (await call("/console/data/models", options)).json()).models;
+/** The models that the key may use, and the routes that there are. */
+export const directory = async () => (await call("/console/data/models")).json();
 export const ownKey = async (options) => (await call("/console/data/key", options)).json();

@@ -1,18 +1,14 @@
 // Images that go with what a person says.
 
 import { h } from "./element.js";
+import { imagePicker } from "./image_files.js";
 
 export class Attachments {
   constructor() {
     this.urls = [];
-    const file = h("input", { type: "file", accept: "image/png,image/jpeg,image/webp,image/gif", multiple: true, class: "unseen", tabindex: "-1", "aria-hidden": "true" });
-    file.addEventListener("change", async () => {
-      for (const one of file.files) await this.add(one);
-      file.value = "";
-    });
-    this.button = h("button", { type: "button", class: "quiet", onclick: () => file.click() }, "Attach image");
+    const { button, input } = imagePicker("Attach image", (file) => this.add(file), { multiple: true });
+    Object.assign(this, { button, file: input });
     this.list = h("div", { class: "attached" });
-    this.file = file;
   }
 
   async add(file) {

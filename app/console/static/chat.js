@@ -19,6 +19,17 @@ export function request({ model, system, turns, tools, schema, numbers }) {
   };
 }
 
+/** How a conversation's tokens are counted before it is sent. */
+export const counting = {
+  path: "/v1/tokenize",
+  ability: "tokenize",
+  request(settings) {
+    const { model, messages, tools } = request(settings);
+    return { model, messages, tools };
+  },
+  tokens: (answer) => answer.count,
+};
+
 function messages(turn) {
   if (turn.role === "user") return [{ role: "user", content: content(turn) }];
   const calls = turn.calls.map((one) => ({

@@ -2,11 +2,13 @@
 
 import { call } from "./api.js";
 import { Attachments } from "./attachments.js";
-import { can } from "./directory.js";
+import { can, serves } from "./directory.js";
 import { announce, h } from "./element.js";
 import { events } from "./events.js";
 import { area } from "./field.js";
+import { receiveImages } from "./image_files.js";
 import { failureNotice } from "./notice.js";
+import { count } from "./numbers.js";
 import { Settings } from "./settings.js";
 import { AssistantTurn, UserTurn } from "./turn.js";
 
@@ -24,23 +26,28 @@ class Conversation {
     this.turns = [];
     this.stopping = null; // an AbortController while an answer comes
     this.attachments = new Attachments();
+    this.counter = h("button", { type: "button", class: "quiet", title: "It is one request of your budget.", onclick: () => this.#countTokens() }, "Count tokens");
+    this.size = h("output", { class: "caption", "aria-label": "Tokens" });
     this.settings = new Settings((model) => this.#useModel(model));
     this.input = area({ rows: 1, "aria-label": "Message", placeholder: "Write a message", onkeydown: (event) => this.#key(event) });
-    this.input.addEventListener("paste", (event) => this.#paste(event));
+    this.input.addEventListener("input", () => (this.size.textContent = ""));
     this.send = h("button", { class: "main" }, "Send");
     this.fresh = h("button", { type: "button", class: "quiet", hidden: true, onclick: () => this.#begin() }, "New conversation");
     this.list = h("ol", { class: "turns", "aria-label": "Conversation" });
     this.empty = h("p", { class: "empty" }, "Enter sends, Shift and Enter begins a new line, Escape stops an answer.");
     this.problem = h("div");
-    const buttons = h("div", { class: "buttons" }, this.attachments.button, this.fresh, this.send);
+    const buttons = h("div", { class: "buttons" }, this.attachments.button, this.counter, this.size, this.fresh, this.send);
     const composer = h("form", { class: "composer" }, this.attachments.list, this.input, this.attachments.file, buttons);
     composer.addEventListener("submit", (event) => this.#submit(event));
+    receiveImages(composer, (file) => this.attachments.add(file), () => !this.attachments.button.hidden);
     const stage = h("section", { class: "stage", "aria-label": "Conversation" }, this.list, this.empty, this.problem, composer);
     this.element = h("div", { class: "play" }, stage, this.settings.element);
   }
 
   #useModel(model) {
     this.attachments.button.hidden = !can(model, "vision");
+    this.counter.hidden = !serves(this.wire.counting.path) || !can(model, this.wire.counting.ability);
+    this.size.textContent = "";
   }
 
   #key(event) {
@@ -49,11 +56,6 @@ class Conversation {
       if (!this.stopping) this.send.click();
     }
     if (event.key === "Escape") this.stopping?.abort();
-  }
-
-  async #paste(event) {
-    if (this.attachments.button.hidden) return;
-    for (const file of event.clipboardData.files) if (file.type.startsWith("image/")) await this.attachments.add(file);
   }
 
   #begin() {
@@ -66,6 +68,28 @@ class Conversation {
     this.input.focus();
   }
 
+  /** Say how many tokens the next request would have. */
+  async #countTokens() {
+    const { path, request, tokens } = this.wire.counting;
+    const said = this.input.value.trim() ? [{ role: "user", text: this.input.value.trim(), images: this.attachments.urls }] : [];
+    this.problem.replaceChildren();
+    if (!said.length && !this.turns.length) return this.input.focus();
+    try {
+      const body = request({ ...this.settings.read(), turns: [...this.#spoken(), ...said] });
+      const number = tokens(await (await call(path, { body })).json());
+      const room = this.settings.model.chosen().profile.limits.context_length;
+      this.size.textContent = `${count(number)} tokens${room ? ` of ${count(room)}` : ""}`;
+    } catch (error) {
+      this.problem.replaceChildren(failureNotice(error));
+    }
+    return undefined;
+  }
+
+  /** The turns that count: an answer that failed is none. */
+  #spoken() {
+    return this.turns.filter((turn) => !turn.failed);
+  }
+
   async #submit(event) {
     event.preventDefault();
     if (this.stopping) return this.stopping.abort();
@@ -74,7 +98,7 @@ class Conversation {
     return this.#answer(() => {
       const turn = new UserTurn(text, this.attachments.take());
       this.#push(turn);
-      this.input.value = "";
+      this.input.value = this.size.textContent = "";
     });
   }
 
@@ -89,8 +113,7 @@ class Conversation {
       return;
     }
     say();
-    const turns = this.turns.filter((turn) => !turn.failed);
-    const body = this.wire.request({ ...settings, turns });
+    const body = this.wire.request({ ...settings, turns: this.#spoken() });
     const turn = new AssistantTurn({ path: this.wire.path, body });
     this.#push(turn);
     this.stopping = new AbortController();

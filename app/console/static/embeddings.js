@@ -3,12 +3,12 @@
 import { Failure } from "./api.js";
 import { modelChoice } from "./directory.js";
 import { h } from "./element.js";
-import { area, field, given, number } from "./field.js";
+import { area, field, given, lines, number } from "./field.js";
 import { heatMap } from "./heat_map.js";
 import { count } from "./numbers.js";
 import { task } from "./task.js";
 
-const path = "/v1/embeddings";
+export const path = "/v1/embeddings";
 const TEXTS = ["A cat sleeps on the sofa.", "The kitten naps on the couch.", "Stocks fell sharply today.", "The market lost ground."];
 
 export function embeddings() {
@@ -21,7 +21,7 @@ export function embeddings() {
     inputs: [field("Texts, one a line", texts)],
     settings: [field("Model", model.element), field("Dimensions", dimensions, "Fewer only where the model was trained for it.")],
     request() {
-      input = texts.value.split("\n").map((line) => line.trim()).filter(Boolean);
+      input = lines(texts);
       if (input.length < 2) throw new Failure("Two texts are needed to compare them.");
       return { path, body: { model: model.chosen()?.id, input, encoding_format: "float", ...given({ dimensions }) } };
     },

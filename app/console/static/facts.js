@@ -6,7 +6,7 @@ import { count, milliseconds, rough } from "./numbers.js";
 import { snippet } from "./snippet.js";
 
 export class Facts {
-  /** `request` is what was sent: its path, its body, the name of its file. The clock runs from here. */
+  /** `request` is what was sent: its path, its body, its files by name. The clock runs from here. */
   constructor(request) {
     this.list = h("dl");
     this.changes = h("ul", { class: "changes", "aria-label": "What was changed in the request" });

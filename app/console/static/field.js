@@ -22,6 +22,9 @@ export function choice(options, attributes = {}) {
   return h("select", attributes, all.map(({ value, name, disabled }) => h("option", { value, disabled }, name)));
 }
 
+/** The lines in a control, without those that are empty. */
+export const lines = ({ value }) => value.split("\n").map((line) => line.trim()).filter(Boolean);
+
 /** What stands in the controls of `named`, without those that are empty. */
 export function given(named) {
   const filled = Object.entries(named).filter(([, control]) => control.value.trim() !== "");

@@ -1,49 +1,67 @@
-// Images, with their partial images as they come.
+// Images: of a prompt, of another image with a prompt, and variations of one.
 
-import { modelChoice } from "./directory.js";
+import { can, modelChoice } from "./directory.js";
 import { h } from "./element.js";
-import { events } from "./events.js";
 import { area, choice, field, given, number, pair } from "./field.js";
-import { count } from "./numbers.js";
+import { showStream, showWhole } from "./gallery.js";
+import { InputImage } from "./input_image.js";
 import { task } from "./task.js";
+import { Ways } from "./ways.js";
 
-const path = "/v1/images/generations";
+const STREAMED = ["size", "quality", "partial_images", "seed"];
+export const WAYS = [
+  { path: "/v1/images/generations", ability: "images", name: "From a text", takes: ["prompt", ...STREAMED] },
+  { path: "/v1/images/edits", ability: "edits", name: "Change an image", takes: ["image", "prompt", "strength", ...STREAMED] },
+  { path: "/v1/images/variations", ability: "variations", name: "Vary an image", takes: ["image", "n", "size", "strength", "seed"] },
+];
 
 export function images() {
-  const prompt = area({ rows: 3, name: "prompt", required: true, placeholder: "A red circle on the left of a blue square" });
-  const model = modelChoice("images");
-  const size = h("input", { name: "size", placeholder: "default, or such as 512x512" });
-  const quality = choice([{ value: "", name: "default" }, "low", "medium", "high"]);
-  const partial = number({ min: 0, max: 3, step: 1, value: "3" });
-  const seed = number({ step: 1, placeholder: "random" });
+  const controls = {
+    prompt: area({ rows: 3, name: "prompt", placeholder: "A red circle on the left of a blue square" }),
+    size: h("input", { name: "size", placeholder: "default, or such as 512x512" }),
+    quality: choice([{ value: "", name: "default" }, "low", "medium", "high"]),
+    partial_images: number({ min: 0, max: 3, step: 1, value: "3" }),
+    strength: number({ min: 0.05, max: 1 }),
+    n: number({ min: 1, step: 1 }),
+    seed: number({ step: 1, placeholder: "random" }),
+  };
+  const fields = {
+    prompt: field("Prompt", controls.prompt),
+    size: field("Size", controls.size),
+    quality: field("Quality", controls.quality),
+    partial_images: field("Partial images", controls.partial_images),
+    strength: field("Strength", controls.strength, "1 keeps nothing of the image."),
+    n: field("How many", controls.n),
+    seed: field("Seed", controls.seed, "The same seed draws the same image again."),
+  };
+  const image = new InputImage();
+  const ways = new Ways("What to draw", WAYS, ({ path, takes }, model) => {
+    for (const [name, one] of Object.entries(fields)) one.hidden = !takes.includes(name);
+    controls.prompt.required = takes.includes("prompt");
+    image.element.hidden = !takes.includes("image");
+    image.offerMask(path === "/v1/images/edits" && can(model, "masks"));
+  });
+  const model = modelChoice("images", (chosen) => ways.use(chosen));
   return task({
     name: "Draw",
-    inputs: [field("Prompt", prompt)],
+    inputs: [ways.element, image.element, fields.prompt],
     settings: [
       field("Model", model.element),
-      field("Size", size),
-      pair(field("Quality", quality), field("Partial images", partial)),
-      field("Seed", seed, "The same seed draws the same image again."),
+      fields.size,
+      pair(fields.quality, fields.partial_images),
+      pair(fields.strength, fields.n),
+      fields.seed,
     ],
-    request() {
-      const body = { model: model.chosen()?.id, prompt: prompt.value, stream: true };
-      return { path, body: { ...body, ...given({ size, quality, partial_images: partial, seed }) } };
+    async request() {
+      const { path, takes } = ways.chosen();
+      const taken = Object.entries(controls).filter(([name]) => takes.includes(name));
+      const stream = takes.includes("partial_images") ? { stream: true } : {};
+      const files = takes.includes("image") ? await image.files() : {};
+      return { path, body: { model: model.chosen().id, ...stream, ...given(Object.fromEntries(taken)) }, files };
     },
-    async show(response, result, facts) {
-      const picture = h("img", { class: "picture", alt: prompt.value });
-      const film = h("div", { class: "film" });
-      const caption = h("figcaption", {}, prompt.value);
-      result.setAttribute("aria-busy", "true");
-      result.append(h("div", { class: "gallery" }, h("figure", {}, picture, film, caption)));
-      for await (const event of events(response)) {
-        facts.piece("First image");
-        picture.src = `data:image/${event.output_format ?? "png"};base64,${event.b64_json}`;
-        if (event.type === "image_generation.partial_image") {
-          film.append(h("img", { src: picture.src, alt: `Partial image ${event.partial_image_index + 1}` }));
-        } else if (event.usage) facts.set("Usage", `${count(event.usage.total_tokens)} tokens`);
-      }
-      result.removeAttribute("aria-busy");
-      facts.end();
+    async show(response, result, facts, { body }) {
+      if (body.stream) await showStream(response, result, facts, body.prompt);
+      else await showWhole(response, result, facts, "Variation");
     },
   });
 }

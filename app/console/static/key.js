@@ -1,6 +1,7 @@
 // This key: what it may use, its limits, what is left of them, what it has used.
 
 import { ownKey } from "./api.js";
+import { bar } from "./bar.js";
 import { h } from "./element.js";
 import { failureNotice } from "./notice.js";
 import { count, duration } from "./numbers.js";
@@ -37,15 +38,13 @@ function left({ requests, tokens, concurrent_requests: atOnce }) {
 }
 
 function meter(what, { left: number, burst, per_minute: perMinute, full_in_s: seconds }) {
-  const fill = h("div", { class: "fill" });
-  fill.style.width = `${Math.min(100, (number / burst) * 100)}%`;
-  const attributes = { class: "track", role: "meter", "aria-label": `${what} left`, "aria-valuemin": 0, "aria-valuemax": burst, "aria-valuenow": number };
+  const attributes = { role: "meter", "aria-label": `${what} left`, "aria-valuemin": 0, "aria-valuemax": burst, "aria-valuenow": number };
   const again = seconds > 1 ? ` Full again in ${duration(seconds)}.` : "";
   return h(
     "div",
     { class: "meter" },
     h("p", {}, h("span", { class: "amount" }, count(number)), ` of ${count(burst)} ${what}`),
-    h("div", attributes, fill),
+    bar(number / burst, attributes),
     h("p", { class: "hint" }, `${count(perMinute)} come back each minute.${again}`),
   );
 }

@@ -17,6 +17,17 @@ export function request({ model, system, turns, tools, schema, numbers }) {
   };
 }
 
+/** How a conversation's tokens are counted before it is sent. */
+export const counting = {
+  path: "/v1/responses/input_tokens",
+  ability: "chat",
+  request(settings) {
+    const { stream, ...counted } = request(settings);
+    return counted;
+  },
+  tokens: (answer) => answer.input_tokens,
+};
+
 function items(turn) {
   if (turn.role === "user") return [{ role: "user", content: content(turn) }];
   return [

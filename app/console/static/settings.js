@@ -2,8 +2,9 @@
 
 import { Failure } from "./api.js";
 import { can, modelChoice } from "./directory.js";
-import { area, field, given, more, number, pair } from "./field.js";
+import { area, field, given, more } from "./field.js";
 import { panel } from "./panel.js";
+import { sampling } from "./sampling.js";
 
 const TOOLS = `[{
   "name": "get_weather",
@@ -27,21 +28,16 @@ export class Settings {
     this.system = area({ name: "system", rows: 3, placeholder: "You are a helpful assistant." });
     this.tools = code(TOOLS);
     this.schema = code(SCHEMA);
-    this.numbers = {
-      temperature: number({ min: 0, max: 2 }),
-      top_p: number({ min: 0, max: 1 }),
-      max_output_tokens: number({ min: 1 }),
-    };
+    this.sampling = sampling();
     const tools = more("Tools", field("Functions, as a JSON list", this.tools, "You answer the calls yourself."));
     this.model = modelChoice("chat", (model) => {
       tools.hidden = model !== null && !can(model, "tools");
       onmodel(model);
     });
-    const { temperature, top_p, max_output_tokens } = this.numbers;
     this.element = panel(
       field("Model", this.model.element),
       field("System prompt", this.system),
-      more("Sampling", pair(field("Temperature", temperature), field("Top p", top_p)), field("Longest answer, in tokens", max_output_tokens)),
+      this.sampling.element,
       tools,
       more("Schema of the answer", field("JSON schema", this.schema)),
     );
@@ -56,7 +52,7 @@ export class Settings {
       system: this.system.value.trim(),
       tools: can(model, "tools") ? parsed("Tools", this.tools.value) : null,
       schema: parsed("Schema", this.schema.value),
-      numbers: given(this.numbers),
+      numbers: given(this.sampling.numbers),
     };
   }
 }

@@ -6,7 +6,7 @@ import { area, choice, field, given, number, pair } from "./field.js";
 import { count } from "./numbers.js";
 import { task } from "./task.js";
 
-const path = "/v1/audio/speech";
+export const path = "/v1/audio/speech";
 
 export function speech() {
   const input = area({ rows: 4, name: "text", required: true, value: "A portico is a porch that leads to the entrance of a building." });

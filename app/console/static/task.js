@@ -7,8 +7,8 @@ import { failureNotice } from "./notice.js";
 import { panel } from "./panel.js";
 
 /**
- * `inputs` stand above the button, `settings` at the side, the model first. `request()` returns {path, body} with the name and content
- * of a file where it has one. `show(response, result, facts)` fills the result as the answer comes.
+ * `inputs` stand above the button, `settings` at the side, the model first. `request()` returns {path, body, files}, where `files` has
+ * those that it sends by their parameters' names. `show(response, result, facts, request)` fills the result as the answer comes.
  */
 export function task({ name, inputs, settings, request, show }) {
   const button = h("button", { class: "main" }, name);
@@ -29,28 +29,30 @@ export function task({ name, inputs, settings, request, show }) {
 
   async function run(signal) {
     problem.replaceChildren();
+    const result = h("section", { class: "result", "aria-label": "Answer", "aria-busy": "true" });
     let facts;
     try {
-      const { path, body, file } = request();
-      facts = new Facts({ path, body, file: file?.name });
-      const result = h("section", { class: "result", "aria-label": "Answer" });
-      const response = await call(path, { body: file ? multipart(body, file) : body, signal });
+      const { path, body, files = {} } = await request();
+      facts = new Facts({ path, body, files });
+      const response = await call(path, { body: Object.keys(files).length ? multipart(body, files) : body, signal });
       results.prepend(result);
-      await show(response, result, facts.head(response));
-      result.append(facts.element);
+      await show(response, result, facts.head(response), { path, body });
       announce(`${name}: the answer is there.`);
     } catch (error) {
-      if (error.name !== "AbortError") problem.replaceChildren(failureNotice(error));
+      if (error.name === "AbortError") facts.set("Ended", "you stopped it");
+      else problem.replaceChildren(failureNotice(error));
     }
+    result.removeAttribute("aria-busy");
+    if (facts) result.append(facts.element);
   }
 
   const stage = h("section", { class: "stage", "aria-label": name }, form, problem, results);
   return { element: h("div", { class: "play" }, stage, panel(...settings)) };
 }
 
-function multipart(body, file) {
+function multipart(body, files) {
   const form = new FormData();
   for (const [name, value] of Object.entries(body)) for (const one of [value].flat()) form.append(name, one);
-  form.append("file", file, file.name);
+  for (const [name, file] of Object.entries(files)) form.append(name, file, file.name);
   return form;
 }

@@ -1,4 +1,4 @@
-// A recording to text, with its segments on the waveform.
+// A recording to text, in its own language or in English, with its segments on the waveform.
 
 import { Failure } from "./api.js";
 import { modelChoice } from "./directory.js";
@@ -9,8 +9,12 @@ import { clock } from "./numbers.js";
 import { recorder } from "./recorder.js";
 import { task } from "./task.js";
 import { Waveform } from "./waveform.js";
+import { Ways } from "./ways.js";
 
-const path = "/v1/audio/transcriptions";
+export const WAYS = [
+  { path: "/v1/audio/transcriptions", ability: "transcriptions", name: "In its own language", times: { "timestamp_granularities[]": ["segment"] } },
+  { path: "/v1/audio/translations", ability: "translations", name: "Translated into English", times: {} },
+];
 
 export function transcriptions() {
   const player = h("audio", { controls: true, hidden: true, "aria-label": "The recording" });
@@ -21,7 +25,8 @@ export function transcriptions() {
   wave.element.hidden = true;
   const problem = h("div");
   const input = h("input", { type: "file", name: "file", accept: "audio/*,video/webm,video/mp4", onchange: () => input.files[0] && use(input.files[0]) });
-  const model = modelChoice("transcriptions");
+  const ways = new Ways("Write down what is said", WAYS);
+  const model = modelChoice("transcriptions", (chosen) => ways.use(chosen));
   const language = h("input", { name: "language", placeholder: "found by itself, or such as en" });
   const prompt = h("input", { name: "prompt", placeholder: "names and words to expect" });
   const record = recorder(use, (error) => problem.replaceChildren(failureNotice(new Failure(`There is no microphone: ${error.message}`))));
@@ -36,13 +41,14 @@ export function transcriptions() {
   }
 
   return task({
-    name: "Transcribe",
-    inputs: [field("Audio file", input), h("div", { class: "buttons" }, record), problem, wave.element, player],
+    name: "Write down",
+    inputs: [ways.element, field("Audio file", input), h("div", { class: "buttons" }, record), problem, wave.element, player],
     settings: [field("Model", model.element), field("Language", language), field("Prompt", prompt)],
     request() {
       if (!file) throw new Failure("There is no recording yet. Choose a file, or record one.");
-      const body = { model: model.chosen()?.id, response_format: "verbose_json", "timestamp_granularities[]": ["segment"] };
-      return { path, body: { ...body, ...given({ language, prompt }) }, file };
+      const { path, times } = ways.chosen();
+      const body = { model: model.chosen().id, response_format: "verbose_json", ...times };
+      return { path, body: { ...body, ...given({ language, prompt }) }, files: { file } };
     },
     async show(response, result, facts) {
       const answer = await response.json();

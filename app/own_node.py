@@ -5,7 +5,7 @@ import logging
 import ray
 from ray._raylet import GcsClient  # type: ignore[attr-defined]
 
-logger = logging.getLogger("portico.budgets")
+logger = logging.getLogger("portico.own_node")
 
 ASK_SECONDS = 5.0
 

@@ -10,6 +10,7 @@ from app.keys.moments import show_moment, show_span
 COLUMNS = (
     "id",
     "name",
+    "team",
     "scope",
     "requests/min",
     "tokens/min",
@@ -48,7 +49,8 @@ def _row(entry: KeyEntry, now: datetime) -> tuple[str, ...]:
     return (
         entry.id,
         entry.name or "-",
-        "every model" if entry.pipelines is None else ", ".join(entry.pipelines) or "none",
+        entry.team or "-",
+        _scope(entry),
         str(budget.requests_per_minute),
         str(budget.tokens_per_minute or "-"),
         str(budget.concurrent_requests or "-"),
@@ -57,6 +59,11 @@ def _row(entry: KeyEntry, now: datetime) -> tuple[str, ...]:
         _moment(entry.expires),
         _state(entry, now),
     )
+
+
+def _scope(entry: KeyEntry) -> str:
+    models = "every model" if entry.pipelines is None else ", ".join(entry.pipelines) or "none"
+    return " + ".join([models, *entry.scopes])
 
 
 def _moment(moment: datetime | None) -> str:

@@ -1,0 +1,1 @@
+"""The routes for operators, under /admin: keys and models."""

@@ -36,6 +36,8 @@ class Sources:
     budget_status: Callable[[KeyEntry], BudgetStatus]
     keys: KeyChanges
     models: Callable[[], Awaitable[list[dict[str, Any]]]]
+    teams: Callable[[], list[dict[str, Any]]]
+    usage: Callable[[str, bytes], Awaitable[dict[str, Any]]]  # (the operator's key, a query); raises ApiError
 
 
 class Admin:
@@ -132,6 +134,15 @@ def _application(sources: Sources) -> FastAPI:
     @application.get("/admin/models", summary="List models and their states")
     async def list_models() -> dict[str, Any]:
         return _list(await sources.models())
+
+    @application.get("/admin/teams", summary="List teams and what they have used in this month")
+    async def list_teams() -> dict[str, Any]:
+        return _list(sources.teams())
+
+    @application.get("/admin/usage", summary="Retrieve usage")
+    async def usage(request: Request) -> dict[str, Any]:
+        """Of everybody, as `GET /v1/usage`; `by` may name key and team too, and key, team and model choose some."""
+        return await sources.usage(request.state.key.id, request.scope["query_string"])
 
     application.add_exception_handler(RequestValidationError, _invalid)
     answer_errors(application)

@@ -1,6 +1,6 @@
 """GET /v1/usage: what a key has used, in the shape of OpenAI's usage of an organization: a page of buckets of time."""
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from datetime import UTC, datetime, timedelta
 from itertools import groupby
 from typing import Any, TypeVar
@@ -12,7 +12,7 @@ from app.endpoints.answers import BOOLEAN, INTEGER, NUMBER, STRING, Component, a
 from app.endpoints.endpoint import Route
 from app.usage.groups import PERIODS, ordered, parse_by
 from app.usage.question import DEFAULT_DAYS, MOMENTS, Question, Sum, midnight, parse_moment, range_of
-from contract.errors import ApiError
+from contract.errors import ApiError, shown
 
 T = TypeVar("T")
 BY = ("day", "month", "model", "route", "status")
@@ -58,17 +58,22 @@ USAGE = Route(
 )
 
 
-def question_of(query: bytes, key_id: str, pipeline: str | None) -> Question:
-    """What a key asks for in the URL; `pipeline` is the model of such a path. Raises ApiError."""
+def question_of(
+    query: bytes, where: dict[str, str], groups: Sequence[str] = BY, filters: Collection[str] = ()
+) -> Question:
+    """What is asked for in a URL, of requests `where` each name has that value; `filters` are names that the URL may
+    give values to, too. Raises ApiError.
+    """
     given = parse_qs(query[:MOST_QUERY_BYTES].decode("latin-1"), keep_blank_values=True)
-    if unknown := [name for name in given if name not in USAGE.query]:
-        message = f"`{unknown[0]}` is no parameter of {USAGE_PATH}. Legal are {', '.join(USAGE.query)}."
+    legal = [*USAGE.query, *filters]
+    if unknown := [name for name in given if name not in legal]:
+        message = f"`{shown(unknown[0])}` is no parameter of this route. Legal are {', '.join(legal)}."
         raise ApiError("unsupported_parameter", message, param=unknown[0])
-    by = _read("by", lambda: parse_by(",".join(given.get("by", [])), BY))
+    by = _read("by", lambda: parse_by(",".join(given.get("by", [])), groups))
     since, until = (_moment(given[name][-1], name) if name in given else None for name in ("since", "until"))
     begin, end = _read("since", lambda: range_of(since, until, datetime.now(UTC)))
-    where = {"key": key_id} | ({} if pipeline is None else {"model": pipeline})
-    return Question(ordered(by), begin, end, where, MOST_RESULTS)
+    only = {name: given[name][-1] for name in filters if name in given}
+    return Question(ordered(by), begin, end, only | where, MOST_RESULTS)
 
 
 def _moment(text: str, name: str) -> datetime:

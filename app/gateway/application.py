@@ -354,7 +354,8 @@ class Gateway:
             raise internal_error()
         if (pipeline := call.match.pipeline) is not None:
             self._registry.lookup(pipeline, call.key)
-        question = question_of(call.query, call.key.id, pipeline)
+        where = {"key": call.key.id} | ({} if pipeline is None else {"model": pipeline})
+        question = question_of(call.query, where)
         sums = await self._ledger.ask(call.key.id, question)
         await _json(call.response, page(question, sums, self._ledger.currency))
 

@@ -13,6 +13,8 @@ from ray.serve.handle import DeploymentHandle
 
 from app.admin.application import Sources as AdminSources
 from app.admin.key_changes import KeyChanges
+from app.admin.teams import team_cards
+from app.admin.usage import usage_page
 from app.audit.observer import Observer
 from app.audit.trail import Trail
 from app.background.supervisor import Loop, Supervisor
@@ -226,6 +228,7 @@ class IngressReplica:
         self._load_tokenizers(config)
         files = await self._steps.call(read_files) if config.console.enabled else None
         tracer = await self._tracer_of(config)
+        ledger = UsageLedger(self._usage, config) if config.keeps_usage else None
         gateway = Gateway(
             config,
             keys,
@@ -244,7 +247,7 @@ class IngressReplica:
             log_line=self._log.write,
             http_host=await self._steps.call(controller.http_host),
             tracer=tracer,
-            ledger=UsageLedger(self._usage, config) if config.keeps_usage else None,
+            ledger=ledger,
         )
         sources = self._sources(config, gateway, registry)
         admin = AdminSources(
@@ -252,6 +255,8 @@ class IngressReplica:
             sources.budget_status,
             KeyChanges(config, keys),
             lambda: sources.model_cards(registry.asked_for()),
+            lambda: team_cards(config.teams, teams.figures(), keys.entries()),
+            partial(usage_page, ledger),
         )
         self._gateway = fronted(gateway, sources, files, admin, config)
         self._follow_usage(config)

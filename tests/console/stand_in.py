@@ -6,25 +6,32 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import uvicorn
 
 from app.admin.application import Sources as AdminSources
 from app.admin.key_changes import KeyChanges
+from app.admin.teams import team_cards
+from app.admin.usage import usage_page
 from app.budgets.exact import ExactBudgets
+from app.budgets.use import Use
 from app.config.model_entry import ModelEntry
 from app.config.service import Config, parse_config
 from app.console.files import read_files
 from app.console.sources import Sources
 from app.gateway.application import limits_of
+from app.gateway.quotas import quotas_of
 from app.http.fastapi_answers import ASGI
 from app.keys import LOCAL_KEY, KeyEntry, KeyRing, hash_key, public_id
 from app.serving.front import fronted
 from app.telemetry.acceptance import Acceptance
 from app.telemetry.loads import KeyUsage, ModelLoad
+from app.telemetry.metrics import QuotaFigures
 from app.upstream.registry import Readiness, Registry
 from app.upstream.start import Stage, Start
+from app.usage.ledger import UsageLedger
 from contract.errors import nothing_here
 from contract.profile import Profile
 from tests.own_ports import free_port
@@ -138,6 +145,12 @@ def sources_of(config: Config, telemetry: Telemetry) -> tuple[Sources, KeyRing]:
     return sources, ring
 
 
+def figures_of(config: Config) -> Iterator[QuotaFigures]:
+    """As if every team had used 1234 tokens, and nothing that costs."""
+    for team in config.teams:
+        yield from (quota.figures(team.id, Use(1234)) for quota in quotas_of(team))
+
+
 async def no_gateway(_: Any, __: Any, send: Any) -> None:
     """Answers as the gateway does at paths that are no routes."""
     headers = [(b"content-type", b"application/json")]
@@ -146,7 +159,11 @@ async def no_gateway(_: Any, __: Any, send: Any) -> None:
 
 
 def front(
-    telemetry: Telemetry | None = None, gateway: ASGI = no_gateway, authenticate: Any = None, **changes: Any
+    telemetry: Telemetry | None = None,
+    gateway: ASGI = no_gateway,
+    authenticate: Any = None,
+    ledger: UsageLedger | None = None,
+    **changes: Any,
 ) -> ASGI:
     """The console of `config(**changes)` before `gateway`. `authenticate` is another than that of its keys."""
     wanted = config(**changes)
@@ -157,6 +174,7 @@ def front(
     admin = AdminSources(
         sources.authenticate, sources.budget_status, KeyChanges(wanted, ring),
         lambda: sources.model_cards(sources.registry.asked_for()),
+        lambda: team_cards(wanted.teams, figures_of(wanted), ring.entries()), partial(usage_page, ledger),
     )  # fmt: skip
     return fronted(gateway, sources, files, admin, wanted)
 

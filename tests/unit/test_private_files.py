@@ -46,9 +46,7 @@ async def test_every_file_and_folder_is_the_owner_s_alone(temporary: Path) -> No
     keys.mkdir(mode=0o700)
     main(["keys", "create", "--file", str(keys / "keys.json")])
     found = modes(temporary)
-    whose = (
-        "two folders of its own, a secret, an image, a snapshot; the folder of the keys, they, their lock and log"
-    )
+    whose = "two folders of its own, a secret, an image, a snapshot; the folder of the keys, they, their lock and log"
     assert len(found) == 9, whose
     assert {name: mode for name, mode in found.items() if mode not in (0o600, 0o700)} == {}
 

@@ -18,7 +18,7 @@ from app.upstream.start import Start
 logger = logging.getLogger("portico.console")
 T = TypeVar("T")
 
-ADMIN_KEYS = "/admin/keys"
+ADMIN_ROUTES = ("/admin/keys", "/admin/usage")  # those of which the page has a view
 KNOWN_SECONDS = 2.0  # for other processes to say what they know; a page that waits for longer looks broken
 
 
@@ -38,7 +38,7 @@ class Sources:
 
     def routes_of(self, key: KeyEntry) -> list[str]:
         """The routes that the page may offer to who has `key`."""
-        return self.routes + [ADMIN_KEYS] * (self.admin and Scope.ADMIN in key.scopes)
+        return [*self.routes, *(ADMIN_ROUTES if self.admin and Scope.ADMIN in key.scopes else ())]
 
     async def model_cards(self, models: Iterable[Model]) -> list[dict[str, Any]]:
         """What is known of each of `models` now."""

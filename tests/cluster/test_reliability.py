@@ -92,6 +92,7 @@ async def end_a_node(system: System) -> None:
     await asyncio.to_thread(system.machines.wait_joined)
     ending.terminate()
     await system.ended(ending)
+    system.node_ended = True
     system.machines.workers.remove(ending)
 
 

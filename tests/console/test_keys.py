@@ -1,4 +1,4 @@
-"""The keys of everyone on the page, for who may administer them."""
+"""The keys and the usage of everyone on the page, for who may administer them."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -8,8 +8,10 @@ from playwright.async_api import Page, expect
 
 from app.keys import LOCAL_KEY, hash_key, public_id
 from app.keys.file import KeyFile
+from app.usage.ledger import UsageLedger
+from tests.admin.test_usage_and_teams import TEAM, Sender
 from tests.console.conftest import sign_in
-from tests.console.stand_in import front, served
+from tests.console.stand_in import config, front, served
 
 ADMIN_KEY = "sk-portico-admin0000000-" + "a" * 43
 
@@ -27,7 +29,10 @@ def address(key_file: Path) -> Iterator[str]:
         {"id": public_id(ADMIN_KEY), "sha256": hash_key(ADMIN_KEY), "name": "operator", "scopes": ["admin"]},
         {"id": public_id(LOCAL_KEY), "sha256": hash_key(LOCAL_KEY), "name": "local"},
     ]
-    with served(front(keys=keys, key_file=str(key_file), admin={"enabled": True})) as address:
+    changes = {"keys": keys, "key_file": str(key_file), "admin": {"enabled": True}, "teams": [TEAM]}
+    snapshot = {"snapshot": str(key_file.with_name("budgets.json"))}
+    ledger = UsageLedger(Sender(), config(**changes, budgets=snapshot))  # type: ignore[arg-type]
+    with served(front(ledger=ledger, budgets=snapshot, **changes)) as address:
         yield address
 
 
@@ -68,7 +73,18 @@ async def test_a_fault_is_said_in_words(page: Page, address: str) -> None:
     await expect(page.get_by_role("alert")).to_contain_text("There is no model `nothing`.")
 
 
+async def test_usage_is_shown_by_what_is_chosen_and_teams_with_what_they_may(page: Page, address: str) -> None:
+    await sign_in(page, address, ADMIN_KEY, "usage")
+    await page.get_by_label("For each").select_option("team")
+    await page.get_by_label("Over time").select_option("each day")
+    row = page.get_by_role("row").filter(has_text="2027-01-31")
+    for text in ("search", "30", "1.25"):
+        await expect(row).to_contain_text(text)
+    await expect(page.get_by_role("article", name="Team search")).to_contain_text("1,234 of 2,000 tokens")
+
+
 async def test_who_may_not_administer_keys_is_not_offered_them(page: Page, address: str) -> None:
     await sign_in(page, address, LOCAL_KEY, "keys")
+    await expect(page.get_by_role("link", name="Usage", exact=True)).to_be_hidden()
     await expect(page.get_by_role("link", name="Keys", exact=True)).to_be_hidden()
     await expect(page.get_by_role("heading", name="Keys")).to_have_count(0)

@@ -72,7 +72,7 @@ async def under_load(system: System, name: str, fault: Fault) -> Measured:
     """
     await until_quiet(system, None)
     before, counters, lines = await system.vitals(), await settled_counters(system), system.lines()
-    system.gateway_died_at = None
+    system.gateway_died_at, system.node_ended = None, False
     began = time.monotonic()
     async with Load(system.url, KINDS) as load:
         await asyncio.sleep(BEFORE_SECONDS)
@@ -86,7 +86,7 @@ async def under_load(system: System, name: str, fault: Fault) -> Measured:
     leaks = await until_quiet(system, before)
     new = {key: line for key, line in system.lines().items() if key not in lines}
     disagreements = list(unlike_lines(load.ended, new, system.gateway_died_at))
-    if system.gateway_died_at is None:
+    if system.gateway_died_at is None and not system.node_ended:
         disagreements += await until_counted(system, in_lines(new.values()) + counters)
     measured = Measured(load.ended, struck_at, disagreements, leaks)
     table.put(_row(name, system.profile, seconds, measured))

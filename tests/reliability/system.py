@@ -55,6 +55,7 @@ class System:
         self.images, self.snapshots = images, snapshots
         self.has_small_disks = has_small_disks  # each of these is a disk of its own that can be filled
         self.gateway_died_at: float | None = None
+        self.node_ended = False  # and with it Ray's agent, which had the counters of its gateway replica
 
     @property
     def url(self) -> str:

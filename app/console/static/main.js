@@ -17,6 +17,7 @@ import { forgetKey, readKey } from "./session.js";
 import { signIn } from "./sign_in.js";
 import * as speech from "./speech.js";
 import * as transcriptions from "./transcriptions.js";
+import * as usage from "./usage.js";
 
 // The title of each, what makes it, and the routes that it calls: without any of them it is not offered.
 const TASKS = {
@@ -29,7 +30,7 @@ const TASKS = {
   transcriptions: ["Speech to text", transcriptions.transcriptions, transcriptions.WAYS.map(({ path }) => path)],
   speech: ["Text to speech", speech.speech, [speech.path]],
 };
-const OTHERS = { models: ["Models", modelsView], key: ["My key", keyView], keys: ["Keys", keys.keysView, keys.path] };
+const OTHERS = { models: ["Models", modelsView], key: ["My key", keyView], keys: ["Keys", keys.keysView, keys.path], usage: ["Usage", usage.usageView, usage.path] };
 
 const main = document.getElementById("main");
 const nav = document.getElementById("views");

@@ -191,6 +191,8 @@ def served(application: ASGI) -> Iterator[str]:
     while not server.started:
         assert time.monotonic() < deadline, "the server did not start"
         time.sleep(0.05)
-    yield f"http://127.0.0.1:{port}"
-    server.should_exit = True
-    thread.join()
+    try:
+        yield f"http://127.0.0.1:{port}"
+    finally:  # else a test that fails would keep its process alive
+        server.should_exit = True
+        thread.join()

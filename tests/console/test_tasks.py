@@ -137,7 +137,7 @@ class TestCompletions:
 class TestTranslations:
     @pytest.mark.parametrize(
         ("way", "path"),
-        [("In its own language", TRANSCRIPTIONS_ROUTE), ("Translated into English", TRANSLATIONS_ROUTE)],
+        [("As it is spoken", TRANSCRIPTIONS_ROUTE), ("Translated into English", TRANSLATIONS_ROUTE)],
     )
     async def test_a_recording_is_written_down_in_the_language_that_is_chosen(
         self, page: Page, tmp_path: Path, way: str, path: str

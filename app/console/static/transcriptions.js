@@ -12,7 +12,7 @@ import { Waveform } from "./waveform.js";
 import { Ways } from "./ways.js";
 
 export const WAYS = [
-  { path: "/v1/audio/transcriptions", ability: "transcriptions", name: "In its own language", times: { "timestamp_granularities[]": ["segment"] } },
+  { path: "/v1/audio/transcriptions", ability: "transcriptions", name: "As it is spoken", times: { "timestamp_granularities[]": ["segment"] } },
   { path: "/v1/audio/translations", ability: "translations", name: "Translated into English", times: {} },
 ];
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from playwright.async_api import Page, expect
@@ -29,7 +30,7 @@ def address(key_file: Path) -> Iterator[str]:
         {"id": public_id(ADMIN_KEY), "sha256": hash_key(ADMIN_KEY), "name": "operator", "scopes": ["admin"]},
         {"id": public_id(LOCAL_KEY), "sha256": hash_key(LOCAL_KEY), "name": "local"},
     ]
-    changes = {"keys": keys, "key_file": str(key_file), "admin": {"enabled": True}, "teams": [TEAM]}
+    changes: dict[str, Any] = {"keys": keys, "key_file": str(key_file), "admin": {"enabled": True}, "teams": [TEAM]}
     snapshot = {"snapshot": str(key_file.with_name("budgets.json"))}
     ledger = UsageLedger(Sender(), config(**changes, budgets=snapshot))  # type: ignore[arg-type]
     with served(front(ledger=ledger, budgets=snapshot, **changes)) as address:

@@ -109,13 +109,14 @@ class LeasedBudgets:
         nothing.
         """
         async with self._reporting:
+            called = self._clock()
             try:
                 told, self._retirement_told = self._retirement_told, self._retired
                 if self._unreachable_since is not None or not self._joins or told != self._retired:
                     await self._join(self._joins)
                 await self._report(-1 if self._retired else idle)
             except StoreUnreachableError:
-                self._became_unreachable()
+                self._became_unreachable(called)
 
     def retire(self) -> None:
         self._retired = True
@@ -186,7 +187,8 @@ class LeasedBudgets:
     async def _decide(self, key: str, lease: LocalLease, limits: BudgetLimits, tokens: int) -> Decision:
         """One try. Where its caller is cancelled it is finished all the same, and then taken back."""
         now = self._clock()
-        if self._unreachable_since is not None and now < self._polled + POLL:
+        # A call of a store that does not answer takes its whole time limit: one request makes it, and no other waits.
+        if self._unreachable_since is not None and (now < self._polled + POLL or self._joining.locked()):
             return self._admit_locally(key, lease, limits, tokens)
         work = self._start(self._ask(key, lease, limits, tokens))
         try:
@@ -207,10 +209,11 @@ class LeasedBudgets:
         left = None
         if not lease.busy and not self._retired and lease_is_worthwhile(limits, self._replicas):
             lease.busy, left = True, lease.left(self._clock())
+        called = self._clock()
         try:
             number, reply = await self._send(key, lease, limits, tokens, left)
         except StoreUnreachableError:
-            self._became_unreachable()
+            self._became_unreachable(called)
             return self._admit_locally(key, lease, limits, tokens)
         finally:
             if left is not None:
@@ -221,10 +224,11 @@ class LeasedBudgets:
 
     async def _fill_up(self, key: str, lease: LocalLease) -> None:
         """Have the lease filled up before it is needed; `lease.busy` is set already."""
+        called = self._clock()
         try:
-            await self._send(key, lease, lease.limits, None, lease.left(self._clock()))
+            await self._send(key, lease, lease.limits, None, lease.left(called))
         except StoreUnreachableError:
-            self._became_unreachable()
+            self._became_unreachable(called)
         finally:
             lease.busy = False
 
@@ -260,7 +264,8 @@ class LeasedBudgets:
         if self._retired:  # the share is another's now
             return Decision(Refusal("requests", POLL), patient=True)
         now, number = self._clock(), self._ledger.next_number()
-        held, debt = self._ledger.held(key), lease.debt(now)
+        held = self._ledger.held(key)
+        debt = lease.debt(now if self._unreachable_since is None else self._unreachable_since)
         refusal = self._shares.admit(number, key, limits, tokens, slots_held=held, debt=debt, now=now)
         if refusal is not None:
             return Decision(refusal, patient=True)
@@ -340,10 +345,11 @@ class LeasedBudgets:
             self._report_wanted = False
         await self.tick(idle=None)  # it may come many times a second, and there may be many leases
 
-    def _became_unreachable(self) -> None:
+    def _became_unreachable(self, since: int) -> None:
+        """`since` is when the call began that failed: it may have taken seconds, in which the share gains already."""
         if self._unreachable_since is None:
-            self._unreachable_since = self._clock()
-            self._shares.begin(self._unreachable_since)
+            self._unreachable_since = since
+            self._shares.begin(since)
 
     def _is_finished(self) -> bool:
         return (

@@ -35,11 +35,11 @@ class LocalShares:
     def admit(
         self, number: int, key: str, limits: BudgetLimits, tokens: int, *, slots_held: int, debt: Debt, now: int
     ) -> Refusal | None:
-        """Admit a request, or say why not; `debt` is the account's, as it is now."""
+        """Admit a request, or say why not; `debt` is the account's, as the store became unreachable."""
         if key not in self._shares:
             share = self._shares[key] = Account.share(limits, self._replicas, self._began)
             if share is not None:
-                share.defer(debt.later(self._began - now).owed())
+                share.defer(debt.owed())
         share = self._shares[key]
         if share is None:
             return Refusal("requests", POLL)

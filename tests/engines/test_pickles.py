@@ -118,7 +118,7 @@ async def test_a_pickle_that_an_index_of_safetensors_names_is_not_read(tmp_path:
 
 
 def test_vllm_gets_a_format_without_pickles_unless_they_are_allowed(tmp_path: Path) -> None:
-    from deployments.vllm.adapter import _load_format
+    from deployments.vllm.internals.server_start import _load_format
 
     model = served("vllm", str(tmp_path))
     (tmp_path / "model.safetensors").touch()
@@ -129,14 +129,14 @@ def test_vllm_gets_a_format_without_pickles_unless_they_are_allowed(tmp_path: Pa
 
 
 def test_vllm_gets_mistral_s_own_format_where_a_folder_has_it(tmp_path: Path) -> None:
-    from deployments.vllm.adapter import _load_format
+    from deployments.vllm.internals.server_start import _load_format
 
     (tmp_path / "consolidated.safetensors").touch()
     assert _load_format(served("vllm", str(tmp_path))) == {"load_format": "mistral"}
 
 
 def test_vllm_refuses_a_folder_with_pickles_only(tmp_path: Path) -> None:
-    from deployments.vllm.adapter import _load_format
+    from deployments.vllm.internals.server_start import _load_format
 
     (tmp_path / "pytorch_model.bin").touch()
     with pytest.raises(PickleError, match=r"pytorch_model\.bin is a pickle"):
@@ -144,7 +144,7 @@ def test_vllm_refuses_a_folder_with_pickles_only(tmp_path: Path) -> None:
 
 
 def test_vllm_gets_the_commit_for_the_model_and_for_its_own_tokenizer() -> None:
-    from deployments.vllm.adapter import _revisions
+    from deployments.vllm.internals.server_start import _revisions
 
     model = served("vllm", "hub/name", revision="0" * 40)
     assert _revisions(model) == {"revision": "0" * 40, "tokenizer_revision": "0" * 40}

@@ -7,9 +7,9 @@ import pytest
 from app.commands.findings.vllm_arguments import faults
 from app.config.service import read_serve_config
 from contract.project import PROJECT_FOLDER
-from deployments.vllm.adapter import _frontend_args_class
 from deployments.vllm.arguments import EngineArgumentError
 from deployments.vllm.arguments import split as split_for
+from deployments.vllm.internals.server_start import _frontend_args_class
 
 
 def split(**values: Any) -> tuple[dict[str, Any], dict[str, Any]]:

@@ -4,7 +4,7 @@ import logging
 
 import pytest
 
-from deployments.vllm.adapter import _leave_client_faults_out_of_the_log
+from deployments.vllm.internals.server_start import _leave_client_faults_out_of_the_log
 
 
 def test_only_what_is_the_engine_s_fault_is_logged(

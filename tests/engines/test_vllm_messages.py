@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from deployments.vllm import adapter
+from deployments.vllm.internals import server_start as adapter
 
 CHUNK = {
     "id": "chatcmpl-1", "object": "chat.completion.chunk", "created": 1, "model": "m",

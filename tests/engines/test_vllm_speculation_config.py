@@ -11,8 +11,8 @@ import pytest
 
 from contract.project import PROJECT_FOLDER
 from contract.speculation import METHODS, DFlash, DraftModel, Eagle3, Method, Ngram, Suffix
-from deployments.vllm.adapter import _check_package, _facts, _is_there
 from deployments.vllm.arguments import EngineArgumentError
+from deployments.vllm.internals.server_start import _check_package, _facts, _is_there
 from deployments.vllm.speculation_choice import Facts, choose, falling
 
 POCKET = PROJECT_FOLDER / "local_models" / "pocket-chat"

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from contract.project import PROJECT_FOLDER
-from deployments.vllm.adapter import _read_cut_tool_calls, _report_length_of_cut_tool_calls
+from deployments.vllm.internals.server_start import _read_cut_tool_calls, _report_length_of_cut_tool_calls
 
 CALLS = ('{"name": "get_weather", "arguments": {"unit": "celsius"}}', '{"name": "ring", "arguments": {}}')
 OUTPUT = "Let me see.\n" + "\n".join(f"<tool_call>\n{call}\n</tool_call>" for call in CALLS)

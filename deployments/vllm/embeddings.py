@@ -19,7 +19,7 @@ from deployments.embedding_input import inputs_of, tokens_of
 from deployments.vllm.dialect import Dialect
 from deployments.vllm.engine import TOKENIZER, TRIAL_TEXT
 from deployments.vllm.errors import ErrorMap
-from deployments.vllm.internals.server_start import reported
+from deployments.vllm.internals.errors import reported
 from deployments.vllm.pooling import PoolingDialect, VllmPoolingEngine
 
 

@@ -13,7 +13,7 @@ from contract.protocol import RequestHead
 from deployments.vllm.dialect import EventStream
 from deployments.vllm.engine import VllmEngine
 from deployments.vllm.errors import ErrorMap
-from deployments.vllm.internals.server_start import VllmServer
+from deployments.vllm.internals.server import VllmServer
 from deployments.vllm.lora_adapters import LoraAdapters
 
 Found = TypeVar("Found")

@@ -14,7 +14,8 @@ from contract.protocol import RERANK_ROUTE, RequestHead, ResponseHead, ResponseI
 from deployments.text_pairs import TRIAL, NoRerankerError, Pairs, Scored, answer, counted, pairs_of
 from deployments.vllm.dialect import Dialect
 from deployments.vllm.errors import ErrorMap
-from deployments.vllm.internals.server_start import VllmServer, reported
+from deployments.vllm.internals.errors import reported
+from deployments.vllm.internals.server import VllmServer
 from deployments.vllm.lora_adapters import LoraAdapters
 from deployments.vllm.pooling import PoolingDialect, VllmPoolingEngine
 

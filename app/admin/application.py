@@ -14,7 +14,7 @@ from app.admin.key_requests import KeyFacts, Rotation
 from app.audit.change import Who, by_key
 from app.budgets.account import BudgetStatus
 from app.budgets.headers import rate_limit_headers
-from app.config.service import Limits
+from app.config.limits import Limits
 from app.http.body import ClientGone, Receive, impatient, read_body
 from app.http.fastapi_answers import ASGI, answer_errors, error_answer, send_error, with_headers
 from app.http.response import Send

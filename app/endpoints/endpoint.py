@@ -7,7 +7,7 @@ from typing import Any, NamedTuple, Protocol
 import orjson
 
 from app.budgets.estimate import CountedFields
-from app.config.service import Limits
+from app.config.limits import Limits
 from app.endpoints.answers import Component, Schema
 from app.endpoints.api_style import OPENAI, ApiStyle
 from app.http.body import Receive, read_json

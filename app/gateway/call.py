@@ -8,7 +8,7 @@ import orjson
 
 from app.budgets.account import BudgetStatus
 from app.budgets.headers import rate_limit_headers
-from app.config.service import Limits
+from app.config.limits import Limits
 from app.endpoints.api_style import OPENAI, ApiStyle
 from app.endpoints.routes import UNKNOWN, Match
 from app.http.backlog import HEADER, Backlog

@@ -16,7 +16,7 @@ import pybase64
 
 from app import owner_only
 from app.background.thread_calls import ThreadCalls
-from app.config.service import KeptImages
+from app.config.limits import KeptImages
 from app.endpoints.routes import KEPT_IMAGE_PREFIX
 from contract.errors import ApiError
 from contract.private_folder import private_folder

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 import pybase64
 
 from app.background.thread_calls import ThreadCalls
-from app.config.service import InputAudio
+from app.config.limits import InputAudio
 from app.parameters.parts import AudioSlot
 from contract.errors import ApiError
 

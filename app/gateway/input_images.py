@@ -13,7 +13,7 @@ import pybase64
 import yarl
 
 from app.background.thread_calls import ThreadCalls
-from app.config.service import InputImages
+from app.config.limits import InputImages
 from app.gateway.image_measuring import UnreadableImage, measure
 from app.parameters.parts import ImageSlot
 from contract.errors import ApiError

@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import Callable
 
-from app.config.service import Limits
+from app.config.limits import Limits
 from app.gateway.open_streams import OpenStreams
 from app.http.response import EVENT_STREAM_HEADERS, ResponseWriter
 from app.telemetry.record import RequestRecord

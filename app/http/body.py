@@ -7,7 +7,7 @@ from typing import Any
 
 import orjson
 
-from app.config.service import Limits
+from app.config.limits import Limits
 from app.parameters.request_bounds import MAX_VALUES, check_text
 from contract.errors import ApiError
 

@@ -7,7 +7,7 @@ import sys
 
 import orjson
 
-from deployments.vllm.adapter import argument_faults
+from deployments.vllm.internals.arguments import argument_faults
 
 
 def main() -> None:

@@ -7,7 +7,7 @@ take it for the last of the adapters, in every step that also has tokens of an a
 from collections.abc import Callable
 from typing import Any
 
-from deployments.vllm.adapter import wrap_lora_on_cpus
+from deployments.vllm.internals.cpu_kernels import wrap_lora_on_cpus
 
 Method = Callable[..., None]
 

@@ -8,7 +8,7 @@ were sampled at whatever temperature lay in fresh memory.
 from typing import Any
 
 from deployments.vllm import cpu_lora
-from deployments.vllm.adapter import replace_expand_on_cpus
+from deployments.vllm.internals.cpu_kernels import replace_expand_on_cpus
 
 
 def register() -> None:

@@ -16,10 +16,10 @@ import pybase64
 from contract.errors import ApiError
 from contract.protocol import EMBEDDINGS_ROUTE, RequestHead, ResponseHead, ResponseItem
 from deployments.embedding_input import inputs_of, tokens_of
-from deployments.vllm.adapter import reported
 from deployments.vllm.dialect import Dialect
 from deployments.vllm.engine import TOKENIZER, TRIAL_TEXT
 from deployments.vllm.errors import ErrorMap
+from deployments.vllm.internals.errors import reported
 from deployments.vllm.pooling import PoolingDialect, VllmPoolingEngine
 
 

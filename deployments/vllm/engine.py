@@ -25,12 +25,14 @@ from contract.protocol import (
     ResponseItem,
 )
 from deployments.replica import Engine
-from deployments.vllm.adapter import VllmServer, reported, start_server
 from deployments.vllm.answer import answer
 from deployments.vllm.chat import ChatDialect
 from deployments.vllm.completions import CompletionsDialect
 from deployments.vllm.dialect import Dialect
 from deployments.vllm.input_audio import with_decoded_audio
+from deployments.vllm.internals.errors import reported
+from deployments.vllm.internals.server import VllmServer
+from deployments.vllm.internals.server_start import start_server
 from deployments.vllm.lora_adapters import LoraAdapters, adapters_of
 from deployments.vllm.messages import CountTokensDialect, MessagesDialect
 from deployments.vllm.responses import ResponsesDialect

@@ -10,10 +10,10 @@ import orjson
 
 from contract.errors import ApiError
 from contract.protocol import RequestHead
-from deployments.vllm.adapter import VllmServer
 from deployments.vllm.dialect import EventStream
 from deployments.vllm.engine import VllmEngine
 from deployments.vllm.errors import ErrorMap
+from deployments.vllm.internals.server import VllmServer
 from deployments.vllm.lora_adapters import LoraAdapters
 
 Found = TypeVar("Found")

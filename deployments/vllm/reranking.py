@@ -12,9 +12,10 @@ import orjson
 from contract.errors import ApiError
 from contract.protocol import RERANK_ROUTE, RequestHead, ResponseHead, ResponseItem
 from deployments.text_pairs import TRIAL, NoRerankerError, Pairs, Scored, answer, counted, pairs_of
-from deployments.vllm.adapter import VllmServer, reported
 from deployments.vllm.dialect import Dialect
 from deployments.vllm.errors import ErrorMap
+from deployments.vllm.internals.errors import reported
+from deployments.vllm.internals.server import VllmServer
 from deployments.vllm.lora_adapters import LoraAdapters
 from deployments.vllm.pooling import PoolingDialect, VllmPoolingEngine
 

@@ -24,11 +24,13 @@ import orjson
 from contract.options.catalog import ServedModel
 from contract.protocol import CHAT_ROUTE
 from contract.sse import Splitter
-from deployments.vllm.adapter import VllmServer, reported, start_server
 from deployments.vllm.arguments import EngineArgumentError
 from deployments.vllm.asgi import AsgiCall
 from deployments.vllm.dialect import data_of
 from deployments.vllm.errors import ErrorMap
+from deployments.vllm.internals.errors import reported
+from deployments.vllm.internals.server import VllmServer
+from deployments.vllm.internals.server_start import start_server
 
 HEADERS = [(b"content-type", b"application/json")]
 COUNTED = {"per_request_spec_decode_metrics": "summary"}  # vLLM takes it for a speculating engine only

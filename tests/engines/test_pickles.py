@@ -118,38 +118,38 @@ async def test_a_pickle_that_an_index_of_safetensors_names_is_not_read(tmp_path:
 
 
 def test_vllm_gets_a_format_without_pickles_unless_they_are_allowed(tmp_path: Path) -> None:
-    from deployments.vllm.adapter import _load_format
+    from deployments.vllm.internals.model_files import load_format
 
     model = served("vllm", str(tmp_path))
     (tmp_path / "model.safetensors").touch()
-    assert _load_format(model) == {"load_format": "safetensors"}
-    assert _load_format(model._replace(engine_kwargs={"load_format": "hf"})) == {"load_format": "safetensors"}
-    assert _load_format(model._replace(engine_kwargs={"load_format": "dummy"})) == {}
-    assert _load_format(model._replace(allow=("pickle",))) == {}
+    assert load_format(model) == {"load_format": "safetensors"}
+    assert load_format(model._replace(engine_kwargs={"load_format": "hf"})) == {"load_format": "safetensors"}
+    assert load_format(model._replace(engine_kwargs={"load_format": "dummy"})) == {}
+    assert load_format(model._replace(allow=("pickle",))) == {}
 
 
 def test_vllm_gets_mistral_s_own_format_where_a_folder_has_it(tmp_path: Path) -> None:
-    from deployments.vllm.adapter import _load_format
+    from deployments.vllm.internals.model_files import load_format
 
     (tmp_path / "consolidated.safetensors").touch()
-    assert _load_format(served("vllm", str(tmp_path))) == {"load_format": "mistral"}
+    assert load_format(served("vllm", str(tmp_path))) == {"load_format": "mistral"}
 
 
 def test_vllm_refuses_a_folder_with_pickles_only(tmp_path: Path) -> None:
-    from deployments.vllm.adapter import _load_format
+    from deployments.vllm.internals.model_files import load_format
 
     (tmp_path / "pytorch_model.bin").touch()
     with pytest.raises(PickleError, match=r"pytorch_model\.bin is a pickle"):
-        _load_format(served("vllm", str(tmp_path)))
+        load_format(served("vllm", str(tmp_path)))
 
 
 def test_vllm_gets_the_commit_for_the_model_and_for_its_own_tokenizer() -> None:
-    from deployments.vllm.adapter import _revisions
+    from deployments.vllm.internals.model_files import revisions
 
     model = served("vllm", "hub/name", revision="0" * 40)
-    assert _revisions(model) == {"revision": "0" * 40, "tokenizer_revision": "0" * 40}
-    assert _revisions(model._replace(engine_kwargs={"tokenizer": "hub/other"})) == {"revision": "0" * 40}
-    assert _revisions(model._replace(revision=None)) == {}
+    assert revisions(model) == {"revision": "0" * 40, "tokenizer_revision": "0" * 40}
+    assert revisions(model._replace(engine_kwargs={"tokenizer": "hub/other"})) == {"revision": "0" * 40}
+    assert revisions(model._replace(revision=None)) == {}
 
 
 def test_libraries_take_safetensors_first_where_pickles_are_allowed_and_else_nothing_but_them(tmp_path: Path) -> None:

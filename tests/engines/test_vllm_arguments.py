@@ -7,15 +7,15 @@ import pytest
 from app.commands.findings.vllm_arguments import faults
 from app.config.service import read_serve_config
 from contract.project import PROJECT_FOLDER
-from deployments.vllm.adapter import _frontend_args_class
 from deployments.vllm.arguments import EngineArgumentError
 from deployments.vllm.arguments import split as split_for
+from deployments.vllm.internals.arguments import frontend_args_class
 
 
 def split(**values: Any) -> tuple[dict[str, Any], dict[str, Any]]:
     from vllm.engine.arg_utils import AsyncEngineArgs
 
-    return split_for(values, AsyncEngineArgs, _frontend_args_class())
+    return split_for(values, AsyncEngineArgs, frontend_args_class())
 
 
 def test_arguments_go_to_the_engine_or_to_the_server() -> None:

@@ -4,7 +4,7 @@ import logging
 
 import pytest
 
-from deployments.vllm.adapter import _leave_client_faults_out_of_the_log
+from deployments.vllm.internals.errors import leave_client_faults_out_of_the_log
 
 
 def test_only_what_is_the_engine_s_fault_is_logged(
@@ -14,7 +14,7 @@ def test_only_what_is_the_engine_s_fault_is_logged(
     monkeypatch.setattr(logger, "filters", [])
     monkeypatch.setattr(logger, "handlers", [caplog.handler])
     monkeypatch.setattr(logger, "propagate", False)
-    _leave_client_faults_out_of_the_log()
+    leave_client_faults_out_of_the_log()
     for error in (ValueError("the prompt is too long"), RuntimeError("the GPU is lost")):
         try:
             raise error

@@ -1,4 +1,4 @@
-"""What vLLM's own code makes of Anthropic's API, with what the adapter changes in it: cut calls, and errors in full."""
+"""What vLLM's own code makes of Anthropic's API, with what is changed in it: cut calls, and errors in full."""
 
 import json
 from collections.abc import AsyncGenerator
@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from deployments.vllm import adapter
+from deployments.vllm.internals import messages
 
 CHUNK = {
     "id": "chatcmpl-1", "object": "chat.completion.chunk", "created": 1, "model": "m",
@@ -19,15 +19,15 @@ ERROR = {"error": {"message": "Grammar error", "type": "BadRequestError", "param
 
 @pytest.fixture
 def serving(monkeypatch: pytest.MonkeyPatch) -> Any:
-    """vLLM's handler of this API, as the adapter leaves it; it needs none of what it is made with."""
+    """vLLM's handler of this API, as it is changed here; it needs none of what it is made with."""
     from vllm.entrypoints.anthropic import api_router
     from vllm.entrypoints.anthropic.serving import AnthropicServingMessages
 
     for name in ("messages_full_converter", "message_stream_converter"):
         monkeypatch.setattr(AnthropicServingMessages, name, getattr(AnthropicServingMessages, name))
     monkeypatch.setattr(api_router, "translate_error_response", api_router.translate_error_response)
-    adapter._answer_cut_tool_calls_of_messages()
-    adapter._report_errors_of_messages_in_full()
+    messages.answer_cut_tool_calls_of_messages()
+    messages.report_errors_of_messages_in_full()
     return AnthropicServingMessages.__new__(AnthropicServingMessages)
 
 
@@ -79,7 +79,7 @@ def test_an_error_that_is_answered_has_its_parameter() -> None:
     from vllm.entrypoints.serve.exception_handling.error_response import create_error_response
     from vllm.exceptions import VLLMValidationError
 
-    adapter._report_errors_of_messages_in_full()
+    messages.report_errors_of_messages_in_full()
     answer = api_router.translate_error_response(
         create_error_response(VLLMValidationError("too long", parameter="input_tokens", value=9))
     )
@@ -101,7 +101,7 @@ async def test_counting_passes_the_cache_of_images_and_nothing_else_does(monkeyp
 
     monkeypatch.setattr(OnlineRenderer, "render_chat", render)
     monkeypatch.setattr(AnthropicServingMessages, "count_tokens", count)
-    adapter._count_tokens_past_the_cache_of_images()
+    messages.count_tokens_past_the_cache_of_images()
     renderer = OnlineRenderer.__new__(OnlineRenderer)
     await AnthropicServingMessages.count_tokens(None, None, None)
     await renderer.render_chat(None)

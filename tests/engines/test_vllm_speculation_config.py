@@ -11,8 +11,8 @@ import pytest
 
 from contract.project import PROJECT_FOLDER
 from contract.speculation import METHODS, DFlash, DraftModel, Eagle3, Method, Ngram, Suffix
-from deployments.vllm.adapter import _check_package, _facts, _is_there
 from deployments.vllm.arguments import EngineArgumentError
+from deployments.vllm.internals.speculation import check_package, facts_of, is_there
 from deployments.vllm.speculation_choice import Facts, choose, falling
 
 POCKET = PROJECT_FOLDER / "local_models" / "pocket-chat"
@@ -78,14 +78,15 @@ def test_vllm_takes_each_method(tmp_path: Path, name: str) -> None:
 
 def test_auto_finds_a_model_s_own_head_and_vllm_takes_it(tmp_path: Path) -> None:
     model = folder(tmp_path / "own-head", OWN_HEAD)
-    facts = _facts(model, arguments_of(model).create_model_config().hf_config)
+    facts = facts_of(model, arguments_of(model).create_model_config().hf_config)
     assert facts == Facts("own-head", 64, 2, mtp_tokens=1)
-    found = taken(model, choose(facts, _is_there).method)
+    found = taken(model, choose(facts, is_there).method)
     assert (found.method, found.num_speculative_tokens) == ("mtp", 1)
     assert found.num_speculative_tokens_per_batch_size == [(1, 128, 1), (129, 1024, 0)]
     without = folder(tmp_path / "without", OWN_HEAD | {"num_nextn_predict_layers": 0})
-    assert _facts(without, arguments_of(without).create_model_config().hf_config).mtp_tokens == 0
-    assert _facts(str(POCKET), arguments_of(str(POCKET)).create_model_config().hf_config) == Facts("pocket-chat", 64, 2)
+    assert facts_of(without, arguments_of(without).create_model_config().hf_config).mtp_tokens == 0
+    pocket = str(POCKET)
+    assert facts_of(pocket, arguments_of(pocket).create_model_config().hf_config) == Facts("pocket-chat", 64, 2)
 
 
 @pytest.mark.parametrize("method", METHODS.values(), ids=METHODS)
@@ -113,10 +114,10 @@ def test_vllm_reads_the_falling_draft_length_as_it_is_meant(tokens: int) -> None
 
 def test_a_checkpoint_that_is_not_there_is_not_there(tmp_path: Path) -> None:
     (tmp_path / "config.json").write_text("{}")
-    assert _is_there(str(tmp_path))
-    assert not _is_there(str(tmp_path / "nowhere"))
+    assert is_there(str(tmp_path))
+    assert not is_there(str(tmp_path / "nowhere"))
 
 
 def test_suffix_without_its_package_says_what_to_install() -> None:
     with pytest.raises(EngineArgumentError, match=r"Install arctic-inference==0\.1\.1, or choose another method"):
-        _check_package(Suffix())
+        check_package(Suffix())

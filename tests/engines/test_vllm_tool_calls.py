@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from contract.project import PROJECT_FOLDER
-from deployments.vllm.adapter import _read_cut_tool_calls, _report_length_of_cut_tool_calls
+from deployments.vllm.internals.tool_calls import read_cut_tool_calls, report_length_of_cut_tool_calls
 
 CALLS = ('{"name": "get_weather", "arguments": {"unit": "celsius"}}', '{"name": "ring", "arguments": {}}')
 OUTPUT = "Let me see.\n" + "\n".join(f"<tool_call>\n{call}\n</tool_call>" for call in CALLS)
@@ -29,7 +29,7 @@ def tokenizer() -> Any:
 def parser_class() -> Any:
     from vllm.parser import ParserManager
 
-    _read_cut_tool_calls()
+    read_cut_tool_calls()
     return ParserManager.get_parser(tool_parser_name="hermes", enable_auto_tools=True, tool_strict_level="parameter")
 
 
@@ -127,6 +127,6 @@ async def test_the_finish_reason_of_a_cut_choice_is_length_and_of_others_what_vl
             yield SimpleNamespace(outputs=[SimpleNamespace(index=index, finish_reason=reason)])
 
     monkeypatch.setattr(OpenAIServingChat, "chat_completion_full_generator", complete)
-    _report_length_of_cut_tool_calls()
+    report_length_of_cut_tool_calls()
     response = await OpenAIServingChat.chat_completion_full_generator(None, None, results())
     assert [choice.finish_reason for choice in response.choices] == ["length", "tool_calls"]

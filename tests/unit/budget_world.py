@@ -6,13 +6,14 @@ from typing import Any
 
 from app.budgets.account import BudgetLimits, Debt
 from app.budgets.leased import LeasedBudgets
-from app.budgets.messages import AdmissionReply, AdmissionRequest, Join, JoinReply, Report, UseReply, UseReport
+from app.budgets.messages import AdmissionReply, AdmissionRequest, Join, JoinReply, Report, Slots, UseReply, UseReport
 from app.budgets.store import BudgetStore
 from app.budgets.store_link import StoreUnreachableError
 from contract.errors import ApiError
 
 SECOND = 10**9
 KEY = "key000000000"
+NO_SLOTS = Slots({}, frozenset())
 
 
 class World:
@@ -109,6 +110,15 @@ async def admitted(budgets: Any, limits: BudgetLimits, tokens: int = 0) -> bool:
         if error.code != "rate_limit_exceeded":
             raise
         return False
+
+
+async def opened(budgets: Any, limits: BudgetLimits, tokens: int = 0, key: str = KEY) -> Any:
+    """An admission whose request is under way; `closed` ends it."""
+    return await budgets.admit(key, limits, tokens).__aenter__()
+
+
+async def closed(admission: Any) -> None:
+    await admission.__aexit__(None, None, None)
 
 
 async def turns(count: int = 12) -> None:

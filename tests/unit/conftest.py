@@ -14,7 +14,8 @@ from app.budgets.estimate import Estimator
 from app.budgets.exact import ExactBudgets
 from app.budgets.use_book import UseBook
 from app.commands.findings import vllm_arguments
-from app.config.service import Config, KeptImages, Limits, parse_config
+from app.config.limits import KeptImages, Limits
+from app.config.service import Config, parse_config
 from app.endpoints.catalog import ENDPOINTS
 from app.endpoints.endpoint import Endpoint
 from app.gateway.application import Gateway, Tracer

@@ -7,7 +7,7 @@ from typing import Any
 import hypothesis
 from hypothesis import strategies
 
-from app.config.service import Limits
+from app.config.limits import Limits
 from app.gateway.open_streams import OpenStreams
 from app.gateway.streaming import StreamBrokenError, relay_bytes, relay_events
 from app.http.response import ResponseWriter

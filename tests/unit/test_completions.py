@@ -13,7 +13,7 @@ from contract.errors import ApiError, upstream_error
 from contract.profile import Profile
 from contract.protocol import EVENT_STREAM, Ranking, ResponseHead, ResponseTail
 from tests.unit.conftest import assert_error, client_of
-from tests.unit.test_parameter_table import ABLE
+from tests.unit.sample_requests import ABLE
 
 FAILURE = upstream_error()
 

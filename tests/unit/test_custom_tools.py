@@ -8,7 +8,7 @@ from app.endpoints.chat import TABLE as CHAT_TABLE
 from app.endpoints.responses import TABLE
 from app.parameters.adjust import Adjusted, adjust
 from contract.errors import ApiError
-from tests.unit.test_parameter_table import ABLE, BASE
+from tests.unit.sample_requests import ABLE, BASE
 
 PATCH = {"type": "custom", "name": "apply_patch", "description": "Edit files.", "format": {"type": "text"}}
 GRAMMAR = {"type": "grammar", "syntax": "lark", "definition": 'start: "a"'}

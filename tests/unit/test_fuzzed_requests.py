@@ -16,8 +16,8 @@ from app.gateway.application import Gateway
 from app.keys import LOCAL_KEY, hash_key, public_id
 from tests.sample_images import PNG, data_url
 from tests.unit.conftest import client_of, config_args
+from tests.unit.sample_requests import ENDPOINT, able, request_of
 from tests.unit.test_hostile_requests import nested
-from tests.unit.test_parameter_table import ENDPOINT, able, request_of
 
 EXAMPLES = 100  # for each endpoint
 IMAGE = data_url(PNG)

@@ -1,4 +1,4 @@
-"""The gateway's own behaviour: order of checks, headers, model resolution, probes, failures of its own."""
+"""The gateway's own behaviour: order of checks, headers, bodies, failures of its own."""
 
 import asyncio
 import json
@@ -10,12 +10,10 @@ import pytest
 
 from app.config.service import parse_config
 from app.http.stall_timer import ReaderStalled
-from app.upstream.registry import Readiness
-from app.upstream.start import Stage
 from contract.errors import ApiError
 from contract.profile import Profile
 from contract.protocol import EVENT_STREAM, ResponseHead, ResponseTail
-from tests.unit.conftest import SCOPED_KEY, assert_error, chat, client_of, config_args
+from tests.unit.conftest import assert_error, chat, client_of, config_args
 
 CHAT = "/v1/chat/completions"
 
@@ -232,169 +230,6 @@ class TestShape:
     )
     async def test_what_is_no_chat_request_is_a_400(self, client: Any, changes: Any, code: str, param: str) -> None:
         assert_error(await client.post(CHAT, json=chat(**changes)), 400, "invalid_request_error", code, param)
-
-
-class TestModels:
-    async def test_the_list_holds_the_verified_models_in_order(self, client: Any, registry: Any) -> None:
-        assert [m["id"] for m in (await client.get("/v1/models")).json()["data"]] == ["alpha", "beta"]
-        registry.update({"alpha": Readiness.STARTING, "beta": Readiness.VERIFIED})
-        assert [m["id"] for m in (await client.get("/v1/models")).json()["data"]] == ["beta"]
-
-    @pytest.mark.parametrize(
-        ("query", "listed"),
-        [
-            ("", ["alpha", "beta"]),
-            ("?capability=chat", ["alpha", "beta"]),
-            ("?capability=vision", ["beta"]),
-            ("?capability=chat&capability=vision", ["beta"]),
-            ("?capability[]=tools&capability[]=vision", []),
-            ("?capability=chat,tools", ["alpha"]),
-            ("?capability=speech", []),
-            ("?something=else", ["alpha", "beta"]),
-        ],
-    )
-    async def test_the_list_may_be_of_models_with_these_capabilities(
-        self, client: Any, registry: Any, query: str, listed: list[str]
-    ) -> None:
-        registry.learn("beta", Profile("vllm", frozenset({"chat", "vision"})))
-        assert [m["id"] for m in (await client.get("/v1/models" + query)).json()["data"]] == listed
-
-    @pytest.mark.parametrize("query", ["capability=flying", "capability=chat,", "capability="])
-    async def test_a_capability_that_there_is_not_is_a_400_that_names_those_there_are(
-        self, client: Any, query: str
-    ) -> None:
-        response = await client.get(f"/v1/models?{query}")
-        assert_error(response, 400, "invalid_request_error", "invalid_value", "capability")
-        message = response.json()["error"]["message"]
-        assert all(one in message for one in ("chat", "embeddings", "fill_in_the_middle", "tokenize"))
-
-    async def test_a_card_has_openai_s_fields_and_what_the_model_can_do(self, client: Any) -> None:
-        card = (await client.get("/v1/models/alpha")).json()
-        assert card.pop("created") > 1_700_000_000
-        assert card.pop("portico") == {
-            "engine": "vllm",
-            "capabilities": ["chat", "tools"],
-            "unsupported": {"reasoning_effort": "the model's template does not read it"},
-            "limits": {"context_length": 2048, "max_logprobs": 20, "vocabulary_size": 384},
-            "chat_template_kwargs": [],
-        }
-        assert card == {"id": "alpha", "object": "model", "owned_by": "portico"}
-
-    async def test_a_model_that_starts_is_a_503_with_retry_after(self, client: Any, registry: Any) -> None:
-        registry.update({"alpha": Readiness.STARTING})
-        assert_error(await client.post(CHAT, json=chat()), 503, "server_error", "model_starting", "model")
-
-    async def test_a_model_that_failed_is_a_404(self, client: Any, registry: Any) -> None:
-        registry.update({"alpha": Readiness.FAILED}, errors={"alpha": "RuntimeError: /secret"})
-        response = await client.post(CHAT, json=chat())
-        assert_error(response, 404, "not_found_error", "model_failed", "model")
-        assert response.json()["error"]["message"].startswith("The model `alpha` failed to start.")
-        assert "secret" not in response.text
-
-    @pytest.mark.parametrize("path", [CHAT, "/v1/{}/chat/completions", "/v1/models/{}"])
-    @pytest.mark.parametrize(
-        ("wrong", "nearest"),
-        [("alpa", "alpha"), ("Beta", "beta"), ("org/ALPHA", "alpha"), ("gpt-4o", None), ("a" * 500, None), ("é", None)],
-        ids=lambda value: str(value)[:9],
-    )
-    async def test_an_unknown_model_is_named_and_the_nearest_is_suggested(
-        self, client: Any, path: str, wrong: str, nearest: str | None
-    ) -> None:
-        if path != CHAT and "/" in wrong:
-            return
-        url = path.format(wrong)
-        response = await (client.get(url) if "models" in path else client.post(url, json=chat(model=wrong)))
-        assert_error(response, 404, "not_found_error", "model_not_found", "model")
-        message = response.json()["error"]["message"]
-        assert message.startswith(f"There is no model `{wrong.replace('é', '?')[:100]}` here.")
-        assert ("Did you mean" in message) == (nearest is not None)
-        assert nearest is None or f"Did you mean `{nearest}`?" in message
-        assert message.endswith("GET /v1/models lists the ids.")
-
-    async def test_no_model_is_suggested_that_the_key_may_not_see(self, make_gateway: Any, registry: Any) -> None:
-        async with client_of(make_gateway(), SCOPED_KEY) as client:
-            assert "alpha" not in (await client.post(CHAT, json=chat(model="alpa"))).text
-            assert "Did you mean `beta`?" in (await client.post(CHAT, json=chat(model="betta"))).text
-            registry.update({"beta": Readiness.FAILED})
-            assert "Did you mean" not in (await client.post(CHAT, json=chat(model="betta"))).text
-
-    async def test_no_model_is_a_400(self, client: Any) -> None:
-        response = await client.post(CHAT, json=chat(model=None))
-        assert_error(response, 400, "invalid_request_error", "missing_required_parameter", "model")
-
-    @pytest.mark.parametrize("model", [{}, {"model": None}, {"model": "default"}, {"model": "beta"}])
-    async def test_a_pipeline_decides_the_model(self, client: Any, relay: Any, model: Any) -> None:
-        body = chat() | model
-        if not model:
-            del body["model"]
-        assert (await client.post("/v1/beta/chat/completions", json=body)).status_code == 200
-        assert relay.sent[0][0] == "beta"
-        assert json.loads(relay.sent[0][2])["model"] == "beta"
-
-    async def test_another_model_under_a_pipeline_is_a_400(self, client: Any) -> None:
-        response = await client.post("/v1/beta/chat/completions", json=chat())
-        assert_error(response, 400, "invalid_request_error", "invalid_value", "model")
-
-    async def test_an_unknown_pipeline_is_a_404(self, client: Any) -> None:
-        response = await client.post("/v1/gamma/chat/completions", json=chat())
-        assert_error(response, 404, "not_found_error", "model_not_found", "model")
-
-    async def test_a_scoped_key_sees_and_reaches_its_models_only(self, make_gateway: Any) -> None:
-        async with client_of(make_gateway(), SCOPED_KEY) as client:
-            assert [m["id"] for m in (await client.get("/v1/models")).json()["data"]] == ["beta"]
-            assert (await client.post(CHAT, json=chat(model="beta"))).status_code == 200
-            response = await client.post(CHAT, json=chat())
-            assert_error(response, 403, "permission_error", "model_not_allowed")
-
-
-class TestProbes:
-    async def test_health_ready_and_metrics_need_no_key(self, make_gateway: Any, registry: Any) -> None:
-        async with client_of(make_gateway(), key=None) as client:
-            assert (await client.get("/health")).json() == {"status": "ok"}
-            assert (await client.get("/ready")).json()["status"] == "ready"
-            assert (await client.get("/metrics")).text == "# nothing\n"
-
-    async def test_ready_names_each_model_that_is_not_up_and_why_one_failed(self, client: Any, registry: Any) -> None:
-        registry.update({"alpha": Readiness.FAILED}, errors={"alpha": "RuntimeError: no GPU is free"})
-        response = await client.get("/ready")
-        assert_error(response, 503, "server_error", "model_starting")
-        message = response.json()["error"]["message"]
-        assert (
-            message == "Not every model is up. alpha failed: RuntimeError: no GPU is free; beta is starting (queued)."
-        )
-
-    async def test_ready_has_the_state_of_each_model_for_programs(self, client: Any, registry: Any) -> None:
-        registry.update({"alpha": Readiness.STARTING}, stages={"alpha": Stage.WARMING_UP})
-        response = await client.get("/ready")
-        assert response.status_code == 503
-        queued = {"id": "beta", "state": "queued", "error": None}
-        assert response.json()["models"] == [{"id": "alpha", "state": "warming up", "error": None}, queued]
-        error = {"beta": "RuntimeError: no GPU"}
-        registry.update({"alpha": Readiness.VERIFIED, "beta": Readiness.FAILED}, {"alpha": 1}, error)
-        failed = {"id": "beta", "state": "failed", "error": "RuntimeError: no GPU"}
-        assert (await client.get("/ready")).json()["models"] == [
-            {"id": "alpha", "state": "ready", "error": None},
-            failed,
-        ]
-        registry.update({"alpha": Readiness.VERIFIED}, {"alpha": 0})
-        response = await client.get("/ready?model=alpha")
-        asleep = {"id": "alpha", "state": "asleep", "error": None}
-        assert (response.status_code, response.json()) == (200, {"status": "ready", "models": [asleep]})
-
-    async def test_ready_tells_of_those_models_that_the_query_names(self, client: Any, registry: Any) -> None:
-        registry.update({"alpha": Readiness.VERIFIED})
-        assert (await client.get("/ready?model=alpha")).status_code == 200
-        response = await client.get("/ready?model=alpha&model=beta")
-        assert_error(response, 503, "server_error", "model_starting")
-        assert response.json()["error"]["message"] == "Not every model is up. beta is starting (queued)."
-
-    async def test_ready_knows_no_other_models(self, client: Any) -> None:
-        assert_error(await client.get("/ready?model=gamma"), 404, "not_found_error", "model_not_found")
-
-    async def test_ready_does_not_name_the_models_that_are_up(self, client: Any, registry: Any) -> None:
-        registry.update({"alpha": Readiness.VERIFIED})
-        message = (await client.get("/ready")).json()["error"]["message"]
-        assert message == "Not every model is up. beta is starting (queued)."
 
 
 class TestFailures:

@@ -10,7 +10,8 @@ from typing import Any
 import orjson
 import pytest
 
-from app.config.service import KeptImages, parse_config
+from app.config.limits import KeptImages
+from app.config.service import parse_config
 from app.gateway.image_store import ImageStore
 from contract.errors import ApiError
 from contract.fields import ConfigError

@@ -8,7 +8,7 @@ from typing import Any
 import httpx
 import pytest
 
-from app.config.service import InputAudio
+from app.config.limits import InputAudio
 from app.gateway import input_audio
 from app.gateway.input_audio import AudioChecks
 from app.keys import LOCAL_KEY

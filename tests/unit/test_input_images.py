@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from app.config.service import InputImages
+from app.config.limits import InputImages
 from app.gateway import input_images
 from app.gateway.input_images import ImageLoader
 from app.parameters.parts import ImageSlot

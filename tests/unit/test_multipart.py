@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from app.config.service import Limits
+from app.config.limits import Limits
 from app.endpoints.transcriptions import TABLE
 from app.endpoints.translations import TRANSLATIONS
 from app.http.body import ClientGone, impatient, read_body

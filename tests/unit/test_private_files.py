@@ -15,7 +15,7 @@ from app.__main__ import main
 from app.budgets import snapshot
 from app.budgets.account import Debt
 from app.commands import serve
-from app.config.service import KeptImages
+from app.config.limits import KeptImages
 from app.gateway.image_store import SECRET_NAME, ImageStore
 from contract.fields import ConfigError
 from contract.private_folder import private_folder

@@ -8,9 +8,10 @@ import pytest
 from ray.serve.schema import DeploymentSchema, RayActorOptionsSchema
 
 from app.builder import model_deployment
+from app.config.limits import Limits
 from app.config.model_entry import ModelEntry
 from app.config.scaling import CHAT_PER_SEQUENCE, MODES, TASKS, VLLM_MAX_NUM_SEQS, Scaling
-from app.config.service import Limits, parse_config
+from app.config.service import parse_config
 from app.upstream.affinity import BLOCK_BYTES, MAX_BLOCKS
 from app.upstream.prefix_map import USUAL_MAX_IMBALANCE, USUAL_REMEMBERED_BLOCKS
 from contract.fields import ConfigError

@@ -12,7 +12,7 @@ from app.parameters.adjust import Adjusted, adjust
 from contract.errors import ApiError
 from contract.protocol import ResponseHead
 from tests.unit.conftest import client_of
-from tests.unit.test_parameter_table import ABLE, BASE
+from tests.unit.sample_requests import ABLE, BASE
 
 COUNTED = {"object": "response.input_tokens", "input_tokens": 7}
 IMAGE = {"type": "image_url", "image_url": {"url": "data:image/png;base64," + "A" * MAX_CHARACTERS}}

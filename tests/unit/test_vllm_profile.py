@@ -5,7 +5,8 @@ from typing import Any
 
 import pytest
 
-from deployments.vllm.adapter import NO_REASONING, NO_THINKING_BUDGET, NOT_WITH_SPECULATION, VllmServer
+from deployments.vllm.internals.profile import NO_REASONING, NO_THINKING_BUDGET, NOT_WITH_SPECULATION
+from deployments.vllm.internals.server import VllmServer
 
 TEMPLATE = "{% if tools %}{{ tools }}{% endif %}{{ messages }}{{ reasoning_effort }}"
 
@@ -65,7 +66,7 @@ def profile_of(
 @pytest.fixture(autouse=True)
 def no_vllm(monkeypatch: pytest.MonkeyPatch) -> None:
     """The template is given here; loading one from a file is vLLM's."""
-    monkeypatch.setattr("deployments.vllm.adapter._load_template", lambda given: given)
+    monkeypatch.setattr("deployments.vllm.internals.profile._load_template", lambda given: given)
 
 
 def test_the_limits_are_the_model_s() -> None:

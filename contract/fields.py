@@ -10,13 +10,14 @@ from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
 # A model's id is also a deployment's name and a part of a path.
 MODEL_ID = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,62}$"
+MOST = 2**53  # of what JSON carries without loss
 LONGEST_FIELD_NAME = 40  # ours are shorter, and every secret and every hash is longer
 
 COMMIT = r"^[0-9a-f]{40}$"
 
 ModelId = Annotated[str, StringConstraints(pattern=MODEL_ID)]
 Commit = Annotated[str, StringConstraints(pattern=COMMIT)]
-PositiveInt = Annotated[int, Field(ge=1)]
+PositiveInt = Annotated[int, Field(ge=1, le=MOST)]
 PositiveFloat = Annotated[float, Field(gt=0)]
 
 

@@ -22,7 +22,7 @@ Level = Literal["debug", "info", "warning", "error"]
 OURS, VLLM = "portico", "vllm"  # loggers, with all below them
 AUDIT = "portico.audit"  # its lines are written at any level
 # At `debug` these parts of vLLM write prompts and answers, so they stay at `info`.
-WITH_TEXTS = ("vllm.entrypoints", "vllm.parser", "vllm.reasoning", "vllm.tool_parsers")
+WITH_TEXTS = ("vllm.entrypoints", "vllm.parser", "vllm.reasoning", "vllm.renderers", "vllm.tool_parsers")
 VARIABLE = "PORTICO_LOG"
 STANDARD_ERROR = 2
 

@@ -52,7 +52,10 @@ class Admin:
 
     def __call__(self, scope: dict[str, Any], receive: Receive, send: Send) -> Awaitable[None]:
         """No coroutine of its own for what it passes on, through which each step of a stream would go."""
-        if scope["path"].startswith(PREFIX):
+        path: str = scope["path"]
+        sent: bytes = scope.get("raw_path") or path.encode()
+        # As it was sent, too: a rule of a proxy for /admin does not see %61dmin.
+        if path.startswith(PREFIX) and sent.startswith(PREFIX.encode()):
             return self._answer(scope, receive, send)
         return self._gateway(scope, receive, send)
 
@@ -99,7 +102,11 @@ ByKey = Annotated[Who, Depends(_who)]
 
 def _application(sources: Sources) -> FastAPI:
     application = FastAPI(
-        title="Portico for operators", openapi_url=f"{PREFIX}openapi.json", docs_url=None, redoc_url=None
+        title="Portico for operators",
+        openapi_url=f"{PREFIX}openapi.json",
+        docs_url=None,
+        redoc_url=None,
+        redirect_slashes=False,  # whoever follows would send the key again, maybe in clear text
     )
     keys = sources.keys
 

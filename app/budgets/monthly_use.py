@@ -12,7 +12,7 @@ from app.budgets.use import Month, Months, Use, drop_old
 
 Accounts = dict[str, dict[Month, Use]]  # by account
 
-MEMORY = 600 * SECOND  # for how long what a silent replica settled is known as its own
+MEMORY = 24 * 3600 * SECOND  # for how long what a silent replica settled is known as its own
 
 
 @dataclass(slots=True)

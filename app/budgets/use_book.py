@@ -29,7 +29,7 @@ class UseBook:
         self._followed: frozenset[str] = frozenset()
         self._own: defaultdict[str, dict[Month, Use]] = defaultdict(dict)
         self._counted: dict[str, CountedUse] = {}
-        self._exchanging = asyncio.Lock()
+        self._exchanging, self._learning = asyncio.Lock(), asyncio.Lock()
         self._unreachable: set[int] = set()  # places of shards
 
     def follow(self, accounts: Iterable[str], links: Sequence[UseLink]) -> None:
@@ -52,6 +52,12 @@ class UseBook:
         """Whether a store has told what others have used; true where there is none, or it cannot be reached."""
         place = place_of(account, len(self._links)) if self._links else 0
         return not self._links or account in self._counted or place in self._unreachable
+
+    async def learn(self, account: str) -> None:
+        """Be told of an account, where that is still to be: all who wait learn by the same exchange."""
+        async with self._learning:
+            if not self.is_known(account):
+                await self.exchange()
 
     async def exchange(self) -> None:
         """Tell the stores, and be told. One that cannot be reached raises nothing."""

@@ -6,7 +6,7 @@ from urllib.parse import parse_qs, urlsplit
 import pydantic
 from pydantic import Field, StringConstraints
 
-from contract.fields import PositiveInt, Strict
+from contract.fields import Strict
 from contract.project import in_project
 
 USAGE_PATH = "/v1/usage"  # of the route with which a key sees its own
@@ -36,7 +36,9 @@ class UsageSettings(Strict):
     database_env: Annotated[str, StringConstraints(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")] | None = Field(
         None, description="an environment variable of every node that holds the URL, with its password, instead"
     )
-    retention_days: PositiveInt | None = Field(400, description="after which rows are deleted; null: never")
+    retention_days: Annotated[int, Field(ge=1, le=36_500)] | None = Field(
+        400, description="after which rows are deleted; null: never"
+    )
     currency: Annotated[str, StringConstraints(pattern=r"^[A-Za-z]{1,16}$")] = Field(
         "usd", description="of all `prices`; a name, with which nothing is computed"
     )
@@ -72,4 +74,4 @@ def check_url(url: str) -> None:
 
 def _has_password(url: str) -> bool:
     parts = urlsplit(url)
-    return parts.password is not None or "password" in parse_qs(parts.query)
+    return parts.password is not None or any("password" in name.lower() for name in parse_qs(parts.query))

@@ -109,6 +109,8 @@ class Endpoint(Route):
     failure_event: Callable[[Exchange, ApiError, bytes, int], bytes] = error_event
     # parameters for the engine -> characters, where they are what is billed
     characters: Callable[[dict[str, Any]], int] | None = None
+    # parameters for the engine -> images that are asked for
+    wanted_images: Callable[[dict[str, Any]], int] = lambda _: 0
     # (request as it came, profile) -> tokens that an answer which is no text counts as
     answer_tokens: Callable[[dict[str, Any], Profile], int] = lambda _, __: 0
 

@@ -26,6 +26,7 @@ from app.endpoints.images import (
     engine_body,
     event,
     publish,
+    wanted_images,
 )
 from app.parameters.adjust import lacking
 from app.parameters.image_references import ImageReferences, image_slots, reference_bytes
@@ -128,6 +129,7 @@ EDITS = Endpoint(
     before=check_host,
     after=publish,
     answer_tokens=partial(_input_tokens, EDITS_TABLE),
+    wanted_images=wanted_images,
 )
 VARIATIONS = Endpoint(
     path=VARIATIONS_ROUTE,
@@ -144,4 +146,5 @@ VARIATIONS = Endpoint(
     before=check_host,
     after=publish,
     answer_tokens=partial(_input_tokens, VARIATIONS_TABLE),
+    wanted_images=wanted_images,
 )

@@ -165,6 +165,11 @@ def engine_body(parameters: dict[str, Any], model_id: str) -> bytes:
     return json_body(parameters, model_id)
 
 
+def wanted_images(parameters: dict[str, Any]) -> int:
+    """How many images the engine is asked for."""
+    return int(parameters.get("n", 1))
+
+
 def answer_tokens(table: Table, request: dict[str, Any], profile: Profile) -> int:
     """Tokens that the images of any request will count as; none where it is going to be refused."""
     try:
@@ -237,4 +242,5 @@ IMAGES = Endpoint(
     before=check_host,
     after=publish,
     answer_tokens=partial(answer_tokens, TABLE),
+    wanted_images=wanted_images,
 )

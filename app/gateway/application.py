@@ -250,11 +250,14 @@ class Gateway:
                     in_engine = error.code == "timeout" and not isinstance(error, QueueTimeout)
                     admission.settle(None if in_engine else 0)
                     raise
+                except (ClientGone, asyncio.CancelledError, ReaderStalled):
+                    record.left_engine = record.queue_s is not None
+                    raise
                 finally:
                     admission.settle(record.tokens_to_charge())
-                    counts = self._ledger is not None or team is not None
-                    if counts and record.is_cut and call.key.budget.tokens_per_minute is None:
-                        record.estimated_prompt = self._token_estimate(endpoint, model, request).prompt
+                    if record.is_unreported and (self._ledger is not None or team is not None):
+                        found = self._whole_estimate(endpoint, model, request)
+                        record.estimated_prompt, record.estimated_answer = found.prompt, found.answer
                     if team is not None:
                         team.charge(record, model.entry.prices)
         except RateLimited as error:
@@ -267,14 +270,14 @@ class Gateway:
         """Tokens to reserve."""
         if call.key.budget.tokens_per_minute is None and (team is None or not team.counts_tokens):
             return Estimate()
-        estimate = self._token_estimate(endpoint, model, request)
+        return self._whole_estimate(endpoint, model, request)
+
+    def _whole_estimate(self, endpoint: Endpoint, model: Model, request: dict[str, Any]) -> Estimate:
+        context = model.profile.limits.get("context_length", 0)
+        estimate = self._estimator.estimate(model.entry.id, request, endpoint.counted, context)
         if endpoint.makes_text:
             return estimate
         return estimate._replace(answer=endpoint.answer_tokens(request, model.profile))
-
-    def _token_estimate(self, endpoint: Endpoint, model: Model, request: dict[str, Any]) -> Estimate:
-        context = model.profile.limits.get("context_length", 0)
-        return self._estimator.estimate(model.entry.id, request, endpoint.counted, context)
 
     async def _answer(self, endpoint: Endpoint, call: Call, model: Model, request: dict[str, Any]) -> None:
         record, response = call.record, call.response
@@ -289,6 +292,7 @@ class Gateway:
             call.clock.resume()
         if audio := list(endpoint.audio(adjusted.engine)):
             await self._audio.check(audio)
+        record.wanted_images = endpoint.wanted_images(adjusted.engine)
         exchange = Exchange(record.request_id, model.id, call.headers, adjusted, self._image_store)
         endpoint.before(exchange)
         usage = endpoint.include_usage(adjusted.gateway)

@@ -61,7 +61,7 @@ class TeamAccount:
         if not self.quotas:
             return
         if not self._book.is_known(self.name):  # this replica has just begun
-            await self._book.exchange()
+            await self._book.learn(self.name)
         now = self._now()
         used = self._book.total(self.name, month_of(now))
         for quota in self.quotas:
@@ -71,7 +71,8 @@ class TeamAccount:
     def charge(self, record: RequestRecord, prices: Prices) -> None:
         """Count what a request has used, as far as that is known."""
         if self.quotas:
-            use = Use(record.tokens_to_charge() or 0, prices.millionths(record.quantities()))
+            used = record.quantities()
+            use = Use(used.input_tokens + used.output_tokens, prices.millionths(used))
             month = month_of(self._now())
             self._book.count(self.name, month, use)
             self._warn(month)

@@ -9,7 +9,7 @@ from starlette.exceptions import HTTPException
 from starlette.routing import Match, Route
 
 from app.http.body import Receive
-from app.http.request_id import request_id_from
+from app.http.request_id import client_request_id_from, request_id_from
 from app.http.response import Send
 from contract.errors import ApiError, internal_error, nothing_here, shown
 
@@ -19,13 +19,15 @@ ASGI = Callable[[dict[str, Any], Receive, Send], Awaitable[None]]
 def with_headers(scope: dict[str, Any], send: Send, more: dict[str, str]) -> Send:
     """`send`, with what the contract wants on every response, and with `more`."""
     began = time.perf_counter()
-    sent = {name.lower(): value.decode("latin-1") for name, value in scope["headers"]}
-    request_id = request_id_from(sent.get(b"x-request-id"))
+    sent = {name.decode("latin-1").lower(): value.decode("latin-1") for name, value in scope["headers"]}
+    own = {"x-request-id": request_id_from(sent.get("x-request-id"))}
+    if (foreign := client_request_id_from(sent)) is not None:
+        own["x-client-request-id"] = foreign
 
     async def send_with_headers(message: dict[str, Any]) -> None:
         if message["type"] == "http.response.start":
             overhead = f"{(time.perf_counter() - began) * 1000:.2f}"
-            headers = more | {"x-request-id": request_id, "x-gateway-overhead-ms": overhead}
+            headers = more | own | {"x-gateway-overhead-ms": overhead}
             encoded = [(name.encode(), value.encode()) for name, value in headers.items()]
             message = message | {"headers": [*message["headers"], *encoded]}
         await send(message)
@@ -56,8 +58,10 @@ async def _api_error(_: Request, error: Exception) -> Response:
     return error_answer(error)
 
 
-async def _http_exception(request: Request, _: Exception) -> Response:
-    """What FastAPI itself refuses: a path that is none, or a wrong method."""
+async def _http_exception(request: Request, error: Exception) -> Response:
+    """What FastAPI itself refuses: a body that it cannot read, a path that is none, or a wrong method."""
+    if isinstance(error, HTTPException) and error.status_code == 400:
+        return error_answer(ApiError("invalid_json", "The body cannot be read as JSON. Send a JSON object in UTF-8."))
     if not (methods := _methods_at(request)):
         return error_answer(nothing_here())
     allow = ", ".join(sorted(methods))

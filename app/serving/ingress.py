@@ -227,7 +227,8 @@ class IngressReplica:
         teams = Teams(config.teams, budgets, self._use_book)
         self._load_tokenizers(config)
         files = await self._steps.call(read_files) if config.console.enabled else None
-        tracer = await self._tracer_of(config)
+        http_host = await self._steps.call(controller.http_host)
+        tracer = await self._tracer_of(config)  # the last step that may fail: nobody would close it
         ledger = UsageLedger(self._usage, config) if config.keeps_usage else None
         gateway = Gateway(
             config,
@@ -245,7 +246,7 @@ class IngressReplica:
             metrics_page=self._agents.page,
             acceptance=self._acceptance.of,
             log_line=self._log.write,
-            http_host=await self._steps.call(controller.http_host),
+            http_host=http_host,
             tracer=tracer,
             ledger=ledger,
         )
@@ -273,7 +274,10 @@ class IngressReplica:
         self._supervisor.keep(Loop.ISSUER_KEYS, tokens.follow)
         self._supervisor.keep(Loop.KEPT_IMAGES, image_store.keep_swept)
         self._supervisor.keep(Loop.DRAIN, partial(self._end_in_time, config.ingress.drain_timeout_s))
-        await self._steps.call(observer.see_config, app_name, config.model_dump(mode="json", exclude_defaults=True))
+        try:
+            await self._steps.call(observer.see_config, app_name, config.model_dump(mode="json", exclude_defaults=True))
+        except Exception:  # it is in use all the same
+            logger.exception("what has changed in the configuration is not in the audit log")
 
     async def limit_drain(self, seconds: float) -> None:
         """Called before the whole service is stopped by who has less patience than the drain time."""

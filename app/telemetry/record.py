@@ -38,6 +38,9 @@ class RequestRecord:
     accepted: dict[str, Any] = field(
         default_factory=dict
     )  # parameters without effect, such as those that name a user, for the log
+    left_engine: bool = False  # whether the client left while the engine worked
+    estimated_answer: int = 0  # tokens, of a request whose client left before the engine had said how many
+    wanted_images: int = 0
     characters: int | None = None  # of a request that is counted by them
     adjustments: str | None = None  # what was changed in the request, as the header says it
     queued_at_s: float | None = None  # since the request came; when it was ready for its model
@@ -65,18 +68,19 @@ class RequestRecord:
         return self.estimated_prompt + self.events if self.streamed and self.estimated_prompt is not None else None
 
     @property
-    def is_cut(self) -> bool:
-        """Whether it is a stream of text whose end, which says what it used, did not come."""
-        return self.streamed and self.makes_text and self.usage is None
+    def is_unreported(self) -> bool:
+        """Whether the engine worked, and never said what it used: a stream of text was cut, or the client left."""
+        return self.usage is None and (self.left_engine or (self.streamed and self.makes_text))
 
     def quantities(self) -> Quantities:
-        """What it used, as reported; of a stream of text that was cut, what was seen."""
+        """What it used, as reported; else what was seen and estimated of it."""
         usage = self.usage
         characters = self.characters or 0
         if usage is None:
-            if not self.streamed or self.estimated_prompt is None:
+            if not self.is_unreported or self.estimated_prompt is None:
                 return Quantities(characters=characters)
-            return Quantities(self.estimated_prompt, output_tokens=self.events, characters=characters)
+            answer = self.events if self.makes_text else self.estimated_answer
+            return Quantities(self.estimated_prompt, 0, answer, self.wanted_images, characters=characters)
         tokens = self.tokens()
         details: dict[str, Any] = next((found for name in CACHED_FIELDS if (found := usage.get(name))), {})
         return Quantities(

@@ -9,6 +9,11 @@ from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 TRACEPARENT = re.compile(r"([0-9a-f]{2})-([0-9a-f]{32})-([0-9a-f]{16})-([0-9a-f]{2})(-.*)?", re.ASCII)
+# By the grammar of Trace Context, level 1.
+TRACESTATE_MEMBER = re.compile(
+    r"(?:[a-z][a-z0-9_\-*/]{0,255}|[a-z0-9][a-z0-9_\-*/]{0,240}@[a-z][a-z0-9_\-*/]{0,13})="
+    r"[\x20-\x2b\x2d-\x3c\x3e-\x7e]{0,255}[\x21-\x2b\x2d-\x3c\x3e-\x7e]"
+)
 INVALID_VERSION = "ff"
 SAMPLED = 1
 MAX_TRACEPARENT_LENGTH = 256  # of a version to come; ours has 55
@@ -41,9 +46,11 @@ def parent_from(headers: Mapping[str, str]) -> Parent | None:
 
 
 def _tracestate(header: str) -> str:
-    """The header, or nothing where it is larger than anybody must pass on."""
-    large = len(header) > MAX_TRACESTATE_LENGTH or header.count(",") >= MAX_TRACESTATE_MEMBERS
-    return "" if large or not (header.isascii() and header.isprintable()) else header
+    """The header, or nothing where it is too large, or malformed: OpenTelemetry logs the text of such a one."""
+    if len(header) > MAX_TRACESTATE_LENGTH or header.count(",") >= MAX_TRACESTATE_MEMBERS:
+        return ""
+    members = [member.strip(" \t") for member in header.split(",")]
+    return header if all(TRACESTATE_MEMBER.fullmatch(member) for member in members if member) else ""
 
 
 @dataclass(slots=True)

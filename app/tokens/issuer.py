@@ -54,6 +54,12 @@ class Rule(Strict):
             raise ValueError("`claim` and `value` stand together: give both, or none of them for every token")
         return self
 
+    @pydantic.model_validator(mode="after")
+    def _not_everybody_is_an_operator(self) -> Self:
+        if self.scopes and self.claim is None:
+            raise ValueError("`scopes` need a `claim` with a `value`: without it every token of the issuer has them")
+        return self
+
     def matches(self, claims: Mapping[str, Any]) -> bool:
         if self.claim is None:
             return True

@@ -8,6 +8,7 @@ from app.config.prices import Prices, Quantities
 from app.telemetry.record import RequestRecord
 
 FREE = Prices()
+MAX_ADJUSTMENTS_LENGTH = 512  # in characters: a client makes the list as long as it likes, up to 4 KiB
 
 
 class UsageRow(NamedTuple):
@@ -43,7 +44,7 @@ def row_of(record: RequestRecord, time: float, prices: Mapping[str, Prices]) -> 
         used,
         record.usage is None and used.input_tokens + used.output_tokens > 0,
         prices[model].millionths(used) if model in prices else 0,
-        record.adjustments,
+        record.adjustments and record.adjustments[:MAX_ADJUSTMENTS_LENGTH],
     )
 
 

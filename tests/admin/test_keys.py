@@ -4,6 +4,7 @@ import os
 import stat
 from pathlib import Path
 from typing import Any
+from urllib.parse import unquote
 
 import httpx
 import pytest
@@ -42,6 +43,10 @@ def client(key_file: Path) -> httpx.AsyncClient:
 
 def entries(key_file: Path) -> dict[str, Any]:
     return {entry.id: entry for entry in KeyFile(key_file).read()}
+
+
+async def receive_nothing() -> dict[str, Any]:
+    return {"type": "http.request", "body": b"", "more_body": False}
 
 
 async def create(client: httpx.AsyncClient, **changes: Any) -> dict[str, Any]:
@@ -83,6 +88,23 @@ class TestAccess:
     async def test_a_path_that_is_none_is_404_in_the_envelope(self, client: Any, path: str) -> None:
         assert_error(await client.get(path), 404, "not_found_error", "unknown_url")
 
+    @pytest.mark.parametrize("path", ["/admin/keys/", "/admin/keys%2f", "/%61dmin/keys", "//admin/keys"])
+    async def test_a_path_that_is_nearly_one_leads_nowhere(self, key_file: Path, path: str) -> None:
+        """A redirect would have the key sent again; a proxy's rule for /admin sees no escapes."""
+        sent = []
+
+        async def send(message: dict[str, Any]) -> None:
+            sent.append(message)
+
+        headers = [(b"authorization", f"Bearer {ADMIN_KEY}".encode())]
+        scope = {"type": "http", "method": "GET", "path": unquote(path), "raw_path": path.encode(), "headers": headers}
+        await application(key_file)(scope | {"query_string": b""}, receive_nothing, send)
+        assert sent[0]["status"] == 404
+
+    async def test_the_client_s_own_id_of_the_request_is_echoed(self, client: Any) -> None:
+        response = await client.get("/admin/keys", headers={"x-client-request-id": "mine"})
+        assert response.headers["x-client-request-id"] == "mine"
+
     async def test_a_wrong_method_is_405_with_those_that_are_right(self, client: Any) -> None:
         response = await client.delete("/admin/keys")
         assert_error(response, 405, "invalid_request_error", "method_not_allowed")
@@ -123,6 +145,7 @@ class TestCreate:
             ({"pipelines": ["nothing"]}, "pipelines"),
             ({"weight": 0}, "weight"),
             ({"budget": {"requests_per_minute": -1}}, "budget.requests_per_minute"),
+            ({"budget": {"requests_per_minute": 2**60}}, "budget.requests_per_minute"),
             ({"nmae": "x"}, "nmae"),
             ({"sha256": "0" * 64}, "sha256"),
             ({"scopes": ["root"]}, "scopes.0"),
@@ -142,9 +165,10 @@ class TestCreate:
         assert_error(response, 409, "invalid_request_error", "conflict")
         assert entries(key_file) == {}
 
-    async def test_a_body_that_is_no_json_is_refused(self, client: Any) -> None:
+    @pytest.mark.parametrize("body", [b"{", b"\xff", b"[" * 60_000, b"9" * 6000], ids=lambda body: repr(body[:2]))
+    async def test_a_body_that_is_no_json_is_refused(self, client: Any, body: bytes) -> None:
         headers = {"content-type": "application/json"}
-        response = await client.post("/admin/keys", content=b"{", headers=headers)
+        response = await client.post("/admin/keys", content=body, headers=headers)
         assert_error(response, 400, "invalid_request_error", "invalid_json")
 
     async def test_a_body_is_bounded(self, client: Any) -> None:

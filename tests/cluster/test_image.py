@@ -67,15 +67,24 @@ def test_what_is_copied_exists_and_reaches_the_builder() -> None:
 
 
 def _is_sent(file: str, rules: list[str]) -> bool:
-    """Whether one of the rules that name what is sent has the file, or a folder above it."""
+    """Whether one of the rules that name what is sent has the file, or a folder above it, and none keeps it back."""
     path = Path(file)
-    return any(one.match(rule[1:]) for rule in rules if rule[0] == "!" for one in (path, *path.parents))
+    kept_back = any(path.match(rule) for rule in rules if rule[0] != "!" and rule != "*")
+    return not kept_back and any(
+        one.match(rule[1:]) for rule in rules if rule[0] == "!" for one in (path, *path.parents)
+    )
 
 
 def tracked(folder: str) -> list[str]:
     """The files of the repository in a folder: no model that was fetched or made, and no bytecode."""
     command = ["git", "ls-files", "--", folder]
     return subprocess.run(command, cwd=PROJECT_FOLDER, capture_output=True, text=True, check=True).stdout.splitlines()
+
+
+@pytest.mark.parametrize("secret", ["cluster/compose/hub-token", "cluster/compose/.env", "keys.json", ".env"])
+def test_no_secret_of_who_runs_it_reaches_the_builder(secret: str) -> None:
+    rules = [line for line in (CLUSTER / "Dockerfile.dockerignore").read_text().splitlines() if line[0] != "#"]
+    assert not _is_sent(secret, rules)
 
 
 def test_nothing_but_that_reaches_the_builder() -> None:

@@ -1,7 +1,9 @@
 """What a team does to the requests of its keys: scope, shared rates, quotas of a month, headers, metrics, log."""
 
+import asyncio
 import json
 import logging
+import time
 from collections.abc import AsyncGenerator, Callable
 from datetime import UTC, datetime
 from typing import Any
@@ -11,11 +13,13 @@ import pytest
 
 from app.budgets.exact import ExactBudgets
 from app.budgets.messages import UseReply
+from app.budgets.store_link import StoreUnreachableError
 from app.budgets.use import Use
 from app.budgets.use_book import UseBook
 from app.config.service import parse_config
+from app.config.team import Monthly, Team, TokenQuota
 from app.gateway.application import Gateway
-from app.gateway.teams import Teams
+from app.gateway.teams import TeamAccount, Teams
 from app.keys import LOCAL_KEY, KeyEntry, hash_key, public_id
 from app.telemetry.metrics import QuotaFigures
 from app.upstream.registry import Registry
@@ -288,3 +292,19 @@ async def test_a_key_without_a_team_waits_for_nothing_more(outside: httpx.AsyncC
     for name in ("admission", "require_quota", "charge", "notice"):
         monkeypatch.setattr(f"app.gateway.teams.TeamAccount.{name}", never)
     assert (await outside.post(CHAT, json=chat())).status_code == 200
+
+
+async def test_requests_of_a_team_that_is_not_known_yet_wait_for_the_store_together() -> None:
+    class Away:
+        calls = 0
+
+        async def use(self, _: Any) -> Any:
+            self.calls += 1
+            await asyncio.sleep(0.05)
+            raise StoreUnreachableError
+
+    team, book, away = Team(id="t", monthly=Monthly(tokens=TokenQuota(hard=1000))), UseBook(), Away()
+    account = TeamAccount(team, ExactBudgets(), book, time.time)
+    book.follow([account.name], [away])
+    await asyncio.gather(*(account.require_quota() for _ in range(12)))
+    assert away.calls == 1

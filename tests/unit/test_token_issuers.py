@@ -43,6 +43,7 @@ def entry(**changes: Any) -> dict[str, Any]:
         ({"jwks_refresh_s": 300, "jwks_max_age_s": 599}, "jwks_max_age_s must be at least twice jwks_refresh_s"),
         ({"rules": [{"claim": "groups"}]}, "rules[0]: `claim` and `value` stand together"),
         ({"rules": [{"value": "ml"}]}, "rules[0]: `claim` and `value` stand together"),
+        ({"rules": [{"scopes": ["admin"]}]}, "rules[0]: `scopes` need a `claim`"),
         ({"rules": [{"pipelines": ["gamma"]}]}, f"rules[0] of {URL} names the model 'gamma', which is not in `models`"),
         ({"rules": [{"weight": 0}]}, "token_issuers[0].rules[0].weight: Input should be greater than"),
         ({"audience": "portico"}, "token_issuers[0].audience: there is no such field (did you mean audiences?)"),

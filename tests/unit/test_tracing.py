@@ -176,6 +176,8 @@ async def test_no_span_has_text_of_a_prompt_or_a_key(
         (f"01-{TRACE}-{SPAN}-01-more", "", Parent(int(TRACE, 16), int(SPAN, 16), True)),
         (SAMPLED, "a=" + "1" * 600, Parent(int(TRACE, 16), int(SPAN, 16), True)),
         (SAMPLED, ",".join(["a=1"] * 33), Parent(int(TRACE, 16), int(SPAN, 16), True)),
+        (SAMPLED, "1a@b=c, b=2,", Parent(int(TRACE, 16), int(SPAN, 16), True, "1a@b=c, b=2,")),
+        (SAMPLED, "nonsense, my secret", Parent(int(TRACE, 16), int(SPAN, 16), True)),
         (SAMPLED, "a=\x00", Parent(int(TRACE, 16), int(SPAN, 16), True)),
         (f"00-{TRACE}-{SPAN}-01-more", "", None),
         (f"ff-{TRACE}-{SPAN}-01", "", None),

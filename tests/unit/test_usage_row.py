@@ -47,9 +47,9 @@ def test_speech_is_counted_by_characters_beside_what_the_engine_reports() -> Non
 
 
 def test_a_stream_that_was_cut_is_counted_by_what_was_seen_of_it() -> None:
-    assert quantities(streamed=True, estimated_prompt=9, events=5) == Quantities(9, 0, 5)
+    assert quantities(streamed=True, makes_text=True, estimated_prompt=9, events=5) == Quantities(9, 0, 5)
     assert quantities(streamed=False, estimated_prompt=9) == Quantities()
-    assert quantities(streamed=True, events=5) == Quantities()  # of audio
+    assert quantities(streamed=True, makes_text=True, events=5) == Quantities()  # of audio
 
 
 def test_a_row_says_who_used_what_and_how_it_ended() -> None:

@@ -47,7 +47,16 @@ def test_a_sqlite_file_has_a_place_that_is_the_same_for_every_process(database: 
     assert "a SQLite file has an absolute path" in refusal(database=database)
 
 
-@pytest.mark.parametrize("database", [WITH_PASSWORD, f"postgresql://db/usage?user=portico&password={SECRET}"])
+@pytest.mark.parametrize(
+    "database",
+    [
+        WITH_PASSWORD,
+        f"postgresql://db/usage?user=portico&password={SECRET}",
+        f"postgresql://db/usage?sslpassword={SECRET}",
+        f"postgresql://db/usage?PASSWORD={SECRET}",
+    ],
+    ids=["user", "password", "sslpassword", "capitals"],
+)
 def test_a_password_in_the_configuration_is_refused_and_not_repeated(database: str) -> None:
     message = refusal(database=database)
     assert "`database_file`" in message

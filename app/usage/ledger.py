@@ -1,6 +1,8 @@
 """The ledger as one gateway has it: what its models cost, and who may ask how much at once."""
 
+import asyncio
 import time
+from functools import partial
 
 from app.config.service import Config
 from app.telemetry.record import RequestRecord
@@ -32,12 +34,17 @@ class UsageLedger:
             message = "This key's last question about its usage is not answered yet. Ask one at a time."
             raise ApiError("rate_limit_exceeded", message)
         self._asking.add(key_id)
+        asking = asyncio.ensure_future(self._sender.ask(question))
+        asking.add_done_callback(partial(self._has_asked, key_id))
         try:
-            return await self._sender.ask(question)
+            return await asyncio.shield(asking)  # a client that leaves ends no question: its key has one until then
         except LedgerBusyError:
             raise ApiError("overloaded", "Too many ask for their usage now. Retry after a pause.") from None
         except LedgerUnreachableError:
             message = "The usage ledger does not answer now; what is used is not lost. Retry after a pause."
             raise ApiError("overloaded", message, retry_after=RETRY_SECONDS) from None
-        finally:
-            self._asking.discard(key_id)
+
+    def _has_asked(self, key_id: str, asking: asyncio.Future[list[Sum]]) -> None:
+        self._asking.discard(key_id)
+        if not asking.cancelled():
+            asking.exception()  # nobody may be there any more to be told

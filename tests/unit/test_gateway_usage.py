@@ -242,6 +242,21 @@ class TestUsage:
         assert (await first).status_code == 200
         assert (await client.get("/v1/usage")).status_code == 200
 
+    async def test_a_client_that_leaves_may_not_ask_again_before_its_question_has_ended(
+        self, client: httpx.AsyncClient, sender: Sender
+    ) -> None:
+        sender.may_answer.clear()
+        first = asyncio.create_task(client.get("/v1/usage"))
+        while not sender.asked:
+            await asyncio.sleep(0)
+        first.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await first
+        assert_error(await client.get("/v1/usage"), 429, "rate_limit_error", "rate_limit_exceeded")
+        sender.may_answer.set()
+        await asyncio.sleep(0.01)
+        assert (await client.get("/v1/usage")).status_code == 200
+
     async def test_costs_no_budget(self, client: httpx.AsyncClient) -> None:
         left = [(await client.get("/v1/usage")).headers["x-ratelimit-remaining"] for _ in range(3)]
         assert len(set(left)) == 1

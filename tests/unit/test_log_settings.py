@@ -86,7 +86,10 @@ slots.info("after")
         assert [line["logger"] for line in lines_of(replica(code))] == ["portico.audit"]
 
     def test_vllm_writes_no_prompt_at_debug(self) -> None:
-        code = "\n".join(f"logging.getLogger('vllm.{part}').debug('x')" for part in ("entrypoints.a", "parser", "renderers.chat_utils", "v1"))
+        code = "\n".join(
+            f"logging.getLogger('vllm.{part}').debug('x')"
+            for part in ("entrypoints.a", "parser", "renderers.chat_utils", "v1")
+        )
         assert [line["logger"] for line in lines_of(replica(code))] == ["vllm.v1"]
 
     def test_outside_of_serve_nothing_changes(self) -> None:

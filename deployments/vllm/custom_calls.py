@@ -1,5 +1,4 @@
-"""Calls of custom tools in chat completions. vLLM 0.32 makes them calls of functions with one argument, a text; or
-their input is the answer's text itself.
+"""Calls of custom tools in chat completions: vLLM 0.32 calls functions with one argument, or writes the input alone.
 
 In a stream a call begins with its `id`, its `type` and its name, and its input follows in parts, as a function's
 arguments do: `{"index": 0, "id": "…", "type": "custom", "custom": {"name": "…", "input": "…"}}`, then

@@ -1,4 +1,4 @@
-"""The call of a custom tool in a response of vLLM 0.32, where its input is the answer's text: a message there."""
+"""The call of a custom tool in a response, where vLLM 0.32 writes its input alone, as a message."""
 
 from typing import Any
 

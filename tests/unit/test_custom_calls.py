@@ -173,14 +173,16 @@ def test_openai_s_own_accumulator_adds_the_deltas_up(calls: CustomCalls, deltas:
         choice = {"index": 0, "delta": delta, "finish_reason": None}
         data = COMMON | {"object": "chat.completion.chunk", "choices": [choice]}
         state.handle_chunk(construct_type(type_=ChatCompletionChunk, value=data))  # type: ignore[arg-type]
-    (call,) = state.current_completion_snapshot.choices[0].message.tool_calls or ()
-    made = call.to_dict()
+    found: Any = state.current_completion_snapshot.choices[0].message.tool_calls
+    (made,) = [call.to_dict() for call in found]
     assert (made["type"], made["custom"]) == ("custom", {"name": "run", "input": "ls"})
 
 
 MESSAGE = {"type": "message", "id": "msg_1", "role": "assistant", "status": "completed"}
-SAID = MESSAGE | {"content": [{"type": "output_text", "text": "2026-11", "annotations": [], "logprobs": None}]}
-THOUGHT = {"type": "reasoning", "id": "rs_1", "summary": [], "status": None}
+SAID: dict[str, Any] = MESSAGE | {
+    "content": [{"type": "output_text", "text": "2026-11", "annotations": [], "logprobs": None}]
+}
+THOUGHT: dict[str, Any] = {"type": "reasoning", "id": "rs_1", "summary": [], "status": None}
 REQUESTED = {
     "tools": [{"type": "custom", "name": "apply_patch"}],
     "tool_choice": {"type": "custom", "name": "apply_patch"},

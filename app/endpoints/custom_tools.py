@@ -1,7 +1,7 @@
 """Custom tools for an engine that has functions: a function with one argument, a text.
 
-Where the tool's input has to match a regular expression, it is what guides the answer's whole text, which is then that
-input: within the JSON of a function's arguments no engine keeps one, for it would have to be one of escaped text.
+Where the tool's input has to match a regular expression, it guides the answer's whole text, which is then that input:
+within the JSON of a function's arguments xgrammar writes what matches as it is, without the escapes of JSON.
 """
 
 from typing import Any

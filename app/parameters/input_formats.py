@@ -1,10 +1,11 @@
 """The format of a custom tool's input: free text, or text that matches a regular expression.
 
 Engines read a regular expression each in a way of its own, and what they do not know some take for text. So only what
-means the same everywhere is legal, and `.` is written out.
+can be written as all of them read it is legal, and sets of characters are written out.
 """
 
 import re
+import string
 from typing import Any
 
 from app.parameters.kinds import wrong_type, wrong_value
@@ -15,12 +16,13 @@ from contract.errors import ApiError
 
 SYNTAXES = ("regex", "lark")
 ANY_BUT_NEWLINE = r"[^\n]"
-CLASSES = frozenset("dDwWsS")
+SETS = {"d": "0-9", "w": "a-zA-Z0-9_", "s": r" \t\n\r\f\v"}
 CHARACTERS = {"n": "\n", "r": "\r", "t": "\t", "f": "\f", "v": "\v"}  # and their escapes
 LEGAL = (
-    "literals, escaped punctuation, \\d \\w \\s \\D \\W \\S \\n \\r \\t \\f \\v, ., [classes], (groups), (?:groups), | "
-    "and the repetitions * + ? {m} {m,} {m,n}; ^ as its first character and $ as its last"
+    "literals, escaped punctuation, \\d \\w \\s \\n \\r \\t \\f \\v, ., [classes], outside of them \\D \\W \\S, "
+    "(groups), (?:groups), | and the repetitions * + ? {m} {m,} {m,n}; ^ as its first character and $ as its last"
 )
+ESCAPABLE = frozenset(string.punctuation) - frozenset("<>")  # those two, escaped, are ends of words to some
 ESCAPED = re.compile(r"\\(.)", re.DOTALL)
 UNFIT_IN_CLASS = re.compile(r"\[|&&|--|~~|^\\\^")  # of other dialects; and what an engine takes for a negation
 ITEM = re.compile(r"(\\?.)(?:-(\\?.))?", re.DOTALL)  # of a class: a character or a range
@@ -113,9 +115,7 @@ def _written(pattern: str) -> list[str]:
             case "quantifier" if repeatable:
                 repeatable, lazy = False, True
             case "atom" if text.startswith("\\") or text not in "^${}":
-                _check_escapes(text)
-                text = ANY_BUT_NEWLINE if text == "." else text
-                repeatable, lazy = True, False
+                text, repeatable, lazy = _written_atom(text), True, False
             case "high" | "comma" if repeatable and token["low"] and _rises(token["low"], token["high"]):
                 repeatable, lazy = False, True
             case _:
@@ -128,25 +128,38 @@ def _rises(low: str, high: str) -> bool:
     return not high or int(low) <= int(high)
 
 
+def _written_atom(text: str) -> str:
+    if text == ".":
+        return ANY_BUT_NEWLINE
+    name = text[1:]
+    if name in SETS:
+        return f"[{SETS[name]}]"
+    return f"[^{SETS[name.lower()]}]" if name.lower() in SETS else ESCAPED.sub(_written_escape, text)
+
+
 def _written_class(text: str) -> str:
     """A class with its control characters as escapes, since engines cut a pattern into lines."""
     inside = text[1:-1].removeprefix("^")
-    _check_escapes(inside)
     if not inside or UNFIT_IN_CLASS.search(inside) or not all(_is_in_order(*item) for item in ITEM.findall(inside)):
         what = "characters, escapes and rising ranges of characters; `[` escaped, `^` not the first"
         raise PatternFault(f"the class `{text[:80]}` is not plain; legal are {what}")
+    text = ESCAPED.sub(_written_escape, text)
     for name, character in CHARACTERS.items():
-        text = text.replace(f"\\{character}", f"\\{name}").replace(character, f"\\{name}")
+        text = text.replace(character, f"\\{name}")
     return text
 
 
 def _is_in_order(low: str, high: str) -> bool:
     """Whether an item of a class is a character, or a range that rises from `low` to `high`."""
     ends = [CHARACTERS.get(end[1], end[1]) if end.startswith("\\") else end for end in (low, high)]
-    return not high or (not {low, high} & {f"\\{name}" for name in CLASSES} and ends[0] <= ends[1])
+    return not high or (not {low, high} & {f"\\{name}" for name in SETS} and ends[0] <= ends[1])
 
 
-def _check_escapes(text: str) -> None:
-    for escaped in ESCAPED.findall(text):
-        if escaped.isalnum() and escaped not in CLASSES | CHARACTERS.keys():
-            raise PatternFault(f"it has the escape `\\{escaped}`; legal are {LEGAL}")
+def _written_escape(escape: re.Match[str]) -> str:
+    """An escape as every engine reads it; of a set, its characters. Raises PatternFault."""
+    name = escape[1]
+    if name in SETS:
+        return SETS[name]
+    if name.isalnum() and name not in CHARACTERS:
+        raise PatternFault(f"it has the escape `\\{name}` where it cannot stand; legal are {LEGAL}")
+    return escape[0] if name in ESCAPABLE or name in CHARACTERS else name

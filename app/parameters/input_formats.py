@@ -125,7 +125,7 @@ def _written(pattern: str) -> list[str]:
 
 
 def _rises(low: str, high: str) -> bool:
-    return not high or int(low) <= int(high)
+    return low.isascii() and high.isascii() and (not high or int(low) <= int(high))
 
 
 def _written_atom(text: str) -> str:

@@ -26,6 +26,7 @@ from typing import Any, NamedTuple
 
 import orjson
 
+from contract.custom_tools import CustomCalls
 from contract.protocol import Adapter, Ranking, RequestHead, ResponseHead, ResponseTail
 
 PART_BYTES = 64 * 1024  # of a payload, so that a large one lets others pass
@@ -104,15 +105,15 @@ def is_proof(given: bytes, secret: bytes, whose: str, nonce: bytes) -> bool:
 
 def request_head(head: RequestHead) -> bytes:
     """As JSON. What only chooses the replica is not in it: that is done."""
-    adapter, ranking = head.adapter and list(head.adapter), head.ranking and list(head.ranking)
+    adapter, ranking, calls = (part and list(part) for part in (head.adapter, head.ranking, head.custom_calls))
     return orjson.dumps(
         [head.route, head.request_id, head.include_usage, head.echo, head.strict, head.queue_ms, adapter, ranking,
-         head.traceparent, head.tracestate]
+         calls, head.traceparent, head.tracestate]
     )  # fmt: skip
 
 
 def parse_request_head(data: bytes | memoryview) -> RequestHead:
-    route, request_id, include_usage, echo, strict, queue_ms, adapter, ranking, parent, state = orjson.loads(data)
+    route, request_id, include_usage, echo, strict, queue_ms, adapter, ranking, calls, *trace = orjson.loads(data)
     return RequestHead(
         route,
         request_id,
@@ -122,8 +123,9 @@ def parse_request_head(data: bytes | memoryview) -> RequestHead:
         queue_ms=queue_ms,
         adapter=adapter and Adapter(*adapter),
         ranking=ranking and Ranking(*ranking),
-        traceparent=parent,
-        tracestate=state,
+        custom_calls=calls and CustomCalls(tuple(calls[0]), *calls[1:]),
+        traceparent=trace[0],
+        tracestate=trace[1],
     )
 
 

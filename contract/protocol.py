@@ -8,6 +8,8 @@ like success.
 
 from typing import Any, NamedTuple
 
+from contract.custom_tools import CustomCalls
+
 # Routes that models answer, as clients and engines both call them.
 CHAT_ROUTE = "/v1/chat/completions"
 COMPLETIONS_ROUTE = "/v1/completions"
@@ -65,6 +67,7 @@ class RequestHead(NamedTuple):
     queue_ms: float = 0.0  # that it has waited in the gateway for a place, for the replica's log
     adapter: Adapter | None = None  # of the model, where the request is for one
     ranking: Ranking | None = None  # where the engine generates more choices than are asked for
+    custom_calls: CustomCalls | None = None  # where it has custom tools that the engine has not
     traceparent: str = ""  # of the gateway's call, where it traces requests; `tracestate` goes with it
     tracestate: str = ""
 

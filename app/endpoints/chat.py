@@ -7,6 +7,7 @@ import orjson
 
 from app.budgets.estimate import CountedFields
 from app.endpoints.answers import INTEGER, NUMBER, OBJECT, STRING, Component, array, const, nullable, one_of, record
+from app.endpoints.custom_tools import CHAT_TOOLS, called_as_functions, chat_calls
 from app.endpoints.endpoint import Endpoint, Exchange
 from app.parameters import generation, refused_extras
 from app.parameters.generation import EFFORTS, TOKEN_LIMIT, VERBOSITIES
@@ -15,14 +16,13 @@ from app.parameters.media import media_bytes
 from app.parameters.messages import Messages, audio, check_tool_results, images
 from app.parameters.parts import MEDIA_FIELDS
 from app.parameters.row import MODEL, STREAM, USER, Parameter, Table, Treatment, ignored, refused
-from app.parameters.tools import ResponseFormat, ToolChoice, Tools
+from app.parameters.tools import ResponseFormat, Tools
 from contract import sse
 from contract.errors import ApiError
 from contract.profile import Profile
 from contract.protocol import CHAT_ROUTE, EVENT_STREAM
 
 MAX_CHOICES = 128
-TOOL_CHOICE = ToolChoice(nested=True)
 MODALITIES = Fixed(Items(Text(), 0, 8), ["text"], "for audio use /v1/audio/speech.")
 
 
@@ -71,8 +71,8 @@ TABLE = Table(
             ResponseFormat(nested=True),
             "Format of the output: text, a JSON object, or JSON that follows a schema.",
         ),
-        Parameter("tools", Tools(nested=True), "Functions that the model may call.", capability="tools"),
-        Parameter("tool_choice", TOOL_CHOICE, "Which tool the model calls, if any.", capability="tools"),
+        Parameter("tools", Tools(nested=True), "Tools that the model may call.", capability="tools"),
+        Parameter("tool_choice", CHAT_TOOLS, "Which tool the model calls, if any.", capability="tools"),
         generation.PARALLEL_TOOL_CALLS,
         Parameter("reasoning_effort", OneOf(EFFORTS), "Effort on reasoning.", feature="reasoning_effort"),
         Parameter("verbosity", OneOf(VERBOSITIES), "Verbosity of the response.", feature="verbosity"),
@@ -95,13 +95,13 @@ TABLE = Table(
         *refused_extras.CHAT,
         *refused_extras.OPERATOR_S,
     ),
-    rules=(generation.need_stream, check_dependencies, check_tool_results, TOOL_CHOICE.check),
+    rules=(generation.need_stream, check_dependencies, check_tool_results, CHAT_TOOLS.check, CHAT_TOOLS.check_formats),
 )
 
 
 def engine_body(parameters: dict[str, Any], model_id: str) -> bytes:
     """The engine's body. A stream always reports its usage there; the client sees it if it wants to."""
-    body = parameters | {"model": model_id}
+    body = called_as_functions(parameters) | {"model": model_id}
     if body.get("stream"):
         body["stream_options"] = {"include_usage": True}
     if "verbosity" in body:  # the engine has no such parameter; the chat template reads it as a variable
@@ -122,12 +122,23 @@ _LOGPROB = {"token": STRING, "logprob": NUMBER, "bytes": nullable(array(INTEGER)
 _TOKENS = nullable(array(record(_LOGPROB | {"top_logprobs": array(record(_LOGPROB))})))
 _LOGPROBS = nullable(record({"content": _TOKENS, "refusal": _TOKENS}))
 _FUNCTION = record({"name": STRING, "arguments": STRING})
-_CALL = record({"id": STRING, "type": const("function"), "function": _FUNCTION})
+_CALLS = (
+    record({"id": STRING, "type": const("function"), "function": _FUNCTION}),
+    record({"id": STRING, "type": const("custom"), "custom": record({"name": STRING, "input": STRING})}),
+)
 _MESSAGE = record(
     {"role": const("assistant"), "content": nullable(STRING), "refusal": nullable(STRING)},
-    {"reasoning": STRING, "tool_calls": array(_CALL)},
+    {"reasoning": STRING, "tool_calls": array({"anyOf": list(_CALLS)})},
 )
-_CALL_DELTA = record({"index": INTEGER}, {"id": STRING, "type": const("function"), "function": {"type": "object"}})
+_CALL_DELTA = record(
+    {"index": INTEGER},
+    {
+        "id": STRING,
+        "type": one_of(("function", "custom")),
+        "function": {"type": "object"},
+        "custom": record({"input": STRING}, {"name": STRING}),
+    },
+)
 _DELTA = record(
     {},
     {
@@ -172,5 +183,6 @@ CHAT = Endpoint(
     audio=audio,
     echoed=("metadata",),
     include_usage=generation.wants_usage,
+    custom_calls=chat_calls,
     failure_event=failure_event,
 )

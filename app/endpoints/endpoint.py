@@ -19,6 +19,7 @@ from app.parameters.parts import AudioSlot, ImageSlot
 from app.parameters.request_bounds import MAX_VALUES, check_bounds
 from app.parameters.row import Table
 from contract import sse
+from contract.custom_tools import CustomCalls
 from contract.errors import ApiError
 from contract.profile import Profile
 from contract.protocol import Ranking
@@ -101,6 +102,8 @@ class Endpoint(Route):
     include_usage: Callable[[dict[str, Any]], bool] = lambda _: False
     # parameters for the engine -> which choices the replica keeps, where the engine generates more
     ranking: Callable[[dict[str, Any]], Ranking | None] = lambda _: None
+    # parameters for the engine -> how the calls of its custom tools come back, where the engine has no such
+    custom_calls: Callable[[dict[str, Any]], CustomCalls | None] = lambda _: None
     # Raises ApiError where a legal request cannot be answered, before the engine gets it.
     before: Callable[[Exchange], None] = lambda _: None
     # (exchange, the engine's whole answer) -> the client's

@@ -4,8 +4,9 @@ from typing import Any
 
 from app.budgets.estimate import CountedFields
 from app.endpoints.answers import INTEGER, Component, const, record
+from app.endpoints.custom_tools import RESPONSES_TOOLS
 from app.endpoints.endpoint import Endpoint
-from app.endpoints.responses import RESPONSES, TOOL_CHOICE, engine_body
+from app.endpoints.responses import RESPONSES, engine_body
 from app.endpoints.tokenize import bound_texts
 from app.parameters.row import Parameter, Table, Treatment, ignored
 from contract.profile import Profile
@@ -39,7 +40,10 @@ INPUT_TOKENS = Endpoint(
             "InputTokens", record({"object": const("response.input_tokens"), "input_tokens": INTEGER})
         )
     },
-    table=Table(rows=tuple(map(counted, RESPONSES.table.rows)), rules=(TOOL_CHOICE.check, check_size)),
+    table=Table(
+        rows=tuple(map(counted, RESPONSES.table.rows)),
+        rules=(RESPONSES_TOOLS.check, RESPONSES_TOOLS.check_formats, check_size),
+    ),
     example=RESPONSES.example,
     counted=CountedFields(()),
     engine_body=engine_body,

@@ -20,6 +20,7 @@ from app.endpoints.answers import (
     one_of,
     record,
 )
+from app.endpoints.custom_tools import RESPONSES_TOOLS, called_by_response, response_calls, shown
 from app.endpoints.endpoint import Endpoint, Exchange
 from app.parameters import generation, refused_extras
 from app.parameters.generation import EFFORTS, TOKEN_LIMIT, VERBOSITIES, VLLM
@@ -28,13 +29,12 @@ from app.parameters.kinds import Fields, Fixed, Flag, Items, Number, OneOf, Text
 from app.parameters.media import media_bytes
 from app.parameters.parts import MEDIA_FIELDS
 from app.parameters.row import MODEL, STREAM, USER, Parameter, Table, Treatment, refused
-from app.parameters.tools import ResponseFormat, ToolChoice, Tools
+from app.parameters.tools import ResponseFormat, Tools
 from contract import sse
 from contract.errors import ApiError
 from contract.protocol import EVENT_STREAM, RESPONSES_ROUTE
 from contract.responses import NO_USAGE
 
-TOOL_CHOICE = ToolChoice(nested=False)
 NOTHING_STORED = "responses are not stored; send the whole conversation in `input`."
 TEXT = Fields(
     {"format": ResponseFormat(nested=False), "verbosity": OneOf(VERBOSITIES)}, features={"verbosity": "verbosity"}
@@ -75,7 +75,7 @@ TABLE = Table(
             absent=([],),
         ),
         Parameter(
-            "tool_choice", TOOL_CHOICE, "Which tool the model calls, if any.", capability="tools", absent=("auto",)
+            "tool_choice", RESPONSES_TOOLS, "Which tool the model calls, if any.", capability="tools", absent=("auto",)
         ),
         generation.PARALLEL_TOOL_CALLS,
         Parameter("max_tool_calls", Number(1, integer=True), "Without effect: it limits hosted tools."),
@@ -102,13 +102,13 @@ TABLE = Table(
         *refused_extras.RESPONSES,
         *refused_extras.OPERATOR_S,
     ),
-    rules=(generation.need_stream, TOOL_CHOICE.check),
+    rules=(generation.need_stream, RESPONSES_TOOLS.check, RESPONSES_TOOLS.check_formats),
 )
 
 
 def engine_body(parameters: dict[str, Any], model_id: str) -> bytes:
     """The engine's body, which stores nothing."""
-    body = parameters | {"model": model_id, "store": False}
+    body = called_by_response(parameters) | {"model": model_id, "store": False}
     if verbosity := body.get("text", {}).get("verbosity"):  # the chat template reads it as a variable
         body["chat_template_kwargs"] = body.get("chat_template_kwargs", {}) | {"verbosity": verbosity}
     return orjson.dumps(body)
@@ -131,7 +131,6 @@ NOTHING_GENERATED: dict[str, Any] = {
     "temperature": 1.0, "top_p": 1.0, "presence_penalty": 0.0, "frequency_penalty": 0.0, "top_logprobs": 0,
     "max_output_tokens": None, "metadata": {}, "safety_identifier": None, "prompt_cache_key": None,
 }  # fmt: skip
-NO_TOOL = {"description": None, "parameters": None, "strict": None}
 
 
 def _response(exchange: Exchange) -> dict[str, Any]:
@@ -145,7 +144,7 @@ def _response(exchange: Exchange) -> dict[str, Any]:
     for name, default in NOTHING_GENERATED.items():
         value = given.get(name, default)
         response[name] = default | value if isinstance(default, dict) else value
-    response["tools"] = [NO_TOOL | tool if tool["type"] == "function" else tool for tool in response["tools"]]
+    response["tools"] = list(map(shown, response["tools"]))
     return response
 
 
@@ -212,5 +211,6 @@ RESPONSES = Endpoint(
     media_bytes=lambda request: media_bytes(request.get("input")),
     images=images,
     echoed=("metadata", "safety_identifier", "prompt_cache_key"),
+    custom_calls=response_calls,
     failure_event=failure_event,
 )

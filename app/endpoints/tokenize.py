@@ -7,6 +7,7 @@ import orjson
 
 from app.budgets.estimate import CountedFields, texts_in
 from app.endpoints.answers import INTEGER, STRING, Component, array, nullable, record
+from app.endpoints.custom_tools import called_as_functions
 from app.endpoints.endpoint import Endpoint
 from app.parameters import generation, refused_extras
 from app.parameters.kinds import Flag, Text
@@ -70,7 +71,7 @@ TABLE = Table(
             "add_generation_prompt", Flag(), "Whether the beginning of an answer follows the messages. Default: true."
         ),
         Parameter("continue_final_message", Flag(), "Whether the last message is left open, without its end."),
-        Parameter("tools", Tools(nested=True), "Functions that the model may call.", capability="tools"),
+        Parameter("tools", Tools(nested=True), "Tools that the model may call.", capability="tools"),
         generation.CHAT_TEMPLATE_KWARGS,
         USER,
         refused("chat_template", "the model's own chat template is used."),
@@ -89,7 +90,7 @@ DETOKENIZE_TABLE = Table(
 
 def engine_body(parameters: dict[str, Any], model_id: str) -> bytes:
     """The engine's body. A last message that is left open is not followed by an answer's beginning."""
-    body = parameters | {"model": model_id}
+    body = called_as_functions(parameters) | {"model": model_id}
     if body.get("continue_final_message"):
         body["add_generation_prompt"] = False
     return orjson.dumps(body)

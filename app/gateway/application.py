@@ -299,6 +299,7 @@ class Gateway:
         echo = {name: adjusted.accepted[name] for name in endpoint.echoed if name in adjusted.accepted}
         head = RequestHead(endpoint.path, record.request_id, usage, echo, bool(request.get(STRICT)), *where)
         head = head._replace(adapter=model.adapter, ranking=endpoint.ranking(adjusted.engine))
+        head = head._replace(custom_calls=endpoint.custom_calls(adjusted.engine))
         if (trace := record.trace) is not None:
             trace.engine, trace.parameters = model.entry.engine, adjusted.engine
             head = head._replace(traceparent=trace.traceparent(), tracestate=trace.tracestate)

@@ -15,6 +15,7 @@ from app.parameters.parts import (
     dropped,
     holder_of,
     legal_types,
+    need_string,
     parts_of,
     text_part,
     unsupported_part,
@@ -97,12 +98,23 @@ def _check_message(message: Any, place: str, profile: Profile) -> list[str]:
         raise missing(f"{place}.role")
     if message["role"] not in ROLES:
         raise wrong_value(f"{place}.role", "one of " + ", ".join(ROLES))
+    _check_custom_calls(message.get("tool_calls"), f"{place}.tool_calls")
     content = message.get("content")
     if content is not None:
         return check_content(content, f"{place}.content", PARTS, profile)
     if message["role"] not in ("assistant", "function"):
         raise missing(f"{place}.content")
     return []
+
+
+def _check_custom_calls(calls: Any, place: str) -> None:
+    """What the engine checks of calls of functions."""
+    for index, call in enumerate(calls if isinstance(calls, list) else ()):
+        if isinstance(call, dict) and call.get("type") == "custom":
+            need_string(call, "id", f"{place}.{index}")
+            custom = holder_of(call, "custom", f"{place}.{index}")
+            for field in ("name", "input"):
+                need_string(custom, field, f"{place}.{index}.custom")
 
 
 def _arguments(messages: list[dict[str, Any]], name: str) -> Iterator[tuple[str, str]]:

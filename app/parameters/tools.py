@@ -4,9 +4,10 @@ import re
 from dataclasses import dataclass
 from typing import Any
 
+from app.parameters.input_formats import check_format, format_schema, regex_of
 from app.parameters.kinds import PlacedSchema, Reading, wrong_type, wrong_value
 from app.parameters.row import missing
-from app.parameters.schemas import placed_schema
+from app.parameters.schemas import MAX_PATTERN_SIZE, placed_schema
 from contract.errors import ApiError
 from contract.profile import Profile
 
@@ -25,13 +26,16 @@ HOSTED = (
     "shell",
 )
 CHOICES = ("none", "auto", "required")
+KINDS = ("function", "custom")
+ALLOWED = "allowed_tools"
+MODES = ("auto", "required")
 
 
 @dataclass(frozen=True, slots=True)
 class Tools:
-    """An array of function tools, nested as in chat completions (`function: {...}`) or flat as in responses.
+    """An array of function tools and of custom tools, whose input is a text.
 
-    Responses also take custom tools, whose input is a free text.
+    Nested as in chat completions (`function: {...}`, `custom: {...}`), or flat as in responses.
     """
 
     nested: bool
@@ -43,8 +47,9 @@ class Tools:
             raise wrong_value(name, self.description())
         names: set[str] = set()
         schemas: list[PlacedSchema] = []
+        definitions: list[int] = []  # the lengths of grammars
         for index, tool in enumerate(value):
-            function_name = self._check(tool, f"{name}.{index}", schemas)
+            function_name = self._check(tool, f"{name}.{index}", schemas, definitions)
             if function_name in names:
                 raise ApiError(
                     "invalid_value", f"`{name}` has two tools of the same name. Names must be unique.", param=name
@@ -53,23 +58,20 @@ class Tools:
         return Reading(value, schemas=tuple(schemas))
 
     def description(self) -> str:
-        kinds = "function tools" if self.nested else "function tools, or custom ones whose input is text"
-        return f"an array of 1 to {MAX_TOOLS} {kinds}"
+        return f"an array of 1 to {MAX_TOOLS} function tools, or custom ones whose input is text"
 
     def schema(self) -> dict[str, Any]:
-        function = {
-            "name": {"type": "string", "pattern": f"^{NAME.pattern}$"},
-            "description": {"type": "string"},
-            "parameters": {"type": "object"},
-            "strict": {"type": "boolean"},
-        }
-        inner: dict[str, Any] = {"function": {"type": "object", "properties": function, "required": ["name"]}}
-        fields = inner if self.nested else function
-        kind = {"const": "function"} if self.nested else {"enum": ["function", "custom"]}
-        item = {"type": "object", "properties": {"type": kind, **fields}, "required": ["type"]}
+        both = {"name": {"type": "string", "pattern": f"^{NAME.pattern}$"}, "description": {"type": "string"}}
+        function = both | {"parameters": {"type": "object"}, "strict": {"type": "boolean"}}
+        custom = both | {"format": format_schema(self.nested)}
+        fields: dict[str, Any] = function | custom
+        if self.nested:
+            every = {"function": function, "custom": custom}
+            fields = {k: {"type": "object", "properties": own, "required": ["name"]} for k, own in every.items()}
+        item = {"type": "object", "properties": {"type": {"enum": list(KINDS)}, **fields}, "required": ["type"]}
         return {"type": "array", "minItems": 1, "maxItems": MAX_TOOLS, "items": item}
 
-    def _check(self, tool: Any, place: str, schemas: list[PlacedSchema]) -> str:
+    def _check(self, tool: Any, place: str, schemas: list[PlacedSchema], definitions: list[int]) -> str:
         if not isinstance(tool, dict):
             raise wrong_type(place, "an object")
         kind = tool.get("type")
@@ -79,33 +81,32 @@ class Tools:
                 f"`{place}` is a hosted tool, which is not supported. Use a tool of type `function`.",
                 param=place,
             )
-        if kind == "custom":
-            return self._check_custom(tool, place)
-        if kind != "function":
-            raise wrong_value(f"{place}.type", '"function"' if self.nested else '"function" or "custom"')
-        function, place = (tool.get("function"), f"{place}.function") if self.nested else (tool, place)
-        if not isinstance(function, dict):
+        if kind not in KINDS:
+            raise wrong_value(f"{place}.type", '"function" or "custom"')
+        holder, place = fields_of(tool, self.nested), f"{place}.{kind}" if self.nested else place
+        if not isinstance(holder, dict):
             raise wrong_type(place, "an object")
-        name = _name_of(function, place)
-        if function.get("parameters") is not None:
-            schemas.append(placed_schema(function["parameters"], f"{place}.parameters"))
-        if not isinstance(function.get("strict"), bool | None):
+        name = _name_of(holder, place)
+        if kind == "custom":
+            self._check_custom(holder, place, definitions)
+        elif holder.get("parameters") is not None:
+            schemas.append(placed_schema(holder["parameters"], f"{place}.parameters"))
+        if not isinstance(holder.get("strict"), bool | None):
             raise wrong_type(f"{place}.strict", "true or false")
         return name
 
-    def _check_custom(self, tool: dict[str, Any], place: str) -> str:
-        if self.nested:
-            message = f"`{place}` is a custom tool, which /v1/responses has. Use a tool of type `function`."
-            raise ApiError("unsupported_parameter", message, param=place)
-        form = tool.get("format")
-        if not isinstance(form, dict | None):
-            raise wrong_type(f"{place}.format", "an object")
-        if form is not None and form.get("type") == "grammar":
-            message = "is a grammar, which no engine enforces on a tool's input. Leave it out, and describe the input."
-            raise ApiError("unsupported_parameter", f"`{place}.format` {message}", param=f"{place}.format")
-        if form is not None and form.get("type") != "text":
-            raise wrong_value(f"{place}.format.type", '"text"')
-        return _name_of(tool, place)
+    def _check_custom(self, tool: dict[str, Any], place: str, definitions: list[int]) -> None:
+        if not isinstance(tool.get("description"), str | None):
+            raise wrong_type(f"{place}.description", "a string")
+        definitions.append(check_format(tool, place, self.nested))
+        if sum(definitions) > MAX_PATTERN_SIZE:
+            what = f"The grammars of `tools` are longer than {MAX_PATTERN_SIZE} characters together. Leave some out."
+            raise ApiError("too_large", what, param=f"{place}.format")
+
+
+def fields_of(tool: dict[str, Any], nested: bool) -> Any:
+    """What a tool, or a choice of one, says beside its type: in a chat completion it stands under the type's name."""
+    return tool.get(tool["type"]) if nested else tool
 
 
 def _name_of(tool: dict[str, Any], place: str) -> str:
@@ -117,7 +118,7 @@ def _name_of(tool: dict[str, Any], place: str) -> str:
 
 @dataclass(frozen=True, slots=True)
 class ToolChoice:
-    """`none`, `auto`, `required`, or an object that names a tool."""
+    """`none`, `auto`, `required`, or an object that names a tool or those that may be called."""
 
     nested: bool
 
@@ -127,20 +128,33 @@ class ToolChoice:
                 raise wrong_value(name, self.description())
         elif not isinstance(value, dict):
             raise wrong_type(name, self.description())
-        elif not isinstance(self.named(value), str):
+        elif value.get("type") == ALLOWED:
+            self._check_allowed(value, f"{name}.{ALLOWED}" if self.nested else name)
+        elif self._named(value) is None:
             raise wrong_value(name, self.description())
         return Reading(value)
 
-    def named(self, value: Any) -> Any:
-        """The tool that an object names; None where it names none."""
-        kinds = ("function",) if self.nested else ("function", "custom")
-        if not isinstance(value, dict) or value.get("type") not in kinds:
+    def _check_allowed(self, value: dict[str, Any], place: str) -> None:
+        allowed = fields_of(value, self.nested)
+        if not isinstance(allowed, dict):
+            raise wrong_type(place, "an object")
+        if allowed.get("mode") not in MODES:
+            raise wrong_value(f"{place}.mode", " or ".join(f'"{mode}"' for mode in MODES))
+        tools = allowed.get("tools")
+        if not isinstance(tools, list) or not 1 <= len(tools) <= MAX_TOOLS or None in map(self._named, tools):
+            raise wrong_value(f"{place}.tools", f"an array of 1 to {MAX_TOOLS} objects that each name a tool")
+
+    def _named(self, value: Any) -> tuple[str, str] | None:
+        """The type and the name of the tool that an object names; None where it names none."""
+        if not isinstance(value, dict) or value.get("type") not in KINDS:
             return None
-        holder = value.get("function") if self.nested else value
-        return holder.get("name") if isinstance(holder, dict) else None
+        holder = fields_of(value, self.nested)
+        name = holder.get("name") if isinstance(holder, dict) else None
+        return (value["type"], name) if isinstance(name, str) else None
 
     def description(self) -> str:
-        return "one of " + ", ".join(f'"{choice}"' for choice in CHOICES) + ", or an object that names a tool"
+        choices = ", ".join(f'"{choice}"' for choice in CHOICES)
+        return f"one of {choices}, or an object that names a tool, or one of type `{ALLOWED}`"
 
     def schema(self) -> dict[str, Any]:
         return {"anyOf": [{"type": "string", "enum": list(CHOICES)}, {"type": "object"}]}
@@ -152,11 +166,54 @@ class ToolChoice:
             return ()
         if "tools" not in legal:
             raise ApiError("invalid_value", "`tool_choice` needs `tools`.", param="tool_choice")
-        names = {(tool["type"], (tool["function"] if self.nested else tool)["name"]) for tool in legal["tools"]}
-        if isinstance(choice, dict) and (choice["type"], self.named(choice)) not in names:
-            message = f"`tool_choice` names a {choice['type']} that is not in `tools`."
-            raise ApiError("invalid_value", message, param="tool_choice")
+        names = set(map(self._named, legal["tools"]))
+        for kind, name in self._chosen(choice):
+            if (kind, name) not in names:
+                message = f"`tool_choice` names a {kind} that is not in `tools`."
+                raise ApiError("invalid_value", message, param="tool_choice")
         return ()
+
+    def check_formats(self, legal: dict[str, Any], _: Profile) -> tuple[()]:
+        """A grammar is kept where the model can call nothing but its tool."""
+        choice, tools = self.resolved(legal)
+        if choice == "none" or self.forced(legal) is not None:
+            return ()
+        callable_ = set(map(self._named, tools))
+        for index, tool in enumerate(legal.get("tools", ())):
+            if self._named(tool) in callable_ and self.regex_of(tool) is not None:
+                place = f"tools.{index}.custom.format" if self.nested else f"tools.{index}.format"
+                message = (
+                    f"`{place}` is a grammar, which is kept where `tool_choice` names its tool. Name it there, or "
+                    "leave the format out and describe the input."
+                )
+                raise ApiError("unsupported_parameter", message, param=place)
+        return ()
+
+    def regex_of(self, tool: dict[str, Any]) -> str | None:
+        """The regular expression that the input of a legal tool has to match, if there is one."""
+        return regex_of(fields_of(tool, self.nested), self.nested) if tool["type"] == "custom" else None
+
+    def resolved(self, legal: dict[str, Any]) -> tuple[Any, list[dict[str, Any]]]:
+        """The choice, and the tools among which it is: all, or of `allowed_tools` the allowed ones, and its mode."""
+        choice, tools = legal.get("tool_choice"), legal.get("tools", [])
+        if not isinstance(choice, dict) or choice["type"] != ALLOWED:
+            return choice, tools
+        chosen = set(self._chosen(choice))
+        return fields_of(choice, self.nested)["mode"], [tool for tool in tools if self._named(tool) in chosen]
+
+    def forced(self, legal: dict[str, Any]) -> dict[str, Any] | None:
+        """The one tool that the model has to call, where there is one."""
+        choice, tools = self.resolved(legal)
+        if isinstance(choice, dict):
+            return next(tool for tool in tools if self._named(tool) == self._named(choice))
+        return tools[0] if choice == "required" and len(tools) == 1 else None
+
+    def _chosen(self, choice: Any) -> list[tuple[str, str]]:
+        """The tools that a legal choice names, each by its type and its name."""
+        if not isinstance(choice, dict):
+            return []
+        references = fields_of(choice, self.nested)["tools"] if choice["type"] == ALLOWED else [choice]
+        return [named for one in references if (named := self._named(one))]
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,6 +11,7 @@ import orjson
 from contract import sse
 from contract.errors import ApiError
 from contract.protocol import RequestHead
+from deployments.vllm.custom_calls import CallDeltas, mend_choice
 from deployments.vllm.dialect import data_of
 from deployments.vllm.errors import ErrorMap, Reported, unreported
 
@@ -33,12 +34,24 @@ class ChatDialect:
     def body(self, body: bytes, request: RequestHead) -> tuple[bytes, dict[str, Any] | None]:
         answer = orjson.loads(body)
         mend_answer(answer)
+        if request.custom_calls:
+            for choice in answer["choices"]:
+                mend_choice(choice, request.custom_calls, request.request_id)
         if "metadata" in request.echo:
             answer["metadata"] = request.echo["metadata"]
         return orjson.dumps(answer), answer.get("usage")
 
     def stream(self, request: RequestHead) -> "ChatStream":
-        return ChatStream(self.errors, request, mend_chunk)
+        if not request.custom_calls:
+            return ChatStream(self.errors, request, mend_chunk)
+        deltas = CallDeltas(request.custom_calls, request.request_id)
+
+        def mend(chunk: dict[str, Any]) -> None:
+            mend_chunk(chunk)
+            for choice in chunk["choices"]:
+                deltas.mend(choice)
+
+        return ChatStream(self.errors, request, mend)
 
 
 class ChatStream:

@@ -14,6 +14,7 @@ CONTEXT_PARAMETERS = frozenset({"input_text", "input_tokens", "prompt"})
 # How vLLM words that a prompt which fits leaves no room for a token: the gateway takes no limit below 1.
 NO_ROOM = re.compile(r"max_tokens must be at least 1, got 0|longer than the maximum model length")
 # How it words what it reports without a parameter.
+REGEX_ERROR = re.compile(r"transform regex into|structured_outputs\.regex|regex .*timed out", re.IGNORECASE)
 SCHEMA_ERROR = re.compile(r"grammar|json schema|structural.?tag|regex", re.IGNORECASE)
 CAPABILITY_ERRORS = {
     "tool choice requires": "This model cannot call tools. Leave out `tools` and `tool_choice`.",
@@ -96,6 +97,9 @@ class ErrorMap:
         for words, advice in CAPABILITY_ERRORS.items():
             if words in message:
                 return ApiError("unsupported_capability", advice, param=param)
+        if param is None and REGEX_ERROR.search(message):
+            message = "The regular expression of a tool's input cannot guide this model's answer; simplify it."
+            return ApiError("invalid_value", message, param="tools")
         if param is None and SCHEMA_ERROR.search(message):
             message = f"The JSON schema cannot guide this model's answer. {presentable(message)}"
             return ApiError("invalid_json_schema", message, param=self.format)

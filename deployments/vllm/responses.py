@@ -14,6 +14,7 @@ from contract import sse
 from contract.errors import ApiError
 from contract.protocol import RequestHead
 from contract.responses import NO_USAGE
+from deployments.vllm.custom_items import CallItems
 from deployments.vllm.dialect import data_of
 from deployments.vllm.errors import ErrorMap, Reported, unreported
 
@@ -54,7 +55,8 @@ class ResponsesDialect:
 
     def body(self, body: bytes, request: RequestHead) -> tuple[bytes, dict[str, Any] | None]:
         response = orjson.loads(body)
-        mend(response, request.echo)
+        CallItems(request).mend(response["output"])
+        mend(response, _echo(request))
         return orjson.dumps(response), response["usage"]
 
     def stream(self, request: RequestHead) -> "ResponsesStream":
@@ -69,7 +71,8 @@ class ResponsesStream:
         self.error: ApiError | None = None
         self.done = False
         self._errors = errors
-        self._echo = request.echo
+        self._echo = _echo(request)
+        self._items = CallItems(request)
         self._events = sse.Splitter()
         self._held = b""
         self._ended_item: dict[str, Any] | None = None  # waits: the next event shows whether it was cut
@@ -79,9 +82,9 @@ class ResponsesStream:
         for data in map(data_of, self._events.feed(piece)):
             if self.done or self.error or not data:
                 continue
-            event = orjson.loads(data)
-            written = self._turn(event)
-            if event.get("type") in OPENING:
+            event = self._items.turn(orjson.loads(data))
+            written = self._turn(event) if event else b""
+            if event and event.get("type") in OPENING:
                 self._held += written
             elif written:
                 ready += self._held + written
@@ -110,6 +113,10 @@ class ResponsesStream:
         ready = [ended] if ended else []
         ready += [] if self._ended_item else [event]
         return b"".join(sse.event(one, one["type"]) for one in ready) + (sse.DONE if self.done else b"")
+
+
+def _echo(request: RequestHead) -> dict[str, Any]:
+    return request.echo | ((request.custom_calls and request.custom_calls.request) or {})
 
 
 def mend(response: dict[str, Any], echo: dict[str, Any]) -> None:

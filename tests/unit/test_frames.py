@@ -7,6 +7,7 @@ from collections.abc import AsyncGenerator
 import pytest
 
 from app.upstream.replica_connections import ReplicaConnections
+from contract.custom_tools import CustomCalls
 from contract.frames import (
     FRAME,
     MAX_PAYLOAD_BYTES,
@@ -56,6 +57,8 @@ def test_heads_and_tails_are_the_same_behind_the_connection() -> None:
     assert parse_request_head(request_head(request)) == request
     ranked = request._replace(ranking=Ranking(candidates=3, kept=2, logprobs=True))
     assert parse_request_head(request_head(ranked)) == ranked
+    calling = request._replace(custom_calls=CustomCalls(("a", "b"), "a", {"tool_choice": "auto"}))
+    assert parse_request_head(request_head(calling)) == calling
     head = ResponseHead(200, "audio/mpeg", None, {"seconds": 1.5}, None, (("n", 2.5, 1),))
     assert parse_response_head(response_head(head)) == (2**64 - 1, head)
     assert parse_response_head(response_head(head._replace(body=b"123"))) == (3, head)

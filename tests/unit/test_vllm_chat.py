@@ -26,6 +26,7 @@ def vllm_error(message: str, param: str | None = None) -> bytes:
         (400, vllm_error("The decoder prompt (length 9) is longer than the maximum model length of 9."),
          (422, "context_length_exceeded", "messages")),
         (400, vllm_error("Grammar error: Invalid type: nonsense"), (422, "invalid_json_schema", "response_format")),
+        (400, vllm_error("Failed to transform regex into a grammar: no"), (400, "invalid_value", "tools")),
         (400, vllm_error("top_p must be in (0, 1], got 3.0. (parameter=top_p, value=3.0)", "top_p"),
          (400, "invalid_value", "top_p")),
         (400, vllm_error('"auto" tool choice requires --enable-auto-tool-choice'),

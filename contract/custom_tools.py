@@ -1,0 +1,15 @@
+"""Custom tools, whose input is a text: what the gateway asks an engine for, which has functions only."""
+
+from typing import Any, NamedTuple
+
+INPUT = "input"  # the one argument of the function that stands for a custom tool
+
+
+class CustomCalls(NamedTuple):
+    """How the calls of a request's custom tools come back."""
+
+    functions: tuple[str, ...] = ()  # of the engine, that stand for custom tools
+    answer: str | None = None  # the custom tool whose input the whole text of the answer is
+    request: dict[str, Any] | None = (
+        None  # `tools` and `tool_choice` as the client sent them, where the answer repeats them
+    )

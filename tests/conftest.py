@@ -44,7 +44,8 @@ PRINT_SECONDS = 20
 STOP_SECONDS = 10
 CARRIER = os.environ.get("PORTICO_TEST_CARRIER", "connections")  # `ingress.carrier` of `service`
 STREAM_BUFFER_BYTES = 1024 * 1024  # small, so that a client that stops to read is soon too far behind
-SHARED_SERVICES = ("service", "local_service")  # fixtures
+# Fixtures; no other has these names: a shared service would run on until the last test of that one.
+SHARED_SERVICES = ("service", "local_service")
 WITHOUT_SERVICES = ("tests/unit/", "tests/engines/", "tests/admin/")  # they share no fixture beyond a file
 UNTIL_UNUSED = pytest.StashKey[dict[str, ExitStack]]()
 

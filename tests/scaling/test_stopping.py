@@ -33,57 +33,57 @@ def content() -> dict[str, Any]:
 
 
 @pytest.fixture
-def service(content: dict[str, Any], tmp_path: Path) -> Iterator[Service]:
+def own(content: dict[str, Any], tmp_path: Path) -> Iterator[Service]:
     with launched(content, tmp_path, tmp_path / "keys.json") as running:
         yield running
 
 
-def paint(service: Service, answers: list[httpx.Response]) -> None:
+def paint(own: Service, answers: list[httpx.Response]) -> None:
     body = {"model": "pocket-image", "prompt": "a boat", "quality": "high", "size": "64x64"}
     headers = {"authorization": f"Bearer {LOCAL_KEY}"}
-    answers.append(httpx.post(f"{service.base_url}/images/generations", json=body, headers=headers, timeout=120))
+    answers.append(httpx.post(f"{own.base_url}/images/generations", json=body, headers=headers, timeout=120))
 
 
 @pytest.mark.long  # the services that tests share show it, too
-def test_without_a_request_it_ends_within_ten_seconds(service: Service) -> None:
+def test_without_a_request_it_ends_within_ten_seconds(own: Service) -> None:
     began = time.monotonic()
-    assert service.stop() == []
+    assert own.stop() == []
     assert time.monotonic() - began < STOP_SECONDS
 
 
-def test_a_request_under_way_has_its_answer_first_and_no_other_is_taken(service: Service) -> None:
+def test_a_request_under_way_has_its_answer_first_and_no_other_is_taken(own: Service) -> None:
     answers: list[Any] = []
-    client = threading.Thread(target=paint, args=(service, answers))
+    client = threading.Thread(target=paint, args=(own, answers))
     client.start()
     time.sleep(1)
     assert answers == []  # it is in the engine
-    started = service.processes()
-    service.process.send_signal(signal.SIGINT)
+    started = own.processes()
+    own.process.send_signal(signal.SIGINT)
     time.sleep(1.5)  # HAProxy knows
     assert answers == []
-    assert httpx.get(f"http://127.0.0.1:{service.port}/v1/models", timeout=5).status_code == 503
+    assert httpx.get(f"http://127.0.0.1:{own.port}/v1/models", timeout=5).status_code == 503
     client.join(DRAIN_SECONDS)
     assert [answer.status_code for answer in answers] == [200]
-    assert service.process.wait(STOP_SECONDS) == 0
+    assert own.process.wait(STOP_SECONDS) == 0
     assert psutil.wait_procs(started, timeout=1)[1] == []
 
 
 @pytest.mark.long
-def test_a_stream_that_takes_too_long_ends_in_an_error_before_the_service_ends(service: Service) -> None:
+def test_a_stream_that_takes_too_long_ends_in_an_error_before_the_service_ends(own: Service) -> None:
     """Whatever its drain time: that is for updates of a service that goes on."""
     body: dict[str, Any] = {"model": "pocket-image", "prompt": "a boat", "quality": "medium", "size": "64x64"}
     body |= {"stream": True, "partial_images": 3}
     headers = {"authorization": f"Bearer {LOCAL_KEY}"}
-    url = f"{service.base_url}/images/generations"
+    url = f"{own.base_url}/images/generations"
     with httpx.stream("POST", url, json=body, headers=headers, timeout=120) as answer:
         lines = (line for line in answer.iter_lines() if line and not line.startswith(":"))
         assert next(lines) == "event: image_generation.partial_image"
-        service.process.send_signal(signal.SIGTERM)
+        own.process.send_signal(signal.SIGTERM)
         began = time.monotonic()
         *_, kind, data = lines
     assert DRAIN_SECONDS / 2 < time.monotonic() - began < DRAIN_SECONDS
     assert (kind, orjson.loads(data.removeprefix("data: "))["error"]["code"]) == ("event: error", "upstream_error")
-    assert service.process.wait(STOP_SECONDS) == 0
+    assert own.process.wait(STOP_SECONDS) == 0
 
 
 @pytest.mark.parametrize("printed", ["Starting Ray", pytest.param("pocket-image: loading", marks=pytest.mark.long)])

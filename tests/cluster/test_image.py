@@ -205,7 +205,8 @@ def test_labels_say_what_it_is_and_of_what_it_was_made() -> None:
 class TestMakeImage:
     def make(self, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
         command = ["make", "image", *arguments]
-        variables = {**os.environ, **environment}
+        own = {"MAKEFLAGS", "MAKELEVEL"}  # of the make that runs the tests
+        variables = {name: value for name, value in os.environ.items() if name not in own} | environment
         return subprocess.run(command, cwd=PROJECT_FOLDER, env=variables, capture_output=True, text=True, check=False)
 
     @pytest.mark.parametrize("target", TARGETS)

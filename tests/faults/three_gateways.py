@@ -32,6 +32,9 @@ class Model:
         self._streams = 0
         self._slots = Slots()
 
+    def reconfigure(self, _: dict[str, Any]) -> None:
+        """It writes no log whose level could be another."""
+
     async def slot(self, _: SlotRequest) -> AsyncGenerator[Slot]:
         async for slot in self._slots.hold(self.handle):
             yield slot

@@ -39,7 +39,7 @@ export function usageView() {
   const said = h("div", { class: "said" });
   const table = h("div", { class: "scrolls" });
   const controls = h("div", { class: "make" }, pair(field("For each", group), field("Over time", period)), pair(field("Of the last", range)));
-  const look = async () => {
+  const ask = async () => {
     try {
       const since = new Date(Date.now() - Number(range.value) * DAY).toISOString();
       const by = [period.value, group.value].filter(Boolean).join(",");
@@ -57,8 +57,25 @@ export function usageView() {
       said.append(failureNotice(error));
     }
   };
+  const look = oneAtATime(ask);
   const head = h("div", { class: "head" }, h("h1", {}, "Usage"), h("p", {}, "Of all keys of this service."));
   return { element: h("section", {}, head, controls, said, table, teams), shown: look };
+}
+
+/** `ask`, which is not called again while it is under way, but once more after that: a key asks one question at a time. */
+function oneAtATime(ask) {
+  let asking = false;
+  let again = false;
+  return async () => {
+    again = true;
+    if (asking) return;
+    asking = true;
+    while (again) {
+      again = false;
+      await ask();
+    }
+    asking = false;
+  };
 }
 
 function sums(buckets, group, period) {

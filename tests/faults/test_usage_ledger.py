@@ -90,8 +90,9 @@ async def test_a_key_sees_what_it_has_used(gateways: Gateways) -> None:
         async with asyncio.timeout(SECONDS):
             while (response := await client.get("/v1/usage?by=model,status")).status_code != 200:
                 await asyncio.sleep(0.5)  # the ledger is just back
-    ((result,),) = ([one for one in bucket["results"] if one["status"] == 200] for bucket in response.json()["data"])
-    assert (result["model"], result["output_tokens"]) == ("alpha", result["num_model_requests"])
+    (bucket,) = response.json()["data"]
+    (result,) = (one for one in bucket["results"] if (one["model"], one["status"]) == ("alpha", 200))
+    assert result["output_tokens"] == result["num_model_requests"] > 0
 
 
 async def test_a_gateway_that_is_killed_loses_no_request_that_was_answered_more_than_a_second_ago(

@@ -12,6 +12,7 @@ from app.telemetry.record import OK
 from tests.reliability.outcomes import Ended, Verdict
 
 LOG_SECONDS = 1.5  # that a line of the log waits in a gateway replica at the most, and a little
+NOTICED_SECONDS = 3.0  # after which HAProxy sends nothing to a gateway replica that has died
 
 Counted = Counter[tuple[str, int, str]]  # route, status (0: none was sent), reason
 
@@ -59,13 +60,16 @@ def unlike_lines(
 ) -> Iterator[str]:
     """Where a client and the gateway's line do not say the same of a request.
 
-    A gateway replica that dies takes the lines of the last second with it, and of what it had under way there is none.
+    A gateway replica that dies takes the lines of the last second with it, and of what it had under way there is none,
+    nor of what HAProxy answers by itself as it has not noticed the death yet.
     """
     for one in ended:
         line, (verdict, status, reason) = lines.get(one.id), one.outcome
         if line is None:
-            gone = gateway_died_at is not None and one.sent < gateway_died_at < one.ended + LOG_SECONDS
-            if verdict is not Verdict.LOST and not gone:
+            died = gateway_died_at
+            gone = died is not None and one.sent < died < one.ended + LOG_SECONDS
+            unnoticed = died is not None and verdict is Verdict.FAILED and died <= one.sent < died + NOTICED_SECONDS
+            if verdict is not Verdict.LOST and not gone and not unnoticed:
                 yield f"{one.kind} {one.id} ended with {verdict} {status} {reason}, and the gateway has no line of it"
         elif verdict is Verdict.LOST:
             yield f"{one.kind} {one.id} is lost ({reason}), and the gateway's line says {line}"

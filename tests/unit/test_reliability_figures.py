@@ -119,6 +119,12 @@ def test_a_gateway_replica_that_died_takes_the_last_lines_with_it() -> None:
     )
 
 
+def test_what_haproxy_answers_for_a_gateway_replica_whose_death_it_has_not_noticed_has_no_line() -> None:
+    failure = Outcome(Verdict.FAILED, 502, "upstream_error")
+    assert list(unlike_lines([ended("soon after", failure, 11.0, 11.5)], {}, 10.0)) == []
+    assert len(list(unlike_lines([ended("later", failure, 20.0, 20.5)], {}, 10.0))) == 1
+
+
 def test_lines_and_counters_are_compared_by_route_status_and_reason() -> None:
     page = (
         "# HELP ray_portico_requests_total Requests.\n# TYPE ray_portico_requests_total counter\n"

@@ -142,10 +142,16 @@ class Machines(Service):
         return done.stdout
 
     def wait_joined(self) -> None:
-        """Wait until every worker is a node: what is deployed before is placed without those that are late."""
+        """Wait until every worker is a node: what is deployed before is placed without those that are late.
+
+        On a busy machine Ray gives a start up; then it is started again, as whatever runs a node's Ray would.
+        """
         deadline = time.monotonic() + LISTEN_SECONDS
         while (status := self.run(RAY, "status", f"--address={self.gcs}")).count(" node_") < 1 + len(self.workers):
-            assert time.monotonic() < deadline, status
+            assert time.monotonic() < deadline, status + "".join(one.log() for one in self.workers)
+            for worker in self.workers:
+                if worker.ray.poll() is not None:
+                    worker.start()
             time.sleep(1)
 
     def close(self) -> None:

@@ -21,7 +21,7 @@ from app import own_node
 from app.background.thread_calls import ThreadCalls
 from app.config.usage import UsageSettings
 from app.usage.link import Batch, LedgerBusyError, LedgerUnreachableError
-from app.usage.question import Question, Spent, Sum
+from app.usage.question import Question, Sum
 
 logger = logging.getLogger("portico.usage")
 T = TypeVar("T")
@@ -66,17 +66,11 @@ class UsageLedgerActor:
         return await self._in_database(self._writes, lambda store: store.write(*batch))
 
     async def ask(self, question: Question) -> list[Sum]:
-        return await self._answer(lambda store: store.sums(question))
-
-    async def spent(self, since: datetime) -> dict[tuple[str | None, str], Spent]:
-        return await self._answer(lambda store: store.spent(since))
-
-    async def _answer(self, read: Callable[[Any], T]) -> T:
         if self._asked >= QUESTIONS_AT_ONCE + QUESTIONS_WAITING:
             raise LedgerBusyError
         self._asked += 1
         try:
-            return await self._in_database(self._questions, read)
+            return await self._in_database(self._questions, lambda store: store.sums(question))
         finally:
             self._asked -= 1
 
@@ -154,9 +148,6 @@ class ActorLink:
 
     async def ask(self, question: Question) -> list[Sum]:
         return await self._call(lambda actor: actor.ask.remote(question))
-
-    async def spent(self, since: datetime) -> dict[tuple[str | None, str], Spent]:
-        return await self._call(lambda actor: actor.spent.remote(since))
 
     async def _call(self, call: Callable[[Any], Awaitable[T]]) -> T:
         try:

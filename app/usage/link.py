@@ -1,10 +1,9 @@
 """A way to the ledger."""
 
 from collections.abc import Sequence
-from datetime import datetime
 from typing import NamedTuple, Protocol
 
-from app.usage.question import Question, Spent, Sum
+from app.usage.question import Question, Sum
 from app.usage.row import UsageRow
 
 
@@ -33,8 +32,4 @@ class LedgerLink(Protocol):
 
     async def ask(self, question: Question) -> list[Sum]:
         """Raises LedgerBusyError."""
-        ...
-
-    async def spent(self, since: datetime) -> dict[tuple[str | None, str], Spent]:
-        """By team and key. Raises LedgerBusyError."""
         ...

@@ -29,13 +29,6 @@ class Sum(NamedTuple):
     cost: int  # in millionths
 
 
-class Spent(NamedTuple):
-    """What a key has used, or those of a team."""
-
-    used: Quantities
-    cost: int  # in millionths
-
-
 def parse_moment(text: str) -> datetime:
     """A moment; without a time zone it is UTC, without a time of day it is its beginning. Raises ValueError."""
     try:

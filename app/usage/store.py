@@ -13,7 +13,7 @@ from app.config.prices import Quantities
 from app.config.usage import UsageSettings
 from app.usage.database import bounded, engine_of
 from app.usage.place import database_url
-from app.usage.question import Question, Spent, Sum
+from app.usage.question import Question, Sum
 from app.usage.row import UsageRow
 from app.usage.schema import USAGE, prepare
 
@@ -80,14 +80,6 @@ class UsageStore:
         with bounded(self._engine, QUESTION_SECONDS) as connection:
             rows = connection.execute(self._selection(question)).all()
         return [_sum(question.by, tuple(row)) for row in rows]
-
-    def spent(self, since: datetime) -> dict[tuple[str | None, str], Spent]:
-        """What was used from `since` on, by team and key."""
-        question = Question(("team", "key"), since, datetime.max.replace(tzinfo=UTC), {})
-        return {
-            (one.group["team"], one.group["key"]): Spent(one.used, one.cost)  # type: ignore[misc]
-            for one in self.sums(question)
-        }
 
     def _selection(self, question: Question) -> Select[Any]:
         groups = [self._group(name) for name in question.by]

@@ -3,13 +3,12 @@
 import asyncio
 import time
 from collections.abc import Sequence
-from datetime import datetime
 
 import pytest
 
 from app.usage import sender as sender_module
 from app.usage.link import Batch, LedgerUnreachableError
-from app.usage.question import Question, Spent, Sum
+from app.usage.question import Question, Sum
 from app.usage.row import UsageRow
 from app.usage.sender import UsageSender
 from tests.usage_rows import row
@@ -36,9 +35,6 @@ class Ledger:
         return self.refused
 
     async def ask(self, question: Question) -> list[Sum]:
-        raise NotImplementedError
-
-    async def spent(self, since: datetime) -> dict[tuple[str | None, str], Spent]:
         raise NotImplementedError
 
 

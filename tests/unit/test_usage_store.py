@@ -16,7 +16,7 @@ from app.config.usage import UsageSettings
 from app.usage import store as store_module
 from app.usage.database import bounded, engine_of
 from app.usage.place import database_url
-from app.usage.question import Question, Spent
+from app.usage.question import Question
 from app.usage.row import UsageRow
 from app.usage.schema import SCHEMA_VERSION, USAGE, SchemaError
 from app.usage.store import UsageStore, opened
@@ -125,11 +125,6 @@ class TestSums:
     def test_of_nothing_are_zero(self, store: UsageStore) -> None:
         assert sums(store, where={"key": "nobody"}) == [(0, 0, 0)]
         assert sums(store, "day", where={"key": "nobody"}) == []
-
-    def test_what_a_team_s_keys_have_spent_since(self, store: UsageStore) -> None:
-        used = Quantities(10, 4, 2)
-        assert store.spent(NOON + DAY) == {("sales", "app"): Spent(used, 7)}
-        assert set(store.spent(NOON)) == {("sales", "app"), (None, "web")}
 
 
 def test_old_rows_are_deleted_a_part_at_a_time(store: UsageStore, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -3,7 +3,7 @@
 They carry null fields that OpenAI lacks, and lack some that it has.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import orjson
@@ -84,9 +84,10 @@ class ChatStream:
             self.usage = chunk["usage"]
             if not self._show_usage:
                 return b""
+        chunks = _one_call_each(chunk)
         if self._metadata is not None:  # in the first chunk only
-            chunk["metadata"], self._metadata = self._metadata, None
-        return sse.event(chunk)
+            chunks[0]["metadata"], self._metadata = self._metadata, None
+        return b"".join(map(sse.event, chunks))
 
 
 def mend_answer(answer: dict[str, Any]) -> None:
@@ -119,6 +120,32 @@ def mend_common(answer: dict[str, Any]) -> None:
         _remove_nulls(details)
         if "created_cache_tokens" in details:  # vLLM's name for it
             details["cache_write_tokens"] = details.pop("created_cache_tokens")
+
+
+def _one_call_each(chunk: dict[str, Any]) -> list[dict[str, Any]]:
+    """The chunk, in as many as it has calls. vLLM joins what it made while nobody read; clients know from OpenAI that
+    a chunk adds to one call, and some read the first entry only.
+    """
+    if not any(choice["delta"].get("tool_calls") for choice in chunk["choices"]):
+        return [chunk]
+    (choice,) = chunk["choices"]  # vLLM has one in a chunk
+    first, *others = _joined(choice["delta"]["tool_calls"])
+    choices = [choice | {"delta": choice["delta"] | {"tool_calls": [first]}}]
+    choices += [choice | {"delta": {"tool_calls": [call]}, "logprobs": None} for call in others]
+    for earlier in choices[:-1]:
+        earlier["finish_reason"] = None
+    return [chunk | {"choices": [part]} for part in choices]
+
+
+def _joined(calls: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
+    """One entry of each call, with all that the entries add to it."""
+    joined: dict[int, dict[str, Any]] = {}
+    for call in calls:
+        if (whole := joined.setdefault(call["index"], call)) is call:
+            continue
+        kind, field = ("custom", "input") if "custom" in call else ("function", "arguments")
+        whole[kind][field] += call[kind][field]
+    return list(joined.values())
 
 
 def _mend_part(part: dict[str, Any]) -> None:

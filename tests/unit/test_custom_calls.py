@@ -51,12 +51,13 @@ def streamed(calls: CustomCalls, *deltas: dict[str, Any], reason: str = "stop") 
     ends: list[str | None] = [None] * len(deltas)
     for delta, end in [*zip(deltas, ends, strict=True), ({}, reason)]:
         choice = {"index": 0, "delta": delta, "logprobs": None, "finish_reason": end}
-        event = stream.feed(sse.event(COMMON | {"object": "chat.completion.chunk", "choices": [choice]}))
-        chunk = json.loads(event.removeprefix(b"data: "))
-        found.append(json.loads(json.dumps(chunk["choices"][0]["delta"])))
-        for call in chunk["choices"][0]["delta"].get("tool_calls", ()):
-            assert call.pop("type", "custom") in ("custom", "function")
-        check_shape(openai_answers.CHAT_CHUNK, chunk)
+        events = stream.feed(sse.event(COMMON | {"object": "chat.completion.chunk", "choices": [choice]}))
+        for event in sse.Splitter().feed(events):
+            chunk = json.loads(event.removeprefix(b"data: "))
+            found.append(json.loads(json.dumps(chunk["choices"][0]["delta"])))
+            for call in chunk["choices"][0]["delta"].get("tool_calls", ()):
+                assert call.pop("type", "custom") in ("custom", "function")
+            check_shape(openai_answers.CHAT_CHUNK, chunk)
     return found
 
 

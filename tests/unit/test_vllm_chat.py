@@ -117,11 +117,18 @@ def whole(**changes: Any) -> dict[str, Any]:
 
 def streamed(**changes: Any) -> dict[str, Any]:
     """What the client gets of a chunk with one choice, with `changes`."""
-    choice = {"index": 0, "delta": {}, "logprobs": None, "finish_reason": None, "stop_reason": None} | changes
-    event = ChatDialect().stream(HEAD).feed(sse.event(CHUNK | {"choices": [choice]}))
-    chunk = json.loads(event.removeprefix(b"data: "))
-    check_shape(CHAT_CHUNK, chunk)
+    (chunk,) = parts(**changes)
     return chunk
+
+
+def parts(**changes: Any) -> list[dict[str, Any]]:
+    """The chunks that the client gets of one chunk with one choice, with `changes`."""
+    choice = {"index": 0, "delta": {}, "logprobs": None, "finish_reason": None, "stop_reason": None} | changes
+    events = ChatDialect().stream(HEAD).feed(sse.event(CHUNK | {"choices": [choice]}))
+    chunks = [json.loads(event.removeprefix(b"data: ")) for event in sse.Splitter().feed(events)]
+    for chunk in chunks:
+        check_shape(CHAT_CHUNK, chunk)
+    return chunks
 
 
 def test_null_fields_that_openai_lacks_go() -> None:
@@ -170,3 +177,24 @@ def test_a_streamed_call_begins_with_arguments_to_add_to() -> None:
         {"tool_calls": [begins | {"function": {"name": "f", "arguments": ""}}]},
         {"tool_calls": [{"index": 0, "function": {"arguments": "{}"}}]},
     ]
+
+
+def test_what_one_chunk_adds_to_a_call_is_one_entry() -> None:
+    name = {"index": 0, "id": "call_1", "type": "function", "function": {"name": "f"}}
+    arguments = [{"index": 0, "function": {"arguments": text}} for text in ('{"a":', "1}")]
+    assert streamed(delta={"tool_calls": [name, *arguments]})["choices"][0]["delta"] == {
+        "tool_calls": [name | {"function": {"name": "f", "arguments": '{"a":1}'}}]
+    }
+
+
+def test_each_call_of_a_chunk_has_a_chunk_of_its_own() -> None:
+    # As at OpenAI: clients read the first entry of a chunk only.
+    calls = [CALL | {"index": index, "id": f"call_{index}"} for index in range(3)]
+    delta = {"role": "assistant", "content": "Well.", "tool_calls": calls}
+    chunks = parts(delta=delta, logprobs=LOGPROBS, finish_reason="tool_calls")
+    choices = [choice for chunk in chunks for choice in chunk["choices"]]
+    assert [choice["delta"] for choice in choices] == [
+        delta | {"tool_calls": calls[:1]}, {"tool_calls": calls[1:2]}, {"tool_calls": calls[2:]}
+    ]  # fmt: skip
+    assert [choice["logprobs"] is None for choice in choices] == [False, True, True]
+    assert [choice["finish_reason"] for choice in choices] == [None, None, "tool_calls"]

@@ -19,7 +19,7 @@ from deployments.vllm.errors import ErrorMap, Reported, unreported
 NULLABLE = frozenset({"content", "refusal", "logprobs", "finish_reason"})
 
 
-Mend = Callable[[dict[str, Any]], None]
+Turn = Callable[[dict[str, Any]], list[dict[str, Any]]]  # vLLM's chunk, as the chunks that the client gets
 
 
 class ChatDialect:
@@ -43,26 +43,27 @@ class ChatDialect:
 
     def stream(self, request: RequestHead) -> "ChatStream":
         if not request.custom_calls:
-            return ChatStream(self.errors, request, mend_chunk)
+            return ChatStream(self.errors, request, turned_chunk)
         deltas = CallDeltas(request.custom_calls, request.request_id)
 
-        def mend(chunk: dict[str, Any]) -> None:
-            mend_chunk(chunk)
+        def turned(chunk: dict[str, Any]) -> list[dict[str, Any]]:
+            _mend_chunk(chunk)
             for choice in chunk["choices"]:
                 deltas.mend(choice)
+            return _one_call_each(chunk)
 
-        return ChatStream(self.errors, request, mend)
+        return ChatStream(self.errors, request, turned)
 
 
 class ChatStream:
     """The chunks of one streamed completion. The usage is kept, and shown only if the client wants it."""
 
-    def __init__(self, errors: ErrorMap, request: RequestHead, mend: Mend) -> None:
+    def __init__(self, errors: ErrorMap, request: RequestHead, turned: Turn) -> None:
         self.usage: dict[str, Any] | None = None
         self.error: ApiError | None = None
         self.done = False
         self._errors = errors
-        self._mend = mend
+        self._turned = turned
         self._show_usage = request.include_usage
         self._metadata = request.echo.get("metadata")
         self._events = sse.Splitter()
@@ -79,12 +80,11 @@ class ChatStream:
         if "error" in chunk:
             self.error = self._errors.of_answer(chunk["error"].get("code") or 500, data)
             return b""
-        self._mend(chunk)
+        chunks = self._turned(chunk)
         if not chunk["choices"] and "usage" in chunk:
             self.usage = chunk["usage"]
             if not self._show_usage:
                 return b""
-        chunks = _one_call_each(chunk)
         if self._metadata is not None:  # in the first chunk only
             chunks[0]["metadata"], self._metadata = self._metadata, None
         return b"".join(map(sse.event, chunks))
@@ -101,8 +101,13 @@ def mend_answer(answer: dict[str, Any]) -> None:
         _mend_logprobs(choice)
 
 
-def mend_chunk(chunk: dict[str, Any]) -> None:
-    """Give vLLM's chunk of a chat completion the fields of OpenAI's, in place."""
+def turned_chunk(chunk: dict[str, Any]) -> list[dict[str, Any]]:
+    """vLLM's chunk of a chat completion as OpenAI's."""
+    _mend_chunk(chunk)
+    return _one_call_each(chunk)
+
+
+def _mend_chunk(chunk: dict[str, Any]) -> None:
     mend_common(chunk)
     for choice in chunk["choices"]:
         _mend_part(choice["delta"])

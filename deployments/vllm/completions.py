@@ -34,7 +34,12 @@ class CompletionsDialect:
         return orjson.dumps(answer), answer.get("usage")
 
     def stream(self, request: RequestHead) -> ChatStream:
-        return ChatStream(self.errors, request, mend)
+        return ChatStream(self.errors, request, turned_chunk)
+
+
+def turned_chunk(chunk: dict[str, Any]) -> list[dict[str, Any]]:
+    mend(chunk)
+    return [chunk]
 
 
 def mend(answer: dict[str, Any]) -> None:

@@ -17,10 +17,13 @@ from app.budgets.headers import rate_limit_headers
 from app.config.limits import Limits
 from app.http.body import ClientGone, Receive, impatient, read_body
 from app.http.fastapi_answers import ASGI, answer_errors, error_answer, send_error, with_headers
+from app.http.request_id import client_request_id_from, request_id_from
 from app.http.response import Send
 from app.keys import KeyEntry
 from app.keys.entry import Scope
-from contract.errors import ApiError
+from app.telemetry.record import CLIENT_GONE, OK, RequestRecord
+from contract.errors import ApiError, internal_error
+from contract.log_lines import current_request
 
 PREFIX = "/admin/"
 MAX_BODY_BYTES = 64 * 1024
@@ -38,6 +41,7 @@ class Sources:
     models: Callable[[], Awaitable[list[dict[str, Any]]]]
     teams: Callable[[], list[dict[str, Any]]]
     usage: Callable[[str, bytes], Awaitable[dict[str, Any]]]  # (the operator's key, a query); raises ApiError
+    keep: Callable[[RequestRecord], None]  # for the access log and the metrics
 
 
 class Admin:
@@ -61,19 +65,49 @@ class Admin:
 
     async def _answer(self, scope: dict[str, Any], receive: Receive, send: Send) -> None:
         headers = {name.decode("latin-1").lower(): value.decode("latin-1") for name, value in scope["headers"]}
-        more = dict(HEADERS)
+        record = RequestRecord(request_id_from(headers.get("x-request-id")), client_request_id_from(headers))
+        current_request.set(record.request_id)
+        began = time.perf_counter()
+        scope = scope | {"state": {}}
+        more = HEADERS | {"x-request-id": record.request_id}
+        send = _noted(send, record)
         try:
-            key = await self._sources.authenticate(headers.get("authorization"), (scope.get("client") or (None,))[0])
+            key = scope["state"]["key"] = await self._key_of(headers, scope, record)
             more |= dict(rate_limit_headers(self._sources.budget_status(key), time.time()))
             _require_admin(key)
             body = await read_body(impatient(receive, self._limits), headers, MAX_BODY_BYTES)
+            await self._application(scope, _again(body), with_headers(scope, send, more))
+            record.reason = scope["state"].get("reason", OK)
         except ApiError as error:
+            record.reason = error.code
             await send_error(error, with_headers(scope, send, more))
         except ClientGone:
-            return
-        else:
-            scope = scope | {"state": {"key": key}}
-            await self._application(scope, _again(body), with_headers(scope, send, more))
+            record.reason = CLIENT_GONE
+        except Exception:  # FastAPI has answered
+            record.reason = internal_error().code
+            raise
+        finally:
+            # The path of the route, not of the request: a label takes nothing that a client made up.
+            record.route = scope["route"].path if "route" in scope else PREFIX
+            record.total_s = time.perf_counter() - began
+            self._sources.keep(record)
+
+    async def _key_of(self, headers: dict[str, str], scope: dict[str, Any], record: RequestRecord) -> KeyEntry:
+        address = (scope.get("client") or (None,))[0]
+        key = await self._sources.authenticate(headers.get("authorization"), address)
+        record.key_id, record.team_id = key.id, key.team
+        return key
+
+
+def _noted(send: Send, record: RequestRecord) -> Send:
+    """`send`, with the status of the answer noted."""
+
+    async def send_noted(message: dict[str, Any]) -> None:
+        if message["type"] == "http.response.start":
+            record.status = message["status"]
+        await send(message)
+
+    return send_noted
 
 
 def _require_admin(key: KeyEntry) -> None:
@@ -160,10 +194,12 @@ def _list(data: list[dict[str, Any]]) -> dict[str, Any]:
     return {"object": "list", "data": data}
 
 
-async def _invalid(_: Request, error: Exception) -> Any:
+async def _invalid(request: Request, error: Exception) -> Any:
     assert isinstance(error, RequestValidationError)  # noqa: S101 - it is registered for these
     first = error.errors()[0]
     if first["type"] == "json_invalid":
-        return error_answer(ApiError("invalid_json", "The body is not valid JSON. Send a JSON object."))
+        return error_answer(request, ApiError("invalid_json", "The body is not valid JSON. Send a JSON object."))
     place = ".".join(str(part) for part in first["loc"][1:])
-    return error_answer(ApiError("invalid_value", f"`{place or 'body'}`: {first['msg']}.", param=place or None))
+    return error_answer(
+        request, ApiError("invalid_value", f"`{place or 'body'}`: {first['msg']}.", param=place or None)
+    )

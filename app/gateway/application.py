@@ -176,9 +176,9 @@ class Gateway:
             await call.fail(internal_error())
         finally:
             record.total_s = call.clock.total()
-            self._keep(record)
+            self.keep(record)
 
-    def _keep(self, record: RequestRecord) -> None:
+    def keep(self, record: RequestRecord) -> None:
         """Have what is known of a request that has ended where it is wanted."""
         self._metrics.record(record)
         if not record.is_probe:

@@ -17,7 +17,7 @@ ASGI = Callable[[dict[str, Any], Receive, Send], Awaitable[None]]
 
 
 def with_headers(scope: dict[str, Any], send: Send, more: dict[str, str]) -> Send:
-    """`send`, with what the contract wants on every response, and with `more`."""
+    """`send`, with what the contract wants on every response, and with `more`, which may have the request's id."""
     began = time.perf_counter()
     sent = {name.decode("latin-1").lower(): value.decode("latin-1") for name, value in scope["headers"]}
     own = {"x-request-id": request_id_from(sent.get("x-request-id"))}
@@ -27,7 +27,7 @@ def with_headers(scope: dict[str, Any], send: Send, more: dict[str, str]) -> Sen
     async def send_with_headers(message: dict[str, Any]) -> None:
         if message["type"] == "http.response.start":
             overhead = f"{(time.perf_counter() - began) * 1000:.2f}"
-            headers = more | own | {"x-gateway-overhead-ms": overhead}
+            headers = own | more | {"x-gateway-overhead-ms": overhead}
             encoded = [(name.encode(), value.encode()) for name, value in headers.items()]
             message = message | {"headers": [*message["headers"], *encoded]}
         await send(message)
@@ -49,24 +49,28 @@ async def send_error(error: ApiError, send: Send) -> None:
     await send({"type": "http.response.body", "body": error.body()})
 
 
-def error_answer(error: ApiError) -> Response:
+def error_answer(request: Request, error: ApiError) -> Response:
+    """The answer to `request`, whose state keeps the error's code as its `reason`."""
+    request.state.reason = error.code
     return Response(error.body(), error.status, dict(error.headers()))
 
 
-async def _api_error(_: Request, error: Exception) -> Response:
+async def _api_error(request: Request, error: Exception) -> Response:
     assert isinstance(error, ApiError)  # noqa: S101 - it is registered for these
-    return error_answer(error)
+    return error_answer(request, error)
 
 
 async def _http_exception(request: Request, error: Exception) -> Response:
     """What FastAPI itself refuses: a body that it cannot read, a path that is none, or a wrong method."""
     if isinstance(error, HTTPException) and error.status_code == 400:
-        return error_answer(ApiError("invalid_json", "The body cannot be read as JSON. Send a JSON object in UTF-8."))
+        return error_answer(
+            request, ApiError("invalid_json", "The body cannot be read as JSON. Send a JSON object in UTF-8.")
+        )
     if not (methods := _methods_at(request)):
-        return error_answer(nothing_here())
+        return error_answer(request, nothing_here())
     allow = ", ".join(sorted(methods))
     message = f"{shown(request.url.path)} takes {allow}, not {shown(request.method)}."
-    return error_answer(ApiError("method_not_allowed", message, allow=allow))
+    return error_answer(request, ApiError("method_not_allowed", message, allow=allow))
 
 
 def _methods_at(request: Request) -> set[str]:
@@ -75,6 +79,6 @@ def _methods_at(request: Request) -> set[str]:
     return {method for route in found if isinstance(route, Route) for method in route.methods or ()} - {"HEAD"}
 
 
-async def _failure(_: Request, __: Exception) -> Response:
+async def _failure(request: Request, __: Exception) -> Response:
     """Starlette raises it again when this is sent."""
-    return error_answer(internal_error())
+    return error_answer(request, internal_error())

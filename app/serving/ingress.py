@@ -258,6 +258,7 @@ class IngressReplica:
             lambda: sources.model_cards(registry.asked_for()),
             lambda: team_cards(config.teams, teams.figures(), keys.entries()),
             partial(usage_page, ledger),
+            gateway.keep,
         )
         self._gateway = fronted(gateway, sources, files, admin, config)
         self._follow_usage(config)

@@ -3,7 +3,7 @@
 import asyncio
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
@@ -29,6 +29,7 @@ from app.serving.front import fronted
 from app.telemetry.acceptance import Acceptance
 from app.telemetry.loads import KeyUsage, ModelLoad
 from app.telemetry.metrics import QuotaFigures
+from app.telemetry.record import RequestRecord
 from app.upstream.registry import Readiness, Registry
 from app.upstream.start import Stage, Start
 from app.usage.ledger import UsageLedger
@@ -163,6 +164,7 @@ def front(
     gateway: ASGI = no_gateway,
     authenticate: Any = None,
     ledger: UsageLedger | None = None,
+    keep: Callable[[RequestRecord], None] | None = None,
     **changes: Any,
 ) -> ASGI:
     """The console of `config(**changes)` before `gateway`. `authenticate` is another than that of its keys."""
@@ -175,6 +177,7 @@ def front(
         sources.authenticate, sources.budget_status, KeyChanges(wanted, ring),
         lambda: sources.model_cards(sources.registry.asked_for()),
         lambda: team_cards(wanted.teams, figures_of(wanted), ring.entries()), partial(usage_page, ledger),
+        keep or (lambda _: None),
     )  # fmt: skip
     return fronted(gateway, sources, files, admin, wanted)
 

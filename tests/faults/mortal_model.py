@@ -93,7 +93,7 @@ def main(port: int, args: dict[str, Any]) -> None:
     ray.init(num_cpus=4, include_dashboard=False, logging_level="error", log_to_driver=False)
     serve.start(
         http_options={"host": "127.0.0.1", "port": port},
-        logging_config={"log_level": "WARNING", "enable_access_log": False},
+        logging_config={"enable_access_log": False},
     )
     config = parse_config(args)
     (entry,) = config.models

@@ -20,7 +20,8 @@ from contract.project import PROJECT_FOLDER
 from tests.conftest import wait_ready
 from tests.own_ports import free_port
 
-START_SECONDS = 120
+START_SECONDS, BACK_SECONDS = 120, 60
+JOURNAL = "journal"
 REPLICAS = 3
 STALL_S, IDLE_S = 2.0, 4.0
 
@@ -28,9 +29,9 @@ STALL_S, IDLE_S = 2.0, 4.0
 class MortalModel:
     """The service, and what its engines have gone through."""
 
-    def __init__(self, client: httpx.Client, journal: Path) -> None:
+    def __init__(self, client: httpx.Client, folder: Path) -> None:
         self.client = client
-        self._journal = journal
+        self._folder = folder
 
     def ask(self, prompt: str, **changes: Any) -> httpx.Response:
         body = {"model": "alpha", "messages": [{"role": "user", "content": prompt}]} | changes
@@ -45,13 +46,21 @@ class MortalModel:
         return set(filter(psutil.pid_exists, ready))
 
     def _words(self) -> list[str]:
-        return self._journal.read_text().splitlines()
+        return (self._folder / JOURNAL).read_text().splitlines()
+
+    def state(self) -> str:
+        """What the engines and Serve have written, for the report of a test that failed."""
+        log = "".join(path.read_text() for path in self._folder.rglob("serve/controller_*.log"))
+        return f"alive: {self.replicas()}\n{self._words()}\n{log[-6000:]}"
 
 
 @pytest.fixture
 def model(served: MortalModel) -> MortalModel:
     """The service with all its replicas, whatever the test before did to them."""
-    wait_until(lambda: len(served.replicas()) == REPLICAS, START_SECONDS)
+    try:
+        wait_until(lambda: len(served.replicas()) == REPLICAS, BACK_SECONDS)
+    except AssertionError:
+        pytest.fail(f"there are not {REPLICAS} replicas again; {served.state()}")
     return served
 
 
@@ -59,7 +68,7 @@ def model(served: MortalModel) -> MortalModel:
 def served() -> Iterator[MortalModel]:
     port = free_port()
     folder = Path(tempfile.mkdtemp(prefix="portico-"))  # short: Ray puts sockets there, whose paths are bounded
-    journal = folder / "journal"
+    journal = folder / JOURNAL
     journal.touch()
     entry = {
         "id": "alpha", "task": "chat", "engine": "vllm", "source": "./alpha", "resources": {"num_cpus": 0.1},
@@ -82,7 +91,7 @@ def served() -> Iterator[MortalModel]:
         wait_ready(port, process, folder / "log", START_SECONDS)
         headers = {"authorization": f"Bearer {LOCAL_KEY}"}
         with httpx.Client(base_url=f"http://127.0.0.1:{port}", headers=headers, timeout=60) as client:
-            yield MortalModel(client, journal)
+            yield MortalModel(client, folder)
     finally:
         if process.is_running():
             for started in [*process.children(recursive=True), process]:

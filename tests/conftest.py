@@ -58,6 +58,8 @@ hypothesis.settings.load_profile("busy")
 os.environ["RAY_AUTH_MODE"] = "token"
 # Every Ray of the tests is on loopback, as that of a local service, which a driver joins only where it is so, too.
 os.environ |= ON_LOOPBACK
+# Ray's workers are as important as the engines of the tests beside them; Ray would have them wait for all others.
+os.environ |= {"RAY_worker_niceness": "0"}
 # Each run has a usage ledger of its own, where the configuration names no database.
 os.environ["XDG_STATE_HOME"] = tempfile.mkdtemp(prefix="portico-state-")
 atexit.register(shutil.rmtree, os.environ["XDG_STATE_HOME"], ignore_errors=True)

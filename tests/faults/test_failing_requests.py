@@ -20,7 +20,7 @@ from contract.project import PROJECT_FOLDER
 from tests.conftest import wait_ready
 from tests.own_ports import free_port
 
-START_SECONDS, BACK_SECONDS = 120, 60
+START_SECONDS = 120
 JOURNAL = "journal"
 REPLICAS = 3
 STALL_S, IDLE_S = 2.0, 4.0
@@ -58,7 +58,7 @@ class MortalModel:
 def model(served: MortalModel) -> MortalModel:
     """The service with all its replicas, whatever the test before did to them."""
     try:
-        wait_until(lambda: len(served.replicas()) == REPLICAS, BACK_SECONDS)
+        wait_until(lambda: len(served.replicas()) == REPLICAS, START_SECONDS)
     except AssertionError:
         pytest.fail(f"there are not {REPLICAS} replicas again; {served.state()}")
     return served

@@ -95,7 +95,7 @@ TABLE = Table(
         *refused_extras.CHAT,
         *refused_extras.OPERATOR_S,
     ),
-    rules=(generation.need_stream, check_dependencies, check_tool_results, CHAT_TOOLS.check, CHAT_TOOLS.check_formats),
+    rules=(generation.need_stream, check_dependencies, check_tool_results, CHAT_TOOLS.check, CHAT_TOOLS.drop_formats),
 )
 
 

@@ -1,16 +1,15 @@
 """Custom tools for an engine that has functions: a function with one argument, a text.
 
-Where the tool's input has to match a regular expression, it guides the answer's whole text, which is then that input:
-within the JSON of a function's arguments xgrammar writes what matches as it is, without the escapes of JSON.
+Where the input has a format and the model has to call its tool, the format guides the answer's whole text, which is
+then that input. Where it may call others, or none, the format guides the argument, in the JSON of a call.
 """
 
 from typing import Any
 
 import orjson
 
-from app.parameters.input_formats import plain_regex
-from app.parameters.tools import ToolChoice
-from contract.custom_tools import INPUT, CustomCalls
+from app.parameters.tools import ToolChoice, described, fields_of
+from contract.custom_tools import INPUT, INPUT_GRAMMARS, CustomCalls
 
 CHAT_TOOLS, RESPONSES_TOOLS = ToolChoice(nested=True), ToolChoice(nested=False)
 ARGUMENTS = {
@@ -41,7 +40,7 @@ def called_by_response(parameters: dict[str, Any]) -> dict[str, Any]:
     """The parameters of a response as the engine has them; it makes functions of custom tools itself."""
     body = parameters | _chosen(RESPONSES_TOOLS, parameters)
     if "tools" in body:
-        body["tools"] = [_described(tool, tool, RESPONSES_TOOLS.regex_of(tool)) for tool in body["tools"]]
+        body["tools"] = [_in_words(tool, RESPONSES_TOOLS) for tool in body["tools"]]
     if "structured_outputs" in body and "text" in body:
         body["text"] = {name: value for name, value in body["text"].items() if name != "format"}
     return body
@@ -74,15 +73,23 @@ def _chosen(tool_choice: ToolChoice, parameters: dict[str, Any]) -> dict[str, An
     choice, tools = tool_choice.resolved(parameters)
     found = {"tools": tools} | ({} if choice is None else {"tool_choice": choice})
     tool = tool_choice.forced(parameters)
-    if tool is not None and (regex := tool_choice.regex_of(tool)) is not None:
-        found |= {"tool_choice": "none", "structured_outputs": {"regex": plain_regex(regex)}}
+    if tool is not None and (form := tool_choice.format_of(tool)) is not None:
+        return found | {"tool_choice": "none", "structured_outputs": form.structured_outputs()}
+    if choice != "none" and (grammars := _grammars(tool_choice, tools)):
+        found[INPUT_GRAMMARS] = grammars
     return found
+
+
+def _grammars(tool_choice: ToolChoice, tools: list[dict[str, Any]]) -> dict[str, str]:
+    """The grammars of the tools that may be called, by their names."""
+    forms = ((fields_of(tool, tool_choice.nested)["name"], tool_choice.format_of(tool)) for tool in tools)
+    return {name: form.in_json() for name, form in forms if form is not None}
 
 
 def _answering(tool_choice: ToolChoice, parameters: dict[str, Any]) -> str | None:
     """The name of the tool whose input is the whole text, if that is so."""
     tool = tool_choice.forced(parameters)
-    if tool is None or tool_choice.regex_of(tool) is None:
+    if tool is None or tool_choice.format_of(tool) is None:
         return None
     name: str = (tool["custom"] if tool_choice.nested else tool)["name"]
     return name
@@ -92,17 +99,16 @@ def _function(tool: dict[str, Any]) -> dict[str, Any]:
     """A tool of a chat completion as a function."""
     if tool["type"] == "function":
         return tool
-    custom = tool["custom"]
+    custom = _in_words(tool, CHAT_TOOLS)
     function = {"name": custom["name"], "description": custom.get("description"), "parameters": ARGUMENTS}
-    return {"type": "function", "function": _described(function, custom, CHAT_TOOLS.regex_of(tool))}
+    return {"type": "function", "function": function}
 
 
-def _described(tool: dict[str, Any], custom: dict[str, Any], regex: str | None) -> dict[str, Any]:
-    """`tool` with the regular expression in words, which the model reads, and without a format."""
-    if regex is None:
-        return tool
-    description = f"{custom.get('description') or ''}\nThe input matches this regular expression: {regex}".lstrip()
-    return {name: value for name, value in tool.items() if name != "format"} | {"description": description}
+def _in_words(tool: dict[str, Any], tool_choice: ToolChoice) -> dict[str, Any]:
+    """The fields of a tool, with words in the place of its format."""
+    fields: dict[str, Any] = fields_of(tool, tool_choice.nested)
+    form = tool_choice.format_of(tool)
+    return fields if form is None else described(fields, form)
 
 
 def _with_function_calls(message: dict[str, Any]) -> dict[str, Any]:

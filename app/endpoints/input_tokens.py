@@ -42,7 +42,7 @@ INPUT_TOKENS = Endpoint(
     },
     table=Table(
         rows=tuple(map(counted, RESPONSES.table.rows)),
-        rules=(RESPONSES_TOOLS.check, RESPONSES_TOOLS.check_formats, check_size),
+        rules=(RESPONSES_TOOLS.check, RESPONSES_TOOLS.drop_formats, check_size),
     ),
     example=RESPONSES.example,
     counted=CountedFields(()),

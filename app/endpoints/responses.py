@@ -102,7 +102,7 @@ TABLE = Table(
         *refused_extras.RESPONSES,
         *refused_extras.OPERATOR_S,
     ),
-    rules=(generation.need_stream, RESPONSES_TOOLS.check, RESPONSES_TOOLS.check_formats),
+    rules=(generation.need_stream, RESPONSES_TOOLS.check, RESPONSES_TOOLS.drop_formats),
 )
 
 

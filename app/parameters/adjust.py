@@ -7,7 +7,7 @@ from typing import Any
 from app.parameters.adjustments import MAX_NAME_LENGTH
 from app.parameters.kinds import UNKNOWN, Flag, PlacedSchema
 from app.parameters.request_bounds import MAX_DROPPED, check_count
-from app.parameters.row import Dropped, Parameter, Table, Treatment, missing
+from app.parameters.row import Dropped, Parameter, Replaced, Table, Treatment, missing
 from contract.adjustments import Adjustment, refuse_changes
 from contract.errors import ApiError
 from contract.profile import Profile
@@ -92,6 +92,11 @@ def _apply_rules(table: Table, profile: Profile, legal: dict[str, Any], changes:
             if isinstance(change, Dropped):
                 del legal[change.name]
                 changes[change.name] = [Adjustment(change.name, "drop", reason=change.reason)]
+                continue
+            if isinstance(change, Replaced):
+                legal[change.name] = change.value
+                drop = Adjustment(change.part, "drop", reason=change.reason)
+                changes.setdefault(change.name, []).append(drop)
                 continue
             name, before, after = change
             legal[name] = after

@@ -1,31 +1,43 @@
-"""The format of a custom tool's input: free text, or text that matches a regular expression.
+"""The format of a custom tool's input: free text, or text that matches a regular expression or a grammar of Lark."""
 
-Engines read a regular expression each in a way of its own, and what they do not know some take for text. So only what
-can be written as all of them read it is legal, and sets of characters are written out.
-"""
+from typing import Any, NamedTuple
 
-import re
-import string
-from typing import Any
-
+from app.parameters.grammar_text import escaped_lark_text, lark_text
+from app.parameters.grammar_tree import Grammar
 from app.parameters.kinds import wrong_type, wrong_value
-from app.parameters.patterns import TOKEN, PatternFault, pattern_size
+from app.parameters.lark_grammars import START, lark_grammar
+from app.parameters.lark_reader import GrammarFault
+from app.parameters.patterns import PatternFault
+from app.parameters.plain_regexes import plain_regex
+from app.parameters.regex_tree import regex_tree
 from app.parameters.row import missing
-from app.parameters.schemas import MAX_PATTERN_SIZE
 from contract.errors import ApiError
 
-SYNTAXES = ("regex", "lark")
-ANY_BUT_NEWLINE = r"[^\n]"
-SETS = {"d": "0-9", "w": "a-zA-Z0-9_", "s": r" \t\n\r\f\v"}
-CHARACTERS = {"n": "\n", "r": "\r", "t": "\t", "f": "\f", "v": "\v"}  # and their escapes
-LEGAL = (
-    "literals, escaped punctuation, \\d \\w \\s \\n \\r \\t \\f \\v, ., [classes], outside of them \\D \\W \\S, "
-    "(groups), (?:groups), | and the repetitions * + ? {m} {m,} {m,n}; ^ as its first character and $ as its last"
-)
-ESCAPABLE = frozenset(string.punctuation) - frozenset("<>")  # those two, escaped, are ends of words to some
-ESCAPED = re.compile(r"\\(.)", re.DOTALL)
-UNFIT_IN_CLASS = re.compile(r"\[|&&|--|~~|^\\\^")  # of other dialects; and what an engine takes for a negation
-ITEM = re.compile(r"(\\?.)(?:-(\\?.))?", re.DOTALL)  # of a class: a character or a range
+READERS = {"regex": plain_regex, "lark": lark_grammar}
+IN_WORDS = {"regex": "The input matches this regular expression", "lark": "The input matches this grammar of Lark"}
+
+
+class InputFormat(NamedTuple):
+    """What the input of a tool has to match, as the client wrote it."""
+
+    syntax: str
+    definition: str
+
+    def in_words(self) -> str:
+        """For the model."""
+        return f"{IN_WORDS[self.syntax]}: {self.definition}"
+
+    def structured_outputs(self) -> dict[str, str]:
+        """What holds a whole answer to it, for the engine."""
+        if self.syntax == "regex":
+            return {"regex": plain_regex(self.definition)}
+        return {"grammar": lark_text(lark_grammar(self.definition))}
+
+    def in_json(self) -> str:
+        """The grammar of a JSON string's inside, for the engine."""
+        if self.syntax == "regex":
+            return escaped_lark_text(Grammar({START: regex_tree(self.definition)}))
+        return escaped_lark_text(lark_grammar(self.definition))
 
 
 def check_format(tool: dict[str, Any], place: str, nested: bool) -> int:
@@ -43,123 +55,31 @@ def check_format(tool: dict[str, Any], place: str, nested: bool) -> int:
     holder, place = (form.get("grammar"), f"{place}.grammar") if nested else (form, place)
     if not isinstance(holder, dict):
         raise missing(place) if holder is None else wrong_type(place, "an object")
-    if holder.get("syntax") not in SYNTAXES:
-        raise wrong_value(f"{place}.syntax", '"regex"')
-    if holder["syntax"] == "lark":
-        message = f"`{place}.syntax` is `lark`, which is not supported. Send a `regex`, or describe the input."
-        raise ApiError("unsupported_parameter", message, param=f"{place}.syntax")
+    if holder.get("syntax") not in READERS:
+        raise wrong_value(f"{place}.syntax", " or ".join(f'"{syntax}"' for syntax in READERS))
     definition, place = holder.get("definition"), f"{place}.definition"
     if definition is None:
         raise missing(place)
     if not isinstance(definition, str):
         raise wrong_type(place, "a string")
     try:
-        plain_regex(definition)
-    except PatternFault as fault:
+        READERS[holder["syntax"]](definition)
+    except (PatternFault, GrammarFault) as fault:
         raise ApiError("invalid_value", f"`{place}` cannot be used: {fault}.", param=place) from None
     return len(definition)
 
 
 def format_schema(nested: bool) -> dict[str, Any]:
     """JSON Schema of the format of a custom tool's input."""
-    grammar = {"syntax": {"const": "regex"}, "definition": {"type": "string"}}
+    grammar = {"syntax": {"enum": list(READERS)}, "definition": {"type": "string"}}
     inner = {"grammar": {"type": "object", "properties": grammar, "required": list(grammar)}} if nested else grammar
     return {"type": "object", "properties": {"type": {"enum": ["text", "grammar"]}, **inner}, "required": ["type"]}
 
 
-def regex_of(tool: dict[str, Any], nested: bool) -> str | None:
-    """The regular expression in a legal custom tool's fields, as the client wrote it; none: its input is free text."""
+def format_of(tool: dict[str, Any], nested: bool) -> InputFormat | None:
+    """The format in a legal custom tool's fields; none: its input is free text."""
     form = tool.get("format") or {}
     if form.get("type") != "grammar":
         return None
-    definition: str = (form["grammar"] if nested else form)["definition"]
-    return definition
-
-
-def plain_regex(pattern: str) -> str:
-    """`pattern`, which is to match a whole text, as every engine understands it. Raises PatternFault."""
-    if not pattern or "\0" in pattern:
-        raise PatternFault("it is empty, or has a character of the code 0")
-    if pattern_size(pattern) > MAX_PATTERN_SIZE:
-        raise PatternFault(f"it is longer than {MAX_PATTERN_SIZE} characters with its repetitions written out")
-    body = pattern.removeprefix("^")
-    backslashes = len(body) - 1 - len(body[:-1].rstrip("\\"))  # before the last character
-    if body.endswith("$") and backslashes % 2 == 0:
-        body = body[:-1]
-    if not body:
-        raise PatternFault("it matches nothing but the empty text")
-    return "".join(_written(body))
-
-
-def _written(pattern: str) -> list[str]:
-    """The tokens of a pattern without anchors."""
-    parts: list[str] = []
-    repeatable = lazy = False  # whether a repetition, and whether its mark `?`, may follow
-    at = 0
-    while at < len(pattern):
-        token = TOKEN.match(pattern, at)
-        if token is None:
-            raise PatternFault("it is not a regular expression")
-        text, kind, at = token[0], token.lastgroup, token.end()
-        match kind:
-            case "open" if text in ("(", "(?:"):
-                text, repeatable, lazy = "(?:", False, False
-            case "close":
-                repeatable, lazy = True, False
-            case "or":
-                repeatable, lazy = False, False
-            case "class":
-                text, repeatable, lazy = _written_class(text), True, False
-            case "quantifier" if lazy and text == "?":
-                text, lazy = "", False  # the shortest match of a whole text is the text
-            case "quantifier" if repeatable:
-                repeatable, lazy = False, True
-            case "atom" if text.startswith("\\") or text not in "^${}":
-                text, repeatable, lazy = _written_atom(text), True, False
-            case "high" | "comma" if repeatable and token["low"] and _rises(token["low"], token["high"]):
-                repeatable, lazy = False, True
-            case _:
-                raise PatternFault(f"`{text}` cannot stand where it does; legal are {LEGAL}")
-        parts.append(text)
-    return parts
-
-
-def _rises(low: str, high: str) -> bool:
-    return low.isascii() and high.isascii() and (not high or int(low) <= int(high))
-
-
-def _written_atom(text: str) -> str:
-    if text == ".":
-        return ANY_BUT_NEWLINE
-    name = text[1:]
-    if name in SETS:
-        return f"[{SETS[name]}]"
-    return f"[^{SETS[name.lower()]}]" if name.lower() in SETS else ESCAPED.sub(_written_escape, text)
-
-
-def _written_class(text: str) -> str:
-    """A class with its control characters as escapes, since engines cut a pattern into lines."""
-    inside = text[1:-1].removeprefix("^")
-    if not inside or UNFIT_IN_CLASS.search(inside) or not all(_is_in_order(*item) for item in ITEM.findall(inside)):
-        what = "characters, escapes and rising ranges of characters; `[` escaped, `^` not the first"
-        raise PatternFault(f"the class `{text[:80]}` is not plain; legal are {what}")
-    text = ESCAPED.sub(_written_escape, text)
-    for name, character in CHARACTERS.items():
-        text = text.replace(character, f"\\{name}")
-    return text
-
-
-def _is_in_order(low: str, high: str) -> bool:
-    """Whether an item of a class is a character, or a range that rises from `low` to `high`."""
-    ends = [CHARACTERS.get(end[1], end[1]) if end.startswith("\\") else end for end in (low, high)]
-    return not high or (not {low, high} & {f"\\{name}" for name in SETS} and ends[0] <= ends[1])
-
-
-def _written_escape(escape: re.Match[str]) -> str:
-    """An escape as every engine reads it; of a set, its characters. Raises PatternFault."""
-    name = escape[1]
-    if name in SETS:
-        return SETS[name]
-    if name.isalnum() and name not in CHARACTERS:
-        raise PatternFault(f"it has the escape `\\{name}` where it cannot stand; legal are {LEGAL}")
-    return escape[0] if name in ESCAPABLE or name in CHARACTERS else name
+    holder = form["grammar"] if nested else form
+    return InputFormat(holder["syntax"], holder["definition"])

@@ -53,9 +53,18 @@ class Dropped(NamedTuple):
     reason: str
 
 
+class Replaced(NamedTuple):
+    """A parameter whose value loses a part that cannot be kept beside the others, and why."""
+
+    name: str
+    value: Any  # without the part
+    part: str  # the place of what is dropped
+    reason: str
+
+
 # A rule over several parameters: gets all that are legal, whatever their treatment, and the model's profile. Raises
 # ApiError, or yields the changes: clamps as (parameter, from, to), and what to drop.
-Rule = Callable[[dict[str, Any], Profile], Iterable[tuple[str, float, float] | Dropped]]
+Rule = Callable[[dict[str, Any], Profile], Iterable[tuple[str, float, float] | Dropped | Replaced]]
 
 
 @dataclass(frozen=True)

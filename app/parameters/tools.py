@@ -1,13 +1,15 @@
 """Tools, the tool choice and the response format: parameters of chat completions and of responses."""
 
 import re
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from app.parameters.input_formats import check_format, format_schema, regex_of
+from app.parameters.input_formats import InputFormat, check_format, format_of, format_schema
 from app.parameters.kinds import PlacedSchema, Reading, wrong_type, wrong_value
-from app.parameters.row import missing
+from app.parameters.row import Replaced, missing
 from app.parameters.schemas import MAX_PATTERN_SIZE, placed_schema
+from contract.custom_tools import CALLED_INPUT_FORMATS, INPUT_FORMATS
 from contract.errors import ApiError
 from contract.profile import Profile
 
@@ -109,6 +111,12 @@ def fields_of(tool: dict[str, Any], nested: bool) -> Any:
     return tool.get(tool["type"]) if nested else tool
 
 
+def described(fields: dict[str, Any], form: InputFormat) -> dict[str, Any]:
+    """The fields of a tool with its format in words, which the model reads."""
+    description = f"{fields.get('description') or ''}\n{form.in_words()}".lstrip()
+    return {name: value for name, value in fields.items() if name != "format"} | {"description": description}
+
+
 def _name_of(tool: dict[str, Any], place: str) -> str:
     name = tool.get("name")
     if not isinstance(name, str) or not NAME.fullmatch(name):
@@ -173,25 +181,24 @@ class ToolChoice:
                 raise ApiError("invalid_value", message, param="tool_choice")
         return ()
 
-    def check_formats(self, legal: dict[str, Any], _: Profile) -> tuple[()]:
-        """A grammar is kept where the model can call nothing but its tool."""
+    def drop_formats(self, legal: dict[str, Any], profile: Profile) -> Iterator[Replaced]:
+        """Of tools that can be called, make words of the grammars that the engine cannot keep."""
         choice, tools = self.resolved(legal)
-        if choice == "none" or self.forced(legal) is not None:
-            return ()
+        feature = INPUT_FORMATS if self.forced(legal) is not None else CALLED_INPUT_FORMATS
+        if choice == "none" or feature not in profile.lacks:
+            return
         callable_ = set(map(self._named, tools))
         for index, tool in enumerate(legal.get("tools", ())):
-            if self._named(tool) in callable_ and self.regex_of(tool) is not None:
+            if self._named(tool) in callable_ and (form := self.format_of(tool)) is not None:
+                custom = described(fields_of(tool, self.nested), form)
+                every = list(legal["tools"])
+                every[index] = {"type": "custom", "custom": custom} if self.nested else custom
                 place = f"tools.{index}.custom.format" if self.nested else f"tools.{index}.format"
-                message = (
-                    f"`{place}` is a grammar, which is kept where `tool_choice` names its tool. Name it there, or "
-                    "leave the format out and describe the input."
-                )
-                raise ApiError("unsupported_parameter", message, param=place)
-        return ()
+                yield Replaced("tools", every, place, profile.lacks[feature])
 
-    def regex_of(self, tool: dict[str, Any]) -> str | None:
-        """The regular expression that the input of a legal tool has to match, if there is one."""
-        return regex_of(fields_of(tool, self.nested), self.nested) if tool["type"] == "custom" else None
+    def format_of(self, tool: dict[str, Any]) -> InputFormat | None:
+        """What the input of a legal tool has to match, if there is such."""
+        return format_of(fields_of(tool, self.nested), self.nested) if tool["type"] == "custom" else None
 
     def resolved(self, legal: dict[str, Any]) -> tuple[Any, list[dict[str, Any]]]:
         """The choice, and the tools among which it is: all, or of `allowed_tools` the allowed ones, and its mode."""

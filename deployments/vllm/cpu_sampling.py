@@ -1,4 +1,5 @@
-"""A plugin of vLLM's, loaded in each of its processes, that mends sampling with speculative decoding on CPUs, and LoRA.
+"""A plugin of vLLM's, loaded in each of its processes: it mends sampling with speculative decoding on CPUs, and LoRA
+there, and gives grammars of Lark to llguidance.
 
 vLLM 0.32 has functions in the place of its Triton kernels where there is no Triton. The one that repeats a request's
 temperature, top_k and top_p for each of its draft tokens writes to a copy, unless those are 64-bit integers: tokens
@@ -9,12 +10,14 @@ from typing import Any
 
 from deployments.vllm import cpu_lora
 from deployments.vllm.internals.cpu_kernels import replace_expand_on_cpus
+from deployments.vllm.internals.lark_grammars import hold_lark_grammars
 
 
 def register() -> None:
     """`vllm.general_plugins` in pyproject.toml. It comes before vLLM puts its functions in the kernels' places."""
     replace_expand_on_cpus(expand)
     cpu_lora.register()
+    hold_lark_grammars()
 
 
 def expand(output: Any, values: Any, cu_num_tokens: Any, replace_from: int, replace_to: int, *_: int) -> None:

@@ -6,7 +6,7 @@ import pytest
 from xgrammar import Grammar
 from xgrammar.testing import _is_grammar_accept_string as accepts
 
-from app.parameters.input_formats import plain_regex
+from app.parameters.plain_regexes import plain_regex
 
 PATTERNS = (
     r"^\d{3}-[a-c]+$", "a.b", "a*?b", "(a|b){1,3}c?", r"[\w-]+", "[a-]+", "[^a]", r"\D", r"\W+", r"[^\s\d]", r"a\$",

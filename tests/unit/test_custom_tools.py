@@ -12,7 +12,7 @@ from app.endpoints.input_tokens import INPUT_TOKENS
 from app.endpoints.responses import RESPONSES
 from app.endpoints.tokenize import TOKENIZE
 from app.parameters.adjust import adjust
-from app.parameters.input_formats import plain_regex
+from app.parameters.plain_regexes import plain_regex
 from app.parameters.patterns import PatternFault
 from contract.custom_tools import CustomCalls
 from contract.errors import ApiError

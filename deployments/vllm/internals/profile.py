@@ -6,6 +6,7 @@ from typing import Any
 
 from contract.profile import Profile
 from deployments.vllm.internals.application import renderer_of
+from deployments.vllm.internals.input_grammars import lacks_of
 from deployments.vllm.internals.speculation import speculation_of
 from deployments.vllm.speculation_choice import SpeculationChoice
 
@@ -44,6 +45,7 @@ def _language_profile(
         lacks["thinking"] = NO_REASONING
     elif not engine.vllm_config.reasoning_config.enabled:  # its parser names no marks
         lacks["thinking_budget"] = NO_THINKING_BUDGET
+    lacks |= lacks_of(engine, arguments)
     speculation = speculation_of(engine.vllm_config.speculative_config, choice)
     if speculation is not None:
         lacks |= dict.fromkeys(("logit_bias", "min_p"), NOT_WITH_SPECULATION)

@@ -18,6 +18,7 @@ from deployments.vllm.internals.arguments import frontend_args_class
 from deployments.vllm.internals.engine_reports import EngineReports, step_logger
 from deployments.vllm.internals.errors import leave_client_faults_out_of_the_log
 from deployments.vllm.internals.imports import NOT_USED
+from deployments.vllm.internals.input_grammars import hold_input_grammars
 from deployments.vllm.internals.messages import (
     answer_cut_tool_calls_of_messages,
     count_tokens_past_the_cache_of_images,
@@ -79,6 +80,7 @@ async def start_server(served: ServedModel) -> VllmServer:
     loggers = [RayPrometheusStatLogger, step_logger(reports)]
     engine = AsyncLLM.from_engine_args(engine_args, stat_loggers=loggers)
     tasks = await engine.get_supported_tasks()
+    hold_input_grammars()
     read_cut_tool_calls()
     report_length_of_cut_tool_calls()
     answer_cut_tool_calls_of_messages()

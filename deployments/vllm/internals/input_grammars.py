@@ -1,0 +1,92 @@
+"""Grammars of the inputs of custom tools in vLLM's tool calls, where a call is JSON."""
+
+import argparse
+from typing import Any
+
+from contract.custom_tools import CALLED_INPUT_FORMATS, INPUT, INPUT_FORMATS, INPUT_GRAMMARS
+from deployments.vllm.internals.lark_grammars import holds_lark
+
+MARK = "x-portico-input-of"
+BACKENDS = ("auto", "xgrammar")
+NOT_IN_CALLS = "the model's tool calls hold no grammars"
+NOT_WITH_BACKEND = "the engine's backend for structured outputs reads no grammars"
+
+
+def hold_input_grammars() -> None:
+    """Make the tools that a request has grammars for hold them in their calls, wherever vLLM guides calls."""
+    from vllm.tool_parsers.abstract_tool_parser import ToolParser
+
+    unheld = ToolParser.get_structural_tag
+
+    def held(self: Any, request: Any, **kwargs: Any) -> Any:
+        grammars = (request.model_extra or {}).get(INPUT_GRAMMARS)
+        if not grammars:
+            return unheld(self, request, **kwargs)
+        marked = request.model_copy(update={"tools": [_marked(tool, grammars) for tool in request.tools]})
+        tag = unheld(self, marked, **kwargs)
+        if tag is not None:
+            _put(tag, grammars)
+        return tag
+
+    ToolParser.get_structural_tag = held
+
+
+def lacks_of(engine: Any, arguments: argparse.Namespace) -> dict[str, str]:
+    """Which grammars of custom tools cannot be kept: `input_formats` none, `called_input_formats` those in calls."""
+    backend = arguments.structured_outputs_config.backend
+    if backend not in BACKENDS or not holds_lark():
+        return dict.fromkeys((INPUT_FORMATS, CALLED_INPUT_FORMATS), NOT_WITH_BACKEND)
+    return {} if _are_held(engine, arguments) else {CALLED_INPUT_FORMATS: NOT_IN_CALLS}
+
+
+def _are_held(engine: Any, arguments: argparse.Namespace) -> bool:
+    """Whether a call that the model makes by itself would hold a grammar: tried with one."""
+    from vllm.entrypoints.openai.chat_completion.protocol import ChatCompletionRequest
+    from vllm.tool_parsers import ToolParserManager
+    from vllm.tool_parsers.tool_strict_level import ToolStrictLevel
+
+    from deployments.vllm.structural_tags import has_lark, llguidance_grammar
+
+    if not arguments.tool_call_parser:
+        return False
+    tool = {"type": "function", "function": {"name": "a", "parameters": {"type": "object"}}}
+    trial = {"messages": [], "tools": [tool], "tool_choice": "auto", INPUT_GRAMMARS: {"a": 'start: "a"'}}
+    parser = ToolParserManager.get_tool_parser(arguments.tool_call_parser)(engine.get_tokenizer())
+    level = ToolStrictLevel.from_name(arguments.tool_strict_level)
+    try:
+        found = parser.get_structural_tag(ChatCompletionRequest.model_validate(trial), strict_level=level)
+        tag = found and found.model_dump()
+        return has_lark(tag) and bool(llguidance_grammar(tag))
+    except ValueError:
+        return False
+
+
+def _marked(tool: Any, grammars: dict[str, str]) -> Any:
+    """A tool that has a grammar, with a schema that says so."""
+    from openai.types.responses import FunctionTool
+
+    name = tool.function.name if hasattr(tool, "function") else getattr(tool, "name", None)
+    if name not in grammars:
+        return tool
+    schema = {"type": "object", MARK: name}
+    if hasattr(tool, "function"):
+        return tool.model_copy(update={"function": tool.function.model_copy(update={"parameters": schema})})
+    return FunctionTool(type="function", name=name, parameters=schema, strict=True)
+
+
+def _put(node: Any, grammars: dict[str, str]) -> None:
+    """Put grammars in the place of marked schemas, everywhere in a tag."""
+    from pydantic import BaseModel
+    from xgrammar.structural_tag import ConstStringFormat, GrammarFormat, JSONSchemaFormat, SequenceFormat
+
+    for field in type(node).model_fields if isinstance(node, BaseModel) else ():
+        inner = getattr(node, field)
+        if isinstance(inner, JSONSchemaFormat) and isinstance(inner.json_schema, dict) and MARK in inner.json_schema:
+            if inner.style != "json":
+                raise ValueError(NOT_IN_CALLS)
+            begin, end = ConstStringFormat(value=f'{{"{INPUT}": "'), ConstStringFormat(value='"}')
+            grammar = GrammarFormat(grammar=grammars[inner.json_schema[MARK]])
+            setattr(node, field, SequenceFormat(elements=[begin, grammar, end]))
+            continue
+        for item in inner if isinstance(inner, list | tuple) else (inner,):
+            _put(item, grammars)

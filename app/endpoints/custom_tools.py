@@ -75,7 +75,7 @@ def _chosen(tool_choice: ToolChoice, parameters: dict[str, Any]) -> dict[str, An
     tool = tool_choice.forced(parameters)
     if tool is not None and (form := tool_choice.format_of(tool)) is not None:
         return found | {"tool_choice": "none", "structured_outputs": form.structured_outputs()}
-    if choice != "none" and (grammars := _grammars(tool_choice, tools)):
+    if tool is None and choice != "none" and (grammars := _grammars(tool_choice, tools)):
         found[INPUT_GRAMMARS] = grammars
     return found
 

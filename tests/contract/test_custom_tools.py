@@ -9,7 +9,6 @@ import pytest
 from tests import openai_answers
 from tests.contract.conftest import MESSAGES, MODEL
 from tests.openai_answers import check_shape, events_of
-from tests.unit.conftest import assert_error
 
 PATCH = {"type": "custom", "name": "apply_patch", "description": "Edit files."}
 NAMED = {"type": "custom", "name": "apply_patch"}
@@ -65,7 +64,6 @@ CHAT_ASK = {
 CHAT_FORCED = pytest.mark.parametrize("choice", ["required", CHAT_NAMED], ids=["required", "named"])
 # Characters that JSON would have to escape are among its own.
 REGEX = r'^(?:"[a-f]{2}"|\\\d{3}\n){3}.$'
-LARK = {"syntax": "lark", "definition": 'start: "a"'}
 
 
 def chat_tool(syntax: str, definition: str) -> dict[str, Any]:
@@ -160,12 +158,3 @@ def test_of_allowed_tools_one_is_called(http: httpx.Client, route: str) -> None:
     tools = [{"type": "function", "function": {"name": "ring"}}, CHAT_PATCH]
     answer = http.post(route, json=CHAT_ASK | {"tools": tools, "tool_choice": choice}).json()
     assert {call["custom"]["name"] for call in answer["choices"][0]["message"]["tool_calls"]} == {"apply_patch"}
-
-
-@pytest.mark.parametrize("choice", [NAMED, "auto"], ids=["lark", "a regex that is not forced"])
-def test_a_grammar_that_cannot_be_kept_is_refused_by_name(http: httpx.Client, choice: Any) -> None:
-    grammar = LARK if choice == NAMED else {"syntax": "regex", "definition": "a+"}
-    tool = PATCH | {"format": {"type": "grammar"} | grammar}
-    response = http.post("/v1/responses", json=ASK | {"tools": [tool], "tool_choice": choice})
-    place = "tools.0.format.syntax" if choice == NAMED else "tools.0.format"
-    assert_error(response, 400, "invalid_request_error", "unsupported_parameter", place)

@@ -2,6 +2,7 @@
 
 import json
 import re
+from dataclasses import replace
 from typing import Any
 
 import httpx
@@ -12,9 +13,10 @@ from app.endpoints.input_tokens import INPUT_TOKENS
 from app.endpoints.responses import RESPONSES
 from app.endpoints.tokenize import TOKENIZE
 from app.parameters.adjust import adjust
-from app.parameters.plain_regexes import plain_regex
 from app.parameters.patterns import PatternFault
-from contract.custom_tools import CustomCalls
+from app.parameters.plain_regexes import plain_regex
+from contract.adjustments import Adjustment
+from contract.custom_tools import INPUT_GRAMMARS, CustomCalls
 from contract.errors import ApiError
 from contract.protocol import ResponseHead
 from tests.unit.conftest import client_of
@@ -27,6 +29,7 @@ PATCH = {"type": "custom", "name": "apply_patch", "description": "Edit files."}
 FUNCTION = {"type": "function", "name": "ring"}
 NAMED = {"type": "custom", "name": "apply_patch"}
 ALLOWED = {"type": "allowed_tools", "mode": "auto", "tools": [NAMED]}
+LINES = {"type": "grammar", "syntax": "lark", "definition": 'start: /[a-c"]/+ LF\n%import common.LF\n'}
 WANTED = "The input matches this regular expression: " + DATE["definition"]
 
 
@@ -79,6 +82,10 @@ def sent(endpoint: Any, asked: dict[str, Any]) -> dict[str, Any]:
         {"tools": [PATCH | {"format": DATE}], "tool_choice": NAMED},
         {"tools": [PATCH | {"format": DATE}], "tool_choice": "required"},
         {"tools": [PATCH | {"format": DATE}, FUNCTION], "tool_choice": ALLOWED | {"mode": "required"}},
+        {"tools": [PATCH | {"format": LINES}], "tool_choice": NAMED},
+        {"tools": [PATCH | {"format": DATE}]},
+        {"tools": [FUNCTION, PATCH | {"format": LINES}], "tool_choice": "required"},
+        {"tools": [PATCH | {"format": DATE}], "tool_choice": ALLOWED},
         # The tool with the grammar cannot be called.
         {"tools": [PATCH | {"format": DATE}, FUNCTION], "tool_choice": "none"},
         {"tools": [PATCH | {"format": DATE}, FUNCTION], "tool_choice": {"type": "function", "name": "ring"}},
@@ -93,7 +100,8 @@ def test_they_are_legal(endpoint: Any, fields: dict[str, Any]) -> None:
 @pytest.mark.parametrize(
     ("fields", "code", "param"),
     [
-        ({"tools": [PATCH | {"format": DATE | {"syntax": "lark"}}]}, "unsupported_parameter", "tools.0.format.syntax"),
+        ({"tools": [PATCH | {"format": LINES | {"definition": "start: line"}}]}, "invalid_value",
+         "tools.0.format.definition"),
         ({"tools": [PATCH | {"format": DATE | {"syntax": "gbnf"}}]}, "invalid_value", "tools.0.format.syntax"),
         ({"tools": [PATCH | {"format": DATE | {"definition": 1}}]}, "invalid_type", "tools.0.format.definition"),
         ({"tools": [PATCH | {"format": DATE | {"definition": "(?=a)"}}]}, "invalid_value", "tools.0.format.definition"),
@@ -108,11 +116,6 @@ def test_they_are_legal(endpoint: Any, fields: dict[str, Any]) -> None:
         ({"tool_choice": ALLOWED | {"tools": [NAMED | {"name": "x"}]}}, "invalid_value", "tool_choice"),
         ({"tool_choice": ALLOWED | {"tools": []}}, "invalid_value", "tool_choice.tools"),
         ({"tool_choice": ALLOWED | {"mode": "none"}}, "invalid_value", "tool_choice.mode"),
-        # A grammar that the model may leave aside.
-        ({"tools": [PATCH | {"format": DATE}]}, "unsupported_parameter", "tools.0.format"),
-        ({"tools": [FUNCTION, PATCH | {"format": DATE}], "tool_choice": "required"}, "unsupported_parameter",
-         "tools.1.format"),
-        ({"tools": [PATCH | {"format": DATE}], "tool_choice": ALLOWED}, "unsupported_parameter", "tools.0.format"),
         # All grammars together.
         ({"tools": [PATCH | {"name": f"t{n}", "format": DATE | {"definition": "a" * 1024}} for n in range(9)],
           "tool_choice": "none"}, "too_large", "tools.8.format"),
@@ -207,6 +210,69 @@ def test_a_forced_tool_s_regex_guides_the_whole_text(endpoint: Any, choice: Any)
     assert (tool["description"], "format" in tool) == (f"Edit files.\n{WANTED}", False)  # the model reads it
     assert "response_format" not in body  # the call stands in the text's place
     assert "format" not in body.get("text", {})
+
+
+@ROUTES
+def test_a_forced_tool_s_lark_grammar_guides_the_whole_text(endpoint: Any) -> None:
+    body = sent(endpoint, request(endpoint, tools=[PATCH | {"format": LINES}, FUNCTION], tool_choice=NAMED))
+    (kind,) = body["structured_outputs"]
+    assert (kind, body["tool_choice"], INPUT_GRAMMARS in body) == ("grammar", "none", False)
+    assert "%import" not in body["structured_outputs"]["grammar"]  # the engine looks nothing up
+    tool = body["tools"][0].get("function", body["tools"][0])
+    assert tool["description"] == f"Edit files.\nThe input matches this grammar of Lark: {LINES['definition']}"
+
+
+@ROUTES
+@pytest.mark.parametrize("choice", ["auto", "required", ALLOWED], ids=["auto", "required", "allowed"])
+def test_a_grammar_guides_the_input_where_the_model_may_call_others(endpoint: Any, choice: Any) -> None:
+    tools = [PATCH | {"format": LINES}, FUNCTION, NAMED | {"name": "date", "format": DATE}]
+    body = sent(endpoint, request(endpoint, tools=tools, tool_choice=choice))
+    assert ("structured_outputs" in body, list(body[INPUT_GRAMMARS])) == (
+        False,
+        ["apply_patch"] if choice == ALLOWED else ["apply_patch", "date"],
+    )
+    assert r"\x{5c}\x{22}" in body[INPUT_GRAMMARS]["apply_patch"]  # a quotation mark as JSON has it
+    first = body["tools"][0].get("function", body["tools"][0])
+    assert ("format" in first, "grammar of Lark" in first["description"]) == (False, True)
+
+
+@ROUTES
+def test_only_tools_with_a_grammar_have_one_for_the_engine(endpoint: Any) -> None:
+    assert INPUT_GRAMMARS not in sent(endpoint, request(endpoint))
+    date = NAMED | {"name": "date", "format": DATE}
+    assert INPUT_GRAMMARS not in sent(endpoint, request(endpoint, tools=[PATCH, date], tool_choice="none"))
+    assert INPUT_GRAMMARS not in sent(endpoint, request(endpoint, tools=[PATCH, date], tool_choice=NAMED))
+
+
+@ROUTES
+@pytest.mark.parametrize(
+    ("feature", "choice", "is_kept"),
+    [
+        ("called_input_formats", "auto", False),
+        ("called_input_formats", "required", False),
+        ("called_input_formats", NAMED, True),
+        ("called_input_formats", "none", True),
+        ("input_formats", NAMED, False),
+    ],
+)
+def test_a_grammar_that_the_engine_cannot_keep_becomes_words(
+    endpoint: Any, feature: str, choice: Any, is_kept: bool
+) -> None:
+    asked = request(endpoint, tools=[FUNCTION, PATCH | {"format": LINES}], tool_choice=choice)
+    model = replace(ABLE, lacks={feature: "it holds none"})
+    adjusted = adjust(endpoint.table, asked, model)
+    body = json.loads(endpoint.engine_body(adjusted.engine, "m"))
+    tool = body["tools"][1].get("function", body["tools"][1])
+    assert tool["description"].endswith(LINES["definition"])
+    if is_kept:
+        assert adjusted.adjustments == ()
+        return
+    assert {INPUT_GRAMMARS, "structured_outputs"}.isdisjoint(body)
+    dropped = place(endpoint, "tools.1.format")
+    assert adjusted.adjustments == (Adjustment(dropped, "drop", reason="it holds none"),)
+    with pytest.raises(ApiError) as caught:
+        adjust(endpoint.table, asked | {"strict_params": True}, model)
+    assert caught.value.param == dropped
 
 
 def test_the_input_of_a_response_is_counted_as_it_would_be_sent() -> None:

@@ -5,14 +5,19 @@ token, and nothing ends that. llguidance has limits. Both write the same masks o
 """
 
 import json
+from functools import cache
 from threading import Lock
+from time import thread_time
 from typing import Any
 
 from deployments.vllm.structural_tags import has_lark, is_lark, llguidance_grammar
 
-# Of one token: how many items its row of the parser may have, and all rows that are tried for the mask; else it fails.
+# Of one token: how many items its row of the parser may have, and all rows that are tried for its mask.
 MAX_ITEMS_IN_ROW = 1000
 MAX_ITEMS_IN_STEP = 200_000
+# Of one answer: seconds of a CPU. An engine serves all of its requests between two such calls.
+MAX_SECONDS = 1.0
+MAX_SECONDS_EACH = 0.01  # more for every token
 LOCK = Lock()
 
 
@@ -95,12 +100,27 @@ def _tokenizer(backend: Any) -> Any:
     return backend.llguidance_tokenizer
 
 
+@cache
 def _guidance_grammar_class() -> Any:
     from vllm.v1.structured_output.backend_guidance import GuidanceGrammar
 
     class LimitedGrammar(GuidanceGrammar):  # type: ignore[misc]
+        """Fails its request where it comes to a limit; llguidance would end the answer there as if it were whole."""
+
+        spent = 0.0
+        accepted = 0
+
         def accept_tokens(self, request_id: str, tokens: list[int]) -> bool:
-            """False, which fails the request, also where the grammar came to a limit: its masks then end the answer."""
-            return super().accept_tokens(request_id, tokens) and not self.ll_matcher.is_error()
+            began = thread_time()
+            is_accepted = super().accept_tokens(request_id, tokens)
+            self.spent += thread_time() - began
+            self.accepted += len(tokens)
+            is_slow = self.spent > MAX_SECONDS + MAX_SECONDS_EACH * self.accepted
+            return is_accepted and not is_slow and not self.ll_matcher.is_error()
+
+        def fill_bitmask(self, bitmask: Any, idx: int) -> None:
+            began = thread_time()
+            super().fill_bitmask(bitmask, idx)
+            self.spent += thread_time() - began
 
     return LimitedGrammar

@@ -1,5 +1,6 @@
 """The format of a custom tool's input: free text, or text that matches a regular expression or a grammar of Lark."""
 
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 from app.parameters.grammar_text import escaped_lark_text, lark_text
@@ -13,7 +14,7 @@ from app.parameters.regex_tree import regex_tree
 from app.parameters.row import missing
 from contract.errors import ApiError
 
-READERS = {"regex": plain_regex, "lark": lark_grammar}
+READERS: dict[str, Callable[[str], Any]] = {"regex": plain_regex, "lark": lark_grammar}
 IN_WORDS = {"regex": "The input matches this regular expression", "lark": "The input matches this grammar of Lark"}
 
 

@@ -16,7 +16,8 @@ from tests.unit.conftest import assert_error
 
 STREAMED = pytest.mark.parametrize("stream", [False, True], ids=["whole", "streamed"])
 PAIRING = {"type": "custom", "name": "pair", "description": "Keep pairs.", "format": lark_format(PAIRS)}
-DATING = PAIRING | {"name": "date", "format": {"type": "grammar", "syntax": "regex", "definition": r'"\d{4}\\\n"'}}
+DATE = r'"\d{4}\\\n"'
+DATING = PAIRING | {"name": "date", "format": {"type": "grammar", "syntax": "regex", "definition": DATE}}
 RINGING = {"type": "function", "name": "ring", "parameters": {"type": "object", "properties": {"times": {"enum": [1]}}}}
 NAMED = {"type": "custom", "name": "pair"}
 ASK = {"model": MODEL, "input": "Keep pairs.", "parallel_tool_calls": False, "max_output_tokens": 900}
@@ -37,7 +38,7 @@ def check(name: str, given: str) -> None:
     if name == "pair":
         assert is_of(PAIRS, given), given
     elif name == "date":
-        assert re.fullmatch(DATING["format"]["definition"], given), given
+        assert re.fullmatch(DATE, given), given
     else:
         json.loads(given)
 

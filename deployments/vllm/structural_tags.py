@@ -51,8 +51,10 @@ class _Writer:
         match form["type"]:
             case "const_string":
                 return self._constant(form["value"])
-            case "any_text" if not form.get("excludes") and not _is_bounded(form):
-                return TEXT
+            case "any_text" if not _is_bounded(form):
+                return self._text(form)
+            case "regex" if not form.get("excludes"):
+                return f"/{form['pattern'].replace('/', chr(92) + '/')}/"
             case "grammar":
                 return self._named({"lark_grammar": form["grammar"]})
             case "json_schema" if form.get("style", "json") == "json":
@@ -65,7 +67,7 @@ class _Writer:
                 return self._tag(form, form["begin"])
             case "tags_with_separator":
                 return self._tags(form)
-            case "triggered_tags" if not form.get("excludes"):
+            case "triggered_tags":
                 return self._triggered(form)
         raise ValueError(f"a format of type {form['type']} in a structural tag cannot be written for llguidance")
 
@@ -82,20 +84,29 @@ class _Writer:
 
     def _triggered(self, form: dict[str, Any]) -> str:
         """Text in which each trigger begins one of its tags."""
-        options = []
+        options, text = [], self._text(form)
         for trigger in form["triggers"]:
             tags = [tag for tag in form["tags"] if tag["begin"].startswith(trigger)]
             rests = " | ".join(self._tag(tag, tag["begin"][len(trigger) :]) for tag in tags)
             name = f"trigger{len(self._rules)}"
             if trigger in self._special:
-                self._rules.append(f"{name}: {TEXT} {trigger}")
+                self._rules.append(f"{name}: {text} {trigger}")
             else:
-                self._rules.append(f"{name}[lazy]: {TEXT} {json.dumps(trigger)}")
+                self._rules.append(f"{name}[lazy]: {text} {json.dumps(trigger)}")
             options.append(f"{name} ({rests})")
         one = f"({' | '.join(options)})"
         if form.get("stop_after_first"):
-            return one if form.get("at_least_one") else f"({one} | {TEXT})"
-        return f"({one}{'+' if form.get('at_least_one') else '*'} {TEXT})"
+            return one if form.get("at_least_one") else f"({one} | {text})"
+        return f"({one}{'+' if form.get('at_least_one') else '*'} {text})"
+
+    def _text(self, form: dict[str, Any]) -> str:
+        """Any text, or what has none of those in it that are excluded."""
+        if not form.get("excludes"):
+            return TEXT
+        name = f"TEXT{len(self._rules)}"
+        none = "|".join("".join(f"\\x{{{ord(one):x}}}" for one in text) for text in form["excludes"])
+        self._rules.append(f"{name}: {TEXT} & ~/(.|\\n)*({none})(.|\\n)*/")
+        return name
 
     def _constant(self, text: str) -> str:
         """A text, in which tokens that are no text to the model stand as such."""

@@ -24,9 +24,7 @@ def hold_input_grammars() -> None:
             return unheld(self, request, **kwargs)
         marked = request.model_copy(update={"tools": [_marked(tool, grammars) for tool in request.tools]})
         tag = unheld(self, marked, **kwargs)
-        if tag is not None:
-            _put(tag, grammars)
-        return tag
+        return tag and type(tag).model_validate(_put(tag.model_dump(), grammars))
 
     ToolParser.get_structural_tag = held
 
@@ -74,19 +72,17 @@ def _marked(tool: Any, grammars: dict[str, str]) -> Any:
     return FunctionTool(type="function", name=name, parameters=schema, strict=True)
 
 
-def _put(node: Any, grammars: dict[str, str]) -> None:
-    """Put grammars in the place of marked schemas, everywhere in a tag."""
-    from pydantic import BaseModel
-    from xgrammar.structural_tag import ConstStringFormat, GrammarFormat, JSONSchemaFormat, SequenceFormat
-
-    for field in type(node).model_fields if isinstance(node, BaseModel) else ():
-        inner = getattr(node, field)
-        if isinstance(inner, JSONSchemaFormat) and isinstance(inner.json_schema, dict) and MARK in inner.json_schema:
-            if inner.style != "json":
-                raise ValueError(NOT_IN_CALLS)
-            begin, end = ConstStringFormat(value=f'{{"{INPUT}": "'), ConstStringFormat(value='"}')
-            grammar = GrammarFormat(grammar=grammars[inner.json_schema[MARK]])
-            setattr(node, field, SequenceFormat(elements=[begin, grammar, end]))
-            continue
-        for item in inner if isinstance(inner, list | tuple) else (inner,):
-            _put(item, grammars)
+def _put(node: Any, grammars: dict[str, str]) -> Any:
+    """A tag, as plain JSON, with grammars in the place of marked schemas."""
+    if isinstance(node, list):
+        return [_put(item, grammars) for item in node]
+    if not isinstance(node, dict):
+        return node
+    schema = node.get("json_schema")
+    if not isinstance(schema, dict) or MARK not in schema:
+        return {name: _put(inner, grammars) for name, inner in node.items()}
+    if node["style"] != "json":
+        raise ValueError(NOT_IN_CALLS)
+    begin, end = ({"type": "const_string", "value": text} for text in (f'{{"{INPUT}": "', '"}'))
+    grammar = {"type": "grammar", "grammar": grammars[schema[MARK]]}
+    return {"type": "sequence", "elements": [begin, grammar, end]}

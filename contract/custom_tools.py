@@ -6,8 +6,8 @@ INPUT = "input"  # the one argument of the function that stands for a custom too
 # A field of ours in the engine's request: by the name of a tool, the grammar of its input within a JSON string, in
 # Lark's language as llguidance reads it.
 INPUT_GRAMMARS = "portico_input_grammars"
-# Features of an engine: it keeps the format of a tool that it has to call; and of those that it may call.
-INPUT_FORMATS, CALLED_INPUT_FORMATS = "input_formats", "called_input_formats"
+# Features of an engine: it keeps the grammar of a tool that it has to call; and the formats of those that it may call.
+INPUT_GRAMMAR, CALLED_INPUT_FORMATS = "input_grammar", "called_input_formats"
 
 
 class CustomCalls(NamedTuple):

@@ -9,7 +9,7 @@ from app.parameters.input_formats import InputFormat, check_format, format_of, f
 from app.parameters.kinds import PlacedSchema, Reading, wrong_type, wrong_value
 from app.parameters.row import Replaced, missing
 from app.parameters.schemas import MAX_PATTERN_SIZE, placed_schema
-from contract.custom_tools import CALLED_INPUT_FORMATS, INPUT_FORMATS
+from contract.custom_tools import CALLED_INPUT_FORMATS, INPUT_GRAMMAR
 from contract.errors import ApiError
 from contract.profile import Profile
 
@@ -182,14 +182,16 @@ class ToolChoice:
         return ()
 
     def drop_formats(self, legal: dict[str, Any], profile: Profile) -> Iterator[Replaced]:
-        """Of tools that can be called, make words of the grammars that the engine cannot keep."""
+        """Of tools that can be called, make words of the formats that the engine cannot keep."""
         choice, tools = self.resolved(legal)
-        feature = INPUT_FORMATS if self.forced(legal) is not None else CALLED_INPUT_FORMATS
+        is_forced = self.forced(legal) is not None
+        feature = INPUT_GRAMMAR if is_forced else CALLED_INPUT_FORMATS
         if choice == "none" or feature not in profile.lacks:
             return
         callable_ = set(map(self._named, tools))
         for index, tool in enumerate(legal.get("tools", ())):
-            if self._named(tool) in callable_ and (form := self.format_of(tool)) is not None:
+            form = self.format_of(tool) if self._named(tool) in callable_ else None
+            if form is not None and not (is_forced and form.syntax == "regex"):
                 custom = described(fields_of(tool, self.nested), form)
                 every = list(legal["tools"])
                 every[index] = {"type": "custom", "custom": custom} if self.nested else custom

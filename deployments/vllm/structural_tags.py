@@ -12,6 +12,10 @@ from typing import Any
 TEXT = r"/(.|\n)*/"
 NO_TEXT: frozenset[str] = frozenset()
 LISTS = {"sequence": " ", "or": " | "}
+# What a JSON schema has schemas in: itself or in a list; under names; and what makes it one of objects that are known.
+SCHEMAS = frozenset({"items", "prefixItems", "additionalProperties", "anyOf", "oneOf", "allOf"})
+NAMED = frozenset({"properties", "patternProperties", "$defs", "definitions"})
+OBJECTS = frozenset({"properties", "patternProperties"})
 TIMES = {"optional": "?", "plus": "+", "star": "*"}
 
 
@@ -126,6 +130,17 @@ def _is_bounded(form: dict[str, Any]) -> bool:
 def _schema(form: dict[str, Any]) -> dict[str, Any]:
     """A JSON schema with what llguidance has to know: which blanks are legal, and to read past what it lacks."""
     schema = form["json_schema"]
-    plain = dict(schema) if isinstance(schema, dict) else ({} if schema else {"not": {}})
+    plain = _closed(schema) if isinstance(schema, dict) else ({} if schema else {"not": {}})
     blanks = {"whitespace_flexible": form.get("max_whitespace_cnt") is None}
     return plain | {"x-guidance": blanks | {"lenient": True}}
+
+
+def _closed(schema: Any) -> Any:
+    """A schema whose objects have no properties but those that it names, as xgrammar reads it."""
+    if isinstance(schema, list):
+        return list(map(_closed, schema))
+    if not isinstance(schema, dict):
+        return schema
+    found = {name: _closed(inner) if name in SCHEMAS else inner for name, inner in schema.items()}
+    found |= {name: {key: _closed(one) for key, one in found[name].items()} for name in NAMED & found.keys()}
+    return {"additionalProperties": False} | found if OBJECTS & found.keys() else found

@@ -10,7 +10,7 @@ import torch
 
 from app.parameters.grammar_text import escaped_lark_text, lark_text
 from app.parameters.lark_grammars import lark_grammar
-from contract.custom_tools import CALLED_INPUT_FORMATS, INPUT_FORMATS, INPUT_GRAMMARS
+from contract.custom_tools import CALLED_INPUT_FORMATS, INPUT_GRAMMAR, INPUT_GRAMMARS
 from contract.project import PROJECT_FOLDER
 from deployments.vllm.internals import lark_grammars
 from deployments.vllm.internals.input_grammars import hold_input_grammars, lacks_of
@@ -62,10 +62,8 @@ def test_within_json_a_character_may_be_any_terminal(backend: Any) -> None:
         assert not is_accepted(backend, escaped_lark_text(grammar), text)
 
 
-TOOLS = [
-    {"type": "function", "function": {"name": name, "parameters": {"properties": {"a": {"enum": [1]}}}}}
-    for name in ("apply_patch", "ring")
-]
+PARAMETERS = {"type": "object", "properties": {"a": {"enum": [1]}, "b": {"anyOf": [{"type": "string"}]}}}
+TOOLS = [{"type": "function", "function": {"name": name, "parameters": PARAMETERS}} for name in ("apply_patch", "ring")]
 
 
 def tag_of(model: str, choice: str) -> dict[str, Any]:
@@ -74,7 +72,7 @@ def tag_of(model: str, choice: str) -> dict[str, Any]:
     from vllm.tool_parsers.abstract_tool_parser import ToolParser
     from vllm.tool_parsers.tool_strict_level import ToolStrictLevel
 
-    class Parser(ToolParser):  # type: ignore[misc]
+    class Parser(ToolParser):
         structural_tag_model = model
 
     hold_input_grammars()
@@ -129,7 +127,7 @@ def test_a_grammar_that_an_engine_has_no_place_for_is_named(backend: Any) -> Non
     hold_input_grammars()
     assert lacking("hermes") == lacking("hermes", "auto") == set()
     assert lacking("pythonic") == lacking(None) == lacking("hermes", level="auto") == {CALLED_INPUT_FORMATS}
-    assert lacking("hermes", "outlines") == {CALLED_INPUT_FORMATS, INPUT_FORMATS}
+    assert lacking("hermes", "outlines") == {CALLED_INPUT_FORMATS, INPUT_GRAMMAR}
 
 
 def test_a_grammar_that_takes_too_long_fails_its_request(backend: Any, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -252,7 +252,7 @@ def test_only_tools_with_a_grammar_have_one_for_the_engine(endpoint: Any) -> Non
         ("called_input_formats", "required", False),
         ("called_input_formats", NAMED, True),
         ("called_input_formats", "none", True),
-        ("input_formats", NAMED, False),
+        ("input_grammar", NAMED, False),
     ],
 )
 def test_a_grammar_that_the_engine_cannot_keep_becomes_words(

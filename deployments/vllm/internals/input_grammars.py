@@ -3,7 +3,7 @@
 import argparse
 from typing import Any
 
-from contract.custom_tools import CALLED_INPUT_FORMATS, INPUT, INPUT_FORMATS, INPUT_GRAMMARS
+from contract.custom_tools import CALLED_INPUT_FORMATS, INPUT, INPUT_GRAMMAR, INPUT_GRAMMARS
 from deployments.vllm.internals.lark_grammars import holds_lark
 
 MARK = "x-portico-input-of"
@@ -30,10 +30,10 @@ def hold_input_grammars() -> None:
 
 
 def lacks_of(engine: Any, arguments: argparse.Namespace) -> dict[str, str]:
-    """Which grammars of custom tools cannot be kept: `input_formats` none, `called_input_formats` those in calls."""
+    """The features that are off: grammars of inputs at all, and what holds inputs in calls."""
     backend = arguments.structured_outputs_config.backend
     if backend not in BACKENDS or not holds_lark():
-        return dict.fromkeys((INPUT_FORMATS, CALLED_INPUT_FORMATS), NOT_WITH_BACKEND)
+        return dict.fromkeys((INPUT_GRAMMAR, CALLED_INPUT_FORMATS), NOT_WITH_BACKEND)
     return {} if _are_held(engine, arguments) else {CALLED_INPUT_FORMATS: NOT_IN_CALLS}
 
 

@@ -137,7 +137,7 @@ CODEX: dict[str, Any] = {
 def test_what_codex_sends_is_served(http: httpx.Client) -> None:
     answer = http.post("/v1/responses", json=CODEX | {"max_output_tokens": 8})
     assert answer.status_code == 200, answer.text
-    assert "x-param-adjustments" not in answer.headers
+    assert answer.headers["x-param-adjustments"] == "store;action=ignore"
     events = events_of(answer)
     for event in events:
         check_shape(openai_answers.RESPONSE_EVENT, event)

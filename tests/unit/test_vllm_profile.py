@@ -65,8 +65,9 @@ def profile_of(
 
 @pytest.fixture(autouse=True)
 def no_vllm(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The template is given here; loading one from a file is vLLM's."""
+    """The template is given here; loading one from a file is vLLM's, as is what its calls hold."""
     monkeypatch.setattr("deployments.vllm.internals.profile._load_template", lambda given: given)
+    monkeypatch.setattr("deployments.vllm.internals.profile.lacks_of", lambda *_: {"called_input_formats": "none"})
 
 
 def test_the_limits_are_the_model_s() -> None:
@@ -81,6 +82,11 @@ def test_tools_need_a_template_that_reads_them_and_a_parser() -> None:
     assert profile_of(engine_of(TEMPLATE), tool_call_parser="hermes").capabilities == {*TEXT, "chat", "tools"}
     assert profile_of(engine_of(TEMPLATE)).capabilities == {*TEXT, "chat"}
     assert profile_of(engine_of("{{ messages }}"), tool_call_parser="hermes").capabilities == {*TEXT, "chat"}
+
+
+def test_what_calls_cannot_hold_is_lacking_where_there_are_calls() -> None:
+    assert profile_of(engine_of(TEMPLATE), tool_call_parser="hermes").lacks["called_input_formats"] == "none"
+    assert "called_input_formats" not in profile_of(engine_of(TEMPLATE)).lacks
 
 
 def test_a_model_without_a_template_completes_and_does_not_chat() -> None:

@@ -45,7 +45,8 @@ def _language_profile(
         lacks["thinking"] = NO_REASONING
     elif not engine.vllm_config.reasoning_config.enabled:  # its parser names no marks
         lacks["thinking_budget"] = NO_THINKING_BUDGET
-    lacks |= lacks_of(engine, arguments)
+    if has["tools"]:
+        lacks |= lacks_of(engine, arguments)
     speculation = speculation_of(engine.vllm_config.speculative_config, choice)
     if speculation is not None:
         lacks |= dict.fromkeys(("logit_bias", "min_p"), NOT_WITH_SPECULATION)

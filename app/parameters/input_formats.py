@@ -1,6 +1,7 @@
 """The format of a custom tool's input: free text, or text that matches a regular expression or a grammar of Lark."""
 
 from collections.abc import Callable
+from functools import lru_cache
 from typing import Any, NamedTuple
 
 from app.parameters.grammar_text import escaped_lark_text, lark_text
@@ -36,9 +37,14 @@ class InputFormat(NamedTuple):
 
     def in_json(self) -> str:
         """The grammar of a JSON string's inside, for the engine."""
-        if self.syntax == "regex":
-            return escaped_lark_text(Grammar({START: regex_tree(self.definition)}))
-        return escaped_lark_text(lark_grammar(self.definition))
+        return _in_json(self)
+
+
+@lru_cache(maxsize=64)  # agents send the same format with every request
+def _in_json(form: InputFormat) -> str:
+    is_regex = form.syntax == "regex"
+    grammar = Grammar({START: regex_tree(form.definition)}) if is_regex else lark_grammar(form.definition)
+    return escaped_lark_text(grammar)
 
 
 def check_format(tool: dict[str, Any], place: str, nested: bool) -> int:

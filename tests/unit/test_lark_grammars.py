@@ -26,6 +26,7 @@ from tests.sample_grammars import PAIRS, PATCHES
          "%ignore /(?:(?:(?:[\\x{9}\\x{20}])+)|(?:\\x{a}))/"),
         ('start: "a"\nunused: nothing', 'start: "a"'),
         (r'start: "\"\\\n\x41\u00e9" /a\/b/', 'start: ("\\"\\\\\\nA\\u00e9" /a\\x{2f}b/)'),
+        (r"start: /[\\/]\/\\/", "start: /[\\x{2f}\\x{5c}]\\x{2f}\\x{5c}/"),
         ('start: "a"~0 "b"', 'start: ("" "b")'),
     ],
 )  # fmt: skip

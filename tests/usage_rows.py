@@ -13,10 +13,11 @@ from app.usage.row import UsageRow
 from tests import postgresql
 
 NOON = datetime(2027, 1, 31, 12, tzinfo=UTC)
+CHAT = Quantities(input_tokens=10, cached_tokens=4, output_tokens=2)
 NO_POSTGRESQL = "PostgreSQL is not installed: initdb is neither on PATH nor in /usr/lib/postgresql"
 
 
-def row(**changes: Any) -> UsageRow:
+def row(used: Quantities = CHAT, **changes: Any) -> UsageRow:
     """A chat of two tokens at NOON, with `changes` on top."""
     facts: dict[str, Any] = {
         "time": NOON.timestamp(),
@@ -27,9 +28,9 @@ def row(**changes: Any) -> UsageRow:
         "route": "/v1/chat/completions",
         "status": 200,
         "reason": "ok",
-        "used": Quantities(input_tokens=10, cached_tokens=4, output_tokens=2),
+        **used._asdict(),
         "is_estimate": False,
-        "cost": 7,
+        "cost_millionths": 7,
         "adjustments": None,
     }
     return UsageRow(**(facts | changes))

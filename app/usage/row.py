@@ -4,7 +4,7 @@ from collections.abc import Iterable, Mapping
 from typing import NamedTuple
 
 from app.config.model_entry import ModelEntry
-from app.config.prices import Prices, Quantities
+from app.config.prices import Prices
 from app.telemetry.record import RequestRecord
 
 FREE = Prices()
@@ -12,7 +12,7 @@ MAX_ADJUSTMENTS_LENGTH = 512  # in characters: a client makes the list as long a
 
 
 class UsageRow(NamedTuple):
-    """Plain data, in the order of the table's columns after `origin` and `number`."""
+    """Plain data, named and ordered as the table's columns after `origin` and `number`."""
 
     time: float  # Unix time when it ended
     request_id: str  # a UUID, which a client may choose and use twice
@@ -22,9 +22,14 @@ class UsageRow(NamedTuple):
     route: str
     status: int | None  # None: the client left before an answer began
     reason: str
-    used: Quantities
+    input_tokens: int
+    cached_tokens: int
+    output_tokens: int
+    images: int
+    seconds: float
+    characters: int
     is_estimate: bool  # whether the engine did not say how many tokens it were
-    cost: int  # in millionths
+    cost_millionths: int
     adjustments: str | None
 
 
@@ -41,7 +46,7 @@ def row_of(record: RequestRecord, time: float, prices: Mapping[str, Prices]) -> 
         record.route,
         record.status,
         record.reason,
-        used,
+        *used,
         record.usage is None and used.input_tokens + used.output_tokens > 0,
         prices[model].millionths(used) if model in prices else 0,
         record.adjustments and record.adjustments[:MAX_ADJUSTMENTS_LENGTH],

@@ -55,10 +55,14 @@ class UsageSender:
             pause = min(2 * pause, LONGEST_PAUSE_SECONDS) if self._is_away else SEND_SECONDS
 
     async def send(self) -> None:
-        """Send all that waits, or as much as the ledger takes."""
+        """Send all that waits now, or as much as the ledger takes.
+
+        Rows that come meanwhile wait for the next time: sent at once, they would be a call and a transaction for a few.
+        """
         async with self._sending:
             try:
-                while (link := self._link) is not None and self._next_batch():
+                last = self._sent + len(self._rows)
+                while (link := self._link) is not None and self._next_batch(last):
                     await self._deliver(link)
             except LedgerUnreachableError as error:
                 if not self._is_away:
@@ -89,13 +93,14 @@ class UsageSender:
             raise LedgerUnreachableError("there is no ledger")
         return await self._link.ask(question)
 
-    def _next_batch(self) -> bool:
-        """Whether there is something to send."""
+    def _next_batch(self, last: int) -> bool:
+        """Whether there is something to send, of rows up to number `last`."""
         if self._batch is None:
-            if not self._rows and time.monotonic() - self._heard < LIFE_SECONDS:
+            number = min(AT_ONCE, last - self._sent)
+            if not number and time.monotonic() - self._heard < LIFE_SECONDS:
                 return False
-            rows = self._rows[:AT_ONCE]
-            del self._rows[:AT_ONCE]
+            rows = self._rows[:number]
+            del self._rows[:number]
             self._batch = Batch(self._origin, self._sent, rows)
             self._sent += len(rows)
         return True

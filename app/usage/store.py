@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Any
 
-from sqlalchemy import ColumnElement, Engine, Select, delete, func, select, tuple_
+from sqlalchemy import ColumnElement, Dialect, Engine, Select, delete, func, select, tuple_
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.exc import DataError, IntegrityError
 
@@ -14,7 +14,6 @@ from app.config.usage import UsageSettings
 from app.usage.database import bounded, engine_of
 from app.usage.place import database_url
 from app.usage.question import Question, Sum
-from app.usage.row import UsageRow
 from app.usage.schema import USAGE, prepare
 
 logger = logging.getLogger("portico.usage")
@@ -23,8 +22,8 @@ FAULTS_OF_A_ROW = (DataError, IntegrityError, OverflowError)  # any other error:
 DELETED_AT_ONCE = 5_000  # rows, so that no statement keeps others waiting for long
 QUESTION_SECONDS = 10.0
 
-# A transaction of each dialect that leaves out rows which are there already.
-INSERTS: dict[str, Any] = {"sqlite": sqlite.insert, "postgresql": postgresql.insert}
+# Of each dialect, and how its driver takes values by position.
+INSERTS: dict[str, tuple[Any, str]] = {"sqlite": (sqlite.insert, "qmark"), "postgresql": (postgresql.insert, "format")}
 GROUPED = {
     "key": USAGE.c.key_id,
     "team": USAGE.c.team_id,
@@ -39,34 +38,40 @@ class UsageStore:
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
-        self._insert = INSERTS[engine.dialect.name](USAGE).on_conflict_do_nothing()
+        self._insert = _insert(engine.dialect)
+        self._as_time: Any = USAGE.c.time.type.dialect_impl(engine.dialect).bind_processor(engine.dialect)
 
     def close(self) -> None:
         """Give its connections back."""
         self._engine.dispose()
 
-    def write(self, origin: str, first: int, rows: Sequence[UsageRow]) -> int:
+    def write(self, origin: str, first: int, rows: Sequence[tuple[Any, ...]]) -> int:
         """Write rows that `origin` has numbered from `first` on, and that may be there already, in one transaction.
 
-        Returns how many the database will never take: they are lost. Where it takes none now, raises what SQLAlchemy
-        raises.
+        Each is a UsageRow, or a tuple of the same. Returns how many the database will never take: they are lost. Where
+        it takes none now, raises what SQLAlchemy raises.
         """
-        values = [_values(origin, number, row) for number, row in enumerate(rows, first)]
+        values = [
+            (origin, number, self._as_time(datetime.fromtimestamp(time, UTC)), *others)
+            for number, (time, *others) in enumerate(rows, first)
+        ]
         try:
-            with self._engine.begin() as connection:
-                connection.execute(self._insert, values)
+            self._insert_all(values)
         except FAULTS_OF_A_ROW:  # the others are not to suffer
             return sum(not self._takes(one) for one in values)
         return 0
 
-    def _takes(self, values: dict[str, Any]) -> bool:
+    def _takes(self, values: tuple[Any, ...]) -> bool:
         try:
-            with self._engine.begin() as connection:
-                connection.execute(self._insert, values)
+            self._insert_all([values])
         except FAULTS_OF_A_ROW:
             logger.exception("the usage database does not take a row; it is lost")
             return False
         return True
+
+    def _insert_all(self, values: list[tuple[Any, ...]]) -> None:
+        with self._engine.begin() as connection:
+            connection.exec_driver_sql(self._insert, values)
 
     def delete_before(self, moment: datetime) -> int:
         """Delete up to DELETED_AT_ONCE rows that are older. Returns how many; fewer than that: no more are there."""
@@ -111,23 +116,14 @@ def opened(settings: UsageSettings) -> UsageStore:
     return UsageStore(engine)
 
 
-def _values(origin: str, number: int, row: UsageRow) -> dict[str, Any]:
-    return {
-        "origin": origin,
-        "number": number,
-        "time": datetime.fromtimestamp(row.time, UTC),
-        "request_id": row.request_id,
-        "key_id": row.key_id,
-        "team_id": row.team_id,
-        "model": row.model,
-        "route": row.route,
-        "status": row.status,
-        "reason": row.reason,
-        **row.used._asdict(),
-        "is_estimate": row.is_estimate,
-        "cost_millionths": row.cost,
-        "adjustments": row.adjustments,
-    }
+def _insert(dialect: Dialect) -> str:
+    """The statement that leaves out rows which are there already, as its driver takes it.
+
+    What SQLAlchemy itself would do with the values of each row takes as long as all the rest.
+    """
+    insert, style = INSERTS[dialect.name]
+    by_position: Any = type(dialect)
+    return str(insert(USAGE).on_conflict_do_nothing().compile(dialect=by_position(paramstyle=style)))
 
 
 def _sum(by: tuple[str, ...], row: tuple[Any, ...]) -> Sum:

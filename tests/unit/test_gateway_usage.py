@@ -21,7 +21,12 @@ from tests.unit.conftest import SCOPED_KEY, StandInRelay, assert_error, chat, cl
 
 KEY_ID = "local0000000"
 USAGE = {"prompt_tokens": 9, "completion_tokens": 2, "total_tokens": 11, "prompt_tokens_details": {"cached_tokens": 4}}
+USED = Quantities(9, 4, 2)
 SUM = Sum({}, 3, Quantities(30, 12, 6, 1, 2.345, 7), 1_250_000)
+
+
+def used(row: UsageRow) -> Quantities:
+    return Quantities(*(getattr(row, name) for name in Quantities._fields))
 
 
 class Sender:
@@ -80,9 +85,9 @@ class TestRows:
             route="/v1/chat/completions",
             status=200,
             reason="ok",
-            used=Quantities(9, 4, 2),
+            **USED._asdict(),
             is_estimate=False,
-            cost=5 * 2 + 4 * 1 + 2 * 8,
+            cost_millionths=5 * 2 + 4 * 1 + 2 * 8,
             adjustments="top_p;action=clamp;from=1.5;to=1.0",
         )
 
@@ -91,7 +96,7 @@ class TestRows:
     ) -> None:
         relay.items = [ResponseHead(200, EVENT_STREAM), b"data: {}\n\n", ResponseTail(USAGE)]
         await client.post("/v1/chat/completions", json=chat(stream=True))
-        assert [one.used for one in sender.rows] == [Quantities(9, 4, 2)]
+        assert [used(one) for one in sender.rows] == [USED]
 
     async def test_a_stream_that_broke_is_one_with_its_prompt_and_what_was_seen_though_the_key_has_no_token_budget(
         self, client: httpx.AsyncClient, relay: StandInRelay, sender: Sender
@@ -99,16 +104,16 @@ class TestRows:
         relay.items = [ResponseHead(200, EVENT_STREAM), b"data: {}\n\n" * 3]
         await client.post("/v1/chat/completions", json=chat(stream=True))
         (row,) = sender.rows
-        assert (row.status, row.reason, row.is_estimate, row.used.output_tokens) == (200, "upstream_error", True, 3)
-        assert row.used.input_tokens > 0
-        assert row.cost == 2 * row.used.input_tokens + 8 * 3
+        assert (row.status, row.reason, row.is_estimate, row.output_tokens) == (200, "upstream_error", True, 3)
+        assert row.input_tokens > 0
+        assert row.cost_millionths == 2 * row.input_tokens + 8 * 3
 
     async def test_one_that_failed_after_its_admission_is_one_that_used_nothing(
         self, client: httpx.AsyncClient, sender: Sender
     ) -> None:
         response = await client.post("/v1/chat/completions", json=chat(temperature="hot"))
         assert response.status_code == 400
-        assert [(one.status, one.reason, one.used) for one in sender.rows] == [(400, "invalid_type", Quantities())]
+        assert [(one.status, one.reason, used(one)) for one in sender.rows] == [(400, "invalid_type", Quantities())]
 
     async def test_what_was_not_admitted_is_none(self, client: httpx.AsyncClient, sender: Sender) -> None:
         """Else whoever sends what is refused would fill the database."""

@@ -42,33 +42,33 @@ async def requests_in(ledger: UsageLedgerActor) -> int:
 class TestActor:
     async def test_writes_and_answers(self, settings: UsageSettings) -> None:
         ledger = ledger_of(settings)
-        assert await ledger.write(Batch("one", 0, [row(), row()])) == 0
+        assert await ledger.write("one", 0, [row(), row()]) == 0
         assert await requests_in(ledger) == 2
 
     async def test_after_a_restart_a_batch_that_is_sent_again_is_counted_once(self, settings: UsageSettings) -> None:
-        batch = Batch("one", 0, [row(), row()])
-        await ledger_of(settings).write(batch)
+        rows = [row(), row()]
+        await ledger_of(settings).write("one", 0, rows)
         again = ledger_of(settings)
-        await again.write(batch)
+        await again.write("one", 0, rows)
         assert await requests_in(again) == 2
 
     async def test_a_sign_of_life_needs_no_database(self) -> None:
         ledger = ledger_of(UsageSettings(database="sqlite:////no/such/folder/usage.db"))
-        assert await ledger.write(Batch("one", 0, [])) == 0
+        assert await ledger.write("one", 0, []) == 0
 
     async def test_a_database_that_is_away_is_said_once_and_used_again_when_it_is_back(
         self, server: PostgreSQL, caplog: pytest.LogCaptureFixture
     ) -> None:
         ledger = ledger_of(UsageSettings(database=server.new_database()))
-        await ledger.write(Batch("one", 0, [row()]))
+        await ledger.write("one", 0, [row()])
         server.stop()
         try:
             for _ in range(3):
                 with pytest.raises(LedgerUnreachableError):
-                    await ledger.write(Batch("one", 1, [row()]))
+                    await ledger.write("one", 1, [row()])
         finally:
             server.start()
-        await ledger.write(Batch("one", 1, [row()]))
+        await ledger.write("one", 1, [row()])
         assert await requests_in(ledger) == 2
         away, back = (record.message for record in caplog.records if record.name == "portico.usage")
         assert away.startswith("the usage database does not answer: ")
@@ -82,15 +82,15 @@ class TestActor:
         file.write_text("postgresql://nobody@/nothing?host=/no/such")
         ledger = ledger_of(UsageSettings(database_file=str(file)))
         with pytest.raises(LedgerUnreachableError):
-            await ledger.write(Batch("one", 0, [row()]))
+            await ledger.write("one", 0, [row()])
         file.write_text(server.new_database())
-        assert await ledger.write(Batch("one", 0, [row()])) == 0
+        assert await ledger.write("one", 0, [row()]) == 0
 
     async def test_answers_few_questions_at_once_and_writes_meanwhile(
         self, settings: UsageSettings, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         ledger = ledger_of(settings)
-        await ledger.write(Batch("one", 0, [row()]))
+        await ledger.write("one", 0, [row()])
         may_answer = threading.Event()
         monkeypatch.setattr(type(ledger._store), "sums", lambda *_: may_answer.wait(30))
         most = actor.QUESTIONS_AT_ONCE + actor.QUESTIONS_WAITING
@@ -98,7 +98,7 @@ class TestActor:
         await asyncio.sleep(0)
         with pytest.raises(LedgerBusyError):
             await ledger.ask(EVERYTHING)
-        assert await ledger.write(Batch("one", 1, [row()])) == 0
+        assert await ledger.write("one", 1, [row()]) == 0
         may_answer.set()
         await asyncio.gather(*asked)
         assert await ledger.ask(EVERYTHING)
@@ -112,7 +112,7 @@ class TestActor:
         ages = (1, 29, 31, 400)
         store.write("one", 0, [row(time=(now - timedelta(days=age)).timestamp()) for age in ages])
         ledger = ledger_of(settings.model_copy(update={"retention_days": 30}))
-        await ledger.write(Batch("two", 0, []))
+        await ledger.write("two", 0, [])
         question = Question((), now - timedelta(days=500), now, {})
         async with asyncio.timeout(30):
             while store.sums(question)[0].requests > 2:
@@ -127,30 +127,41 @@ class TestActor:
         monkeypatch.setattr(ray, "get_runtime_context", lambda: type("Context", (), {"current_actor": None}))
         monkeypatch.setattr(ray, "kill", lambda _: ended.set())
         monkeypatch.setattr(actor, "UNCALLED_SECONDS", 0)
-        await ledger_of(settings).write(Batch("one", 0, []))
+        await ledger_of(settings).write("one", 0, [])
         await asyncio.wait_for(ended.wait(), 10)
 
 
 class Handle:
     """An actor's handle, whose every method does the same."""
 
-    def __init__(self, call: Callable[[Any], Awaitable[Any]]) -> None:
+    def __init__(self, call: Callable[..., Awaitable[Any]]) -> None:
         self.write = self.ask = self.spent = self
         self.remote = call
 
 
-def link_to(call: Callable[[Any], Awaitable[Any]]) -> ActorLink:
+def link_to(call: Callable[..., Awaitable[Any]]) -> ActorLink:
     link = ActorLink(UsageSettings())
     link._actor = Handle(call)
     return link
 
 
 class TestLink:
+    async def test_rows_go_as_plain_tuples_which_ray_pickles_at_once(self) -> None:
+        sent: list[tuple[Any, ...]] = []
+
+        async def call(*arguments: Any) -> int:
+            sent.append(arguments)
+            return 0
+
+        await link_to(call).write(Batch("one", 3, [row(), row()]))
+        assert sent == [("one", 3, [tuple(row())] * 2)]
+        assert {type(one) for one in sent[0][2]} == {tuple}
+
     @pytest.mark.parametrize("error", [asyncio.CancelledError(), TimeoutError(), ValueError()], ids=repr)
     async def test_whatever_a_call_raises_the_ledger_is_unreachable(self, error: BaseException) -> None:
         """Ray raises CancelledError for a call that it has lost."""
 
-        async def call(_: Any) -> Any:
+        async def call(*_: Any) -> Any:
             raise error
 
         with pytest.raises(LedgerUnreachableError):
@@ -158,7 +169,7 @@ class TestLink:
 
     @pytest.mark.parametrize("error", [LedgerBusyError(), LedgerUnreachableError("OperationalError")], ids=repr)
     async def test_what_the_actor_says_comes_back(self, error: Exception) -> None:
-        async def call(_: Any) -> Any:
+        async def call(*_: Any) -> Any:
             raise RayTaskError("ask", "a traceback", error).as_instanceof_cause()
 
         with pytest.raises(type(error)) as caught:
@@ -166,7 +177,7 @@ class TestLink:
         assert type(caught.value) is type(error)
 
     async def test_who_is_cancelled_stays_cancelled(self) -> None:
-        async def call(_: Any) -> Any:
+        async def call(*_: Any) -> Any:
             await asyncio.Event().wait()
 
         task = asyncio.create_task(link_to(call).write(Batch("one", 0, [])))

@@ -26,9 +26,9 @@ def config(tmp_path: Path) -> str:
     usage = {"database": f"sqlite:///{tmp_path}/usage.db", "currency": "eur"}
     store = opened(UsageSettings(**usage))
     rows = [
-        row(key_id="web", cost=1_500_000),
+        row(key_id="web", cost_millionths=1_500_000),
         row(key_id="web", time=(NOON + timedelta(days=1)).timestamp()),
-        row(key_id="app", team_id="sales", model="beta", used=Quantities(seconds=1.5), cost=0),
+        row(key_id="app", team_id="sales", model="beta", used=Quantities(seconds=1.5), cost_millionths=0),
     ]
     store.write("one", 0, rows)
     store.close()

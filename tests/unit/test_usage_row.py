@@ -59,7 +59,7 @@ def test_a_row_says_who_used_what_and_how_it_ended() -> None:
     record.usage, record.adjustments = {"prompt_tokens": 9, "completion_tokens": 2}, "top_p;action=drop"
     used = Quantities(9, 0, 2)
     assert row_of(record, 12.5, {}) == UsageRow(
-        12.5, "id", "web", "sales", "alpha", "/v1/chat/completions", 200, "ok", used, False, 0, "top_p;action=drop"
+        12.5, "id", "web", "sales", "alpha", "/v1/chat/completions", 200, "ok", *used, False, 0, "top_p;action=drop"
     )
 
 
@@ -97,7 +97,7 @@ def test_an_adapter_costs_what_its_model_does_and_a_model_without_prices_nothing
     costs = []
     for model in ("alpha", "tuned", "beta"):
         record = RequestRecord("id", model_id=model, usage={"prompt_tokens": 1, "completion_tokens": 5})
-        costs.append(row_of(record, 0, known).cost)
+        costs.append(row_of(record, 0, known).cost_millionths)
     assert costs == [40, 40, 0]
 
 

@@ -117,6 +117,22 @@ async def test_while_the_ledger_is_away_rows_wait(
     ]
 
 
+async def test_what_comes_while_rows_are_sent_waits_for_others(sender: UsageSender, ledger: Ledger) -> None:
+    """Else under load each of a gateway's few newest rows would be a call and a transaction of its own."""
+    write = ledger.write
+
+    async def write_slowly(batch: Batch) -> int:
+        add(sender, "b", "c")
+        return await write(batch)
+
+    ledger.write = write_slowly  # type: ignore[method-assign]
+    add(sender, "a")
+    await sender.send()
+    assert [ids(one.rows) for one in ledger.batches] == [["a"]]
+    await sender.send()
+    assert [ids(one.rows) for one in ledger.batches] == [["a"], ["b", "c"]]
+
+
 async def test_a_backlog_leaves_in_batches(
     sender: UsageSender, ledger: Ledger, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -17,7 +17,7 @@ from app.usage.row import UsageRow
 
 logger = logging.getLogger("portico.usage")
 
-SEND_SECONDS = 0.5  # between two sends: what a replica that is killed loses, and no more
+SEND_SECONDS = 0.5  # between the begins of two sends: what a replica that is killed loses, and no more
 LIFE_SECONDS = 30.0  # between two signs of life of an idle replica
 LONGEST_PAUSE_SECONDS = 5.0  # between two tries at a ledger that is away
 AT_ONCE = 1_000  # rows of a batch
@@ -51,8 +51,10 @@ class UsageSender:
         pause = SEND_SECONDS
         while True:
             await asyncio.sleep(pause)
+            began = time.monotonic()
             await self.send()
-            pause = min(2 * pause, LONGEST_PAUSE_SECONDS) if self._is_away else SEND_SECONDS
+            rest = SEND_SECONDS - (time.monotonic() - began)
+            pause = min(max(2 * pause, SEND_SECONDS), LONGEST_PAUSE_SECONDS) if self._is_away else max(rest, 0)
 
     async def send(self) -> None:
         """Send all that waits now, or as much as the ledger takes.

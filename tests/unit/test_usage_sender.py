@@ -1,6 +1,7 @@
 """Rows on their way from a gateway replica to the ledger: nothing lost, nothing twice, memory bounded."""
 
 import asyncio
+import itertools
 import time
 from collections.abc import Sequence
 
@@ -178,6 +179,47 @@ async def test_a_row_leaves_within_a_second(sender: UsageSender, ledger: Ledger)
     assert sender_module.SEND_SECONDS <= 0.5
     assert time.monotonic() - began >= sender_module.SEND_SECONDS / 2  # it waits for others
     keeping.cancel()
+
+
+async def test_rows_leave_on_time_though_the_database_is_slow(
+    sender: UsageSender, ledger: Ledger, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The time that a write takes is a part of the pause before the next."""
+    monkeypatch.setattr(sender_module, "SEND_SECONDS", 0.2)
+    write = ledger.write
+    began: list[float] = []
+
+    async def write_slowly(batch: Batch) -> int:
+        began.append(time.monotonic())
+        add(sender, "b")
+        await asyncio.sleep(0.18)
+        return await write(batch)
+
+    ledger.write = write_slowly  # type: ignore[method-assign]
+    keeping = asyncio.create_task(sender.keep())
+    async with asyncio.timeout(60):
+        while len(began) < 6:
+            await asyncio.sleep(0.01)
+    keeping.cancel()
+    assert min(after - before for before, after in itertools.pairwise(began)) < 0.3
+
+
+async def test_a_ledger_that_is_away_is_asked_ever_less_often(
+    sender: UsageSender, ledger: Ledger, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pauses: list[float] = []
+
+    async def sleep(seconds: float) -> None:
+        pauses.append(seconds)
+        if len(pauses) > 6:
+            raise asyncio.CancelledError
+
+    monkeypatch.setattr(asyncio, "sleep", sleep)
+    ledger.is_there = False
+    add(sender, "a")
+    with pytest.raises(asyncio.CancelledError):
+        await sender.keep()
+    assert pauses == [0.5, 1, 2, 4, 5, 5, 5]
 
 
 async def test_an_idle_replica_gives_a_sign_of_life_so_that_the_ledger_stays(

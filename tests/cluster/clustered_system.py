@@ -13,14 +13,14 @@ import yaml
 
 from tests.cluster.machines import GATEWAY_LABEL, PORTICO, SERVE, Machine, Machines, Redis, started
 from tests.conftest import wait_ready
-from tests.reliability.conftest import configuration
+from tests.reliability.conftest import DRAIN_S, configuration
 from tests.reliability.system import System
 from tests.reliability.table import CLUSTER
 from tests.scaling.conftest import Cluster, ScaledService
 
 START_SECONDS = 400
 DEPLOY_SECONDS = 180
-END_SECONDS = 240
+END_SECONDS = DRAIN_S + 180  # what replaces its replicas starts first
 
 
 class ClusteredSystem(System):

@@ -3,14 +3,16 @@
 import asyncio
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Coroutine, Iterator
 from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
 from typing import Any
 
+import httpx
 import psutil
 import yaml
 
+from app.upstream.registry import READY
 from tests.cluster.machines import GATEWAY_LABEL, PORTICO, SERVE, Machine, Machines, Redis, started
 from tests.conftest import wait_ready
 from tests.reliability.conftest import DRAIN_S, configuration
@@ -20,6 +22,7 @@ from tests.scaling.conftest import Cluster, ScaledService
 
 START_SECONDS = 400
 DEPLOY_SECONDS = 180
+SAY_SECONDS = 60  # for one answer of a machine that is full
 END_SECONDS = DRAIN_S + 180  # what replaces its replicas starts first
 
 
@@ -63,6 +66,17 @@ class ClusteredSystem(System):
             while machine.ray.is_running() and machine.ray.status() != psutil.STATUS_ZOMBIE:
                 await asyncio.sleep(0.5)
         machine.kill()
+
+    async def not_ready_until(self, over: Coroutine[Any, Any, None]) -> set[str]:
+        """Which models the gateway says are not ready, at whatever moment, until `over` is."""
+        found: set[str] = set()
+        async with httpx.AsyncClient(base_url=self.url, timeout=SAY_SECONDS) as client, asyncio.TaskGroup() as group:
+            waiting = group.create_task(over)
+            while not waiting.done():
+                said = (await client.get("/ready")).json()
+                found |= {f"{one['id']} is {one['state']}" for one in said["models"] if one["state"] != READY}
+                await asyncio.sleep(0.5)
+        return found
 
 
 def clustered(content: dict[str, Any], port: int) -> dict[str, Any]:

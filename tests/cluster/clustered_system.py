@@ -73,8 +73,11 @@ class ClusteredSystem(System):
         async with httpx.AsyncClient(base_url=self.url, timeout=SAY_SECONDS) as client, asyncio.TaskGroup() as group:
             waiting = group.create_task(over)
             while not waiting.done():
-                said = (await client.get("/ready")).json()
-                found |= {f"{one['id']} is {one['state']}" for one in said["models"] if one["state"] != READY}
+                answer = await client.get("/ready")
+                models = answer.json().get("models")  # HAProxy's own answers have none
+                found |= {f"{one['id']} is {one['state']}" for one in models or [] if one["state"] != READY}
+                if models is None:
+                    found.add(answer.text)
                 await asyncio.sleep(0.5)
         return found
 

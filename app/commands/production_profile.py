@@ -21,8 +21,12 @@ JOINS_ANOTHER = "RAY_ADDRESS"  # whose processes have the variables that they ha
 EVERYWHERE = ("RAY_USAGE_STATS_ENABLED", "RAY_SERVE_PROXY_READY_CHECK_TIMEOUT_S")  # without HAProxy too
 PORTS = ("RAY_SERVE_HAPROXY_STATS_PORT", "RAY_SERVE_HAPROXY_METRICS_PORT", "RAY_SERVE_FALLBACK_PROXY_HTTP_PORT")
 # No load balancer stands before it, which might take half a minute to notice that a gateway replica ends, and no other
-# node takes its work.
-ALONE = {"RAY_SERVE_DIRECT_INGRESS_MIN_DRAINING_PERIOD_S": "1", "RAY_GRACEFUL_SHUTDOWN_DRAIN_TIMEOUT_S": "30"}
+# node takes its work. What a person does on the machine meanwhile comes first.
+ALONE = {
+    "RAY_SERVE_DIRECT_INGRESS_MIN_DRAINING_PERIOD_S": "1",
+    "RAY_GRACEFUL_SHUTDOWN_DRAIN_TIMEOUT_S": "30",
+    "RAY_worker_niceness": "15",
+}
 ASKED_FOR_BY_NUMBER = range(20_000, 32_000)  # over those of Ray's workers, below those that systems give away
 # Short names: Serve puts a node's id, of 56 letters, before the last part, and HAProxy takes 97 letters for a socket.
 FILES = {

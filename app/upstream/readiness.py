@@ -27,8 +27,9 @@ JUDGED_AT_ONCE = 100  # adapters that a replica looks at in one call, which may 
 
 # All replicas are of the newest version, or there is none: the model was scaled to zero, or wakes.
 SETTLED = frozenset({"HEALTHY", "UPSCALING", "DOWNSCALING"})
-# States of replicas that take requests. A controller that has restarted is still to hear from those that recover.
-TAKES_REQUESTS = ("RUNNING", "RECOVERING")
+# States of replicas that take requests. A controller that has restarted is still to hear from those that recover, and
+# one on a node that ends is migrated: it takes requests until its successor runs.
+TAKES_REQUESTS = ("RUNNING", "RECOVERING", "PENDING_MIGRATION")
 
 
 def readiness_of(deployment: Any) -> Readiness:

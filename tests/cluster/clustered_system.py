@@ -3,24 +3,27 @@
 import asyncio
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Coroutine, Iterator
 from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
 from typing import Any
 
+import httpx
 import psutil
 import yaml
 
+from app.upstream.registry import READY
 from tests.cluster.machines import GATEWAY_LABEL, PORTICO, SERVE, Machine, Machines, Redis, started
 from tests.conftest import wait_ready
-from tests.reliability.conftest import configuration
+from tests.reliability.conftest import DRAIN_S, configuration
 from tests.reliability.system import System
 from tests.reliability.table import CLUSTER
 from tests.scaling.conftest import Cluster, ScaledService
 
 START_SECONDS = 400
 DEPLOY_SECONDS = 180
-END_SECONDS = 240
+SAY_SECONDS = 60  # for one answer of a machine that is full
+END_SECONDS = DRAIN_S + 180  # what replaces its replicas starts first
 
 
 class ClusteredSystem(System):
@@ -63,6 +66,20 @@ class ClusteredSystem(System):
             while machine.ray.is_running() and machine.ray.status() != psutil.STATUS_ZOMBIE:
                 await asyncio.sleep(0.5)
         machine.kill()
+
+    async def not_ready_until(self, over: Coroutine[Any, Any, None]) -> set[str]:
+        """Which models the gateway says are not ready, at whatever moment, until `over` is."""
+        found: set[str] = set()
+        async with httpx.AsyncClient(base_url=self.url, timeout=SAY_SECONDS) as client, asyncio.TaskGroup() as group:
+            waiting = group.create_task(over)
+            while not waiting.done():
+                answer = await client.get("/ready")
+                models = answer.json().get("models")  # HAProxy's own answers have none
+                found |= {f"{one['id']} is {one['state']}" for one in models or [] if one["state"] != READY}
+                if models is None:
+                    found.add(answer.text)
+                await asyncio.sleep(0.5)
+        return found
 
 
 def clustered(content: dict[str, Any], port: int) -> dict[str, Any]:

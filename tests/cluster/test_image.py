@@ -23,7 +23,12 @@ TARGETS = ("cpu", "gpu")
 SCRIPTS = [CLUSTER / "haproxy", CLUSTER / "with-profile"]
 BIN = Path(sys.executable).parent
 # What the profile may hold beside Serve's variables.
-RAY_VARIABLES = {"RAY_AUTH_MODE", "RAY_USAGE_STATS_ENABLED", "RAY_GRACEFUL_SHUTDOWN_DRAIN_TIMEOUT_S"}
+RAY_VARIABLES = {
+    "RAY_AUTH_MODE",
+    "RAY_USAGE_STATS_ENABLED",
+    "RAY_GRACEFUL_SHUTDOWN_DRAIN_TIMEOUT_S",
+    "RAY_worker_niceness",
+}
 
 
 def instructions(name: str) -> list[list[str]]:

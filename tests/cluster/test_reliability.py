@@ -91,7 +91,7 @@ async def end_a_node(system: System) -> None:
     system.machines.join()  # without a replica so far, and so without a HAProxy
     await asyncio.to_thread(system.machines.wait_joined)
     ending.terminate()
-    await system.ended(ending)
+    assert await system.not_ready_until(system.ended(ending)) == set()
     system.node_ended = True
     system.machines.workers.remove(ending)
 

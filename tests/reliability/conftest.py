@@ -33,7 +33,8 @@ LIMITS = {
     "write_stall_timeout_s": 10, "body_pause_timeout_s": 10, "stream_buffer_bytes": 1024 * 1024,
 }  # fmt: skip
 STALL_S = 10.0  # of an engine at work that makes no step
-DRAIN_S = 60.0
+# Longer than a stream of the load takes on a machine that is full. Nobody waits for it but where a stream does.
+DRAIN_S = 180.0
 DISK_BYTES = 2**20  # of images and of snapshots
 BUDGET = {"requests_per_minute": 60_000, "concurrent_requests": 2000}
 PROFILE = PYTHON if os.environ.get(SWITCH) == "0" else HAPROXY

@@ -2,6 +2,7 @@
 
 import asyncio
 import threading
+from collections.abc import Callable
 from types import SimpleNamespace
 from typing import Any
 
@@ -9,6 +10,7 @@ import pytest
 
 from app.background.supervisor import Loop, Supervisor
 from app.config.service import parse_config
+from app.upstream.absence import Absence
 from app.upstream.readiness import ReadinessWatch
 from app.upstream.ready_state import missing
 from app.upstream.registry import Readiness, Registry
@@ -61,12 +63,19 @@ class World:
         return SimpleNamespace(applications={"portico": app})
 
     def gateway(
-        self, before: Registry | None = None, status_timeout_s: float = 5, **changes: Any
+        self,
+        before: Registry | None = None,
+        status_timeout_s: float = 5,
+        report_running: Callable[[dict[str, int]], None] = lambda _: None,
+        **changes: Any,
     ) -> tuple[Registry, ReadinessWatch]:
         entry = {"id": "alpha", "task": "chat", "engine": "vllm", "source": "./alpha", "mode": "flex"} | changes
         models = parse_config(config_args(models=[entry], keys=config_args()["keys"][:1])).models
         registry = Registry(models, before)
-        return registry, ReadinessWatch(registry, "portico", {"alpha": self.handle}, self.profiles, status_timeout_s)
+        handles = {"alpha": self.handle}
+        return registry, ReadinessWatch(
+            registry, "portico", handles, self.profiles, status_timeout_s, report_running=report_running
+        )
 
     def is_now(self, status: str, running: int) -> None:
         self.deployment.status, self.deployment.replica_states = status, {"RUNNING": running} if running else {}
@@ -133,6 +142,24 @@ async def test_a_model_stays_up_while_serve_s_controller_has_restarted_and_finds
     await look(watch)
     assert readiness(registry) is Readiness.VERIFIED
     assert watch.is_up("alpha")
+
+
+async def test_nobody_is_refused_while_the_only_replica_is_on_a_node_that_ends_and_its_successor_starts(
+    world: World,
+) -> None:
+    """Serve sends it requests until the successor runs, however long that takes."""
+    refused: list[str] = []
+    waits = SimpleNamespace(refuse_waiting=lambda model_id, _: refused.append(model_id))
+    registry, watch = world.gateway(report_running=Absence(waits, {"alpha": 0.0}).follow)
+    world.is_now("HEALTHY", 1)
+    await look(watch)
+    world.deployment.replica_states = {"PENDING_MIGRATION": 1, "STARTING": 1}
+    await look(watch)
+    assert watch.is_up("alpha")
+    assert (registry._models["alpha"].state, refused) == ("ready", [])
+    world.deployment.replica_states = {"STOPPING": 1, "STARTING": 1}
+    await look(watch)
+    assert refused == ["alpha"]
 
 
 NO_ROOM = (

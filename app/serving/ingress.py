@@ -1,6 +1,7 @@
 """The ingress deployment: the gateway inside a Serve replica."""
 
 import asyncio
+import gc
 import logging
 import math
 from collections.abc import Awaitable, Callable
@@ -186,10 +187,14 @@ class IngressReplica:
         What cannot be followed, such as a key file that is not there, fails a start. Later it is logged, and what was
         there before goes on: a replica that failed would be replaced by one that fails as well.
         """
+        is_first = self._gateway is None
         try:
             await self._follow(Config.model_validate(config))
+            if is_first:
+                gc.collect()
+                gc.freeze()  # all that is here now stays; each later walk through it would hold requests up for 25 ms
         except Exception:
-            if self._gateway is None:
+            if is_first:
                 raise
             logger.exception("the changed configuration cannot be used; the one before stays")
 

@@ -22,7 +22,7 @@ from ray.serve.config import HTTPOptions
 
 from app.edge import Edge
 from app.tokens.signed_token import MAX_LENGTH
-from contract.errors import ApiError
+from contract.errors import ApiError, service_starting
 from tests.cluster.haproxy_door import CLUSTER, Gateway
 from tests.malformed_http import REQUESTS, send
 from tests.own_ports import free_port
@@ -222,3 +222,23 @@ def test_malformed_requests_are_refused_and_the_next_is_served(door: Callable[..
         answers = {name: send(port, request) for name, request in REQUESTS.items()}
         assert {name: answer for name, answer in answers.items() if not answer.is_refusal()} == {}
         assert httpx.get(f"http://127.0.0.1:{port}/-/healthz").status_code == 200
+
+
+@pytest.mark.parametrize("path", ["/v1/messages", "/v1/messages/count_tokens", "/v1/alpha/messages?beta=true"])
+def test_an_answer_of_haproxy_s_own_to_a_client_of_anthropic_s_has_its_envelope(
+    door: Callable[..., int], path: str
+) -> None:
+    for servers, error in (([], service_starting()), ([free_port()], ApiError("overloaded", "No gateway is ready"))):
+        answer = httpx.post(f"http://127.0.0.1:{door(servers)}{path}", json={}, timeout=30)
+        assert (answer.status_code, answer.headers["retry-after"]) == (503, str(error.retry_after))
+        request_id = answer.headers["request-id"]
+        assert answer.headers["x-request-id"] == request_id
+        content = answer.json()
+        assert (content["type"], content["request_id"]) == ("error", request_id)
+        assert content["error"]["type"] == "overloaded_error"
+        assert content["error"]["message"].startswith(error.message)
+
+
+def test_an_answer_of_haproxy_s_own_on_other_routes_has_openai_s(door: Callable[..., int]) -> None:
+    answer = httpx.get(f"http://127.0.0.1:{door([])}/v1/models", timeout=30)
+    assert answer.json() == service_starting().envelope()

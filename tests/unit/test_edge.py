@@ -30,10 +30,10 @@ class Server:
         await send({"type": "http.response.body", "body": b"a stack trace", "more_body": True})
         await send({"type": "http.response.body", "body": b"", "more_body": False})
 
-    async def get(self, headers: dict[str, str] | None = None) -> httpx.Response:
+    async def get(self, headers: dict[str, str] | None = None, path: str = "/") -> httpx.Response:
         transport = httpx.ASGITransport(cast(Any, Edge(RequestIdMiddleware(self))))
         async with httpx.AsyncClient(transport=transport, base_url="http://edge") as client:
-            return await client.get("/", headers=headers or {})
+            return await client.get(path, headers=headers or {})
 
 
 @pytest.mark.parametrize("sent", [None, "not-a-uuid", "7f4df2d1-4c3b-4a53-9c1c-6f0e1b6f9d0a"])
@@ -72,6 +72,14 @@ async def test_a_client_cannot_set_serve_s_controls() -> None:
 )
 async def test_serve_s_own_errors_get_the_envelope(status: int, expected: tuple[int, str, str]) -> None:
     assert_error(await Server(status, b"text/plain; charset=utf-8").get(), *expected)
+
+
+@pytest.mark.parametrize("path", ["/v1/messages", "/v1/alpha/messages/count_tokens"])
+async def test_on_the_routes_of_anthropic_s_api_they_get_its_envelope(path: str) -> None:
+    response = await Server(503, b"text/plain; charset=utf-8").get(path=path)
+    content, request_id = response.json(), response.headers["x-request-id"]
+    assert (response.status_code, content["error"]["type"]) == (503, "overloaded_error")
+    assert (content["type"], content["request_id"], response.headers["request-id"]) == ("error", request_id, request_id)
 
 
 @pytest.mark.parametrize(("status", "content_type"), [(200, b"text/plain"), (404, b"application/json")])

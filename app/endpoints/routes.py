@@ -135,6 +135,8 @@ class Router:
 
     def find(self, path: str) -> Match | None:
         """What a path names, whatever the method."""
+        if path in self._disabled:  # and so none of a pipeline `chat`, whose completions it would else be
+            return None
         if found := self._match_plain(path, pipeline=None):
             return found
         image = path.removeprefix(KEPT_IMAGE_PREFIX)

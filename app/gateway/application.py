@@ -15,6 +15,7 @@ from app.budgets.admission import Budgets, RateLimited
 from app.budgets.estimate import Estimate, Estimator
 from app.config.service import Config
 from app.endpoints import openapi
+from app.endpoints.api_style import style_at
 from app.endpoints.catalog import ENDPOINTS
 from app.endpoints.endpoint import Endpoint, Exchange
 from app.endpoints.routes import (
@@ -190,8 +191,8 @@ class Gateway:
 
     async def _handle(self, scope: dict[str, Any], call: Call) -> None:
         path = scope["path"]
-        if found := self._router.find(path):
-            call.style = found.route.style
+        found = self._router.find(path)
+        call.style = found.route.style if found else style_at(path)
         if needs_key(path):
             key = call.key = await self.authenticate(call.authorization(), call.client)
             call.budget_status = partial(self.budget_status, key)

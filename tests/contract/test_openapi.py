@@ -17,6 +17,7 @@ from tests.contract.conftest import (
     TRANSCRIPTION_MODEL,
     VISION_MODEL,
 )
+from tests.sample_images import image
 
 FUNCTION = {"name": "weather", "parameters": {"type": "object", "properties": {"unit": {"enum": ["c"]}}}}
 CHAT = {"model": MODEL, "messages": MESSAGES, "max_tokens": 8, "n": 2, "logprobs": True, "top_logprobs": 2}
@@ -92,6 +93,32 @@ def test_a_transcription_has_its_schema(http: httpx.Client, document: Any, field
     path = "/v1/audio/transcriptions"
     audio = recordings.encoded(recordings.voice(2), "wav")
     response = http.post(path, data={"model": TRANSCRIPTION_MODEL} | fields, files={"file": ("a.wav", audio)})
+    assert response.status_code == 200, response.text
+    check_answer(document, path, response.headers["content-type"], response.content)
+
+
+@pytest.mark.parametrize("fields", [{}, {"response_format": "verbose_json"}, {"response_format": "text"}])
+def test_a_translation_has_its_schema(http: httpx.Client, document: Any, fields: dict[str, Any]) -> None:
+    path = "/v1/audio/translations"
+    audio = recordings.encoded(recordings.voice(2), "wav")
+    response = http.post(path, data={"model": TRANSCRIPTION_MODEL} | fields, files={"file": ("a.wav", audio)})
+    assert response.status_code == 200, response.text
+    check_answer(document, path, response.headers["content-type"], response.content)
+
+
+@pytest.mark.parametrize(
+    ("path", "fields"),
+    [
+        ("/v1/images/edits", {"prompt": "a boat"}),
+        ("/v1/images/edits", {"prompt": "a boat", "stream": "true", "partial_images": "1"}),
+        ("/v1/images/variations", {}),
+    ],
+)
+def test_an_image_made_of_another_has_its_schema(
+    http: httpx.Client, document: Any, path: str, fields: dict[str, Any]
+) -> None:
+    files = {"image": ("a.png", image(64, 64))}
+    response = http.post(path, data={"model": IMAGE_MODEL} | fields, files=files)
     assert response.status_code == 200, response.text
     check_answer(document, path, response.headers["content-type"], response.content)
 

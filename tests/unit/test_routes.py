@@ -5,9 +5,10 @@ import pytest
 from app.endpoints import openapi
 from app.endpoints.catalog import ENDPOINTS
 from app.endpoints.chat import CHAT
+from app.endpoints.endpoint import Endpoint
 from app.endpoints.routes import HEALTH, METRICS, MODEL_CARD, MODEL_LIST, READY, Match, Router
 from contract.errors import ApiError
-from contract.protocol import CHAT_ROUTE, ENDPOINT_ROUTES, SPEECH_ROUTE
+from contract.protocol import ENDPOINT_ROUTES
 
 match = Router().match
 
@@ -109,11 +110,12 @@ def test_they_are_those_that_the_gateway_and_the_replicas_speak_of() -> None:
     assert {endpoint.path for endpoint in ENDPOINTS} == set(ENDPOINT_ROUTES)
 
 
-@pytest.mark.parametrize("path", [SPEECH_ROUTE, "/v1/alpha/audio/speech"])
-def test_a_disabled_route_is_none_and_says_so(path: str) -> None:
-    router = Router(disabled=[SPEECH_ROUTE])
-    with pytest.raises(ApiError, match=rf"POST {path} is disabled here by the operator's configuration") as caught:
-        router.match("POST", path)
-    assert caught.value.code == "unknown_url"
-    assert SPEECH_ROUTE not in openapi.document(router.routes)["paths"]
-    assert router.match("POST", CHAT_ROUTE).route is CHAT
+@pytest.mark.parametrize("disabled", ENDPOINTS, ids=lambda endpoint: endpoint.path)
+def test_a_disabled_route_is_none_and_says_so(disabled: Endpoint) -> None:
+    router = Router(disabled=[disabled.path])
+    for path in (disabled.path, disabled.path.replace("/v1/", "/v1/alpha/")):
+        with pytest.raises(ApiError, match=rf"POST {path} is disabled here by the operator's configuration") as caught:
+            router.match("POST", path)
+        assert caught.value.code == "unknown_url"
+    assert disabled.path not in openapi.document(router.routes)["paths"]
+    assert all(router.match("POST", other.path).route is other for other in ENDPOINTS if other is not disabled)

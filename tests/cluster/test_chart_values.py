@@ -76,6 +76,14 @@ class TestPods:
         assert placement.items() <= gateway["template"]["spec"].items()
         assert placement.keys() & head["template"]["spec"].keys() == set()
 
+    def test_pods_have_the_priority_classes_that_are_made(self) -> None:
+        objects = made("eight-gpus")
+        made_here = {name for kind, name in objects if kind == "PriorityClass"}
+        groups = ray_groups(ray_service(objects))
+        named = [group["template"]["spec"].get("priorityClassName") for group in groups]
+        assert set(filter(None, named)) == made_here
+        assert named[0] == "portico-head"
+
     def test_the_hub_s_token_is_only_where_models_load(self) -> None:
         objects = made("eight-gpus")
         for group in ray_groups(ray_service(objects)):

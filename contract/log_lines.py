@@ -9,6 +9,7 @@ import json
 import logging
 import os
 import time
+import traceback
 from contextvars import ContextVar
 from functools import lru_cache
 from typing import Any
@@ -47,7 +48,13 @@ def request_of(record: logging.LogRecord) -> str | None:
     return current_request.get() or getattr(record, "request_id", None)
 
 
-class JsonFormatter(logging.Formatter):
+class _Formatter(logging.Formatter):
+    def formatException(self, ei: Any) -> str:  # noqa: N802
+        """By no `print`: Serve replaces it in its processes by one that would write each line as a tuple."""
+        return "".join(traceback.format_exception(*ei)).rstrip("\n")
+
+
+class JsonFormatter(_Formatter):
     """One JSON object a line. `extra={"fields": {...}}` at the call puts more beside the message."""
 
     def format(self, record: logging.LogRecord) -> str:
@@ -65,7 +72,7 @@ class JsonFormatter(logging.Formatter):
         return "\n".join(filter(None, [error, record.stack_info]))
 
 
-class TextFormatter(logging.Formatter):
+class TextFormatter(_Formatter):
     """For people at a terminal: the same in words, and a traceback below its line."""
 
     def formatTime(self, record: logging.LogRecord, datefmt: str | None = None) -> str:  # noqa: ARG002, N802

@@ -47,7 +47,6 @@ STREAM_BUFFER_BYTES = 1024 * 1024  # small, so that a client that stops to read 
 # Fixtures; no other has these names: a shared service would run on until the last test of that one.
 SHARED_SERVICES = ("service", "local_service")
 WITHOUT_SERVICES = ("tests/unit/", "tests/engines/", "tests/admin/")  # they share no fixture beyond a file
-OWN_CLUSTERS = ("tests/cluster/", "tests/scaling/")  # they share no service with the others
 UNTIL_UNUSED = pytest.StashKey[dict[str, ExitStack]]()
 
 # How long an example takes says nothing on a machine that has other work.
@@ -322,15 +321,11 @@ def until_unused(request: pytest.FixtureRequest) -> Iterator[dict[str, ExitStack
 
 
 class Schedule(LoadScopeScheduling):
-    """Tests that share services in one process, one after the other; those with clusters of their own in another; and
-    those without, beside them, by file. The largest of these begin first.
-    """
+    """Tests with services in one process, one after the other; those without, beside them, by file."""
 
     def _split_scope(self, nodeid: str) -> str:
         file = nodeid.partition("::")[0]
-        if file.startswith(WITHOUT_SERVICES):
-            return file
-        return "clusters" if file.startswith(OWN_CLUSTERS) else "services"
+        return file if file.startswith(WITHOUT_SERVICES) else "services"
 
 
 @pytest.hookimpl(optionalhook=True)

@@ -116,7 +116,10 @@ class ReadinessWatch:
         try:
             status = await self._status.call(serve.status)
             self._stages = {} if self._registry.all_verified() else await self._status.call(self._ask_stages)
-        except Exception:  # the controller may be restarting; what was known stays valid
+        except TimeoutError as error:  # the controller is busy; what was known stays valid
+            logger.warning("%s; asking again", error)
+            return
+        except Exception:  # it may be restarting
             logger.warning("Serve did not report the status of the models; asking again", exc_info=True)
             return
         application = status.applications.get(self._app_name)

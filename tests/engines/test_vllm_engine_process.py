@@ -25,8 +25,15 @@ ENVIRONMENT = {
 
 def engine() -> psutil.Process:
     mine = psutil.Process().children(recursive=True)
-    (found,) = [one for one in mine if " ".join(one.cmdline()).startswith("VLLM::EngineCore")]
+    (found,) = [one for one in mine if command_of(one).startswith("VLLM::EngineCore")]
     return found
+
+
+def command_of(process: psutil.Process) -> str:
+    try:
+        return " ".join(process.cmdline())
+    except psutil.NoSuchProcess:  # it has ended, of a test before
+        return ""
 
 
 async def test_a_forked_engine_answers_and_has_what_a_spawned_one_would_have(monkeypatch: Any) -> None:

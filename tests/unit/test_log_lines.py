@@ -1,6 +1,7 @@
 """A line of the log: one JSON object of the same fields, whoever writes it."""
 
 import asyncio
+import builtins
 import json
 import logging
 import sys
@@ -8,6 +9,7 @@ from contextlib import aclosing
 from typing import Any
 
 import pytest
+from ray.serve._private.logging_utils import redirected_print
 
 from contract.log_lines import JsonFormatter, TextFormatter, current_request, moment
 from deployments.batches import Batches, Deliver, Job
@@ -78,6 +80,18 @@ def test_a_line_for_people_has_the_request_behind_the_logger_and_the_traceback_b
     first, *rest = TextFormatter().format(made).splitlines()
     assert first == "2027-01-15T08:00:00.001Z WARNING portico.slots [r3] it is full"
     assert rest[-1] == "ValueError: no room"
+
+
+@pytest.mark.parametrize("formatter", [JsonFormatter(), TextFormatter()])
+def test_a_traceback_can_be_read_where_serve_has_replaced_print(
+    formatter: logging.Formatter, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Serve's writes its arguments as a tuple, and `logging` formats tracebacks by it."""
+    monkeypatch.setattr(builtins, "print", redirected_print)
+    text = formatter.format(record(exc_info=raised(ValueError("no"))))
+    assert "Traceback (most recent call last):" in text
+    assert "ValueError: no" in text
+    assert "('" not in text
 
 
 def test_a_moment_has_its_milliseconds() -> None:

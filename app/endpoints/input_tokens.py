@@ -2,13 +2,16 @@
 
 from typing import Any
 
+import orjson
+
 from app.budgets.estimate import CountedFields
 from app.endpoints.answers import INTEGER, Component, const, record
 from app.endpoints.custom_tools import RESPONSES_TOOLS
 from app.endpoints.endpoint import Endpoint
-from app.endpoints.responses import RESPONSES, engine_body
+from app.endpoints.responses import RESPONSES, body_of
 from app.endpoints.tokenize import bound_texts
 from app.parameters.row import Parameter, Table, Treatment, ignored
+from contract.custom_tools import INPUT_GRAMMARS
 from contract.profile import Profile
 from contract.protocol import INPUT_TOKENS_ROUTE
 
@@ -17,6 +20,7 @@ IN_THE_PROMPT = frozenset(
     {"input", "instructions", "tools", "tool_choice", "parallel_tool_calls", "text", "reasoning"}
     | {"chat_template_kwargs"}
 )
+GUIDING = frozenset({"structured_outputs", INPUT_GRAMMARS})  # the output alone
 
 
 def counted(row: Parameter) -> Parameter:
@@ -29,6 +33,12 @@ def counted(row: Parameter) -> Parameter:
 def check_size(legal: dict[str, Any], _: Profile) -> tuple[()]:
     bound_texts(legal, ("input", "instructions", "tools"))
     return ()
+
+
+def engine_body(parameters: dict[str, Any], model_id: str) -> bytes:
+    """As of a response, without what only guides its output."""
+    body = body_of(parameters, model_id)
+    return orjson.dumps({name: value for name, value in body.items() if name not in GUIDING})
 
 
 INPUT_TOKENS = Endpoint(

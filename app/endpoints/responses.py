@@ -107,11 +107,16 @@ TABLE = Table(
 
 
 def engine_body(parameters: dict[str, Any], model_id: str) -> bytes:
-    """The engine's body, which stores nothing."""
+    """The engine's body."""
+    return orjson.dumps(body_of(parameters, model_id))
+
+
+def body_of(parameters: dict[str, Any], model_id: str) -> dict[str, Any]:
+    """What the engine gets, which stores nothing."""
     body = called_by_response(parameters) | {"model": model_id, "store": False}
     if verbosity := body.get("text", {}).get("verbosity"):  # the chat template reads it as a variable
         body["chat_template_kwargs"] = body.get("chat_template_kwargs", {}) | {"verbosity": verbosity}
-    return orjson.dumps(body)
+    return body
 
 
 def failure_event(exchange: Exchange, error: ApiError, first: bytes, events: int) -> bytes:

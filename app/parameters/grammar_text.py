@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Mapping
+from itertools import count
 
 from app.parameters.grammar_tree import (
     CharacterSet,
@@ -14,11 +15,14 @@ from app.parameters.grammar_tree import (
     Repetition,
     Sequence,
     character_set,
+    children,
 )
 
 START = "start"
-
-
+EMPTY = '""'  # nothing between the marks of an expression would be a comment
+MAX_LEVELS = 8  # of a tree in one rule, each with a bracket; llguidance reads about 30
+# Of a text, as escapes: what tells grammars of xgrammar from those of Lark.
+MARKS = {ord(":"): "\\u003a"}
 CONTROLS = 0x20  # the code points below it
 BACKSLASH, QUOTE = ord("\\"), ord('"')
 IGNORED = "ignored"
@@ -37,73 +41,101 @@ def escaped_lark_text(grammar: Grammar) -> str:
     return _EscapedWriter(grammar).write()
 
 
-class _Writer:
-    def __init__(self, grammar: Grammar) -> None:
-        self._grammar = grammar
-        # Names of our own, since some of the client's mean something to the engine.
-        self._names = {name: f"T{at}" if Grammar.is_terminal(name) else f"r{at}" for at, name in enumerate(grammar[0])}
-        self._names[START] = START
+class _Rules:
+    """The lines of a text, with a rule of its own for each part that lies deep: the engine bounds a rule's brackets."""
 
+    def __init__(self, grammar: Grammar) -> None:
+        self._definitions = grammar.definitions
+        self._ignored = [node for node in grammar.ignored if regex_text(node, grammar.definitions)]
+        self._lines: list[str] = []
+        self._parts = count()
+
+    def text(self) -> str:
+        return "\n".join(self._lines) + "\n"
+
+    def _define(self, name: str, text: str) -> str:
+        self._lines.append(f"{name}: {text}")
+        return name
+
+    def _part(self, node: Node, after: str, level: int) -> str:
+        """What stands for a node in a rule; `level`: how deep it lies there, `after`: behind each terminal."""
+        if level < MAX_LEVELS or not children(node):
+            return self._rule(node, after, level + 1)
+        return self._define(f"part{next(self._parts)}", self._rule(node, after, 0))
+
+    def _rule(self, node: Node, after: str, level: int) -> str:
+        match node:
+            case Sequence(items) if items:
+                return f"({' '.join(self._part(item, after, level) for item in items)})"
+            case Choice(items):
+                return f"({' | '.join(self._part(item, after, level) for item in items)})"
+            case Repetition(item, low, high):
+                text = self._part(item, after, level)
+                is_group = text.startswith("(") and text.endswith(")")
+                return f"{text if is_group else f'({text})'}{_times(low, high)}"
+        return EMPTY
+
+
+class _Writer(_Rules):
     def write(self) -> str:
         """The whole text."""
-        definitions = self._grammar.definitions
-        lines = [f"{self._names[name]}: {self._definition(name, node)}" for name, node in definitions.items()]
-        lines += [f"%ignore /{regex_text(node, definitions)}/" for node in self._grammar.ignored]
-        return "\n".join(lines) + "\n"
+        # Names of our own, since some of the client's mean something to the engine.
+        self._names = {
+            name: f"T{at}" if Grammar.is_terminal(name) else f"r{at}" for at, name in enumerate(self._definitions)
+        } | {START: START}
+        if self._ignored:
+            self._lines.append('%llguidance {"allow_initial_skip": true}')
+        for name, node in self._definitions.items():
+            is_terminal = Grammar.is_terminal(name)
+            self._define(self._names[name], self._lexeme(node) if is_terminal else self._rule(node, "", 0))
+        self._lines += [f"%ignore {self._lexeme(node)}" for node in self._ignored]
+        return self.text()
 
-    def _definition(self, name: str, node: Node) -> str:
-        if Grammar.is_terminal(name):
-            return f"/{regex_text(node, self._grammar.definitions)}/"
-        return self._rule(node)
+    def _lexeme(self, node: Node) -> str:
+        text = regex_text(node, self._definitions)
+        return f"/{text}/" if text else EMPTY
 
-    def _rule(self, node: Node) -> str:
+    def _rule(self, node: Node, after: str, level: int) -> str:
         match node:
             case Literal(text):
-                return json.dumps(text)
+                return json.dumps(text).translate(MARKS)
             case CharacterSet() | Lexeme():
-                return f"/{regex_text(node, {})}/"
-            case Sequence(items):
-                return f"({' '.join(map(self._rule, items))})" if items else '""'
-            case Choice(items):
-                return f"({' | '.join(map(self._rule, items))})"
-            case Repetition(item, low, high):
-                return f"({self._rule(item)}){_times(low, high)}"
+                return self._lexeme(node)
             case Reference(name):
                 return self._names[name]
+        return super()._rule(node, after, level)
 
 
-class _EscapedWriter:
-    def __init__(self, grammar: Grammar) -> None:
-        self._grammar = grammar
-        self._names = {name: f"r{at}" for at, name in enumerate(grammar.definitions)}
-
+class _EscapedWriter(_Rules):
     def write(self) -> str:
         """The whole text."""
-        grammar, between = self._grammar, " " + IGNORED if self._grammar.ignored else ""
-        lines = [f"{START}:{between} {self._names[START]}"]
-        for name, node in grammar.definitions.items():
-            lines.append(f"{self._names[name]}: {self._rule(node, '' if Grammar.is_terminal(name) else between)}")
+        self._names = {name: f"r{at}" for at, name in enumerate(self._definitions)}
+        self._sets: dict[tuple[tuple[int, int], ...], str] = {}
+        between = " " + IGNORED if self._ignored else ""
+        self._define(START, f"{between} {self._names[START]}".lstrip())
+        for name, node in self._definitions.items():
+            self._define(self._names[name], self._rule(node, "" if Grammar.is_terminal(name) else between, 0))
         if between:
-            lines.append(f"{IGNORED}: ({' | '.join(self._rule(node, '') for node in grammar.ignored)})*")
-        return "\n".join(lines) + "\n"
+            self._define(IGNORED, f"({' | '.join(self._rule(node, '', 1) for node in self._ignored)})*")
+        return self.text()
 
-    def _rule(self, node: Node, after: str) -> str:
-        """`after` stands behind every terminal."""
+    def _rule(self, node: Node, after: str, level: int) -> str:
         match node:
-            case Literal(text):
-                return f"({' '.join(_json_set(((ord(one),) * 2,)) for one in text)}{after})" if text else '""'
+            case Literal(text) if text:
+                return f"({' '.join(self._set(((ord(one),) * 2,)) for one in text)}{after})"
             case CharacterSet(ranges):
-                return f"({_json_set(ranges)}{after})" if after else _json_set(ranges)
+                return f"({self._set(ranges)}{after})" if after else self._set(ranges)
             case Lexeme(item):
-                return f"({self._rule(item, '')}{after})"
-            case Sequence(items):
-                return f"({' '.join(self._rule(item, after) for item in items)})" if items else '""'
-            case Choice(items):
-                return f"({' | '.join(self._rule(item, after) for item in items)})"
-            case Repetition(item, low, high):
-                return f"({self._rule(item, after)}){_times(low, high)}"
+                return f"({self._part(item, '', level)}{after})"
             case Reference(name):
                 return f"({self._names[name]}{after})" if Grammar.is_terminal(name) else self._names[name]
+        return super()._rule(node, after, level)
+
+    def _set(self, ranges: tuple[tuple[int, int], ...]) -> str:
+        """The terminal of a set, which is written once."""
+        if ranges not in self._sets:
+            self._sets[ranges] = self._define(f"C{len(self._sets)}", _json_set(ranges))
+        return self._sets[ranges]
 
 
 def _json_set(ranges: tuple[tuple[int, int], ...]) -> str:

@@ -1,6 +1,6 @@
 """A grammar as a tree, whatever it was written in: texts, sets of characters, and what is built of them."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from typing import NamedTuple
 
 LAST = 0x10FFFF  # of the code points
@@ -144,7 +144,7 @@ def references(node: Node) -> Iterator[str]:
         yield from references(child)
 
 
-def written_out(node: Node, sizes: dict[str, int]) -> int:
+def written_out(node: Node, sizes: Mapping[str, int]) -> int:
     """How many characters and sets a tree has when its repetitions are written out; `sizes` has those of names."""
     match node:
         case Literal(text):
@@ -154,3 +154,22 @@ def written_out(node: Node, sizes: dict[str, int]) -> int:
         case Repetition(item, low, high):
             return max(1, low, high or 0) * written_out(item, sizes)
     return sum(written_out(child, sizes) for child in children(node)) or 1
+
+
+def written(node: Node, sizes: Mapping[str, int]) -> int:
+    """How many characters and ranges of characters a tree is written with; `sizes` has those of terminals in it."""
+    match node:
+        case Literal(text):
+            return max(1, len(text))
+        case CharacterSet(ranges):
+            return len(ranges)
+        case Reference(name):
+            return sizes.get(name, 1)
+    return sum(written(child, sizes) for child in children(node)) or 1
+
+
+def height(node: Node, heights: Mapping[str, int]) -> int:
+    """How deep a tree is nested; `heights` has those of terminals in it."""
+    if isinstance(node, Reference):
+        return 1 + heights.get(node.name, 0)
+    return 1 + max((height(child, heights) for child in children(node)), default=0)

@@ -233,7 +233,7 @@ class _Reader:
             case "regex", pattern:
                 self._next += 1
                 try:
-                    return Lexeme(regex_tree(pattern, token.extra))
+                    return Lexeme(regex_tree(pattern, token.extra, is_whole=False))
                 except PatternFault as found:
                     raise self._wrong(token, f"a regular expression cannot be used: {found}") from None
         return None

@@ -23,8 +23,17 @@ UNFIT_IN_CLASS = re.compile(r"\[|&&|--|~~|^\\\^")  # of other dialects; and what
 ITEM = re.compile(r"(\\?.)(?:-(\\?.))?", re.DOTALL)  # of a class: a character or a range
 
 
-def plain_regex(pattern: str) -> str:
-    """`pattern`, which is to match a whole text, as every engine understands it. Raises PatternFault."""
+LAZY = (
+    '`{}` takes as little as it can, which a terminal cannot; say what may not follow instead, as `"[^"]*"` does for '
+    '`".*?"`'
+)
+
+
+def plain_regex(pattern: str, *, is_whole: bool = True) -> str:
+    """`pattern`, which is to match a whole text, as every engine understands it. Raises PatternFault.
+
+    `is_whole`: nothing can follow the text, so that repetitions may be lazy.
+    """
     if not pattern or "\0" in pattern:
         raise PatternFault("it is empty, or has a character of the code 0")
     if pattern_size(pattern) > MAX_PATTERN_SIZE:
@@ -35,10 +44,10 @@ def plain_regex(pattern: str) -> str:
         body = body[:-1]
     if not body:
         raise PatternFault("it matches nothing but the empty text")
-    return "".join(_written(body))
+    return "".join(_written(body, is_whole))
 
 
-def _written(pattern: str) -> list[str]:
+def _written(pattern: str, is_whole: bool) -> list[str]:
     """The tokens of a pattern without anchors."""
     parts: list[str] = []
     repeatable = lazy = False  # whether a repetition, and whether its mark `?`, may follow
@@ -57,6 +66,8 @@ def _written(pattern: str) -> list[str]:
                 repeatable, lazy = False, False
             case "class":
                 text, repeatable, lazy = _written_class(text), True, False
+            case "quantifier" if lazy and text == "?" and not is_whole:
+                raise PatternFault(LAZY.format(pattern[at - 2 : at]))
             case "quantifier" if lazy and text == "?":
                 text, lazy = "", False  # the shortest match of a whole text is the text
             case "quantifier" if repeatable:

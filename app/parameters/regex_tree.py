@@ -17,13 +17,16 @@ FLAGS = "isu"  # both cases; `.` is any character; Unicode, which is so anyhow
 ANY = "(?:.|\n)"
 
 
-def regex_tree(pattern: str, flags: str = "") -> Node:
-    """The tree of a Python regular expression. Raises PatternFault for what not every engine reads alike."""
+def regex_tree(pattern: str, flags: str = "", *, is_whole: bool = True) -> Node:
+    """The tree of a Python regular expression. Raises PatternFault for what not every engine reads alike.
+
+    `is_whole`: it matches a whole text, else a part of one.
+    """
     if unknown := set(flags) - set(FLAGS):
         raise PatternFault(f"it has the flag `{min(unknown)}`; legal are i, s and u")
     if "s" in flags:
         pattern = "".join(ANY if one == "." else one for one in _tokens(pattern))
-    tree = _Reader(plain_regex(pattern)).read()
+    tree = _Reader(plain_regex(pattern, is_whole=is_whole)).read()
     return caseless(tree) if "i" in flags else tree
 
 

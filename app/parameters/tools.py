@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from app.parameters.input_formats import InputFormat, check_format, format_of, format_schema
+from app.parameters.input_formats import MAX_WRITTEN, InputFormat, check_format, format_of, format_schema
 from app.parameters.kinds import PlacedSchema, Reading, wrong_type, wrong_value
 from app.parameters.row import Replaced, missing
 from app.parameters.schemas import MAX_PATTERN_SIZE, placed_schema
@@ -49,9 +49,9 @@ class Tools:
             raise wrong_value(name, self.description())
         names: set[str] = set()
         schemas: list[PlacedSchema] = []
-        definitions: list[int] = []  # the lengths of grammars
+        sizes: list[tuple[int, int]] = []  # of each format: as it is, and as the engine reads it
         for index, tool in enumerate(value):
-            function_name = self._check(tool, f"{name}.{index}", schemas, definitions)
+            function_name = self._check(tool, f"{name}.{index}", schemas, sizes)
             if function_name in names:
                 raise ApiError(
                     "invalid_value", f"`{name}` has two tools of the same name. Names must be unique.", param=name
@@ -73,7 +73,7 @@ class Tools:
         item = {"type": "object", "properties": {"type": {"enum": list(KINDS)}, **fields}, "required": ["type"]}
         return {"type": "array", "minItems": 1, "maxItems": MAX_TOOLS, "items": item}
 
-    def _check(self, tool: Any, place: str, schemas: list[PlacedSchema], definitions: list[int]) -> str:
+    def _check(self, tool: Any, place: str, schemas: list[PlacedSchema], sizes: list[tuple[int, int]]) -> str:
         if not isinstance(tool, dict):
             raise wrong_type(place, "an object")
         kind = tool.get("type")
@@ -90,20 +90,28 @@ class Tools:
             raise wrong_type(place, "an object")
         name = _name_of(holder, place)
         if kind == "custom":
-            self._check_custom(holder, place, definitions)
+            self._check_custom(holder, place, sizes)
         elif holder.get("parameters") is not None:
             schemas.append(placed_schema(holder["parameters"], f"{place}.parameters"))
         if not isinstance(holder.get("strict"), bool | None):
             raise wrong_type(f"{place}.strict", "true or false")
         return name
 
-    def _check_custom(self, tool: dict[str, Any], place: str, definitions: list[int]) -> None:
+    def _check_custom(self, tool: dict[str, Any], place: str, sizes: list[tuple[int, int]]) -> None:
         if not isinstance(tool.get("description"), str | None):
             raise wrong_type(f"{place}.description", "a string")
-        definitions.append(check_format(tool, place, self.nested))
-        if sum(definitions) > MAX_PATTERN_SIZE:
-            what = f"The grammars of `tools` are longer than {MAX_PATTERN_SIZE} characters together. Leave some out."
-            raise ApiError("too_large", what, param=f"{place}.format")
+        form = check_format(tool, place, self.nested)
+        if form is None:
+            return
+        sizes.append((len(form.definition), form.size()))
+        limits = {
+            f"{MAX_PATTERN_SIZE} characters": MAX_PATTERN_SIZE,
+            f"{MAX_WRITTEN}, as the engine reads them,": MAX_WRITTEN,
+        }
+        for (limit, most), size in zip(limits.items(), map(sum, zip(*sizes, strict=True)), strict=True):
+            if size > most:
+                what = f"The grammars of `tools` are longer than {limit} together. Leave some out."
+                raise ApiError("too_large", what, param=f"{place}.format")
 
 
 def fields_of(tool: dict[str, Any], nested: bool) -> Any:

@@ -30,6 +30,9 @@ FUNCTION = {"type": "function", "name": "ring"}
 NAMED = {"type": "custom", "name": "apply_patch"}
 ALLOWED = {"type": "allowed_tools", "mode": "auto", "tools": [NAMED]}
 LINES = {"type": "grammar", "syntax": "lark", "definition": 'start: /[a-c"]/+ LF\n%import common.LF\n'}
+DOTS = f"start: /{'.' * 50}/"
+# Each set has the escapes of all control characters in JSON.
+WIDE = "start: " + "".join(f"/[^{chr(0x4E00 + 2 * n)}]/" for n in range(1000))
 WANTED = "The input matches this regular expression: " + DATE["definition"]
 
 
@@ -119,6 +122,9 @@ def test_they_are_legal(endpoint: Any, fields: dict[str, Any]) -> None:
         # All grammars together.
         ({"tools": [PATCH | {"name": f"t{n}", "format": DATE | {"definition": "a" * 1024}} for n in range(9)],
           "tool_choice": "none"}, "too_large", "tools.8.format"),
+        ({"tools": [PATCH | {"name": f"t{n}", "format": LINES | {"definition": DOTS}} for n in range(120)],
+          "tool_choice": "none"}, "too_large", "tools.56.format"),
+        ({"tools": [PATCH | {"format": LINES | {"definition": WIDE}}]}, "invalid_value", "tools.0.format.definition"),
     ],
 )  # fmt: skip
 def test_what_is_none_is_a_400(endpoint: Any, fields: dict[str, Any], code: str, param: str) -> None:
@@ -278,6 +284,9 @@ def test_a_grammar_that_the_engine_cannot_keep_becomes_words(
 def test_the_input_of_a_response_is_counted_as_it_would_be_sent() -> None:
     asked = request(RESPONSES, tools=[PATCH | {"format": DATE}], tool_choice=NAMED)
     assert sent(INPUT_TOKENS, asked)["tools"] == sent(RESPONSES, asked)["tools"]
+    for choice in (NAMED, "auto"):  # nothing is generated, so nothing guides it
+        asked |= {"tool_choice": choice}
+        assert {INPUT_GRAMMARS, "structured_outputs"}.isdisjoint(sent(INPUT_TOKENS, asked))
 
 
 @pytest.fixture

@@ -2,14 +2,25 @@
 
 import re
 import time
+from collections.abc import Callable
+from itertools import accumulate
 
 import pytest
 
 from app.parameters.grammar_text import escaped_lark_text, lark_text
+from app.parameters.grammar_tree import Grammar
 from app.parameters.lark_common import COMMON
 from app.parameters.lark_grammars import lark_grammar
 from app.parameters.lark_reader import GrammarFault
 from tests.sample_grammars import PAIRS, PATCHES
+
+HAN = "".join(chr(0x4E00 + 2 * n) for n in range(1000))  # no two of them next to each other
+
+
+def chain(name: str, length: int, depth: int = 0) -> str:
+    """Definitions of which each needs the next, within brackets."""
+    inner = "\n".join(f"{name}{n}:{'[' * depth}{name}{n + 1}{']' * depth}" for n in range(length))
+    return f"start: {name}0\n{inner}\n"
 
 
 @pytest.mark.parametrize(
@@ -19,15 +30,22 @@ from tests.sample_grammars import PAIRS, PATCHES
         ("start: a\na: \"b\" | /c/i -> d\n   | [\"e\"]", 'start: r1\nr1: ("b" | /[Cc]/ | ("e")?)'),
         ('?start.2: A ~ 2\n!A.-1: "x".."z"+ // what follows is left out\n# this too',
          "start: (T1){2,2}\nT1: /(?:[\\x{78}-\\x{7a}])+/"),
-        ('start: (\n"a"\n| "b"\n)~1..3', 'start: (("a" | "b")){1,3}'),
+        ('start: (\n"a"\n| "b"\n)~1..3', 'start: ("a" | "b"){1,3}'),
         ('start: A\nA: B "+"\nB: "b"i', "start: T1\nT1: /(?:[Bb])\\x{2b}/\nT2: /[Bb]/"),
         ("start: A\n%import common (LF, WS_INLINE)\n%import common.INT -> A\n%ignore WS_INLINE | LF",
          "start: T3\nT1: /(?:[\\x{9}\\x{20}])+/\nT2: /\\x{a}/\nT3: /(?:[\\x{30}-\\x{39}])+/\n"
+         '%llguidance {"allow_initial_skip": true}\n'
          "%ignore /(?:(?:(?:[\\x{9}\\x{20}])+)|(?:\\x{a}))/"),
         ('start: "a"\nunused: nothing', 'start: "a"'),
         (r'start: "\"\\\n\x41\u00e9" /a\/b/', 'start: ("\\"\\\\\\nA\\u00e9" /a\\x{2f}b/)'),
         (r"start: /[\\/]\/\\/", "start: /[\\x{2f}\\x{5c}]\\x{2f}\\x{5c}/"),
         ('start: "a"~0 "b"', 'start: ("" "b")'),
+        # What is empty is no expression: `//` would begin a comment.
+        ('start: "a" | ""i', 'start: ("a" | "")'),
+        ('start: "x" /a{0}/ T\nT: ""', 'start: ("x" "" T1)\nT1: ""'),
+        ('start: "a"\n%ignore ""', 'start: "a"'),
+        # A grammar of xgrammar would have that.
+        ('start: A "::=" A\nA: "::="', 'start: (T1 "\\u003a\\u003a=" T1)\nT1: /\\x{3a}\\x{3a}\\x{3d}/'),
     ],
 )  # fmt: skip
 def test_a_grammar_is_written_for_the_engine(definition: str, rules: str) -> None:
@@ -77,6 +95,17 @@ def test_a_grammar_is_written_for_the_engine(definition: str, rules: str) -> Non
         ("start: A0\n" + "\n".join(f"A{n}: A{n + 1} A{n + 1}" for n in range(40)) + '\nA40: "a"', "the terminal `A"),
         ("start: a0\n" + "\n".join(f'a{n}: "a"' for n in range(300)), "there are more than 256 rules and terminals"),
         ('start: "a\0"', "it has a character of the code 0"),
+        ('start: S\nS: /".*?"/', "line 2, column 4: a regular expression cannot be used: `*?` takes as little"),
+        ("start: /a+?b/", 'say what may not follow instead, as `"[^"]*"` does for `".*?"`'),
+        ("start: /a??b/", "`??` takes as little as it can"),
+        ("start: /a{2,3}?b/", "`}?` takes as little as it can"),
+        (f"start: T\nA: /[{HAN}]/\nB: {'A ' * 63}\nT: {'B ' * 63}", "the terminal `B` is longer than 8192 characters"),
+        ("start: " + f"/{'.' * 1000}/ " * 8, "it has too many characters and ranges of characters"),
+        (f'{chain("A", 250)}A250: "a"', "the terminal `A0` is nested deeper than 100"),
+        (f'{chain("A", 20, 9)}A20: "a"', "the terminal `A0` is nested deeper than 100"),
+        ("start: " + "(" * 32 + '"x" /' + "(" * 32 + "a" + "b|c)?" * 32 + "/" + ")+" * 32, "is nested deeper than 100"),
+        (f'{chain("A", 3, 31)}A3: "a"\n%ignore {"[" * 9}A0{"]" * 9}', "is nested deeper than 100"),
+        (f'{chain("a", 165, 14)}a165: "a"', "the depths of its rules and terminals are more than 1200 together"),
     ],
 )  # fmt: skip
 def test_what_cannot_be_used_is_named_with_its_place(definition: str, what: str) -> None:
@@ -97,16 +126,19 @@ def test_what_cannot_be_used_is_named_with_its_place(definition: str, what: str)
         "start: a0\n" + "\n".join(f"a{n}: a{n + 1}" for n in range(250)) + "\na250: a0",
         "start: A0\n" + "\n".join(f"A{n}: A{n + 1}" for n in range(250)) + '\nA250: "a"',
         "start: " + "~".join("1" * 4000),
+        "start: " + " ".join(f"/[^{chr(0x4E00 + 2 * n)}]/" for n in range(1000)),
+        "start: " + " ".join(f"/[^{chr(0x4E00 + 2 * n)}]/" for n in range(1000)) + "\n%ignore /[^a]/",
     ],
-    ids=range(9),
+    ids=range(11),
 )
 def test_reading_is_quick_whatever_is_sent(definition: str) -> None:
     began = time.process_time()
     try:
-        text = lark_text(lark_grammar(definition))
+        grammar = lark_grammar(definition)
+        texts = [lark_text(grammar), escaped_lark_text(grammar)]
     except GrammarFault:
-        text = ""
-    assert len(text) < 200_000
+        texts = []
+    assert all(len(text) < 600_000 for text in texts)
     assert time.process_time() - began < 1
 
 
@@ -114,10 +146,34 @@ def test_the_inside_of_a_json_string_has_its_escapes_and_terminals_of_one_charac
     text = escaped_lark_text(lark_grammar('start: A "b\\n"\nA: /["-$]+/\n%ignore " "'))
     assert text == (
         "start: ignored r0\n"
-        r"r0: ((r1 ignored) (/[b]/ /\x{5c}n/ ignored))" "\n"
-        r"r1: ((/[\x{23}-\x{24}]|\x{5c}\x{22}/)+)" "\n"
-        r"ignored: ((/[\x{20}]/))*" "\n"
+        "C0: /[b]/\n"
+        r"C1: /\x{5c}n/" "\n"
+        "r0: ((r1 ignored) (C0 C1 ignored))\n"
+        r"C2: /[\x{23}-\x{24}]|\x{5c}\x{22}/" "\n"
+        "r1: ((C2)+)\n"
+        r"C3: /[\x{20}]/" "\n"
+        "ignored: ((C3))*\n"
     )  # fmt: skip
+
+
+@pytest.mark.parametrize("write", [lark_text, escaped_lark_text])
+@pytest.mark.parametrize(
+    "definition",
+    [
+        "start: " + "(" * 32 + '"a" "b" | "c"' + ")*" * 32,
+        "start: " + '("{" ' * 32 + '"(" | ")"' + ' | "b")* "}"' * 32,
+        "start: /" + "(x" * 32 + "a" + "|b)*" * 32 + "/",
+    ],
+    ids=["repeated", "bracketed", "expression"],
+)
+def test_a_rule_for_the_engine_has_few_brackets_within_another(
+    write: Callable[[Grammar], str], definition: str
+) -> None:
+    for line in write(lark_grammar(definition)).splitlines():
+        rule = re.sub(r"/[^/]+/|\"[^\"]*\"", "", line)
+        depths = list(accumulate({"(": 1, ")": -1}.get(one, 0) for one in rule))
+        assert max(depths) <= 12
+        assert depths[-1] == 0
 
 
 @pytest.mark.parametrize("definition", [PATCHES, PAIRS])

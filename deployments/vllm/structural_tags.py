@@ -16,6 +16,7 @@ LISTS = {"sequence": " ", "or": " | "}
 SCHEMAS = frozenset({"items", "prefixItems", "additionalProperties", "anyOf", "oneOf", "allOf"})
 NAMED = frozenset({"properties", "patternProperties", "$defs", "definitions"})
 OBJECTS = frozenset({"properties", "patternProperties"})
+CLIENTS = frozenset({"json_schema", "schema"})  # fields of a tag with what clients wrote
 TIMES = {"optional": "?", "plus": "+", "star": "*"}
 
 
@@ -27,7 +28,9 @@ def is_lark(grammar: str) -> bool:
 def has_lark(tag: Any) -> bool:
     """Whether a grammar in Lark's language is somewhere in a structural tag, which is plain JSON."""
     if isinstance(tag, dict):
-        return (tag.get("type") == "grammar" and is_lark(tag["grammar"])) or any(map(has_lark, tag.values()))
+        if tag.get("type") == "grammar":
+            return is_lark(tag["grammar"])
+        return any(has_lark(inner) for name, inner in tag.items() if name not in CLIENTS)
     return isinstance(tag, list) and any(map(has_lark, tag))
 
 

@@ -1,14 +1,16 @@
 """Grammars of the inputs of custom tools in vLLM's tool calls, where a call is JSON."""
 
 import argparse
+import secrets
 from typing import Any
 
 from contract.custom_tools import CALLED_INPUT_FORMATS, INPUT, INPUT_GRAMMAR, INPUT_GRAMMARS
-from deployments.vllm.internals.lark_grammars import holds_lark
+from deployments.vllm.internals.lark_grammars import holds_lark, tokenizer_of
+from deployments.vllm.structural_tags import CLIENTS
 
-MARK = "x-portico-input-of"
 BACKENDS = ("auto", "xgrammar")
 NOT_IN_CALLS = "the model's tool calls hold no grammars"
+NOT_WITH_TOKENIZER = "the model's tokenizer cannot be held to grammars"
 NOT_WITH_BACKEND = "the engine's backend for structured outputs reads no grammars"
 
 
@@ -22,9 +24,10 @@ def hold_input_grammars() -> None:
         grammars = (request.model_extra or {}).get(INPUT_GRAMMARS)
         if not grammars:
             return unheld(self, request, **kwargs)
-        marked = request.model_copy(update={"tools": [_marked(tool, grammars) for tool in request.tools]})
+        mark = secrets.token_hex()  # which no client's schema has
+        marked = request.model_copy(update={"tools": [_marked(tool, grammars, mark) for tool in request.tools]})
         tag = unheld(self, marked, **kwargs)
-        return tag and type(tag).model_validate(_put(tag.model_dump(), grammars))
+        return tag and type(tag).model_validate(_put(tag.model_dump(), grammars, mark))
 
     ToolParser.get_structural_tag = held
 
@@ -34,6 +37,10 @@ def lacks_of(engine: Any, arguments: argparse.Namespace) -> dict[str, str]:
     backend = arguments.structured_outputs_config.backend
     if backend not in BACKENDS or not holds_lark():
         return dict.fromkeys((INPUT_GRAMMAR, CALLED_INPUT_FORMATS), NOT_WITH_BACKEND)
+    try:
+        tokenizer_of(engine.get_tokenizer(), engine.model_config.get_vocab_size())
+    except ValueError:
+        return dict.fromkeys((INPUT_GRAMMAR, CALLED_INPUT_FORMATS), NOT_WITH_TOKENIZER)
     return {} if _are_held(engine, arguments) else {CALLED_INPUT_FORMATS: NOT_IN_CALLS}
 
 
@@ -59,30 +66,30 @@ def _are_held(engine: Any, arguments: argparse.Namespace) -> bool:
         return False
 
 
-def _marked(tool: Any, grammars: dict[str, str]) -> Any:
+def _marked(tool: Any, grammars: dict[str, str], mark: str) -> Any:
     """A tool that has a grammar, with a schema that says so."""
     from openai.types.responses import FunctionTool
 
     name = tool.function.name if hasattr(tool, "function") else getattr(tool, "name", None)
     if name not in grammars:
         return tool
-    schema = {"type": "object", MARK: name}
+    schema = {"type": "object", mark: name}
     if hasattr(tool, "function"):
         return tool.model_copy(update={"function": tool.function.model_copy(update={"parameters": schema})})
     return FunctionTool(type="function", name=name, parameters=schema, strict=True)
 
 
-def _put(node: Any, grammars: dict[str, str]) -> Any:
+def _put(node: Any, grammars: dict[str, str], mark: str) -> Any:
     """A tag, as plain JSON, with grammars in the place of marked schemas."""
     if isinstance(node, list):
-        return [_put(item, grammars) for item in node]
+        return [_put(item, grammars, mark) for item in node]
     if not isinstance(node, dict):
         return node
     schema = node.get("json_schema")
-    if not isinstance(schema, dict) or MARK not in schema:
-        return {name: _put(inner, grammars) for name, inner in node.items()}
+    if not isinstance(schema, dict) or mark not in schema:
+        return {name: inner if name in CLIENTS else _put(inner, grammars, mark) for name, inner in node.items()}
     if node["style"] != "json":
         raise ValueError(NOT_IN_CALLS)
     begin, end = ({"type": "const_string", "value": text} for text in (f'{{"{INPUT}": "', '"}'))
-    grammar = {"type": "grammar", "grammar": grammars[schema[MARK]]}
+    grammar = {"type": "grammar", "grammar": grammars[schema[mark]]}
     return {"type": "sequence", "elements": [begin, grammar, end]}

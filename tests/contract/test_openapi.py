@@ -90,16 +90,15 @@ def test_an_answer_has_its_schema(http: httpx.Client, document: Any, path: str, 
     ],
 )
 def test_a_transcription_has_its_schema(http: httpx.Client, document: Any, fields: dict[str, Any]) -> None:
-    path = "/v1/audio/transcriptions"
-    audio = recordings.encoded(recordings.voice(2), "wav")
-    response = http.post(path, data={"model": TRANSCRIPTION_MODEL} | fields, files={"file": ("a.wav", audio)})
-    assert response.status_code == 200, response.text
-    check_answer(document, path, response.headers["content-type"], response.content)
+    check_recording(http, document, "/v1/audio/transcriptions", fields)
 
 
 @pytest.mark.parametrize("fields", [{}, {"response_format": "verbose_json"}, {"response_format": "text"}])
 def test_a_translation_has_its_schema(http: httpx.Client, document: Any, fields: dict[str, Any]) -> None:
-    path = "/v1/audio/translations"
+    check_recording(http, document, "/v1/audio/translations", fields)
+
+
+def check_recording(http: httpx.Client, document: Any, path: str, fields: dict[str, Any]) -> None:
     audio = recordings.encoded(recordings.voice(2), "wav")
     response = http.post(path, data={"model": TRANSCRIPTION_MODEL} | fields, files={"file": ("a.wav", audio)})
     assert response.status_code == 200, response.text

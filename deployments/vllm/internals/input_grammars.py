@@ -1,12 +1,15 @@
 """Grammars of the inputs of custom tools in vLLM's tool calls, where a call is JSON."""
 
 import argparse
+import logging
 import secrets
 from typing import Any
 
 from contract.custom_tools import CALLED_INPUT_FORMATS, INPUT, INPUT_GRAMMAR, INPUT_GRAMMARS
 from deployments.vllm.internals.lark_grammars import holds_lark, tokenizer_of
 from deployments.vllm.structural_tags import CLIENTS
+
+logger = logging.getLogger("portico.vllm")
 
 BACKENDS = ("auto", "xgrammar")
 NOT_IN_CALLS = "the model's tool calls hold no grammars"
@@ -56,13 +59,16 @@ def _are_held(engine: Any, arguments: argparse.Namespace) -> bool:
         return False
     tool = {"type": "function", "function": {"name": "a", "parameters": {"type": "object"}}}
     trial = {"messages": [], "tools": [tool], "tool_choice": "auto", INPUT_GRAMMARS: {"a": 'start: "a"'}}
-    parser = ToolParserManager.get_tool_parser(arguments.tool_call_parser)(engine.get_tokenizer())
     level = ToolStrictLevel.from_name(arguments.tool_strict_level)
     try:
+        parser = ToolParserManager.get_tool_parser(arguments.tool_call_parser)(engine.get_tokenizer())
         found = parser.get_structural_tag(ChatCompletionRequest.model_validate(trial), strict_level=level)
         tag = found and found.model_dump()
         return has_lark(tag) and bool(llguidance_grammar(tag))
     except ValueError:
+        return False
+    except Exception:  # of a parser, each its own: the model serves all the same
+        logger.warning("whether calls hold grammars could not be tried; they are taken not to", exc_info=True)
         return False
 
 

@@ -7,6 +7,7 @@ import signal
 import socket
 import sys
 import tempfile
+import termios
 import threading
 import time
 from pathlib import Path
@@ -66,12 +67,20 @@ sys.exit(serve.serve(Path(sys.argv[1])))
 """
 
 
+def _switch_echo_off() -> None:
+    """An echoed Ctrl-C lands anywhere in a line that is being written; the tests read whole lines."""
+    settings = termios.tcgetattr(pty.STDIN_FILENO)
+    settings[3] &= ~termios.ECHO
+    termios.tcsetattr(pty.STDIN_FILENO, termios.TCSANOW, settings)
+
+
 class Terminal:
     """The command on a terminal of its own."""
 
     def __init__(self, config: Path, port: int, behaviour: str) -> None:
         self.process, self._terminal = pty.fork()
         if self.process == 0:
+            _switch_echo_off()
             os.environ |= {"COLUMNS": "200", "TERM": "xterm"}
             arguments = ["-c", SERVE, str(config), STAND_IN, str(port), FIRST, SECOND, behaviour]
             os.execv(sys.executable, [sys.executable, *arguments])  # noqa: S606 - our own command

@@ -46,7 +46,12 @@ CARRIER = os.environ.get("PORTICO_TEST_CARRIER", "connections")  # `ingress.carr
 STREAM_BUFFER_BYTES = 1024 * 1024  # small, so that a client that stops to read is soon too far behind
 # Fixtures; no other has these names: a shared service would run on until the last test of that one.
 SHARED_SERVICES = ("service", "local_service")
-WITHOUT_SERVICES = ("tests/unit/", "tests/engines/", "tests/admin/")  # they share no fixture beyond a file
+# What is run by one process, one after the other, as it shares fixtures; all else is shared out by file.
+TOGETHER = {
+    "services": ("tests/local/", "tests/contract/", "tests/console/", "tests/clients/", "tests/faults/test_deaths.py"),
+    "gateways": ("tests/faults/",),
+    "scaled": ("tests/scaling/",),
+}
 UNTIL_UNUSED = pytest.StashKey[dict[str, ExitStack]]()
 
 # How long an example takes says nothing on a machine that has other work.
@@ -321,11 +326,11 @@ def until_unused(request: pytest.FixtureRequest) -> Iterator[dict[str, ExitStack
 
 
 class Schedule(LoadScopeScheduling):
-    """Tests with services in one process, one after the other; those without, beside them, by file."""
+    """Tests that share a running service in one process, one after the other; the others beside them, by file."""
 
     def _split_scope(self, nodeid: str) -> str:
         file = nodeid.partition("::")[0]
-        return file if file.startswith(WITHOUT_SERVICES) else "services"
+        return next((name for name, folders in TOGETHER.items() if file.startswith(folders)), file)
 
 
 @pytest.hookimpl(optionalhook=True)

@@ -27,6 +27,9 @@ from contract.private_folder import claim, private_folder
 # Makes the node that is started here one of 127.0.0.1, where its ports are. Ray has it for the desktops in its name. A
 # Ray elsewhere cannot be joined with it.
 ON_LOOPBACK = {"RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0"}
+# Engines on CPUs take all cores where their entry names no number; Ray's own default is what it reserves for a replica.
+# NumPy's library would start as many threads in every process, the gateway's too.
+THREADS = {"OMP_NUM_THREADS": str(len(os.sched_getaffinity(0))), "OPENBLAS_NUM_THREADS": "1"}
 
 
 def serve(path: Path, metrics_port: int = 0) -> int:
@@ -70,7 +73,7 @@ def start(command: list[str], port: int, **options: Any) -> subprocess.Popen[byt
     """
     token = Path.home() / ".ray" / "auth_token"
     try:
-        own = {} if "RAY_ADDRESS" in os.environ else ON_LOOPBACK
+        own = {} if "RAY_ADDRESS" in os.environ else ON_LOOPBACK | THREADS
         environment = own | {"RAY_TMPDIR": private_folder()} | production_variables(port) | dict(os.environ)
         if token.exists():
             claim(str(token))

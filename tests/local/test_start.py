@@ -1,5 +1,6 @@
 """The start of `make serve`: the chat model is there first, and the others come without a change to what is up."""
 
+import os
 import re
 
 import psutil
@@ -25,6 +26,11 @@ def test_the_gateway_and_the_chat_model_are_started_before_the_others_and_once(l
     started = {name: process.create_time() for name, process in replicas(local_service).items()}
     assert set(started) == {"gateway", CHAT_MODEL} | OTHERS
     assert max(started["gateway"], started[CHAT_MODEL]) < min(started[name] for name in OTHERS)
+
+
+def test_each_model_may_use_every_core(local_service: Service) -> None:
+    cores = str(len(os.sched_getaffinity(0)))
+    assert {one.environ()["OMP_NUM_THREADS"] for one in replicas(local_service).values()} == {cores}
 
 
 def test_what_it_prints_says_which_models_are_still_starting_and_when_all_are_ready(local_service: Service) -> None:

@@ -1,6 +1,7 @@
 """Rows of the usage ledger, and databases for it: a SQLite file, and a real PostgreSQL where one is installed."""
 
 from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -36,13 +37,19 @@ def row(used: Quantities = CHAT, **changes: Any) -> UsageRow:
     return UsageRow(**(facts | changes))
 
 
-@pytest.fixture(scope="module")
-def server() -> Iterator[postgresql.PostgreSQL]:
-    """A PostgreSQL that runs."""
+@contextmanager
+def running_server() -> Iterator[postgresql.PostgreSQL]:
+    """A PostgreSQL that runs; where it is not installed, the test is skipped."""
     binaries = postgresql.programs()
     if binaries is None:
         pytest.skip(NO_POSTGRESQL)
     with postgresql.running(binaries) as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[postgresql.PostgreSQL]:
+    with running_server() as running:
         yield running
 
 

@@ -111,4 +111,4 @@ def test_one_id_finds_the_request_in_the_service_s_log(portico: Portico, service
     assert gateway["adjustments"] == "store;action=ignore"
     assert 0 <= gateway["queue_ms"] < gateway["engine_ms"] <= gateway["duration_ms"]
     assert (replica["model"], replica["status"], replica["completion_tokens"]) == ("pocket-chat", 200, 2)
-    assert replica["engine_ms"] <= gateway["engine_ms"]
+    assert replica["engine_ms"] > 0

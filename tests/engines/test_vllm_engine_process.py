@@ -23,10 +23,10 @@ ENVIRONMENT = {
 }
 
 
-def engine() -> psutil.Process:
+def engines() -> set[psutil.Process]:
+    """All that this process has started, those of services of other tests among them."""
     mine = psutil.Process().children(recursive=True)
-    (found,) = [one for one in mine if command_of(one).startswith("VLLM::EngineCore")]
-    return found
+    return {one for one in mine if command_of(one).startswith("VLLM::EngineCore")}
 
 
 def command_of(process: psutil.Process) -> str:
@@ -39,9 +39,11 @@ def command_of(process: psutil.Process) -> str:
 async def test_a_forked_engine_answers_and_has_what_a_spawned_one_would_have(monkeypatch: Any) -> None:
     for name, value in ENVIRONMENT.items():
         monkeypatch.setenv(name, value)
+    before = engines()
     replica = await started("vllm", "chat", CHAT, ENGINE_KWARGS)
     try:
-        server = engine().parent()
+        (engine,) = engines() - before
+        server = engine.parent()
         assert server is not None
         assert "multiprocessing.forkserver" in " ".join(server.cmdline())
         assert "libgomp" in server.environ()[engine_process.PRELOADED]

@@ -3,12 +3,11 @@
 import asyncio
 import json
 import os
-import shutil
 import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator
-from contextlib import suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,6 +20,7 @@ from app.keys import hash_key
 from contract.project import PROJECT_FOLDER
 from tests.conftest import wait_ready
 from tests.own_ports import free_port
+from tests.usage_rows import running_server
 
 LIMITS = (12, 20, 30, 30, 40, 60, 60, 90, 120, 300)  # requests a minute, of ten keys
 WARM_UP, EXACT, STEADY, SPENT = range(4)  # sets of such keys: each begins with its whole burst
@@ -124,14 +124,24 @@ def _command_of(process: psutil.Process) -> str:
         return ""
 
 
-@pytest.fixture(scope="package")
-def gateways() -> Iterator[Gateways]:
+@pytest.fixture(scope="package", params=["SQLite", pytest.param("PostgreSQL", marks=pytest.mark.long)])
+def gateways(request: pytest.FixtureRequest) -> Iterator[Gateways]:
+    """With a usage ledger in each kind of database: all of them are on one node, so that a file will do."""
+    with ExitStack() as stack:
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="portico-", ignore_cleanup_errors=True)))
+        database = f"sqlite:///{folder}/usage.db"
+        if request.param == "PostgreSQL":
+            database = stack.enter_context(running_server()).new_database()
+        yield stack.enter_context(three_gateways(folder, UsageSettings(database=database)))
+
+
+@contextmanager
+def three_gateways(folder: Path, usage: UsageSettings) -> Iterator[Gateways]:
     port = free_port()
-    folder = Path(tempfile.mkdtemp(prefix="portico-"))
     environment = {name: value for name, value in os.environ.items() if name != "RAY_ADDRESS"}
-    usage = {"database": f"sqlite:///{folder}/usage.db"}  # all of them are on one node
     with (folder / "log").open("wb") as log:
-        changes = {"budgets": {"shards": STORES, "snapshot": str(folder / "budgets.json")}, "usage": usage}
+        changes = {"budgets": {"shards": STORES, "snapshot": str(folder / "budgets.json")}}
+        changes["usage"] = usage.model_dump(exclude_unset=True)
         command = [sys.executable, "-m", "tests.faults.three_gateways", str(port), json.dumps(CONFIG | changes)]
         process = psutil.Popen(
             command, cwd=PROJECT_FOLDER, env=environment | SETTINGS | {"RAY_TMPDIR": str(folder)}, stdout=log,
@@ -139,9 +149,8 @@ def gateways() -> Iterator[Gateways]:
         )  # fmt: skip
     try:
         wait_ready(port, process, folder / "log", START_SECONDS)
-        yield Gateways(port, process, UsageSettings(**usage))
+        yield Gateways(port, process, usage)
     finally:
         with suppress(psutil.NoSuchProcess):  # it has ended by itself, and the test says why
             for started in [*process.children(recursive=True), process]:
                 started.kill()
-        shutil.rmtree(folder, ignore_errors=True)

@@ -59,7 +59,7 @@ def page(endpoints: Iterable[Endpoint] = ENDPOINTS) -> str:
 def _section(endpoint: Endpoint) -> str:
     table = endpoint.table
     read = [row for row in table.rows if row.treatment not in (Treatment.IGNORE, Treatment.REFUSE)]
-    lines = [f"\n## {endpoint.summary}: {endpoint.method} {endpoint.path}\n"]
+    lines = [f"\n## {endpoint.summary}: {endpoint.method} {', '.join(endpoint.paths)}\n"]
     lines += ["| Parameter | Must be | Description | Needs |", "|---|---|---|---|"]
     lines += [f"| `{row.name}` | {_cell(row.kind.description())} | {_cell(row.note)} | {_needs(row)} |" for row in read]
     ignored = [row for row in table.rows if row.treatment is Treatment.IGNORE]

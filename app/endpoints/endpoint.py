@@ -69,6 +69,7 @@ class Route:
 
     method: str = "GET"
     path: str
+    also: tuple[str, ...] = ()  # other paths of it, as clients of another API call it
     summary: str
     answer: str  # describes the 200
     content: dict[str, Schema | Component]  # media type of a 200 -> its schema; of a stream: the schema of one event
@@ -76,6 +77,10 @@ class Route:
     needs_key: bool = True
     style: ApiStyle = OPENAI
     is_probe: bool = False  # called by machines every few seconds, so not worth a line in the access log
+
+    @property
+    def paths(self) -> tuple[str, ...]:
+        return (self.path, *self.also)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

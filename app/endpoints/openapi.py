@@ -25,7 +25,9 @@ def document(routes: Iterable[Route]) -> dict[str, Any]:
     schemas: dict[str, Schema] = {}
     styles = {OPENAI.error.name: OPENAI}
     for route in routes:
-        paths.setdefault(route.path, {})[route.method.lower()] = _operation(route)
+        operation = _operation(route)
+        for path in route.paths:
+            paths.setdefault(path, {})[route.method.lower()] = operation
         schemas |= {one.name: one.schema for one in route.content.values() if isinstance(one, Component)}
         styles[route.style.error.name] = route.style
     schemas |= {name: style.error.schema for name, style in styles.items()}

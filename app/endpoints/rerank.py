@@ -1,4 +1,4 @@
-"""POST /v1/rerank, as Jina's and Cohere's clients call it."""
+"""POST /v1/rerank, as Jina's and Cohere's clients call it; the second version of Cohere's has it at /v2/rerank."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -66,6 +66,7 @@ TABLE = Table(
         USER,
         refused("rank_fields", "send documents as strings, or as objects with a `text`.", absent=(["text"], [])),
         refused("max_chunks_per_doc", "a document is read whole; `max_tokens_per_doc` reads its beginning."),
+        refused("relevant_spans", "a result has the score of its document as a whole.", absent=({"mode": "disabled"},)),
         refused("return_embeddings", "/v1/embeddings has them.", absent=(False,)),
         *refused_extras.SCORES,
     )
@@ -73,6 +74,7 @@ TABLE = Table(
 
 RERANK = Endpoint(
     path=RERANK_ROUTE,
+    also=("/v2/rerank",),
     summary="Create rerank",
     answer="The documents, the most relevant first.",
     content={

@@ -115,8 +115,9 @@ class Router:
     def __init__(self, endpoints: Sequence[Endpoint] = ENDPOINTS, disabled: Collection[str] = ()) -> None:
         """Without the routes whose paths are `disabled`."""
         self.routes = tuple[Route, ...](one for one in (*endpoints, *PLAIN_ROUTES) if one.path not in disabled)
-        self._disabled = frozenset(disabled)
-        self._fixed = {route.path: route for route in self.routes if "{" not in route.path}
+        also = (path for one in endpoints if one.path in disabled for path in one.also)
+        self._disabled = frozenset((*disabled, *also))
+        self._fixed = {path: route for route in self.routes for path in route.paths if "{" not in path}
 
     def match(self, method: str, path: str) -> Match:
         """The route of a request. Raises ApiError `unknown_url` or `method_not_allowed`."""
@@ -172,6 +173,6 @@ class Router:
         )
 
 
-def needs_key(path: str) -> bool:
-    """Whether a path is behind the key: everything under /v1, known or not."""
-    return path.startswith(API_PREFIX)
+def needs_key(path: str, found: Match | None) -> bool:
+    """Whether a path, which names what is `found`, is behind the key: everything under /v1 is, known or not."""
+    return path.startswith(API_PREFIX) or (found is not None and found.route.needs_key)

@@ -193,7 +193,7 @@ class Gateway:
         path = scope["path"]
         found = self._router.find(path)
         call.style = found.route.style if found else style_at(path)
-        if needs_key(path):
+        if needs_key(path, found):
             key = call.key = await self.authenticate(call.authorization(), call.client)
             call.budget_status = partial(self.budget_status, key)
             if (team := self._teams.of(key)) is not None and team.quotas:

@@ -5,7 +5,6 @@ from typing import Any
 import httpx
 import pytest
 
-from app.keys import LOCAL_KEY
 from tests.answer_schemas import check_answer
 from tests.contract.conftest import EMBEDDING_MODEL, MESSAGES, MODEL, RERANKING_MODEL
 from tests.unit.conftest import assert_error
@@ -62,6 +61,15 @@ def test_objects_and_other_names_mean_the_same(http: httpx.Client) -> None:
     assert http.post(RERANK, json=body_of(documents=None, texts=DOCUMENTS)).json()["results"] == expected
 
 
+def test_the_path_of_cohere_s_second_version_is_the_same_route(http: httpx.Client) -> None:
+    body = body_of(max_tokens_per_doc=64)
+    expected, found = (http.post(path, json=body) for path in (RERANK, "/v2/rerank"))
+    assert found.json()["results"] == expected.json()["results"]
+    check_answer(http.get("/openapi.json").json(), "/v2/rerank", "application/json", found.content)
+    refused = http.post("/v2/rerank", json=body, headers={"authorization": ""})
+    assert_error(refused, 401, "authentication_error", "invalid_api_key")
+
+
 def test_the_best_ones_without_their_documents(http: httpx.Client) -> None:
     results = http.post(RERANK, json=body_of(top_n=2, return_documents=False)).json()["results"]
     assert [set(one) for one in results] == [{"index", "relevance_score"}] * 2
@@ -107,6 +115,7 @@ def test_they_answer_under_their_pipeline(http: httpx.Client) -> None:
         ({"texts": ["a"]}, 400, "invalid_value", "texts"),
         ({"query": "fox " * 300}, 422, "context_length_exceeded", "query"),
         ({"rank_fields": ["title"]}, 400, "unsupported_parameter", "rank_fields"),
+        ({"relevant_spans": {"mode": "enabled"}}, 400, "unsupported_parameter", "relevant_spans"),
         ({"model": MODEL}, 400, "unsupported_capability", "query"),
         ({"model": EMBEDDING_MODEL}, 400, "unsupported_capability", "query"),
     ],
@@ -121,25 +130,3 @@ def test_what_cannot_be_reranked(http: httpx.Client, changes: Any, status: int, 
 def test_a_reranker_does_nothing_else(http: httpx.Client, route: str, body: Any) -> None:
     response = http.post(f"/v1/{route}", json=body | {"model": RERANKING_MODEL})
     assert_error(response, 400, "invalid_request_error", "unsupported_capability", next(iter(body)))
-
-
-# What these packages send, as their sources and a recording of each say; see docs/clients.md.
-CLIENTS: dict[str, dict[str, Any]] = {
-    "langchain-community's JinaRerank": body_of(top_n=3),
-    "langchain-community's JinaRerank without a limit": body_of(top_n=None),
-    "llama-index-postprocessor-jinaai-rerank": body_of(top_n=2),
-    "cohere's Client": body_of(top_n=2, return_documents=True),
-    "cohere's Client with objects": body_of(documents=[{"text": one} for one in DOCUMENTS], rank_fields=["text"]),
-    "Jina's own": body_of(top_n=2, return_documents=False),
-}
-
-
-@pytest.mark.parametrize("client", CLIENTS)
-def test_the_requests_of_clients(http: httpx.Client, client: str) -> None:
-    headers = {"authorization": f"Bearer {LOCAL_KEY}", "accept-encoding": "identity", "user-agent": "langchain"}
-    response = http.post(RERANK, json=CLIENTS[client], headers=headers)
-    results = response.json()["results"]
-    assert len(results) == (CLIENTS[client].get("top_n") or 3)
-    scores = [one["relevance_score"] for one in results]
-    assert scores == sorted(scores, reverse=True)
-    assert "x-param-adjustments" not in response.headers

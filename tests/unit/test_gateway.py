@@ -116,6 +116,11 @@ class TestOrderOfChecks:
             response = await client.post("/v1/nowhere", content=self.bad_body)
         assert_error(response, 401, "authentication_error", "invalid_api_key")
 
+    async def test_a_route_that_is_not_under_v1_needs_a_key_too(self, small: Any) -> None:
+        async with client_of(small, key=None) as client:
+            response = await client.post("/v2/rerank", content=self.bad_body)
+        assert_error(response, 401, "authentication_error", "invalid_api_key")
+
     async def test_an_unknown_route_comes_before_the_size(self, small: Any) -> None:
         async with client_of(small) as client:
             response = await client.post("/v1/nowhere", content=self.bad_body)

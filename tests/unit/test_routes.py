@@ -6,6 +6,7 @@ from app.endpoints import openapi
 from app.endpoints.catalog import ENDPOINTS
 from app.endpoints.chat import CHAT
 from app.endpoints.endpoint import Endpoint
+from app.endpoints.rerank import RERANK
 from app.endpoints.routes import HEALTH, METRICS, MODEL_CARD, MODEL_LIST, READY, Match, Router
 from contract.errors import ApiError
 from contract.protocol import ENDPOINT_ROUTES
@@ -18,6 +19,8 @@ match = Router().match
     [
         ("POST", "/v1/chat/completions", Match(CHAT)),
         ("POST", "/v1/alpha/chat/completions", Match(CHAT, pipeline="alpha")),
+        ("POST", "/v1/rerank", Match(RERANK)),
+        ("POST", "/v2/rerank", Match(RERANK)),
         ("GET", "/v1/models", Match(MODEL_LIST)),
         ("GET", "/v1/alpha/models", Match(MODEL_LIST, pipeline="alpha")),
         ("GET", "/v1/models/alpha", Match(MODEL_CARD, model_id="alpha")),
@@ -37,7 +40,7 @@ def test_a_route_is_found(method: str, path: str, found: Match) -> None:
     ["/", "/v1", "/v1/", "/v2/models", "/v1/edits", "/v1/files",
      "/v1/assistants", "/v1/models/", "/v1/models/a/b",
      "/v1//chat/completions", "/v1/a/b/chat/completions", "/v1/alpha/health",
-      "/chat/completions", "/v1/chat", "/é" * 200],
+      "/chat/completions", "/v1/chat", "/v2/alpha/rerank", "/v1/alpha/v2/rerank", "/v2/score", "/é" * 200],
 )  # fmt: skip
 def test_anything_else_is_unknown(path: str) -> None:
     with pytest.raises(ApiError) as caught:
@@ -113,9 +116,9 @@ def test_they_are_those_that_the_gateway_and_the_replicas_speak_of() -> None:
 @pytest.mark.parametrize("disabled", ENDPOINTS, ids=lambda endpoint: endpoint.path)
 def test_a_disabled_route_is_none_and_says_so(disabled: Endpoint) -> None:
     router = Router(disabled=[disabled.path])
-    for path in (disabled.path, disabled.path.replace("/v1/", "/v1/alpha/")):
+    for path in (*disabled.paths, disabled.path.replace("/v1/", "/v1/alpha/")):
         with pytest.raises(ApiError, match=rf"POST {path} is disabled here by the operator's configuration") as caught:
             router.match("POST", path)
         assert caught.value.code == "unknown_url"
-    assert disabled.path not in openapi.document(router.routes)["paths"]
+    assert openapi.document(router.routes)["paths"].keys().isdisjoint(disabled.paths)
     assert all(router.match("POST", other.path).route is other for other in ENDPOINTS if other is not disabled)

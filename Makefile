@@ -158,7 +158,7 @@ $(VENV)/pocket-xtts $(VENV)/pocket-qwen-tts: $(VENV)/pocket-%: $(wildcard local_
 	@touch $@
 
 # The clients that the tests drive. Python's have an environment of their own: they want older packages than vLLM.
-# So does lm-evaluation-harness, a gigabyte of it.
+# So does lm-evaluation-harness, 700 MB of it.
 $(VENV)/clients/ready $(VENV)/lm-eval/ready: $(VENV)/%/ready: locks/%.txt $(VENV)/service
 	$(PYTHON) -m venv $(VENV)/$*
 	$(BIN)/uv pip install --quiet --python $(VENV)/$*/bin/python --no-deps --require-hashes -r locks/$*.txt

@@ -13,8 +13,11 @@ ESPEAK_VOICES = {
     "alloy": "en-us",
     "ash": "en-us+m3",
     "coral": "en-us+f2",
+    "echo": "en-us+m1",
     "fable": "en-gb-scotland",
     "nova": "en-us+f3",
+    "onyx": "en-us+m7",
+    "shimmer": "en-us+f4",
 }
 CPML = "cpml"
 CPML_NEEDED = (

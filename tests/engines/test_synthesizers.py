@@ -146,7 +146,9 @@ class TestEspeak:
             EspeakSynthesizer(served("espeak-ng", ""), EspeakOptions(voices={"alloy": "nobody"}))
 
     def test_the_usual_voices_are_all_there(self) -> None:
-        assert EspeakSynthesizer(served("espeak-ng", ""), EspeakOptions()).voices == list(ESPEAK_VOICES)
+        engine = EspeakSynthesizer(served("espeak-ng", ""), EspeakOptions())
+        assert engine.voices == list(ESPEAK_VOICES)
+        assert len({synthesized(engine, "Hello.", voice, 7).tobytes() for voice in engine.voices}) == len(ESPEAK_VOICES)
 
 
 class TestVits:

@@ -58,8 +58,8 @@ image:
 		$(foreach name,$(IMAGE_ARGUMENTS),--build-arg $(name)=$($(name))) $(IMAGE_OPTIONS) \
 		$(if $(filter load,$(OUTPUT)),--load,$(ATTESTED)$(if $(filter push,$(OUTPUT)),registry,oci$(COMMA)dest=$(OUTPUT))) .
 
-TESTED := $(VENV)/models $(VENV)/test-models $(VENV)/dev $(VENV)/vision $(VENV)/clients/ready $(VENV)/node \
-	$(VENV)/pocket-xtts $(VENV)/pocket-qwen-tts
+TESTED := $(VENV)/models $(VENV)/test-models $(VENV)/dev $(VENV)/vision $(VENV)/clients/ready \
+	$(VENV)/lm-eval/ready $(VENV)/node $(VENV)/pocket-xtts $(VENV)/pocket-qwen-tts
 
 # Tests that need no service run beside those that do.
 test: $(TESTED)
@@ -67,7 +67,7 @@ test: $(TESTED)
 
 # What takes minutes: engines and replicas that stop and do not die, `tune` that is stopped, speculation by n-grams and its
 # notebook, streams that outlive their gateway, and a voice of 90 MB.
-test-long: $(TESTED) $(VENV)/kokoro-ja $(VENV)/lm-eval/ready
+test-long: $(TESTED) $(VENV)/kokoro-ja
 	$(BIN)/python -m pytest -m long
 
 # The contract once more, as without HAProxy: with Serve's Python proxy, and the requests' bytes over Serve's handle, which

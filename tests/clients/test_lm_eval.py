@@ -19,8 +19,6 @@ HARNESS = PROJECT_FOLDER / ".venv" / "lm-eval" / "bin" / "lm_eval"
 MODEL = "pocket-chat"
 DOCUMENTS = [json.loads(line) for line in (HERE / "lm_eval_tasks" / "choices.jsonl").read_text().splitlines()]
 
-pytestmark = pytest.mark.long  # its environment has 700 MB, which `make test` does without
-
 
 @pytest.fixture(scope="module")
 def samples(service: Service, tmp_path_factory: pytest.TempPathFactory) -> dict[str, list[Any]]:

@@ -51,7 +51,7 @@ from app.telemetry.access_log import line_of
 from app.telemetry.metrics import Metrics
 from app.telemetry.record import CLIENT_GONE, OK, READER_STALLED, RequestRecord
 from app.telemetry.trace import Trace
-from app.tokens.verifier import TokenVerifier
+from app.tokens.bearer import BearerTokens
 from app.upstream.affinity import affinity
 from app.upstream.fair_queue import QueueTimeout
 from app.upstream.fair_relay import FairRelay
@@ -87,7 +87,7 @@ class Gateway:
         self,
         config: Config,
         keys: KeyRing,
-        tokens: TokenVerifier,
+        tokens: BearerTokens,
         relay: FairRelay,
         registry: Registry,
         *,

@@ -47,7 +47,7 @@ from app.serving.tracing import make_tracer
 from app.telemetry.acceptance import KnownAcceptance
 from app.telemetry.metrics import RayMetrics
 from app.telemetry.metrics_page import MetricsAgents
-from app.tokens.verifier import TokenVerifier
+from app.tokens.bearer import BearerTokens, NoTokens, tokens_of
 from app.upstream.absence import Absence
 from app.upstream.carrier import Carrier
 from app.upstream.connection_carrier import ConnectionCarrier
@@ -120,7 +120,7 @@ class IngressReplica:
         self._registry: Registry | None = None
         self._budgets: Budgets | None = None
         self._tracer: Tracer | None = None
-        self._tokens = TokenVerifier()
+        self._tokens: BearerTokens = NoTokens()
         self._use_book = UseBook()
         self._bodies = BodiesInFlight()
         self._streams = OpenStreams()
@@ -203,7 +203,7 @@ class IngressReplica:
         observer = Observer(Trail(config.audit.path()))
         keys = await self._steps.call(partial(KeyRing, config.keys, config.key_path(), when_changed=observer.see_keys))
         count_failure = partial(self._metrics.count_loop_failure, Loop.ISSUER_KEYS)
-        tokens = TokenVerifier(config.token_issuers, self._tokens, count_failure)
+        tokens = await self._steps.call(tokens_of, config.token_issuers, self._tokens, count_failure)
         image_store = await self._steps.call(ImageStore, config.kept_images)
         await self._steps.call(serve_settings.require_fit, config)
         app_name = serve.get_replica_context().app_name

@@ -148,9 +148,3 @@ def test_the_command_line_starts_without_ray() -> None:
     found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=PROJECT_FOLDER, check=True)
     assert found.stdout.strip() == "[]"
 
-
-def test_a_gateway_replica_loads_no_database() -> None:
-    """Its memory matters; the ledger's actor has one process for all of them."""
-    code = "import sys, app.serving.ingress; print([name for name in ('sqlalchemy', 'psycopg') if name in sys.modules])"
-    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=PROJECT_FOLDER, check=True)
-    assert found.stdout.strip() == "[]"

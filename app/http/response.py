@@ -49,6 +49,7 @@ class ResponseWriter:
     async def start(self, status: int, headers: Headers) -> None:
         self.started = True
         all_headers = (*headers, *self._common_headers(status))
+        del self._common_headers  # whose they are has this writer: in a circle both, and all they have, would stay
         encoded = [(name.encode("latin-1"), value.encode("latin-1")) for name, value in all_headers]
         await self._send_in_time({"type": "http.response.start", "status": status, "headers": encoded})
 

@@ -1,6 +1,7 @@
 """The gateway's own behaviour: order of checks, headers, bodies, failures of its own."""
 
 import asyncio
+import gc
 import json
 import uuid
 from typing import Any
@@ -9,6 +10,7 @@ import orjson
 import pytest
 
 from app.config.service import parse_config
+from app.gateway.call import Call
 from app.http.stall_timer import ReaderStalled
 from contract.errors import ApiError
 from contract.profile import Profile
@@ -53,6 +55,25 @@ async def test_a_large_body_is_parsed_once_and_written_once(
     assert response.status_code == 200
     assert [len(one) > len(text) for one in parsed] == [True]
     assert sum(len(dumps(one)) > len(text) for one in written) == 1
+
+
+@pytest.mark.parametrize(
+    "request_of", [chat(), chat(stream=True), chat(temperature="much")], ids=["whole", "streamed", "refused"]
+)
+async def test_a_request_that_was_answered_leaves_nothing_for_the_search_for_garbage(
+    client: Any, relay: Any, request_of: dict[str, Any]
+) -> None:
+    """Its body and all that Serve has of it would wait for the next search, and each search holds requests up."""
+    if request_of.get("stream"):
+        relay.items = [ResponseHead(200, EVENT_STREAM), b"data: {}\n\n", ResponseTail()]
+    await client.post(CHAT, json=request_of)
+    gc.collect()
+    gc.disable()
+    try:
+        await client.post(CHAT, json=request_of)
+        assert [one for one in gc.get_objects() if isinstance(one, Call)] == []
+    finally:
+        gc.enable()
 
 
 async def test_null_means_absent_and_engine_private_fields_never_reach_the_engine(client: Any, relay: Any) -> None:

@@ -28,6 +28,7 @@ class Loop(StrEnum):
     TOKENIZERS = "tokenizers"
     DRAIN = "drain"
     USAGE = "usage"
+    HEAP = "heap"
 
 
 class Supervisor:

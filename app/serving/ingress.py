@@ -18,6 +18,7 @@ from app.admin.teams import team_cards
 from app.admin.usage import usage_page
 from app.audit.observer import Observer
 from app.audit.trail import Trail
+from app.background import heap
 from app.background.supervisor import Loop, Supervisor
 from app.background.thread_calls import ThreadCalls
 from app.budgets.actor import ActorLink
@@ -145,6 +146,7 @@ class IngressReplica:
         self._supervisor.keep(Loop.METRICS, self._metrics.keep_exported)
         self._supervisor.keep(Loop.MONTHLY_USE, self._use_book.keep)
         self._supervisor.keep(Loop.USAGE, self._usage.keep)
+        self._supervisor.keep(Loop.HEAP, heap.keep_trimmed)
         for name in ("ray.serve", "asyncio"):
             logging.getLogger(name).addFilter(_is_no_client_s_doing)
         return _Application(self.serve)

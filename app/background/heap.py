@@ -1,10 +1,23 @@
-"""The memory that this process has freed and its C library keeps."""
+"""The memory of this process: what is free goes back to the system, and what stays is not searched for garbage."""
 
 import asyncio
 import ctypes
+import gc
 from collections.abc import Callable
 
 PERIOD_SECONDS = 10.0
+YOUNG_OBJECTS = 10_000  # that were made since the last search for garbage and are still there, at the next
+
+
+def settle() -> None:
+    """What is here now is to stay: no search for garbage walks through it any more, which would take 25 ms.
+
+    Of what comes later hardly anything is garbage, for a request is freed as soon as it is answered. So it is searched
+    seldom: every 700 objects, as is usual, was every sixth request, and a sixth of the CPU time of each.
+    """
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(YOUNG_OBJECTS)
 
 
 async def keep_trimmed() -> None:

@@ -1,9 +1,11 @@
-"""Memory that was freed goes back to the system, also where glibc by itself keeps it."""
+"""Memory that was freed goes back to the system, also where glibc by itself keeps it; what stays is left alone."""
 
 import asyncio
 import ctypes
+import gc
 import sys
 import threading
+import weakref
 
 import psutil
 import pytest
@@ -46,3 +48,25 @@ async def test_what_is_free_in_the_middle_of_a_heap_is_given_back_beside_the_req
 async def test_where_the_c_library_has_no_such_call_there_is_nothing_to_do(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(ctypes, "CDLL", lambda _: object())
     await asyncio.wait_for(heap.keep_trimmed(), 5)
+
+
+def test_what_has_settled_is_not_searched_for_garbage_and_what_comes_later_is() -> None:
+    class Circle:
+        def __init__(self) -> None:
+            self.itself = self
+
+    threshold = gc.get_threshold()
+    stays: list[list[int]] = [[] for _ in range(1000)]
+    circle = weakref.ref(Circle())
+    try:
+        heap.settle()
+        assert circle() is None
+        assert gc.get_freeze_count() > len(stays)
+        assert len(gc.get_objects()) < len(stays)
+        later = weakref.ref(Circle())
+        young: list[list[int]] = [[] for _ in range(2 * heap.YOUNG_OBJECTS)]
+        assert later() is None, "a search has found it"
+        del young
+    finally:
+        gc.unfreeze()
+        gc.set_threshold(*threshold)

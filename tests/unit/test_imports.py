@@ -147,4 +147,3 @@ def test_the_command_line_starts_without_ray() -> None:
     code = "import sys, app.__main__; print([name for name in ('ray', 'torch', 'openai') if name in sys.modules])"
     found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=PROJECT_FOLDER, check=True)
     assert found.stdout.strip() == "[]"
-

@@ -6,14 +6,14 @@ import gc
 from collections.abc import Callable
 
 PERIOD_SECONDS = 10.0
-YOUNG_OBJECTS = 10_000  # that were made since the last search for garbage and are still there, at the next
+YOUNG_OBJECTS = 30_000  # more than have been freed, since the last search for garbage, at the next one
 
 
 def settle() -> None:
     """What is here now is to stay: no search for garbage walks through it any more, which would take 25 ms.
 
-    Of what comes later hardly anything is garbage, for a request is freed as soon as it is answered. So it is searched
-    seldom: every 700 objects, as is usual, was every sixth request, and a sixth of the CPU time of each.
+    Of what comes later hardly anything is garbage, for a request is freed as soon as it is answered. It is searched
+    seldom: Python's own 700 objects are made by each sixth request where clients are many.
     """
     gc.collect()
     gc.freeze()

@@ -14,6 +14,7 @@ import pytest
 
 from app.background.supervisor import Loop, Supervisor
 from app.tokens import issuer_keys
+from app.tokens.bearer import BearerTokens, NoTokens, tokens_of
 from app.tokens.issuer import TokenIssuer
 from app.tokens.verifier import TokenVerifier
 from contract.errors import ApiError
@@ -35,8 +36,10 @@ def issuer() -> Iterator[LocalIssuer]:
         yield issuer
 
 
-def verifier_of(issuer: LocalIssuer, before: TokenVerifier | None = None, **changes: Any) -> TokenVerifier:
-    return TokenVerifier([entry_of(issuer, **changes)], before)
+def verifier_of(issuer: LocalIssuer, before: BearerTokens | None = None, **changes: Any) -> TokenVerifier:
+    verifier = tokens_of([entry_of(issuer, **changes)], before or NoTokens(), lambda: None)
+    assert isinstance(verifier, TokenVerifier)
+    return verifier
 
 
 def entry_of(issuer: LocalIssuer, **changes: Any) -> TokenIssuer:

@@ -18,14 +18,16 @@ GAIN = 3.0  # of the transformer's weights, so that an image shows what it was m
 
 
 def make_flux2(folder: Path) -> None:
-    """Write a Flux 2 Klein of about 100 thousand weights into `folder`."""
+    """Write a Flux 2 Klein of about 150 thousand weights into `folder`."""
+    from diffusers import Flux2KleinPipeline
+
+    Flux2KleinPipeline(text_encoder=_text_encoder(), **parts(folder)).save_pretrained(folder)
+
+
+def parts(folder: Path, *, guidance_embeds: bool = False) -> dict[str, Any]:
+    """The parts of a Flux 2 of either kind, without its text encoder. Its tokenizer is in `folder` already."""
     import torch
-    from diffusers import (
-        AutoencoderKLFlux2,
-        FlowMatchEulerDiscreteScheduler,
-        Flux2KleinPipeline,
-        Flux2Transformer2DModel,
-    )
+    from diffusers import AutoencoderKLFlux2, FlowMatchEulerDiscreteScheduler, Flux2Transformer2DModel
     from transformers import PreTrainedTokenizerFast
 
     template = Path(__file__).with_name("chat_template.jinja").read_text()
@@ -40,7 +42,7 @@ def make_flux2(folder: Path) -> None:
         joint_attention_dim=3 * TEXT_WIDTH,
         timestep_guidance_channels=32,
         axes_dims_rope=ROPE,
-        guidance_embeds=False,
+        guidance_embeds=guidance_embeds,
     )
     with torch.no_grad():
         for matrix in (weights for weights in transformer.parameters() if weights.ndim > 1):
@@ -52,18 +54,19 @@ def make_flux2(folder: Path) -> None:
         latent_channels=LATENT_CHANNELS,
         sample_size=SIDE,
     )
-    Flux2KleinPipeline(
-        scheduler=FlowMatchEulerDiscreteScheduler(use_dynamic_shifting=True),
-        vae=vae,
-        text_encoder=_text_encoder(),
-        tokenizer=PreTrainedTokenizerFast.from_pretrained(folder / "tokenizer"),
-        transformer=transformer,
-    ).save_pretrained(folder)
+    return {
+        "scheduler": FlowMatchEulerDiscreteScheduler(use_dynamic_shifting=True),
+        "vae": vae,
+        "tokenizer": PreTrainedTokenizerFast.from_pretrained(folder / "tokenizer"),
+        "transformer": transformer,
+    }
 
 
 def _text_encoder() -> Any:
+    import torch
     from transformers import Qwen3Config, Qwen3ForCausalLM
 
+    torch.manual_seed(SEED)
     return Qwen3ForCausalLM(
         Qwen3Config(
             vocab_size=VOCAB_SIZE,

@@ -18,7 +18,7 @@ logger = logging.getLogger("portico.images")
 
 Beginning = Literal["noise", "image", "masked", "references"]
 # Pipelines that look at a list of images, and at how many, as their makers recommend; below, what they accept as one.
-REFERENCES = {"Flux2KleinPipeline": 4}
+REFERENCES = {"Flux2KleinPipeline": 4, "Flux2Pipeline": 6}
 REFERENCE_SIDE = 64  # pixels, at least
 REFERENCE_FORM = 8  # times the shorter side, at most
 MAX_SCHEDULE = 1000  # steps that schedulers know

@@ -370,7 +370,8 @@ def _makes_transparency(pipe: Any) -> bool:
 def _prompt_limit(pipe: Any, takes: Any) -> tuple[int, Any]:
     """The tokens that a prompt may have, and the tokenizer that counts them: that of the encoder with most room."""
     parts = {name: getattr(pipe, name) for name in TOKENIZERS if hasattr(pipe, name)}
-    there = [part for part in parts.values() if part is not None]
+    # A processor of texts and images, such as Flux 2's, has its tokenizer inside.
+    there = [getattr(part, "tokenizer", part) for part in parts.values() if part is not None]
     if (processor := getattr(pipe, "processor", None)) is not None:
         there.append(processor.tokenizer)
     if not there:

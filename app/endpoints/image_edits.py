@@ -33,6 +33,7 @@ from app.parameters.image_references import ImageReferences, image_slots, refere
 from app.parameters.kinds import Number, Text
 from app.parameters.row import MODEL, USER, Parameter, Table, ignored, refused
 from contract.errors import ApiError
+from contract.image_tokens import image_tokens
 from contract.profile import Profile
 from contract.protocol import EDITS_ROUTE, EVENT_STREAM, VARIATIONS_ROUTE
 
@@ -115,12 +116,11 @@ def _input_tokens(table: Table, request: dict[str, Any], profile: Profile) -> in
     A single one is cut to their size; one of several has about as many pixels as the model's own images.
     """
     made = answer_tokens(table, request, profile)
-    read = answer_tokens(table, request | {"n": 1}, profile)
     if (profile.limit("input_images") or 1) == 1 or not made:
-        return made + read
-    given = request.get("image") or request.get("images")
-    own = answer_tokens(table, request | {"n": 1, "size": None}, profile)
-    return made + own * (len(given) if isinstance(given, list) else 1)
+        return made + answer_tokens(table, request | {"n": 1}, profile)
+    given = request.get("image", request.get("images"))
+    width, height = (profile.limit(name) or 0 for name in ("default_width", "default_height"))
+    return made + image_tokens(width, height, len(given) if isinstance(given, list) else 1)
 
 
 EDITS = Endpoint(

@@ -143,12 +143,13 @@ class DiffusionModel:
     def profile(self) -> Profile:
         """What the pipeline and its options make possible."""
         options = self.options
+        editing = [pipe for beginning, pipe in self._pipes.items() if beginning != "noise"]
         lacks = {
             "partial_images": (bool(self._has_previews), NO_PREVIEWS),
             "quality": (bool(options.quality), NO_QUALITY),
             "transparency": (_makes_transparency(self._pipe), NO_TRANSPARENCY),
             "negative_prompt": (self._reads_negative_prompts(), NO_NEGATIVE_PROMPT),
-            "strength": (any("strength" in _takes(pipe) for pipe in self._pipes.values()), NO_STRENGTH),
+            "strength": (not editing or any("strength" in _takes(pipe) for pipe in editing), NO_STRENGTH),
         }
         capabilities = {"images"}
         if self._pipes.keys() & {"image", "references"}:

@@ -205,7 +205,9 @@ class TestProfile:
         other = model(str(MODELS / "pocket-image")).profile()
         assert other.limits["input_images"] == 1
         assert "strength" not in other.lacks
-        assert "input_images" not in model(edits=False).profile().limits
+        none = model(edits=False).profile()
+        assert "input_images" not in none.limits
+        assert "strength" not in none.lacks, "that would be no reason"
 
     def test_it_is_tried(self, monkeypatch: pytest.MonkeyPatch) -> None:
         generate = DiffusionModel.generate

@@ -98,7 +98,10 @@ def given(image: Any, mask: Any, sides: tuple[int, int]) -> Given:
 
 
 def reference(image: Any, usual: tuple[int, int], multiple: int) -> Any:
-    """An image to look at: no larger than `usual`, in its own form, of which too long ends are cut off. Blocks."""
+    """An image to look at: in its own form, with the ends of a long one cut off, and in no more pixels than `usual`.
+
+    One that the pipeline would find too small is larger. Blocks.
+    """
     from PIL import Image, ImageOps
 
     shrink = min(1.0, math.sqrt(usual[0] * usual[1] / (image.width * image.height)))

@@ -15,9 +15,9 @@ ROPE = (4, 4, 4, 4)  # which image, row, column, place in the text; together the
 LATENT_CHANNELS = 4
 PATCH = 2 * 2  # latents
 # Of the transformer's matrices, so that an image shows what it was made of; of those that read images even more, for a
-# text is as long as 512 tokens, most of them padding.
-GAIN, IMAGE_GAIN = 3.0, 8.0
-OF_IMAGES = ("attn.to_q.weight", "attn.to_k.weight", "attn.to_v.weight")
+# text is as long as 512 tokens, most of them padding. (Queries and keys are normalised, whatever their matrices.)
+GAIN, READING_GAIN = 3.0, 8.0
+READING = ("attn.to_v.weight", "attn.to_qkv_mlp_proj.weight")
 
 
 def make_flux2(folder: Path) -> None:
@@ -50,7 +50,7 @@ def parts(folder: Path, *, guidance_embeds: bool = False) -> dict[str, Any]:
     with torch.no_grad():
         for name, weights in transformer.named_parameters():
             if weights.ndim > 1:
-                weights.mul_(GAIN * (IMAGE_GAIN if name.endswith(OF_IMAGES) else 1))
+                weights.mul_(GAIN * (READING_GAIN if name.endswith(READING) else 1))
     vae = AutoencoderKLFlux2(
         block_out_channels=(4, 8, 8, 8),
         layers_per_block=1,

@@ -126,7 +126,8 @@ $(VENV)/models: $(wildcard local_models/*.py local_models/*.jinja) $(VENV)/servi
 	@touch $@
 
 $(VENV)/test-models: $(wildcard local_models/*.py) $(VENV)/dev
-	$(BIN)/python -m local_models pocket-rerank pocket-flux pocket-checker pocket-vits pocket-bark pocket-piper pocket-kokoro piper-joe
+	$(BIN)/python -m local_models pocket-rerank pocket-flux pocket-flux2 pocket-checker pocket-vits pocket-bark pocket-piper \
+		pocket-kokoro piper-joe
 	@touch $@
 
 # A real Kokoro, 66 MB to download.

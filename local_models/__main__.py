@@ -19,6 +19,7 @@ from local_models.checker import make_checker
 from local_models.embed import make_embedding_model
 from local_models.fetch import Fetcher, FetchError, progress_bars
 from local_models.fetched import fetch_missing
+from local_models.flux2 import make_flux2
 from local_models.image import make_flux, make_stable_diffusion
 from local_models.onnx_speech import make_kokoro_model, make_piper_voices
 from local_models.qwen_tts import make_qwen_tts_model
@@ -38,6 +39,7 @@ MAKERS: dict[str, Callable[[Path], None]] = {
     "pocket-draft": make_draft_model,
     "pocket-embed": make_embedding_model,
     "pocket-flux": make_flux,
+    "pocket-flux2": make_flux2,
     "pocket-image": make_stable_diffusion,
     "pocket-kokoro": make_kokoro_model,
     "pocket-lora": make_adapter,

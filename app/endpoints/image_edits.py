@@ -33,6 +33,7 @@ from app.parameters.image_references import ImageReferences, image_slots, refere
 from app.parameters.kinds import Number, Text
 from app.parameters.row import MODEL, USER, Parameter, Table, ignored, refused
 from contract.errors import ApiError
+from contract.image_tokens import image_tokens
 from contract.profile import Profile
 from contract.protocol import EDITS_ROUTE, EVENT_STREAM, VARIATIONS_ROUTE
 
@@ -46,7 +47,7 @@ def _takes_its_images(legal: dict[str, Any], profile: Profile) -> Iterator[tuple
     """Not more images than the model takes together."""
     most = profile.limit("input_images") or 1
     if len(legal["image"]) > most:
-        message = f"The request has {len(legal['image'])} images; this model begins with {most}. Send fewer."
+        message = f"The request has {len(legal['image'])} images; this model takes at most {most}. Send fewer."
         raise ApiError("unsupported_capability", message, param=f"image.{most}")
     if "mask" in legal and "masks" not in profile.capabilities:
         raise lacking("masks", "mask")
@@ -59,13 +60,14 @@ STRENGTH = Parameter(
     Number(0.05, 1.0),
     "How much of the image is made anew: 1 keeps nothing of it.",
     engines=DIFFUSERS,
+    feature="strength",
 )
 EDITS_TABLE = Table(
     rows=(
         Parameter(
             "image",
             ImageReferences(MAX_IMAGES),
-            "Image to change, or several. In JSON also named `images`.",
+            "Image to change, or several to make one of, where the model takes them. In JSON also named `images`.",
             required=True,
             capability="edits",
             also=("images",),
@@ -109,9 +111,16 @@ VARIATIONS_TABLE = Table(
 
 
 def _input_tokens(table: Table, request: dict[str, Any], profile: Profile) -> int:
-    """Those of the images that are made, and of the one that they are made of, which is cut to their size."""
+    """Those of the images that are made, and of those that they are made of.
+
+    A single one is cut to their size; one of several has about as many pixels as the model's own images.
+    """
     made = answer_tokens(table, request, profile)
-    return made + answer_tokens(table, request | {"n": 1}, profile)
+    if (profile.limit("input_images") or 1) == 1 or not made:
+        return made + answer_tokens(table, request | {"n": 1}, profile)
+    given = request.get("image", request.get("images"))
+    width, height = (profile.limit(name) or 0 for name in ("default_width", "default_height"))
+    return made + image_tokens(width, height, len(given) if isinstance(given, list) else 1)
 
 
 EDITS = Endpoint(

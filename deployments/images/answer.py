@@ -24,9 +24,16 @@ class ImagesAnswer:
     """The answer to one request."""
 
     def __init__(
-        self, parameters: dict[str, Any], shape: Shape, prompt_tokens: int, images: int, event: str = "image_generation"
+        self,
+        parameters: dict[str, Any],
+        shape: Shape,
+        prompt_tokens: int,
+        images: int,
+        event: str = "image_generation",
+        *,
+        read: int = 0,
     ) -> None:
-        """`event` is what the types of its events begin with."""
+        """`event` is what the types of its events begin with; `read` are the tokens of the images it is made of."""
         self._event = event
         self._format = parameters.get("output_format", "png")
         self._compression = parameters.get("output_compression")
@@ -41,7 +48,6 @@ class ImagesAnswer:
         others = {name: value for name, value in given.items() if name not in self._facts}
         self._portico = {"portico": others} if others else {}
         generated = image_tokens(shape.width, shape.height, images)
-        read = 0 if shape.beginning == "noise" else image_tokens(shape.width, shape.height, 1)
         self.usage = {
             "input_tokens": prompt_tokens + read,
             "input_tokens_details": {"text_tokens": prompt_tokens, "image_tokens": read},

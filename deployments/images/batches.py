@@ -28,6 +28,11 @@ class ImageJob(Job[Image]):
         steps = {shape.steps * one // (partial_images + 1) for one in range(1, partial_images + 1)}
         self.partial_steps = sorted(step for step in steps if 0 < step < shape.steps)
 
+    def goes_with(self, other: "ImageJob") -> bool:
+        """Whether one run of the pipeline may make both. What it looks at, it looks at for each image of the run."""
+        alike = self.shape == other.shape
+        return alike and (self.shape.beginning != "references" or self.prompt.given is other.prompt.given)
+
 
 class ImageBatches(Batches[ImageJob]):
     """Feeds one model, a batch at a time."""
@@ -38,8 +43,8 @@ class ImageBatches(Batches[ImageJob]):
         self.steps_done = 0
 
     def select(self, waiting: list[ImageJob]) -> list[ImageJob]:
-        """The first job and those behind it that have its shape."""
-        alike = [job for job in waiting if job.shape == waiting[0].shape]
+        """The first job and those behind it that go with it."""
+        alike = [job for job in waiting if job.goes_with(waiting[0])]
         return alike[: self._model.options.max_batch_images]
 
     def steps(self) -> int:

@@ -1,6 +1,7 @@
 """Images that a request brings, as a pipeline takes them: decoded, oriented, cut to the size of the answer.
 
-A pipeline that begins with an image is another class around the same loaded weights.
+A pipeline that begins with an image is another class around the same loaded weights. One that looks at images begins
+with noise, and makes one image of all of them.
 """
 
 import io
@@ -15,7 +16,11 @@ from contract.image_sides import within_pixels
 
 logger = logging.getLogger("portico.images")
 
-Beginning = Literal["noise", "image", "masked"]
+Beginning = Literal["noise", "image", "masked", "references"]
+# Pipelines that look at a list of images, and at how many, as their makers recommend; below, what they accept as one.
+REFERENCES = {"Flux2KleinPipeline": 4, "Flux2Pipeline": 6}
+REFERENCE_SIDE = 64  # pixels, at least
+REFERENCE_FORM = 8  # times the shorter side, at most
 MAX_SCHEDULE = 1000  # steps that schedulers know
 FORMATS = ("PNG", "JPEG", "WEBP", "GIF")
 WHITE = (255, 255, 255)
@@ -24,14 +29,14 @@ WHITE = (255, 255, 255)
 class Given(NamedTuple):
     """What an image is made of, beside its prompt."""
 
-    image: Any  # PIL, RGB, of the size of the answer
-    mask: Any = None  # PIL, L, of that size: white is made anew
+    images: tuple[Any, ...]  # PIL, RGB: the only one, of the size of the answer, or references of any size
+    mask: Any = None  # PIL, L, of the size of the answer: white is made anew
 
     def kept(self, made: Any) -> Any:
         """What was made of it, with its own pixels outside of the mask."""
         from PIL import Image
 
-        return made if self.mask is None else Image.composite(made, self.image, self.mask)
+        return made if self.mask is None else Image.composite(made, self.images[0], self.mask)
 
 
 def editing_pipelines(pipe: Any) -> dict[Beginning, Any]:
@@ -47,7 +52,14 @@ def editing_pipelines(pipe: Any) -> dict[Beginning, Any]:
             logger.debug("no pipeline of %s begins so (%s): %s", type(pipe).__name__, beginning, error)
             continue
         found[beginning].set_progress_bar_config(disable=True)
+    if most_references(found.get("image")):
+        found["references"] = found.pop("image")
     return found
+
+
+def most_references(pipe: Any) -> int:
+    """At how many images a pipeline looks; 0 where it begins with an image, or knows none."""
+    return REFERENCES.get(type(pipe).__name__, 0)
 
 
 def opened(url: str, place: str) -> Any:
@@ -73,7 +85,7 @@ def given(image: Any, mask: Any, sides: tuple[int, int]) -> Given:
 
     fitted = ImageOps.fit(_opaque(image), sides, Image.Resampling.LANCZOS)
     if mask is None:
-        return Given(fitted)
+        return Given((fitted,))
     if mask.size != image.size:
         theirs, ours = ("x".join(map(str, one.size)) for one in (mask, image))
         message = f"`mask` is {theirs} and the image is {ours} pixels. Send a mask of the image's size."
@@ -82,7 +94,22 @@ def given(image: Any, mask: Any, sides: tuple[int, int]) -> Given:
         message = "`mask` has no transparent pixels. Those are made anew, so send a PNG or a WebP that has some."
         raise ApiError("invalid_image", message, param="mask")
     made_anew = mask.getchannel("A").point(lambda alpha: 255 if alpha == 0 else 0)
-    return Given(fitted, ImageOps.fit(made_anew, sides, Image.Resampling.NEAREST))
+    return Given((fitted,), ImageOps.fit(made_anew, sides, Image.Resampling.NEAREST))
+
+
+def reference(image: Any, usual: tuple[int, int], multiple: int) -> Any:
+    """An image to look at: in its own form, with the ends of a long one cut off, and in no more pixels than `usual`.
+
+    One that the pipeline would find too small is larger. Blocks.
+    """
+    from PIL import Image, ImageOps
+
+    shrink = min(1.0, math.sqrt(usual[0] * usual[1] / (image.width * image.height)))
+    scale = max(shrink, REFERENCE_SIDE / min(image.size))
+    least = -(-REFERENCE_SIDE // multiple) * multiple
+    width, height = (max(round(side * scale / multiple) * multiple, least) for side in image.size)
+    sides = min(width, REFERENCE_FORM * height), min(height, REFERENCE_FORM * width)
+    return ImageOps.fit(_opaque(image), sides, Image.Resampling.LANCZOS)
 
 
 def sides_like(

@@ -4,12 +4,14 @@ import asyncio
 import secrets
 from collections.abc import AsyncGenerator
 from concurrent.futures import ThreadPoolExecutor
+from itertools import chain
 from typing import Any, Self
 
 import orjson
 
 from contract.adjustments import Adjustment, refuse_changes
 from contract.errors import ApiError
+from contract.image_tokens import image_tokens
 from contract.options.catalog import ServedModel
 from contract.options.diffusers import DiffusersOptions
 from contract.profile import Profile
@@ -25,7 +27,7 @@ from contract.protocol import (
 )
 from deployments.images.answer import ImagesAnswer
 from deployments.images.batches import ImageBatches, ImageJob
-from deployments.images.editing import Beginning, Given, given, opened, sides_like
+from deployments.images.editing import Beginning, Given, given, opened, reference, sides_like
 from deployments.images.pipeline import DiffusionModel, Prompt, Shape
 from deployments.replica import Engine
 
@@ -51,12 +53,13 @@ class DiffusersEngine(Engine):
         """Closing it stops the work where nobody else waits for it."""
         parameters = orjson.loads(body)
         tokens, clamped = await self._read_prompts(parameters, request.strict)
-        begun = None
+        begun, sides = None, self._sides(parameters.get("size"))
         if request.route != IMAGES_ROUTE:
-            begun = await asyncio.get_running_loop().run_in_executor(self._counting, self._given, parameters)
-        jobs = self._jobs(parameters, begun)
+            begun, sides = await asyncio.get_running_loop().run_in_executor(self._counting, self._begun, parameters)
+        jobs = self._jobs(parameters, begun, sides)
         event_name = "image_edit" if request.route == EDITS_ROUTE else "image_generation"
-        answer = ImagesAnswer(parameters, jobs[0].shape, tokens, len(jobs), event_name)
+        read = sum(image_tokens(*image.size) for image in begun.images) if begun else 0
+        answer = ImagesAnswer(parameters, jobs[0].shape, tokens, len(jobs), event_name, read=read)
         event: asyncio.Task[bytes] | None = None
         try:
             for job in jobs:
@@ -116,24 +119,27 @@ class DiffusersEngine(Engine):
             refuse_changes([Adjustment(name, "clamp", tokens, limit) for name, tokens, limit in cut])
         return read, tuple(cut)
 
-    def _given(self, parameters: dict[str, Any]) -> Given:
-        """The image that a request brings, as the pipeline takes it. Blocks. Raises ApiError."""
-        image = opened(parameters["image"][0]["image_url"], "image.0")
+    def _begun(self, parameters: dict[str, Any]) -> tuple[Given, tuple[int, int]]:
+        """What a request brings, as the pipeline takes it, and the sides of the answer. Blocks. Raises ApiError."""
+        urls = [one["image_url"] for one in parameters["image"]]
+        image = opened(urls[0], "image.0")
+        sides = self._sides(parameters["size"]) if "size" in parameters else self._sides_like(image)
+        if self._model.has_references:
+            others = (
+                opened(url, f"image.{place}") for place, url in enumerate(urls[1:], 1)
+            )  # one by one: they are large
+            return Given(tuple(map(self._reference, chain([image], others)))), sides
         mask = parameters.get("mask")
-        return given(
-            image,
-            mask and opened(mask["image_url"], "mask"),
-            self._sides(parameters["size"]) if "size" in parameters else self._sides_like(image),
-        )
+        return given(image, mask and opened(mask["image_url"], "mask"), sides), sides
 
-    def _jobs(self, parameters: dict[str, Any], begun: Given | None) -> list[ImageJob]:
+    def _jobs(self, parameters: dict[str, Any], begun: Given | None, sides: tuple[int, int]) -> list[ImageJob]:
         """One for each image; those after the first have the seeds that follow."""
         negative = parameters.get("negative_prompt", "")
-        width, height = begun.image.size if begun else self._sides(parameters.get("size"))
         steps = self._options.steps_of(parameters.get("quality")) or self._model.default_steps
-        shape = Shape(width, height, steps, bool(negative))
+        shape = Shape(*sides, steps, bool(negative))
         if begun is not None:
-            beginning: Beginning = "image" if begun.mask is None else "masked"
+            beginning: Beginning = "references" if self._model.has_references else "image"
+            beginning = beginning if begun.mask is None else "masked"
             strength = parameters.get("strength", self._options.edit_strength)
             shape = shape._replace(beginning=beginning, strength=strength)
         seed = parameters.get("seed")
@@ -151,6 +157,9 @@ class DiffusersEngine(Engine):
             return self._model.default_sides
         width, height = size.split("x")
         return int(width), int(height)
+
+    def _reference(self, image: Any) -> Any:
+        return reference(image, self._model.default_sides, self._model.size_multiple)
 
     def _sides_like(self, image: Any) -> tuple[int, int]:
         """Sides in the form of `image`, of about as many pixels as the model's own."""

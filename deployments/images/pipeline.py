@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 from contract.options.catalog import ServedModel
 from contract.options.diffusers import DiffusersOptions, Quantization
 from contract.profile import Profile
-from deployments.images.editing import Beginning, Given, editing_pipelines, schedule
+from deployments.images.editing import Beginning, Given, editing_pipelines, most_references, schedule
 from deployments.images.latents import decoded
 from deployments.images.safety import SafetyChecker
 from deployments.imports import importing
@@ -30,6 +30,7 @@ MAX_PROMPT_TOKENS = 8192  # where a tokenizer knows no bound
 NO_PREVIEWS = "this pipeline's unfinished images cannot be decoded"
 NO_QUALITY = "the operator has set no steps for it"
 NO_TRANSPARENCY = "the model makes opaque images only"
+NO_STRENGTH = "this pipeline looks at the images and makes everything anew"
 NO_NEGATIVE_PROMPT = "not supported by the model as it is configured"
 
 
@@ -88,6 +89,7 @@ class DiffusionModel:
         # Hooks that move a pipeline's parts to the GPU are of one pipeline.
         editing = editing_pipelines(self._pipe) if options.edits and options.offload == "none" else {}
         self._pipes: dict[Beginning, Any] = {"noise": self._pipe, **editing}
+        self._input_images = 0  # of how many one is made, not known before the first trial
 
     def try_out(self) -> None:
         """Make a small image for nobody, and at the first time find out whether unfinished ones can be decoded. Blocks.
@@ -108,34 +110,49 @@ class DiffusionModel:
             raise PipelineError(f"it made {made} where {expected} was asked for; set default_size and size_multiple")
         if self._has_previews is None:
             self._has_previews = bool(previews) and _same(previews[0], image)
-            self._pipes = {name: pipe for name, pipe in self._pipes.items() if self._edits(name, image)}
+            most: dict[Beginning, int] = {
+                name: self._most_images(name, image) for name in self._pipes if name != "noise"
+            }
+            self._pipes = {name: pipe for name, pipe in self._pipes.items() if most.get(name, 1)}
+            self._input_images = max(most.values(), default=0)
 
-    def _edits(self, beginning: Beginning, image: Any) -> bool:
-        """Whether that pipeline makes an image of `image`."""
+    @property
+    def has_references(self) -> bool:
+        """Whether the pipeline looks at the images that a request brings, and begins with noise."""
+        return "references" in self._pipes
+
+    def _most_images(self, beginning: Beginning, image: Any) -> int:
+        """Of how many images like `image` that pipeline makes one; 0 where it makes none."""
+        most = most_references(self._pipes[beginning]) or 1
+        return next((images for images in range(most, 0, -1) if self._edits(beginning, (image,) * images)), 0)
+
+    def _edits(self, beginning: Beginning, images: tuple[Any, ...]) -> bool:
+        """Whether that pipeline makes an image of `images`."""
         from PIL import Image
 
-        if beginning == "noise":
-            return True
-        given = Given(image, Image.new("L", image.size, 255) if beginning == "masked" else None)
+        given = Given(images, Image.new("L", images[0].size, 255) if beginning == "masked" else None)
         shape = Shape(*self.default_sides, WARM_UP_STEPS, negative=False, beginning=beginning, strength=0.5)
         try:
             (made,) = self.generate(shape, [TRIAL._replace(given=given)], lambda *_: None)
         except Exception:  # whatever a pipeline of an unknown family makes of it
-            logger.warning("%s cannot be used", type(self._pipes[beginning]).__name__, exc_info=True)
+            name = type(self._pipes[beginning]).__name__
+            logger.warning("%s cannot be used with %d input images", name, len(images), exc_info=True)
             return False
-        return bool(made.size == image.size)
+        return bool(made.size == self.default_sides)
 
     def profile(self) -> Profile:
         """What the pipeline and its options make possible."""
         options = self.options
+        editing = [pipe for beginning, pipe in self._pipes.items() if beginning != "noise"]
         lacks = {
             "partial_images": (bool(self._has_previews), NO_PREVIEWS),
             "quality": (bool(options.quality), NO_QUALITY),
             "transparency": (_makes_transparency(self._pipe), NO_TRANSPARENCY),
             "negative_prompt": (self._reads_negative_prompts(), NO_NEGATIVE_PROMPT),
+            "strength": (not editing or any("strength" in _takes(pipe) for pipe in editing), NO_STRENGTH),
         }
         capabilities = {"images"}
-        if "image" in self._pipes:
+        if self._pipes.keys() & {"image", "references"}:
             capabilities |= {"edits", "variations"}
         if "masked" in self._pipes:
             capabilities.add("masks")
@@ -153,7 +170,8 @@ class DiffusionModel:
                 "default_width": self.default_sides[0],
                 "default_height": self.default_sides[1],
             }
-            | {f"{quality}_steps": steps for quality, steps in options.quality.items()},
+            | {f"{quality}_steps": steps for quality, steps in options.quality.items()}
+            | ({"input_images": self._input_images} if self._input_images else {}),
         )
 
     def prompt_tokens(self, prompt: str) -> int:
@@ -166,7 +184,7 @@ class DiffusionModel:
 
         pipe = self._pipes[shape.beginning]
         takes = _takes(pipe)
-        steps, strength = schedule(shape.steps, shape.strength)
+        steps, strength = schedule(shape.steps, shape.strength) if "strength" in takes else (shape.steps, 1.0)
 
         def report(step: int, latents: Any) -> None:
             watch(step + 1, lambda: self._preview(pipe, latents, shape))
@@ -196,7 +214,8 @@ class DiffusionModel:
         }
         begun = [one.given for one in prompts if one.given is not None]
         if begun:
-            arguments |= {"image": [one.image for one in begun], "strength": strength}
+            shown = begun[0].images if shape.beginning == "references" else [one.images[0] for one in begun]
+            arguments |= {"image": list(shown), "strength": strength}
             arguments["mask_image"] = [one.mask for one in begun]
         given = {name: value for name, value in arguments.items() if value is not None and name in takes}
         try:
@@ -352,7 +371,8 @@ def _makes_transparency(pipe: Any) -> bool:
 def _prompt_limit(pipe: Any, takes: Any) -> tuple[int, Any]:
     """The tokens that a prompt may have, and the tokenizer that counts them: that of the encoder with most room."""
     parts = {name: getattr(pipe, name) for name in TOKENIZERS if hasattr(pipe, name)}
-    there = [part for part in parts.values() if part is not None]
+    # A processor of texts and images, such as Flux 2's, has its tokenizer inside.
+    there = [getattr(part, "tokenizer", part) for part in parts.values() if part is not None]
     if (processor := getattr(pipe, "processor", None)) is not None:
         there.append(processor.tokenizer)
     if not there:

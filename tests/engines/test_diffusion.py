@@ -211,6 +211,12 @@ def test_how_long_a_prompt_may_be(parts: dict[str, Any], asked: list[int | None]
     assert (found, tokenizer) == (limit, getattr(made[counted], "tokenizer", made[counted]))
 
 
+def test_a_processor_in_a_tokenizer_s_place_has_it_inside() -> None:
+    inner = Tokenizer(131_072)
+    pipe = SimpleNamespace(tokenizer=SimpleNamespace(tokenizer=inner))
+    assert _prompt_limit(pipe, {"max_sequence_length": SimpleNamespace(default=512)}) == (512, inner)
+
+
 def test_a_pipeline_that_makes_another_size_says_what_to_set() -> None:
     model = DiffusionModel(
         served("diffusers", str(MODELS / "pocket-flux")),

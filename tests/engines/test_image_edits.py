@@ -206,7 +206,7 @@ class TestOpened:
 
     def test_transparent_pixels_become_white(self) -> None:
         clear = opened(data_url(png(Image.new("RGBA", (8, 8), (9, 9, 9, 0)))), "image.0")
-        assert given(clear, None, (8, 8)).image.getpixel((0, 0)) == (255, 255, 255)
+        assert given(clear, None, (8, 8)).images[0].getpixel((0, 0)) == (255, 255, 255)
 
     def test_of_an_animation_the_first_picture(self) -> None:
         content = io.BytesIO()

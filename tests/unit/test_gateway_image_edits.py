@@ -13,7 +13,7 @@ from PIL import Image
 from app.endpoints.image_edits import EDITS, MAX_IMAGES, VARIATIONS
 from contract.profile import Profile
 from contract.protocol import ResponseHead
-from tests.sample_images import PNG, TRUNCATED, blank, data_url
+from tests.sample_images import PNG, TRUNCATED, blank, data_url, image
 from tests.unit.conftest import assert_error
 
 PATH, VARIATIONS_PATH = "/v1/images/edits", "/v1/images/variations"
@@ -23,6 +23,7 @@ EDITOR = Profile(
     limits={"max_images": 4, "size_multiple": 8, "min_side": 64, "max_side": 512, "default_width": 128,
             "default_height": 64},
 )  # fmt: skip
+SEVERAL = replace(EDITOR, limits=EDITOR.limits | {"input_images": 2})
 REFERENCE = {"image_url": data_url(PNG)}
 BODY = {"model": "alpha", "prompt": "a boat", "image": [REFERENCE]}
 
@@ -133,12 +134,26 @@ async def test_what_a_model_cannot_do_with_images(
     assert f"`{lacking}`" in response.json()["error"]["message"]
 
 
-async def test_as_many_images_as_the_model_begins_with(client: Any, editor: Any, registry: Any) -> None:
+async def test_several_images_keep_their_order_in_a_form_and_in_json(client: Any, editor: Any, registry: Any) -> None:
+    registry.learn("alpha", SEVERAL)
+    other = image(8, 8)
+    response = await post_form(client, [("image[]", ("a.png", PNG)), ("image[]", ("b.png", other))], prompt="a boat")
+    assert response.status_code == 200, response.text
+    assert sent_to(editor) == BODY | {"image": [REFERENCE, {"image_url": data_url(other)}]}
+    by_form = sent_to(editor)
+    await client.post(PATH, json={"model": "alpha", "prompt": "a boat", "images": by_form["image"]})
+    assert sent_to(editor) == by_form
+
+
+async def test_no_more_images_than_the_model_takes(client: Any, editor: Any, registry: Any) -> None:
     two = BODY | {"image": [REFERENCE] * 2}
     refused = await client.post(PATH, json=two)
     assert_error(refused, 400, "invalid_request_error", "unsupported_capability", "image.1")
-    registry.learn("alpha", replace(EDITOR, limits=EDITOR.limits | {"input_images": 2}))
+    assert "has 2 images; this model takes at most 1. Send fewer." in refused.json()["error"]["message"]
+    registry.learn("alpha", SEVERAL)
     assert (await client.post(PATH, json=two)).status_code == 200
+    three = await client.post(PATH, json=BODY | {"image": [REFERENCE] * 3})
+    assert_error(three, 400, "invalid_request_error", "unsupported_capability", "image.2")
     many = await client.post(PATH, json=BODY | {"image": [REFERENCE] * (MAX_IMAGES + 1)})
     assert_error(many, 400, "invalid_request_error", "invalid_value", "image")
 
@@ -181,6 +196,39 @@ async def test_a_large_image_in_json_is_beside_the_limit_of_json(client: Any, ed
 )
 def test_the_images_that_are_read_and_made_are_reserved(endpoint: Any, request_: Any, tokens: int) -> None:
     assert endpoint.answer_tokens(request_, EDITOR) == tokens
+
+
+@pytest.mark.parametrize(
+    ("request_", "tokens"),
+    [
+        (BODY, 32 + 32),
+        (BODY | {"image": [REFERENCE] * 2, "n": 3}, 3 * 32 + 2 * 32),
+        (BODY | {"image": [REFERENCE] * 2, "size": "64x64"}, 16 + 2 * 32),
+        ({"prompt": "a boat", "images": [REFERENCE] * 2}, 32 + 2 * 32),
+        (BODY | {"image": REFERENCE}, 32 + 32),
+        (BODY | {"image": [REFERENCE] * 3}, 0),
+    ],
+    ids=["one", "two", "of their own size", "OpenAI's JSON", "an object", "too many"],
+)
+def test_each_of_several_images_is_reserved(request_: Any, tokens: int) -> None:
+    assert EDITS.answer_tokens(request_, SEVERAL) == tokens
+
+
+async def test_the_pixels_of_several_images_are_bounded_together(client: Any, editor: Any, registry: Any) -> None:
+    registry.learn("alpha", replace(EDITOR, limits=EDITOR.limits | {"input_images": 4}))
+    files = [("image[]", (f"{number}.png", blank(7_000, 7_000))) for number in range(3)]
+    response = await post_form(client, files, prompt="a boat")
+    assert_error(response, 422, "invalid_request_error", "invalid_image", "image.2")
+    assert "the request has more than 100000000 pixels" in response.json()["error"]["message"]
+    assert editor.sent == []
+
+
+async def test_the_bytes_of_several_images_are_bounded_together(client: Any, editor: Any, registry: Any) -> None:
+    registry.learn("alpha", SEVERAL)
+    files = [("image[]", (name, bytes(13 * 1024 * 1024))) for name in ("a.png", "b.png")]
+    response = await post_form(client, files, prompt="a boat")
+    assert_error(response, 413, "invalid_request_error", "request_too_large")
+    assert editor.sent == []
 
 
 def test_the_example_is_an_image() -> None:

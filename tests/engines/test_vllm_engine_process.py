@@ -1,6 +1,8 @@
 """On CPUs vLLM's engine is forked from a server that has imported vLLM, unless that could change how it runs."""
 
 import os
+import subprocess
+import sys
 from typing import Any
 
 import psutil
@@ -80,3 +82,16 @@ def test_the_server_preloads_as_vllm_s_engines_do_and_the_replica_stays_as_it_wa
     assert preloaded is not None
     assert "libgomp" in preloaded
     assert "LD_PRELOAD" not in os.environ
+
+
+def test_vllm_is_imported_without_scipy_and_resamples_with_it() -> None:
+    """In a process of its own: here others may have imported it."""
+    looks = (
+        "import sys, numpy, deployments.vllm.engine_imports",
+        "assert 'scipy' not in sys.modules",
+        "from vllm.multimodal.audio import resample_audio_scipy",
+        "assert len(resample_audio_scipy(numpy.zeros(480), orig_sr=48000, target_sr=16000)) == 160",
+    )
+    subprocess.run(
+        [sys.executable, "-c", "\n".join(looks)], cwd=PROJECT_FOLDER, check=True, env=os.environ | ENVIRONMENT
+    )

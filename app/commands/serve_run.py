@@ -8,6 +8,7 @@ import os
 import sys
 import threading
 import time
+from collections.abc import Mapping
 from contextlib import suppress
 from importlib import import_module
 from pathlib import Path
@@ -60,12 +61,15 @@ def _deploy(content: dict[str, Any]) -> None:
     from ray.serve.schema import ServeDeploySchema
 
     schema, first = ServeDeploySchema.model_validate(content), only_first(content)
+    options = schema.controller_options
+    if "RAY_ADDRESS" not in os.environ:
+        options = options and options.model_copy(update={"runtime_env": variables_to_set(options.runtime_env)})
     controller, proxies = _create_controller_and_proxy_refs(
         schema.http_options.model_dump(),
         schema.grpc_options.model_dump(),
         schema.logging_config,  # of the controller and the proxies too: they write to the same terminal
         None,
-        schema.controller_options,
+        options,
         schema.proxy_location,
     )
     client = ServeControllerClient(controller)
@@ -85,6 +89,19 @@ def only_first(content: dict[str, Any]) -> dict[str, Any] | None:
     if not application["args"].get("start_first") or application["import_path"] != BUILDER:
         return None
     return content | {"applications": [application | {"import_path": BUILDER_OF_FIRST}, *others]}
+
+
+def variables_to_set(
+    runtime_env: dict[str, Any] | None, environment: Mapping[str, str] = os.environ
+) -> dict[str, Any] | None:
+    """The controller's `runtime_env` without the variables that `environment` has, which Ray's processes inherit.
+
+    A process with an environment of its own is started for it, and so is each that the controller asks for. Those
+    without take one that Ray has started by then.
+    """
+    variables = (runtime_env or {}).get("env_vars", {})
+    left = {name: value for name, value in variables.items() if environment.get(name) != value}
+    return {"env_vars": left} if left else None
 
 
 def _wait_until_settled(application: str) -> None:

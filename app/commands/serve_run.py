@@ -1,7 +1,7 @@
 """What `portico serve FILE` runs in a process of its own: Ray, Serve, and the application of a config file.
 
 It does what `serve run FILE` does, and what that has no option for: the models of `start_first` are up before the rest
-begins to start, and a Ray that it starts itself has no dashboard. Private parts of Serve 2.60, as its own command uses.
+begins to start, and a Ray that it starts itself is a small one. Private parts of Serve 2.60, as its own command uses.
 """
 
 import os
@@ -16,6 +16,7 @@ from typing import Any
 
 import ray
 
+from app.commands import own_ray
 from app.config.service import read_serve_config
 
 BUILDER, BUILDER_OF_FIRST = "app.builder:build", "app.builder:build_first"
@@ -49,9 +50,10 @@ def _start_ray(metrics_port: int) -> None:
     """Start a Ray on this machine, or join that of RAY_ADDRESS. Serve is imported while Ray's processes start."""
     importing = threading.Thread(target=import_module, args=["ray.serve"])
     importing.start()
-    elsewhere = os.environ.get("RAY_ADDRESS")
-    own = {"include_dashboard": False, "_metrics_export_port": metrics_port}
-    ray.init(elsewhere, namespace=NAMESPACE, **({} if elsewhere else own))
+    if elsewhere := os.environ.get("RAY_ADDRESS"):
+        ray.init(elsewhere, namespace=NAMESPACE)
+    else:
+        own_ray.start(NAMESPACE, metrics_port)
     importing.join()
 
 

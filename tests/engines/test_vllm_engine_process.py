@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+from pathlib import Path
 from typing import Any
 
 import psutil
@@ -38,6 +39,10 @@ def command_of(process: psutil.Process) -> str:
         return ""
 
 
+def names_of_threads(process: psutil.Process) -> list[str]:
+    return [file.read_text().strip() for file in Path(f"/proc/{process.pid}/task").glob("*/comm")]
+
+
 async def test_a_forked_engine_answers_and_has_what_a_spawned_one_would_have(monkeypatch: Any) -> None:
     for name, value in ENVIRONMENT.items():
         monkeypatch.setenv(name, value)
@@ -52,6 +57,7 @@ async def test_a_forked_engine_answers_and_has_what_a_spawned_one_would_have(mon
         body = {"model": "pocket-chat", "messages": [{"role": "user", "content": "hi"}], "max_tokens": 2}
         (head,) = await items_of(replica, CHAT_ROUTE, body)
         assert head.status == 200
+        assert names_of_threads(engine()).count("gloo_tcp_loop") == 1, "each looks 100 times a second"
     finally:
         replica.close()
 

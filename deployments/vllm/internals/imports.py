@@ -6,6 +6,7 @@ from contextlib import contextmanager
 from importlib import import_module
 
 from deployments.imports import importing
+from deployments.vllm.internals.lone_groups import share_the_loop
 
 # transformers takes them along, for a kind of decoding and for losses: vLLM decodes by itself, and trains nothing.
 NOT_USED = ("sklearn", "scipy")
@@ -26,6 +27,7 @@ def import_engine() -> None:
         for module in ("engine.core", "worker.cpu_worker", "attention.backends.cpu_attn"):
             import_module(f"vllm.v1.{module}")
         import_module("vllm.model_executor.models.llama")
+    share_the_loop()
 
 
 def _resample_with_scipy_when_asked() -> None:

@@ -17,6 +17,8 @@ from typing import Any
 import ray
 
 from app.commands import own_ray
+from app.commands.http_options import host_of, port_of
+from app.commands.serve_probe import Probe
 from app.config.service import read_serve_config
 
 BUILDER, BUILDER_OF_FIRST = "app.builder:build", "app.builder:build_first"
@@ -26,6 +28,7 @@ FAILED = "DEPLOY_FAILED"  # of an application, and of a deployment
 UNDER_WAY = frozenset({"NOT_STARTED", "DEPLOYING"})  # of an application
 POLL_SECONDS = 0.25
 PROXY_SECONDS = 60
+LISTED_SECONDS = 30.0  # for the gateway to see that models are up, once Serve says so
 
 
 class NoGateway(Exception):
@@ -79,6 +82,7 @@ def _deploy(content: dict[str, Any]) -> None:
     ray.get(proxies, timeout=PROXY_SECONDS)  # they start meanwhile; Serve's own function waits for them first
     _wait_until_settled(schema.applications[0].name)
     if first is not None:
+        _wait_until_listed(Probe(host_of(content), port_of(content)), schema.applications[0].args["start_first"])
         client.deploy_apps(schema)
 
 
@@ -123,6 +127,16 @@ def _wait_until_settled(application: str) -> None:
     gateway = found.deployments.get(INGRESS_NAME)
     if gateway is None or gateway.status == FAILED:
         raise NoGateway((gateway or found).message)
+
+
+def _wait_until_listed(probe: Probe, models: list[str], seconds: float = LISTED_SECONDS) -> None:
+    """Wait until the gateway knows what became of these models: whoever waits for one would wait for the others too."""
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        chosen = [one for one in probe.look().models if one.id in models]
+        if chosen and all(one.is_settled for one in chosen):
+            return
+        time.sleep(POLL_SECONDS)
 
 
 def _stop(applications: list[str]) -> None:

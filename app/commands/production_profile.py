@@ -26,6 +26,7 @@ ALONE = {
     "RAY_SERVE_DIRECT_INGRESS_MIN_DRAINING_PERIOD_S": "1",
     "RAY_GRACEFUL_SHUTDOWN_DRAIN_TIMEOUT_S": "30",
     "RAY_worker_niceness": "15",
+    "REPORTER_UPDATE_INTERVAL_MS": "30000",  # between two looks of Ray's at each process, for series of the machine
 }
 ASKED_FOR_BY_NUMBER = range(20_000, 32_000)  # over those of Ray's workers, below those that systems give away
 # Short names: Serve puts a node's id, of 56 letters, before the last part, and HAProxy takes 97 letters for a socket.

@@ -1,13 +1,14 @@
 """What `portico serve FILE` runs in a process of its own: Ray, Serve, and the application of a config file.
 
 It does what `serve run FILE` does, and what that has no option for: the models of `start_first` are up before the rest
-begins to start, and a Ray that it starts itself has no dashboard. Private parts of Serve 2.60, as its own command uses.
+begins to start, and a Ray that it starts itself is a small one. Private parts of Serve 2.60, as its own command uses.
 """
 
 import os
 import sys
 import threading
 import time
+from collections.abc import Mapping
 from contextlib import suppress
 from importlib import import_module
 from pathlib import Path
@@ -15,6 +16,9 @@ from typing import Any
 
 import ray
 
+from app.commands import own_ray
+from app.commands.http_options import host_of, port_of
+from app.commands.serve_probe import Probe
 from app.config.service import read_serve_config
 
 BUILDER, BUILDER_OF_FIRST = "app.builder:build", "app.builder:build_first"
@@ -24,6 +28,7 @@ FAILED = "DEPLOY_FAILED"  # of an application, and of a deployment
 UNDER_WAY = frozenset({"NOT_STARTED", "DEPLOYING"})  # of an application
 POLL_SECONDS = 0.25
 PROXY_SECONDS = 60
+LISTED_SECONDS = 30.0  # for the gateway to see that models are up, once Serve says so
 
 
 class NoGateway(Exception):
@@ -48,9 +53,10 @@ def _start_ray(metrics_port: int) -> None:
     """Start a Ray on this machine, or join that of RAY_ADDRESS. Serve is imported while Ray's processes start."""
     importing = threading.Thread(target=import_module, args=["ray.serve"])
     importing.start()
-    elsewhere = os.environ.get("RAY_ADDRESS")
-    own = {"include_dashboard": False, "_metrics_export_port": metrics_port}
-    ray.init(elsewhere, namespace=NAMESPACE, **({} if elsewhere else own))
+    if elsewhere := os.environ.get("RAY_ADDRESS"):
+        ray.init(elsewhere, namespace=NAMESPACE)
+    else:
+        own_ray.start(NAMESPACE, metrics_port)
     importing.join()
 
 
@@ -60,12 +66,15 @@ def _deploy(content: dict[str, Any]) -> None:
     from ray.serve.schema import ServeDeploySchema
 
     schema, first = ServeDeploySchema.model_validate(content), only_first(content)
+    options = schema.controller_options
+    if "RAY_ADDRESS" not in os.environ:
+        options = options and options.model_copy(update={"runtime_env": variables_to_set(options.runtime_env)})
     controller, proxies = _create_controller_and_proxy_refs(
         schema.http_options.model_dump(),
         schema.grpc_options.model_dump(),
         schema.logging_config,  # of the controller and the proxies too: they write to the same terminal
         None,
-        schema.controller_options,
+        options,
         schema.proxy_location,
     )
     client = ServeControllerClient(controller)
@@ -73,6 +82,7 @@ def _deploy(content: dict[str, Any]) -> None:
     ray.get(proxies, timeout=PROXY_SECONDS)  # they start meanwhile; Serve's own function waits for them first
     _wait_until_settled(schema.applications[0].name)
     if first is not None:
+        _wait_until_listed(Probe(host_of(content), port_of(content)), schema.applications[0].args["start_first"])
         client.deploy_apps(schema)
 
 
@@ -85,6 +95,19 @@ def only_first(content: dict[str, Any]) -> dict[str, Any] | None:
     if not application["args"].get("start_first") or application["import_path"] != BUILDER:
         return None
     return content | {"applications": [application | {"import_path": BUILDER_OF_FIRST}, *others]}
+
+
+def variables_to_set(
+    runtime_env: dict[str, Any] | None, environment: Mapping[str, str] = os.environ
+) -> dict[str, Any] | None:
+    """The controller's `runtime_env` without the variables that `environment` has, which Ray's processes inherit.
+
+    A process with an environment of its own is started for it, and so is each that the controller asks for. Those
+    without take one that Ray has started by then.
+    """
+    variables = (runtime_env or {}).get("env_vars", {})
+    left = {name: value for name, value in variables.items() if environment.get(name) != value}
+    return {"env_vars": left} if left else None
 
 
 def _wait_until_settled(application: str) -> None:
@@ -104,6 +127,16 @@ def _wait_until_settled(application: str) -> None:
     gateway = found.deployments.get(INGRESS_NAME)
     if gateway is None or gateway.status == FAILED:
         raise NoGateway((gateway or found).message)
+
+
+def _wait_until_listed(probe: Probe, models: list[str], seconds: float = LISTED_SECONDS) -> None:
+    """Wait until the gateway knows what became of these models: whoever waits for one would wait for the others too."""
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        chosen = [one for one in probe.look().models if one.id in models]
+        if chosen and all(one.is_settled for one in chosen):
+            return
+        time.sleep(POLL_SECONDS)
 
 
 def _stop(applications: list[str]) -> None:

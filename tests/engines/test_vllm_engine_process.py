@@ -1,6 +1,9 @@
 """On CPUs vLLM's engine is forked from a server that has imported vLLM, unless that could change how it runs."""
 
 import os
+import subprocess
+import sys
+from pathlib import Path
 from typing import Any
 
 import psutil
@@ -36,6 +39,10 @@ def command_of(process: psutil.Process) -> str:
         return ""
 
 
+def names_of_threads(process: psutil.Process) -> list[str]:
+    return [file.read_text().strip() for file in Path(f"/proc/{process.pid}/task").glob("*/comm")]
+
+
 async def test_a_forked_engine_answers_and_has_what_a_spawned_one_would_have(monkeypatch: Any) -> None:
     for name, value in ENVIRONMENT.items():
         monkeypatch.setenv(name, value)
@@ -50,6 +57,7 @@ async def test_a_forked_engine_answers_and_has_what_a_spawned_one_would_have(mon
         body = {"model": "pocket-chat", "messages": [{"role": "user", "content": "hi"}], "max_tokens": 2}
         (head,) = await items_of(replica, CHAT_ROUTE, body)
         assert head.status == 200
+        assert names_of_threads(engine()).count("gloo_tcp_loop") == 1, "each looks 100 times a second"
     finally:
         replica.close()
 
@@ -80,3 +88,16 @@ def test_the_server_preloads_as_vllm_s_engines_do_and_the_replica_stays_as_it_wa
     assert preloaded is not None
     assert "libgomp" in preloaded
     assert "LD_PRELOAD" not in os.environ
+
+
+def test_vllm_is_imported_without_scipy_and_resamples_with_it() -> None:
+    """In a process of its own: here others may have imported it."""
+    looks = (
+        "import sys, numpy, deployments.vllm.engine_imports",
+        "assert 'scipy' not in sys.modules",
+        "from vllm.multimodal.audio import resample_audio_scipy",
+        "assert len(resample_audio_scipy(numpy.zeros(480), orig_sr=48000, target_sr=16000)) == 160",
+    )
+    subprocess.run(
+        [sys.executable, "-c", "\n".join(looks)], cwd=PROJECT_FOLDER, check=True, env=os.environ | ENVIRONMENT
+    )

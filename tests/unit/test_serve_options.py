@@ -86,6 +86,7 @@ def test_the_port_of_the_metrics_reaches_ray(monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.setattr("app.commands.serve._opened_log", lambda _: SimpleNamespace(path="a log", descriptor=None))
     monkeypatch.setattr("signal.signal", lambda *_: None)
     monkeypatch.setattr("ray.init", lambda *_, **options: given.append(options))
+    monkeypatch.setattr("app.commands.own_ray.Node", SimpleNamespace())
     monkeypatch.delenv("RAY_ADDRESS", raising=False)
     assert main(["serve", str(LOCAL), "--metrics-port", "8080"]) == Status.WRONG
     _start_ray(int(started[0][-1]))

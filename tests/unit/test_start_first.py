@@ -1,13 +1,19 @@
 """`start_first`: what `python -m app serve` deploys before the rest, and that the rest is then no change to it."""
 
+from functools import partial
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
+from unittest.mock import Mock
 
 import pytest
 import yaml
 
 from app.builder import build, build_first
-from app.commands.serve_run import NoGateway, _wait_until_settled, only_first
+from app.commands.production_profile import production_variables
+from app.commands.serve_probe import Look, ModelState
+from app.commands.serve_run import NoGateway, _wait_until_listed, _wait_until_settled, only_first, variables_to_set
+from app.upstream.registry import FAILED, READY
 from contract.project import PROJECT_FOLDER
 
 CONTENT = yaml.safe_load((PROJECT_FOLDER / "serve_configs" / "local.yaml").read_text())
@@ -82,3 +88,37 @@ class TestWait:
         failed = SimpleNamespace(status="DEPLOY_FAILED", deployments={}, message="ImportError: no module")
         with pytest.raises(NoGateway, match="ImportError: no module"):
             self.wait(monkeypatch, failed)
+
+    def test_the_others_wait_until_the_gateway_has_seen_what_became_of_the_first(
+        self, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr("app.commands.serve_run.POLL_SECONDS", 0)
+        alpha = partial(ModelState, "alpha")
+        looks = iter([Look(), Look((alpha("loading"), ModelState("beta", FAILED))), Look((alpha(READY),)), Look()])
+        _wait_until_listed(Mock(look=lambda: next(looks)), ["alpha"])
+        assert [*looks] == [Look()]
+
+    def test_they_do_not_wait_for_a_gateway_that_does_not_answer(self) -> None:
+        probe = Mock(look=Look)
+        _wait_until_listed(probe, ["alpha"], seconds=0.01)
+
+
+class TestVariablesOfTheController:
+    """Those that Ray's processes do not have already."""
+
+    OPTIONS = CONTENT["controller_options"]["runtime_env"]
+
+    def test_none_is_left_where_the_production_profile_has_them_all(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+        variables = production_variables(8000, {})
+        assert set(self.OPTIONS["env_vars"]) <= set(variables)
+        assert variables_to_set(self.OPTIONS, variables) is None
+
+    def test_those_that_are_missing_or_others_are_set(self) -> None:
+        runtime_env = {"env_vars": {"A": "1", "B": "2", "C": "3"}}
+        assert variables_to_set(runtime_env, {"A": "1", "B": "0"}) == {"env_vars": {"B": "2", "C": "3"}}
+
+    def test_a_file_needs_to_set_none(self) -> None:
+        assert variables_to_set(None, {"A": "1"}) is None

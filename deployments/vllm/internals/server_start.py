@@ -5,7 +5,6 @@ import types
 
 from contract.options.catalog import ServedModel
 from contract.speculation import Method, from_wire
-from deployments.imports import importing
 from deployments.vllm import engine_process
 from deployments.vllm.arguments import split
 from deployments.vllm.internals.application import (
@@ -17,7 +16,7 @@ from deployments.vllm.internals.application import (
 from deployments.vllm.internals.arguments import frontend_args_class
 from deployments.vllm.internals.engine_reports import EngineReports, step_logger
 from deployments.vllm.internals.errors import leave_client_faults_out_of_the_log
-from deployments.vllm.internals.imports import NOT_USED
+from deployments.vllm.internals.imports import importing_vllm
 from deployments.vllm.internals.input_grammars import hold_input_grammars
 from deployments.vllm.internals.messages import (
     answer_cut_tool_calls_of_messages,
@@ -53,7 +52,7 @@ async def start_server(served: ServedModel) -> VllmServer:
     Raises EngineArgumentError for a wrong name or value, PickleError.
     """
     preloaded = engine_process.start_server(served.engine_kwargs)
-    with importing(without=NOT_USED):
+    with importing_vllm():
         from vllm.engine.arg_utils import AsyncEngineArgs
         from vllm.entrypoints.launchers.api_server.app_state import init_app_state
         from vllm.entrypoints.launchers.app import build_app

@@ -1,7 +1,7 @@
 """The requests that Open WebUI sends, and what it reads of their answers, as the source of its release 0.12.4 has both.
 
-The tests name the modules of its package `open_webui` that they follow. Its HTTP client is aiohttp; the headers are those
-of `ENABLE_FORWARD_USER_INFO_HEADERS`. Open WebUI itself does not run here.
+The tests name the modules of its package `open_webui` that they follow. Its HTTP client is aiohttp; the headers are
+those of `ENABLE_FORWARD_USER_INFO_HEADERS`. Open WebUI itself does not run here.
 """
 
 import base64

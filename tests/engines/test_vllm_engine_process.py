@@ -57,7 +57,7 @@ async def test_a_forked_engine_answers_and_has_what_a_spawned_one_would_have(mon
         body = {"model": "pocket-chat", "messages": [{"role": "user", "content": "hi"}], "max_tokens": 2}
         (head,) = await items_of(replica, CHAT_ROUTE, body)
         assert head.status == 200
-        assert names_of_threads(engine()).count("gloo_tcp_loop") == 1, "each looks 100 times a second"
+        assert names_of_threads(engine).count("gloo_tcp_loop") == 1, "each looks 100 times a second"
     finally:
         replica.close()
 

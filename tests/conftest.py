@@ -46,12 +46,20 @@ CARRIER = os.environ.get("PORTICO_TEST_CARRIER", "connections")  # `ingress.carr
 STREAM_BUFFER_BYTES = 1024 * 1024  # small, so that a client that stops to read is soon too far behind
 # Fixtures; no other has these names: a shared service would run on until the last test of that one.
 SHARED_SERVICES = ("service", "local_service")
-# What is run by one process, one after the other, as it shares fixtures; all else is shared out by file.
-TOGETHER = {
-    "services": ("tests/local/", "tests/contract/", "tests/console/", "tests/clients/", "tests/faults/test_deaths.py"),
-    "gateways": ("tests/faults/",),
-    "scaled": ("tests/scaling/",),
-}
+# What starts Ray is run by one process, one after the other: two at once would hold up what tests measure in seconds, and
+# the shared services are there once. All else is shared out by file.
+WITH_RAY = (
+    "tests/local/",
+    "tests/contract/",
+    "tests/console/",
+    "tests/clients/",
+    "tests/faults/",
+    "tests/cluster/test_three_nodes.py",
+    "tests/cluster/test_haproxy",
+    "tests/cluster/test_node.py",
+    "tests/cluster/test_controller.py",
+    "tests/scaling/",
+)
 UNTIL_UNUSED = pytest.StashKey[dict[str, ExitStack]]()
 
 # How long an example takes says nothing on a machine that has other work.
@@ -326,11 +334,11 @@ def until_unused(request: pytest.FixtureRequest) -> Iterator[dict[str, ExitStack
 
 
 class Schedule(LoadScopeScheduling):
-    """Tests that share a running service in one process, one after the other; the others beside them, by file."""
+    """Tests with Ray in one process, one after the other; those without, beside them, by file."""
 
     def _split_scope(self, nodeid: str) -> str:
         file = nodeid.partition("::")[0]
-        return next((name for name, folders in TOGETHER.items() if file.startswith(folders)), file)
+        return "Ray" if file.startswith(WITH_RAY) else file
 
 
 @pytest.hookimpl(optionalhook=True)

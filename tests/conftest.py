@@ -46,8 +46,8 @@ CARRIER = os.environ.get("PORTICO_TEST_CARRIER", "connections")  # `ingress.carr
 STREAM_BUFFER_BYTES = 1024 * 1024  # small, so that a client that stops to read is soon too far behind
 # Fixtures; no other has these names: a shared service would run on until the last test of that one.
 SHARED_SERVICES = ("service", "local_service")
-# What starts Ray is run by one process, one after the other: two at once would hold up what tests measure in seconds, and
-# the shared services are there once. All else is shared out by file.
+# What starts Ray is run by one process, one after the other: two at once would hold up what tests measure in seconds,
+# and the shared services are there once. All else is shared out by file.
 WITH_RAY = (
     "tests/local/",
     "tests/contract/",

@@ -100,10 +100,10 @@ def only_first(content: dict[str, Any]) -> dict[str, Any] | None:
 def variables_to_set(
     runtime_env: dict[str, Any] | None, environment: Mapping[str, str] = os.environ
 ) -> dict[str, Any] | None:
-    """The controller's `runtime_env` without the variables that `environment` has, which Ray's processes inherit.
+    """The controller's `runtime_env`, in which Serve takes variables only, without those that `environment` has.
 
-    A process with an environment of its own is started for it, and so is each that the controller asks for. Those
-    without take one that Ray has started by then.
+    Ray's processes inherit these. One that is given variables is started anew, and so is each that the controller asks
+    for; without any they take one that Ray has started by then.
     """
     variables = (runtime_env or {}).get("env_vars", {})
     left = {name: value for name, value in variables.items() if environment.get(name) != value}

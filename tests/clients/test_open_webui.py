@@ -211,7 +211,7 @@ async def test_documents_get_their_scores_in_their_order(webui: WebUI) -> None:
 
 @pytest.mark.parametrize("voice", ["alloy", "echo", "fable", "onyx", "nova", "shimmer"])
 async def test_each_voice_that_it_offers_speaks(webui: WebUI, voice: str) -> None:
-    """`routers/audio`: it asks which there are without a key, and offers those of OpenAI where it is told none."""
+    """`routers/audio`: it asks for the voices without a key, and offers OpenAI's where that is refused."""
     await webui.get("/audio/voices", {}, 401)
     audio = await webui.speech(voice)
     with av.open(io.BytesIO(audio)) as played:

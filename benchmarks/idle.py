@@ -42,13 +42,14 @@ def measured() -> dict[str, float]:
     with started() as start:
         measure(start)
         time.sleep(SETTLE_SECONDS)
-        before, began = start.by_process(), time.monotonic()
+        before, began = start.used(), time.monotonic()
         time.sleep(SECONDS)
-        used, seconds = start.by_process(), time.monotonic() - began
+        after, seconds = start.used(), time.monotonic() - began
     found: dict[str, float] = {}
-    for command in used:
+    for process, (command, used) in after.items():  # by process: Ray's are called what they do now
+        _, earlier = before.get(process, ("", 0.0))
         name = name_of(command)
-        found[name] = found.get(name, 0.0) + 1000 * (used[command] - before[command]) / seconds
+        found[name] = found.get(name, 0.0) + 1000 * (used - earlier) / seconds
     largest = sorted(found.items(), key=lambda one: -one[1])
     return {TOTAL: sum(found.values())} | {name: value for name, value in largest if value >= LEAST}
 

@@ -74,6 +74,10 @@ class Start:
             found[self._names[process]] += seconds  # type: ignore[assignment]
         return found
 
+    def used(self) -> dict[psutil.Process, tuple[str, float]]:
+        """What each process is called now, and its CPU seconds."""
+        return {process: (self._names[process], seconds) for process, seconds in self._cpu.copy().items()}
+
     def _look_on(self) -> None:
         while not self._ended.wait(LOOK_SECONDS):
             with suppress(psutil.Error):

@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator, Iterator
 from urllib.parse import urlsplit
 
 import pytest
-from playwright.async_api import Browser, Page, Request, async_playwright
+from playwright.async_api import Browser, Page, Request, async_playwright, expect
 
 from tests.console.stand_in import front, served
 from tests.sample_images import PNG
@@ -19,6 +19,9 @@ QUIET = [
     "--use-fake-device-for-media-stream", "--use-fake-ui-for-media-stream",  # a microphone that beeps
 ]  # fmt: skip
 OWN_SCHEMES = ("data:", "blob:")
+WAIT_MS = 60_000
+# A model's answer is waited for by `expect`, which has a time of its own: 5 s, which a busy machine needs for an image.
+expect.set_options(timeout=WAIT_MS)
 
 
 @pytest.fixture(scope="session")
@@ -36,7 +39,7 @@ async def page(browser: Browser) -> AsyncIterator[Page]:
     """A page of its own. It may break no rule of its Content-Security-Policy, raise nothing, and call nobody else."""
     context = await browser.new_context()
     page = await context.new_page()
-    page.set_default_timeout(60_000)
+    page.set_default_timeout(WAIT_MS)
     faults: list[str] = []
     page.on("pageerror", lambda error: faults.append(str(error)))
     page.on("console", lambda message: faults.append(message.text) if "Content Security" in message.text else None)

@@ -74,7 +74,7 @@ class TestModels:
         )
         await expect(card.get_by_role("img", name="Queue")).to_be_visible()
         # The first look has no rate yet; the next one, a few seconds later, does.
-        await expect(card.locator("output").nth(1)).not_to_have_text("…", timeout=20_000)
+        await expect(card.locator("output").nth(1)).not_to_have_text("…")
         assert await page.locator("article").count() == 5
 
 
